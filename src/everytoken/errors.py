@@ -1,0 +1,391 @@
+"""The whole exception tree, and what each code means to an HTTP caller.
+
+Everything this package raises on purpose is an `EverytokenError` with a stable kebab-case `code`. `TABLE` is the
+one place where a code gets its HTTP status, its OpenAI error type and whether the same call may succeed later.
+Errors are classified by status, code and type, never by message text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "TABLE",
+    "AuthenticationError",
+    "CancelledError",
+    "ConfigurationError",
+    "ConnectError",
+    "DivergedError",
+    "ErrorEventError",
+    "ErrorInfo",
+    "EventTooLargeError",
+    "EverytokenError",
+    "FencedError",
+    "IdempotencyConflictError",
+    "InvalidRequestError",
+    "JournalError",
+    "JournalUnavailableError",
+    "LocalProtocolError",
+    "MalformedEventError",
+    "MethodNotAllowedError",
+    "ModelNotFoundError",
+    "NotAnEventStreamError",
+    "NotContinuableError",
+    "OffsetExpiredError",
+    "OffsetInvalidError",
+    "OverloadedError",
+    "ProtocolError",
+    "RecoveryExhaustedError",
+    "RemoteProtocolError",
+    "RequestTooLargeError",
+    "RouteNotFoundError",
+    "StalledError",
+    "StatusError",
+    "StreamClosedError",
+    "StreamExistsError",
+    "StreamNotFoundError",
+    "TruncatedError",
+    "UpstreamError",
+    "UpstreamUnavailableError",
+    "error_body",
+]
+
+
+class ErrorInfo(NamedTuple):
+    """What one code means: HTTP status, the `type` of the OpenAI error object, and whether to try again."""
+
+    status: int
+    type: str
+    retryable: bool
+
+
+TABLE: dict[str, ErrorInfo] = {
+    "internal-error": ErrorInfo(500, "server_error", retryable=False),
+    "configuration-invalid": ErrorInfo(500, "server_error", retryable=False),
+    # our caller's fault
+    "protocol-error": ErrorInfo(400, "invalid_request_error", retryable=False),
+    "invalid-request": ErrorInfo(400, "invalid_request_error", retryable=False),
+    "authentication-failed": ErrorInfo(401, "authentication_error", retryable=False),
+    "route-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
+    "model-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
+    "method-not-allowed": ErrorInfo(405, "invalid_request_error", retryable=False),
+    "request-too-large": ErrorInfo(413, "invalid_request_error", retryable=False),
+    "idempotency-conflict": ErrorInfo(422, "invalid_request_error", retryable=False),
+    "overloaded": ErrorInfo(503, "server_error", retryable=True),
+    # the peer's fault
+    "remote-protocol-error": ErrorInfo(502, "upstream_error", retryable=True),
+    "not-an-event-stream": ErrorInfo(502, "upstream_error", retryable=True),
+    "malformed-event": ErrorInfo(502, "upstream_error", retryable=True),
+    "event-too-large": ErrorInfo(502, "upstream_error", retryable=False),
+    # an upstream's fault
+    "upstream-error": ErrorInfo(502, "upstream_error", retryable=True),
+    "upstream-unavailable": ErrorInfo(503, "upstream_error", retryable=True),
+    "upstream-connect": ErrorInfo(502, "upstream_error", retryable=True),
+    "upstream-status": ErrorInfo(502, "upstream_error", retryable=True),
+    "upstream-error-event": ErrorInfo(502, "upstream_error", retryable=True),
+    "upstream-truncated": ErrorInfo(502, "upstream_error", retryable=True),
+    "upstream-diverged": ErrorInfo(502, "upstream_error", retryable=True),
+    "upstream-stalled-connect": ErrorInfo(504, "upstream_error", retryable=True),
+    "upstream-stalled-first-content": ErrorInfo(504, "upstream_error", retryable=True),
+    "upstream-stalled-gap": ErrorInfo(504, "upstream_error", retryable=True),
+    "not-continuable": ErrorInfo(502, "upstream_error", retryable=True),
+    "recovery-exhausted": ErrorInfo(502, "upstream_error", retryable=True),
+    # the end somebody asked for
+    "cancelled": ErrorInfo(499, "cancelled", retryable=False),
+    # the journal
+    "journal-error": ErrorInfo(500, "server_error", retryable=False),
+    "stream-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
+    "stream-exists": ErrorInfo(409, "invalid_request_error", retryable=False),
+    "stream-closed": ErrorInfo(409, "invalid_request_error", retryable=False),
+    "offset-expired": ErrorInfo(410, "invalid_request_error", retryable=False),
+    "offset-invalid": ErrorInfo(400, "invalid_request_error", retryable=False),
+    "fenced": ErrorInfo(409, "server_error", retryable=False),
+    "journal-unavailable": ErrorInfo(503, "server_error", retryable=True),
+}
+
+
+class EverytokenError(Exception):
+    """The root of everything this package raises on purpose."""
+
+    code: ClassVar[str] = "internal-error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    @property
+    def info(self) -> ErrorInfo:
+        """The row of `TABLE` for this error."""
+        return TABLE[self.code]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status this error is answered with."""
+        return self.info.status
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later."""
+        return self.info.retryable
+
+
+class ConfigurationError(EverytokenError):
+    """The configuration cannot be used; the message names the setting."""
+
+    code = "configuration-invalid"
+
+
+class ProtocolError(EverytokenError):
+    """Somebody broke a protocol: `LocalProtocolError` is us or our caller, `RemoteProtocolError` the peer."""
+
+    code = "protocol-error"
+
+
+class LocalProtocolError(ProtocolError):
+    """We or our caller broke the protocol."""
+
+
+class InvalidRequestError(LocalProtocolError):
+    """The request cannot be understood; `param` names the part that is wrong."""
+
+    code = "invalid-request"
+
+
+class AuthenticationError(LocalProtocolError):
+    """No API key, or one we do not know."""
+
+    code = "authentication-failed"
+
+
+class RouteNotFoundError(LocalProtocolError):
+    """Nothing lives at this path."""
+
+    code = "route-not-found"
+
+
+class ModelNotFoundError(LocalProtocolError):
+    """No upstream serves this model."""
+
+    code = "model-not-found"
+
+
+class MethodNotAllowedError(LocalProtocolError):
+    """The path exists, the method does not; `allow` lists the methods that do."""
+
+    code = "method-not-allowed"
+
+    def __init__(self, message: str, *, allow: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allow = tuple(allow)
+
+
+class RequestTooLargeError(LocalProtocolError):
+    """The request body is over the limit."""
+
+    code = "request-too-large"
+
+
+class IdempotencyConflictError(LocalProtocolError):
+    """An `Idempotency-Key` came back with another body."""
+
+    code = "idempotency-conflict"
+
+
+class OverloadedError(EverytokenError):
+    """This node takes no more requests now."""
+
+    code = "overloaded"
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol."""
+
+    code = "remote-protocol-error"
+
+
+class NotAnEventStreamError(RemoteProtocolError):
+    """A streamed request was answered with something else than an event stream."""
+
+    code = "not-an-event-stream"
+
+
+class MalformedEventError(RemoteProtocolError):
+    """An event's data is not what the protocol says."""
+
+    code = "malformed-event"
+
+
+class EventTooLargeError(RemoteProtocolError):
+    """A line or an event is over its limit.
+
+    `events` holds what had become complete in the same read, so that nothing good is lost with it.
+    """
+
+    code = "event-too-large"
+
+    def __init__(self, message: str, *, events: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.events = tuple(events)
+
+
+class UpstreamError(EverytokenError):
+    """An upstream failed an attempt."""
+
+    code = "upstream-error"
+
+
+class UpstreamUnavailableError(UpstreamError):
+    """No upstream can be tried now: all that serve this model are set aside."""
+
+    code = "upstream-unavailable"
+
+
+class ConnectError(UpstreamError):
+    """No connection, or it broke before the response began."""
+
+    code = "upstream-connect"
+
+
+class StatusError(UpstreamError):
+    """The upstream answered with a status that is not a success.
+
+    `upstream_status` is its HTTP status, `body` its error body as bytes (cut at a limit), `retry_after` the seconds
+    its `Retry-After` asks for, or None. A 4xx is passed on to the caller as it is; a 5xx becomes 502.
+    """
+
+    code = "upstream-status"
+
+    def __init__(
+        self, message: str, *, upstream_status: int, body: bytes = b"", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.upstream_status = upstream_status
+        self.body = body
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        """The upstream's own 4xx; 502 for everything else."""
+        return self.upstream_status if 400 <= self.upstream_status < 500 else self.info.status
+
+    @property
+    def retryable(self) -> bool:
+        """True for 408, 409, 425, 429 and every 5xx."""
+        return self.upstream_status >= 500 or self.upstream_status in {408, 409, 425, 429}
+
+
+class ErrorEventError(UpstreamError):
+    """The upstream reported an error inside a 200 response; `error` is its object as sent."""
+
+    code = "upstream-error-event"
+
+    def __init__(self, message: str, *, error: Any = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class TruncatedError(UpstreamError):
+    """The bytes ended, or broke off, without the upstream's own end mark."""
+
+    code = "upstream-truncated"
+
+
+class DivergedError(UpstreamError):
+    """A repeated answer differs from what was already delivered; it is never spliced."""
+
+    code = "upstream-diverged"
+
+
+class StalledError(UpstreamError):
+    """Connected, but nothing (or no content) for too long; `phase` is connect, first-content or gap."""
+
+    def __init__(self, message: str, *, phase: str) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.code = f"upstream-stalled-{phase}"  # type: ignore[misc]  # one class, three rows of the table
+
+
+class NotContinuableError(UpstreamError):
+    """What was cut cannot be continued faithfully (half a tool call, logprobs, several choices)."""
+
+    code = "not-continuable"
+
+
+class RecoveryExhaustedError(UpstreamError):
+    """Every allowed attempt failed; `attempts` holds their causes in order."""
+
+    code = "recovery-exhausted"
+
+    def __init__(self, message: str, *, attempts: Sequence[EverytokenError] = ()) -> None:
+        super().__init__(message)
+        self.attempts = tuple(attempts)
+
+
+class CancelledError(EverytokenError):
+    """The response was stopped by somebody entitled to (not `asyncio.CancelledError`)."""
+
+    code = "cancelled"
+
+
+class JournalError(EverytokenError):
+    """The journal refused."""
+
+    code = "journal-error"
+
+
+class StreamNotFoundError(JournalError):
+    """No such stream, or not yours."""
+
+    code = "stream-not-found"
+
+
+class StreamExistsError(JournalError):
+    """The stream exists with another configuration."""
+
+    code = "stream-exists"
+
+
+class StreamClosedError(JournalError):
+    """The stream has ended; nothing can be appended."""
+
+    code = "stream-closed"
+
+
+class OffsetExpiredError(JournalError):
+    """The records at this offset are no longer kept."""
+
+    code = "offset-expired"
+
+
+class OffsetInvalidError(JournalError):
+    """Not an offset of this stream: malformed, or past its tail."""
+
+    code = "offset-invalid"
+
+
+class FencedError(JournalError):
+    """A writer with a higher epoch has taken over."""
+
+    code = "fenced"
+
+
+class JournalUnavailableError(JournalError):
+    """The journal cannot be reached or cannot store; nothing was acknowledged."""
+
+    code = "journal-unavailable"
+
+
+def error_body(error: EverytokenError) -> dict[str, Any]:
+    """Return the OpenAI error object for `error`: `{"error": {"message", "type", "param", "code"}}`."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.info.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
