@@ -1,0 +1,74 @@
+"""A chat completion request: what we check, what we leave alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from everytoken.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ChatRequest"]
+
+
+class ChatRequest:
+    """A checked chat completion request; `body` is the caller's JSON object, unknown fields and all.
+
+    Raises `InvalidRequestError` (its `param` names the field) for what no server could answer.
+    """
+
+    __slots__ = ("body", "choices", "include_usage", "model", "stream")
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.body: dict[str, Any] = dict(body)
+        _check_messages(self.body.get("messages"))
+        model = self.body.get("model")
+        if model is not None and not isinstance(model, str):
+            raise InvalidRequestError("'model' must be a string", param="model")
+        self.model: str = model or ""
+        stream = self.body.get("stream")
+        if not (stream is None or isinstance(stream, bool)):
+            raise InvalidRequestError("'stream' must be true or false", param="stream")
+        self.stream = bool(stream)
+        choices = self.body.get("n")
+        if choices is None:
+            choices = 1
+        if not isinstance(choices, int) or isinstance(choices, bool) or not 1 <= choices <= 128:
+            raise InvalidRequestError("'n' must be a whole number from 1 to 128", param="n")
+        self.choices = choices
+        options = self.body.get("stream_options")
+        if not (options is None or isinstance(options, dict)):
+            raise InvalidRequestError("'stream_options' must be an object", param="stream_options")
+        self.include_usage = self.stream and bool((options or {}).get("include_usage"))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> ChatRequest:
+        """Read a request body. Raises `InvalidRequestError` when it is not a JSON object or lacks `messages`."""
+        try:
+            body = msgspec.json.decode(data)
+        except msgspec.DecodeError as error:
+            raise InvalidRequestError(f"the body is not JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise InvalidRequestError("the body must be a JSON object")
+        return cls(body)
+
+    @property
+    def seed(self) -> int | None:
+        """The caller's seed, or None."""
+        seed = self.body.get("seed")
+        return seed if isinstance(seed, int) else None
+
+
+def _check_messages(messages: Any) -> None:
+    if messages is None:
+        raise InvalidRequestError("'messages' is required", param="messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequestError("'messages' must be a list with at least one message", param="messages")
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidRequestError("each message must be an object", param=f"messages[{position}]")
+        if not isinstance(message.get("role"), str):
+            raise InvalidRequestError("each message needs a 'role'", param=f"messages[{position}].role")
