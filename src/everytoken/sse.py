@@ -60,9 +60,9 @@ class SSEDecoder:
         "_fresh",
         "_id",
         "_line",
+        "_max_common_bytes",
         "_max_event_bytes",
         "_max_line_bytes",
-        "_max_whole_bytes",
         "_skip_lf",
         "_special",
         "_start",
@@ -75,15 +75,15 @@ class SSEDecoder:
         self.retry: int | None = None
         self._max_line_bytes = max_line_bytes
         self._max_event_bytes = max_event_bytes
-        # Whole events that are together no longer than this cannot break either limit.
-        self._max_whole_bytes = min(max_line_bytes, max_event_bytes)
+        # Blocks that are together no longer than this cannot break either limit.
+        self._max_common_bytes = min(max_line_bytes, max_event_bytes)
         # The standard's three buffers; `data` and the unfinished line are bytearrays, which grow in amortised
         # constant time per byte and cost no object per piece.
         self._data = bytearray()
         self._event = b""
         self._id = ""
         self._line = bytearray()
-        # True between two blocks: no unfinished line, and all three buffers as the next block finds them.
+        # True between two blocks: the three buffers are as a block finds them (a line may have begun).
         self._fresh = True
         # The first bytes as long as they may become a BOM; None behind them.
         self._start: bytes | None = b""
@@ -107,20 +107,31 @@ class SSEDecoder:
             # From here on every line end is one LF. A CR at the end of the read ends its line at once.
             self._special = self._skip_lf = data[-1] == 13
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if self._fresh:
-            if data[-2:] == b"\n\n":
-                events = self._whole_blocks(data)
-                if events is not None:
-                    return events
-            return self._mixed(data, [])
-        events = []
-        end = data.find(b"\n\n") + 2
-        if end == 1:
+        events: list[ServerSentEvent] = []
+        if not self._fresh:
+            # Finish the open block line by line, to be quick behind it.
+            end = data.find(b"\n\n") + 2
+            if end == 1:
+                self._lines(data, events)
+                return events
+            self._lines(data[:end], events)
+            data = data[end:]
+        rest = b""
+        if data[-2:] != b"\n\n":
+            end = data.rfind(b"\n\n") + 2
+            if end == 1:
+                self._lines(data, events)
+                return events
+            data, rest = data[:end], data[end:]
+        if self._line:
+            # Its block ends in this read, so no byte is moved here twice.
+            data = bytes(self._line) + data
+            self._line.clear()
+        if not self._common_blocks(data, events):
             self._lines(data, events)
-            return events
-        # Finish the open block line by line, to be quick behind it.
-        self._lines(data[:end], events)
-        return self._mixed(data[end:], events)
+        if rest:
+            self._lines(rest, events)
+        return events
 
     def receive_eof(self) -> list[ServerSentEvent]:
         """Return the events that the end of the stream made complete: none, for an unfinished event is discarded.
@@ -152,47 +163,39 @@ class SSEDecoder:
         self._special = self._skip_lf
         return data
 
-    def _mixed(self, data: bytes, events: list[ServerSentEvent]) -> list[ServerSentEvent]:
-        """Read `data`, of any content: its whole blocks in one go if they have the common shape, the rest by lines."""
-        end = data.rfind(b"\n\n") + 2
-        if end > 1 and self._fresh:
-            whole = self._whole_blocks(data[:end])
-            if whole is not None:
-                events += whole
-                data = data[end:]
-        if data:
-            self._lines(data, events)
-        return events
+    def _common_blocks(self, data: bytes, events: list[ServerSentEvent]) -> bool:
+        """Read `data`, whole blocks from the first byte to the last, if all have the shape nearly all streams have.
 
-    def _whole_blocks(self, data: bytes) -> list[ServerSentEvent] | None:
-        """Read `data`, which ends with a blank line, if it is a row of blocks of the shape nearly all streams have.
-
-        That is a `data: ` line with, in all blocks or in none, an `id: ` line behind it. Returns None, and has done
-        nothing, if there is anything else in it. The decoder must be between two blocks.
+        That is a `data: ` line with, in all blocks or in none, an `id: ` line behind it. Returns False, and has done
+        nothing, if there is anything else.
         """
-        if data[:6] != b"data: " or len(data) > self._max_whole_bytes:
-            return None
+        if data[:6] != b"data: " or len(data) > self._max_common_bytes:
+            return False
         # Decoding it all gives what decoding each line gives: an invalid sequence ends before a line end.
         text = data[6:-2].decode("utf-8", "replace")
+        retry = self.retry
         if "\n" not in text:
-            return [ServerSentEvent("message", text, self.last_event_id, self.retry)]
+            events.append(ServerSentEvent("message", text, self.last_event_id, retry))
+            return True
         # The separator takes the next block's field name along, so that each part is the data already.
         parts = text.split("\n\ndata: ")
-        retry = self.retry
         if "\n" not in parts[0]:
             last_id = self.last_event_id
-            events = [ServerSentEvent("message", part, last_id, retry) for part in parts if "\n" not in part]
-            return events if len(events) == len(parts) else None
-        if "\0" in text:
-            return None
-        events = []
-        for part in parts:
-            value, separator, last_id = part.partition("\nid: ")
-            if not separator or "\n" in value or "\n" in last_id:
-                return None
-            events.append(ServerSentEvent("message", value, last_id, retry))
-        self.last_event_id = self._id = events[-1].id
-        return events
+            found = [ServerSentEvent("message", part, last_id, retry) for part in parts if "\n" not in part]
+            if len(found) < len(parts):
+                return False
+        else:
+            if "\0" in text:
+                return False
+            found = []
+            for part in parts:
+                value, separator, last_id = part.partition("\nid: ")
+                if not separator or "\n" in value or "\n" in last_id:
+                    return False
+                found.append(ServerSentEvent("message", value, last_id, retry))
+            self.last_event_id = self._id = last_id
+        events += found
+        return True
 
     def _lines(self, data: bytes, events: list[ServerSentEvent]) -> None:
         """Read `data` line by line, add what it completes to `events`, and keep the unfinished line."""
@@ -203,21 +206,26 @@ class SSEDecoder:
             lines[0] = bytes(self._line)
             self._line.clear()
         for line in lines:
+            if not line:
+                self._dispatch(events)
+                continue
             if len(line) > self._max_line_bytes:
                 self._fail("line", self._max_line_bytes, events)
-            if line:
-                self._field(line)
-                if len(self._data) - 1 > self._max_event_bytes:
-                    self._fail("event", self._max_event_bytes, events)
+            if line[:6] == b"data: ":
+                self._data += line[6:]
+                self._data += b"\n"
             else:
-                self._dispatch(events)
-        if len(self._line) + len(rest) > self._max_line_bytes:
-            self._fail("line", self._max_line_bytes, events)
-        self._line += rest
-        self._fresh = not (self._line or self._data or self._event or self._id is not self.last_event_id)
+                self._field(line)
+            if len(self._data) - 1 > self._max_event_bytes:
+                self._fail("event", self._max_event_bytes, events)
+        if rest:
+            if len(self._line) + len(rest) > self._max_line_bytes:
+                self._fail("line", self._max_line_bytes, events)
+            self._line += rest
+        self._fresh = not (self._data or self._event or self._id is not self.last_event_id)
 
     def _field(self, line: bytes) -> None:
-        """Read one line that is not blank: put its value where the standard wants it."""
+        """Read a line that is not blank: put its value where the standard wants it."""
         name, _, value = line.partition(b":")
         if value[:1] == b" ":
             value = value[1:]
@@ -239,7 +247,7 @@ class SSEDecoder:
         self.last_event_id = self._id
         if self._data:
             self._data.pop()  # the LF behind the last line
-            event = self._event.decode("utf-8", "replace") or "message"
+            event = self._event.decode("utf-8", "replace") if self._event else "message"
             events.append(ServerSentEvent(event, self._data.decode("utf-8", "replace"), self._id, self.retry))
             self._data.clear()
         self._event = b""
