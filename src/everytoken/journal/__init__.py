@@ -1,1 +1,118 @@
+"""The journal: durable, append-only logs of responses. A record is in it before any reader sees it.
 
+A journal is one module with a class that fits `Journal`. What travels chunk by chunk (`Writer.append`, the callbacks of
+`Log.subscribe`, `Log.take`) are plain calls: a journal gathers what moved in one moment, stores it in one group commit,
+and then tells the readers. An offset is the number of records before it, written as 16 digits on the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from everytoken.errors import OffsetInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Journal", "Log", "StreamInfo", "Writer", "format_offset", "parse_offset"]
+
+
+@dataclass(slots=True)
+class StreamInfo:
+    """What is known of a stream besides its records.
+
+    `owner`: fingerprint of the API key that made it, "" when keys are not used. `created`: seconds since 1970.
+    `meta`: what its maker stored with it (the request; never credentials). `result`: what it was closed with.
+    """
+
+    id: str
+    content_type: str
+    owner: str
+    created: float
+    meta: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] | None = None
+
+
+class Log(Protocol):
+    """The committed records of one stream, for readers."""
+
+    @property
+    def info(self) -> StreamInfo:
+        """What is known of the stream."""
+
+    @property
+    def tail(self) -> int:
+        """The offset after the last committed record."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether no record can follow `tail`."""
+
+    def take(self, offset: int, limit: int) -> Sequence[bytes] | None:
+        """Return committed records from `offset` on, about `limit` bytes of them, at least one if there is one.
+
+        None when they are not in memory any more: `fetch` them. Raises `OffsetInvalidError` past the tail,
+        `OffsetExpiredError` where records are no longer kept.
+        """
+
+    async def fetch(self, offset: int, limit: int) -> Sequence[bytes]:
+        """Like `take`, from storage. Raises `JournalUnavailableError` too."""
+
+    def subscribe(self, moved: Callable[[], None]) -> None:
+        """Have `moved` called after every commit to this stream, in the event loop, by a plain call."""
+
+    def unsubscribe(self, moved: Callable[[], None]) -> None:
+        """Call it no more."""
+
+
+class Writer(Protocol):
+    """The one writer of a stream."""
+
+    @property
+    def log(self) -> Log:
+        """What it has written so far, as readers see it."""
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Append records with the next group commit. Returns at once; raises `StreamClosedError`, `FencedError`."""
+
+    def close(self, records: Sequence[bytes], result: dict[str, Any]) -> None:
+        """Append the last records and close the stream, in one step, with the next group commit."""
+
+
+class Journal(Protocol):
+    """A store of streams."""
+
+    async def start(self) -> None:
+        """Get ready. Raises `ConfigurationError`, `JournalUnavailableError`."""
+
+    async def stop(self) -> None:
+        """Store what is on its way and let go of everything."""
+
+    async def create(self, stream_id: str, *, content_type: str, owner: str, meta: dict[str, Any]) -> Writer:
+        """Begin a stream. Raises `StreamExistsError`, `JournalUnavailableError`."""
+
+    async def open(self, stream_id: str) -> Log:
+        """Return a stream to read. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
+
+
+def format_offset(offset: int) -> str:
+    """Return an offset as it stands on the wire: 16 digits, so that the order of bytes is the order of numbers."""
+    return f"{offset:016d}"
+
+
+def parse_offset(text: str, tail: int) -> int:
+    """Read an offset of a stream that ends at `tail`; `-1` is the start, `now` the tail.
+
+    Raises `OffsetInvalidError` for anything else, and for one past the tail: waiting for it could lose records.
+    """
+    if text == "-1":
+        return 0
+    if text == "now":
+        return tail
+    if len(text) != 16 or not (text.isascii() and text.isdigit()):
+        raise OffsetInvalidError("this is not an offset of ours", param="offset")
+    offset = int(text)
+    if offset > tail:
+        raise OffsetInvalidError("this offset is past the end of the stream", param="offset")
+    return offset

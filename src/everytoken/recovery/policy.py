@@ -1,0 +1,81 @@
+"""What may be done for a response, as values: the policy, the upstreams it may use, and what was learned of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = ["Experience", "Outcome", "Policy", "Strategy", "Target"]
+
+Strategy = Literal["first", "retry", "prefill", "replay"]
+Outcome = Literal["completed", "interrupted", "cancelled", "failed"]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long to wait and how often to try. All times are in seconds; there is no total limit.
+
+    `connect`: until the request is on its way. `first_content`: from there to the first content (reasoning and tool
+    calls are content; comments, pings and empty deltas are not). `content_gap`: between two pieces of content.
+    `non_streaming`: for a whole answer in one piece. `linger`: how long usage and `[DONE]` may lag behind the
+    finish_reason. `attempts`: how many may fail through the upstream's fault. `backoff` doubles with every attempt up
+    to `backoff_max`, half of it jitter; `retry_after_max` is the longest `Retry-After` that is waited for.
+    The last attempt gets twice the time.
+    """
+
+    connect: float = 10.0
+    first_content: float = 30.0
+    content_gap: float = 30.0
+    non_streaming: float = 300.0
+    linger: float = 2.0
+    attempts: int = 3
+    backoff: float = 0.5
+    backoff_max: float = 8.0
+    retry_after_max: float = 30.0
+    retry_statuses: frozenset[int] = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+    strategies: frozenset[Literal["prefill", "replay", "non-streaming"]] = frozenset(
+        {"prefill", "replay", "non-streaming"}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""
+        for name in ("connect", "first_content", "content_gap", "non_streaming"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0 seconds")
+        for name in ("linger", "backoff", "backoff_max", "retry_after_max"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative")
+        if self.attempts < 1:
+            raise ValueError("attempts must be at least 1")
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream as recovery sees it.
+
+    `model`: what it calls the model asked for, None to pass the caller's name on. `prefill`: whether it continues an
+    assistant message that comes last (`auto`: only once it has shown so). `seeds` and `usage`: whether it may be sent
+    a `seed` and `stream_options` of ours. `reasonless`: it is known never to send a finish_reason.
+    `extra`, `prefill_extra`, `prefill_message`: fields to add to every request, to a prefill, to its last message.
+    """
+
+    name: str
+    model: str | None = None
+    prefill: Literal["yes", "no", "auto"] = "auto"
+    seeds: bool = True
+    usage: bool = True
+    reasonless: bool = False
+    extra: dict[str, Any] = {}
+    prefill_extra: dict[str, Any] = {}
+    prefill_message: dict[str, Any] = {}
+    policy: Policy = Policy()
+
+
+class Experience(msgspec.Struct):
+    """What responses have learned of one upstream and model; shared by them, lost with the process.
+
+    `prefill`: it `continues` a prefill, has `refused` one, or `restarts` from the beginning.
+    `additions`: whether it `accepted` the seed and stream_options that we add, or has `refused` them.
+    """
+
+    prefill: Literal["unknown", "continues", "refused", "restarts"] = "unknown"
+    additions: Literal["unknown", "accepted", "refused"] = "unknown"

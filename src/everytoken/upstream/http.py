@@ -1,0 +1,205 @@
+"""Any OpenAI-compatible HTTP server.
+
+The HTTP grammar is httptools' (llhttp, the parser uvicorn uses); what stands here is the connection around it. It is
+our own because a chunk must travel from `data_received` to the relay by plain calls: an HTTP client with streams and
+awaits costs as much per chunk as all the rest together (docs/decisions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+import truststore
+
+from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
+from everytoken.upstream.exchange import Exchange
+from everytoken.upstream.protocol import HttpProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from everytoken.upstream import Sink
+
+__all__ = ["HttpUpstream"]
+
+_MAX_IDLE = (
+    256  # connections kept for the next response; as many as were busy at once is what a steady load needs
+)
+_MODELS_LIMIT = 10.0  # seconds
+
+
+class HttpUpstream:
+    """A server at `base_url` (the part before `/chat/completions`), asked with `api_key` if there is one.
+
+    `headers` are sent with every request. Raises `ConfigurationError` for a URL that cannot be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.base_url = base_url.rstrip("/")
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigurationError(f"upstream {name!r}: {base_url!r} is not an http:// or https:// URL")
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise ConfigurationError(f"upstream {name!r}: {base_url!r} has no valid port") from error
+        self._host: str = parts.hostname
+        self._tls = parts.scheme == "https"
+        self._port: int = port or (443 if self._tls else 80)
+        self._path = parts.path
+        self._api_key = api_key
+        self._head = self._render_head(parts.netloc.rpartition("@")[2], headers or {})
+        self._context: ssl.SSLContext | None = None
+        self._idle: list[HttpProtocol] = []
+        self._open: set[HttpProtocol] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _render_head(self, host: str, headers: Mapping[str, str]) -> bytes:
+        lines = {
+            "host": host,
+            "user-agent": "everytoken",
+            "accept-encoding": "identity",  # compression delays tokens
+            **({"authorization": f"Bearer {self._api_key}"} if self._api_key else {}),
+            **{name.lower(): value for name, value in headers.items()},
+        }
+        for name, value in lines.items():
+            if not (name.isascii() and value.isascii()) or any(c in name + value for c in "\r\n\0"):
+                raise ConfigurationError(f"upstream {self.name!r}: the header {name!r} cannot be sent")
+        return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
+
+    def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Exchange:
+        """Begin an attempt: returns at once, reports to `sink`."""
+        payload = msgspec.json.encode(body)
+        accept = b"text/event-stream" if streamed else b"application/json"
+        request = (
+            b"POST %b/chat/completions HTTP/1.1\r\n%baccept: %b\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b" % (self._path.encode(), self._head, accept, len(payload), payload)
+        )
+        return self._begin(request, sink)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Return what `GET /models` lists. Raises `UpstreamError`; an upstream without the route has none."""
+        loop = asyncio.get_running_loop()
+        sink = _Once(loop.create_future())
+        request = b"GET %b/models HTTP/1.1\r\n%baccept: application/json\r\n\r\n" % (
+            self._path.encode(),
+            self._head,
+        )
+        exchange = self._begin(request, sink)
+        try:
+            async with asyncio.timeout(_MODELS_LIMIT):
+                body = await sink.body
+        except TimeoutError as error:
+            raise StalledError(
+                f"upstream {self.name!r} does not list its models", phase="first-content"
+            ) from error
+        finally:
+            exchange.release(reusable=True)
+        try:
+            listed = msgspec.json.decode(body)["data"]
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            raise UpstreamError(
+                f"upstream {self.name!r} lists its models in a form we do not know"
+            ) from error
+        return [model for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
+
+    async def start(self) -> None:
+        """Connections are made when they are needed."""
+
+    async def stop(self) -> None:
+        """Close every connection and wait for what is still connecting."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for protocol in list(self._open):
+            protocol.close()
+        self._idle.clear()
+
+    # Connections
+
+    def _begin(self, request: bytes, sink: Sink) -> Exchange:
+        exchange = Exchange(sink, secret=self._api_key)
+        while self._idle:
+            protocol = self._idle.pop()
+            if protocol.send(request, exchange, retry=lambda: self._connect(request, exchange)):
+                # Reported in a later loop turn, as for a new connection: the caller has no handle yet.
+                asyncio.get_running_loop().call_soon(exchange.on_sent)
+                return exchange
+        self._connect(request, exchange)
+        return exchange
+
+    def _connect(self, request: bytes, exchange: Exchange) -> None:
+        task = asyncio.get_running_loop().create_task(self._open_connection(request, exchange))
+        exchange.connecting = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open_connection(self, request: bytes, exchange: Exchange) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if self._tls and self._context is None:
+                self._context = await asyncio.to_thread(truststore.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
+            _, protocol = await loop.create_connection(
+                lambda: HttpProtocol(self._open, self._keep),
+                self._host,
+                self._port,
+                ssl=self._context if self._tls else None,
+            )
+        except (OSError, ssl.SSLError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            failure = ConnectError(f"cannot connect to upstream {self.name!r}: {reason}")
+            failure.__cause__ = error
+            exchange.on_error(failure)
+            return
+        finally:
+            exchange.connecting = None
+        if exchange.released or not protocol.send(request, exchange, retry=None):
+            protocol.close()
+            return
+        exchange.on_sent()
+
+    def _keep(self, protocol: HttpProtocol) -> None:
+        """Take back a connection whose response has ended properly."""
+        if len(self._idle) < _MAX_IDLE:
+            self._idle.append(protocol)
+        else:
+            protocol.close()
+
+
+class _Once:
+    """A sink that wants one whole body."""
+
+    def __init__(self, body: asyncio.Future[bytes]) -> None:
+        self.body = body
+
+    def on_connected(self) -> None:
+        """Nothing to do."""
+
+    def on_accepted(self) -> None:
+        """Nothing to do."""
+
+    def on_data(self, data: bytes) -> None:
+        """An event stream was not asked for."""
+
+    def on_whole(self, body: bytes) -> None:
+        if not self.body.done():
+            self.body.set_result(body)
+
+    def on_eof(self) -> None:
+        self.on_whole(b"")
+
+    def on_error(self, error: EverytokenError) -> None:
+        if not self.body.done():
+            self.body.set_exception(error)

@@ -1,0 +1,182 @@
+"""One HTTP/1.1 connection to an upstream: httptools' parser between a transport and an exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from everytoken.errors import ConnectError, RemoteProtocolError, TruncatedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everytoken.upstream.exchange import Exchange
+
+__all__ = ["HttpProtocol"]
+
+_MAX_HEAD = 65_536  # bytes of status line and headers; nginx allows 32 KiB
+_DRAIN = 1.0  # seconds a response may take to end properly after we have what we wanted
+
+
+class HttpProtocol(asyncio.Protocol):
+    """Serves one exchange at a time. `members` holds it while it is open; `keep` takes it back when it is idle."""
+
+    def __init__(self, members: set[HttpProtocol], keep: Callable[[HttpProtocol], None]) -> None:
+        self._members = members
+        self._keep = keep
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._exchange: Exchange | None = None
+        self._retry: Callable[[], None] | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._in_body = False
+        self._busy = False
+        self._drain: asyncio.TimerHandle | None = None
+
+    # What the upstream and the exchange do with it
+
+    def send(self, request: bytes, exchange: Exchange, *, retry: Callable[[], None] | None) -> bool:
+        """Send a request; returns False when the connection is gone.
+
+        `retry` is called instead of reporting an error if a connection that had been kept breaks before the first
+        byte of the answer: the server may have closed it while it was idle (RFC 9112 section 9.3.1).
+        """
+        if self._transport is None or self._transport.is_closing():
+            return False
+        self._exchange, self._retry, self._busy = exchange, retry, True
+        self._parser = httptools.HttpResponseParser(self)
+        exchange.protocol = self
+        self._transport.write(request)
+        return True
+
+    def let_go(self, *, reusable: bool) -> None:
+        """Serve the exchange no more; keep the connection only if its response ends properly, and soon."""
+        self._exchange = self._retry = None
+        if not reusable:
+            self.close()
+        elif self._busy and self._drain is None:
+            self.resume()
+            self._drain = asyncio.get_running_loop().call_later(_DRAIN, self.close)
+
+    def close(self) -> None:
+        """Close the connection at once, throwing away what was not sent."""
+        self._cancel_drain()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # What the transport reports
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._members.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; its callbacks below do the rest."""
+        if not self._busy or self._parser is None:
+            self.close()  # nobody asked
+            return
+        if not self._in_body:
+            self._head_bytes += len(data)
+            self._retry = None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._report(RemoteProtocolError(f"the upstream's answer is not HTTP: {error}"))
+            return
+        if not self._in_body and self._head_bytes > _MAX_HEAD:
+            self._report(RemoteProtocolError("the upstream's headers are too large"))
+
+    def eof_received(self) -> bool:
+        """Close our side too."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report what that means for the exchange."""
+        self._members.discard(self)
+        self._cancel_drain()
+        self._transport = None
+        exchange, self._exchange = self._exchange, None
+        if exchange is None or not self._busy:
+            return
+        self._busy = False
+        if self._retry is not None:
+            self._retry()
+        elif not self._in_body:
+            exchange.on_error(ConnectError("the upstream closed the connection without an answer"))
+        elif exc is None and self._until_close():
+            exchange.on_end()
+        else:
+            exchange.on_error(TruncatedError("the connection broke in the middle of the answer"))
+
+    def _until_close(self) -> bool:
+        """Whether the body has no other end than the connection's (RFC 9112 section 6.3)."""
+        framed = {b"content-length", b"transfer-encoding"}
+        return not any(name in framed for name, _ in self._headers)
+
+    # What the parser reports
+
+    def on_message_begin(self) -> None:
+        """A response begins."""
+        self._headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header line."""
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is there; a body follows."""
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            return
+        self._in_body = True
+        if self._exchange is not None:
+            self._exchange.on_head(status, self._headers)
+
+    def on_body(self, body: bytes) -> None:
+        """Pass on some bytes of the body."""
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The response has ended properly."""
+        if not self._in_body:
+            return  # 1xx
+        assert self._parser is not None
+        keep = self._parser.should_keep_alive()
+        exchange, self._exchange = self._exchange, None
+        self._in_body = self._busy = False
+        self._head_bytes = 0
+        self._cancel_drain()
+        if exchange is not None:
+            exchange.on_end()
+        if keep and self._transport is not None and not self._transport.is_closing():
+            self._keep(self)
+        else:
+            self.close()
+
+    def _report(self, error: RemoteProtocolError) -> None:
+        exchange, self._exchange = self._exchange, None
+        self.close()
+        if exchange is not None:
+            exchange.on_error(error)
+
+    def _cancel_drain(self) -> None:
+        if self._drain is not None:
+            self._drain.cancel()
+            self._drain = None
