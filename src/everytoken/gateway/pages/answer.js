@@ -1,0 +1,195 @@
+// One answer over as many connections as it takes. A body that ends without `[DONE]` or an error event is a
+// broken connection, never an end: the answer is then read on from the last offset.
+
+import { SSEDecoder } from "./sse.js";
+
+const SILENCE_MS = 45_000; // the gateway writes a comment every 15 s; three missed ones mean a dead connection
+const RETRY_MS = [250, 500, 1000, 2000, 5000]; // then every 5 s for as long as the page is open
+const STOP_MS = 3000; // how long a stop waits for the gateway to confirm it
+
+export const COMPLETED = "completed";
+export const STOPPED = "stopped";
+export const INTERRUPTED = "interrupted";
+
+export class Answer {
+  /** The stream id, once the gateway has said it. */
+  id = null;
+
+  #offset = "";
+  #finish = null;
+  #stopping = false;
+  #abort = new AbortController();
+  #stopPressed;
+  #stopNow; // settles when Stop is pressed
+  #on;
+
+  /** `on` has text(string), reasoning(string), named(id) and connection("open" | "lost" | "away"). */
+  constructor(on) {
+    this.#on = on;
+    this.#stopNow = new Promise((resolve) => (this.#stopPressed = resolve));
+  }
+
+  /** POST a chat request and read its answer: {outcome, finish, message}. */
+  ask(body) {
+    return this.#read(() =>
+      fetch("v1/chat/completions", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ ...body, stream: true }),
+        signal: this.#abort.signal,
+      }),
+    );
+  }
+
+  /** Read an answer that exists, from its start. */
+  follow(id) {
+    this.id = id;
+    return this.#read(() => this.#resume());
+  }
+
+  /** Stop generation for every reader. The answer then ends by the gateway's word, or ours if it is silent. */
+  stop() {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#stopPressed();
+    if (this.id) this.#cancel();
+  }
+
+  /** Stop reading. The answer itself goes on. */
+  leave() {
+    this.#abort.abort();
+  }
+
+  #cancel() {
+    fetch(`v1/stream/${this.id}/cancel`, { method: "POST", keepalive: true }).catch(() => {});
+    setTimeout(() => this.#abort.abort(), STOP_MS);
+  }
+
+  #resume() {
+    const query = this.#offset ? `?offset=${encodeURIComponent(this.#offset)}` : "";
+    return fetch(`v1/stream/${this.id}/events${query}`, { signal: this.#abort.signal });
+  }
+
+  async #read(request) {
+    for (let failures = 0; ; failures++) {
+      const before = this.#offset;
+      try {
+        const end = await this.#once(request);
+        if (end) return end;
+      } catch (error) {
+        if (this.#abort.signal.aborted) return this.#ended(STOPPED);
+        if (!(error instanceof TypeError) && error.name !== "TimeoutError") throw error;
+      }
+      if (this.#offset !== before) failures = 0; // it moved: a new failure, not one more in a row
+      if (this.#stopping) return this.#ended(STOPPED);
+      if (!this.id) return this.#ended(INTERRUPTED, "The server cannot be reached. Is it running?");
+      this.#on.connection(failures < 3 ? "lost" : "away");
+      await pause(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)], this.#abort.signal);
+      request = () => this.#resume();
+    }
+  }
+
+  // One connection. Returns how the answer ended, or null when only the connection did.
+  async #once(request) {
+    const asked = request();
+    const response = await Promise.race([asked, this.id ? asked : this.#stopNow]);
+    if (!response) {
+      // Stopped before the gateway has said the stream's name: show it now, cancel when the name is known.
+      asked.then((late) => this.#named(late) && this.#cancel()).catch(() => {});
+      return this.#ended(STOPPED);
+    }
+    if (response.status === 204) {
+      // Closed, and we have read all of it; every other end than a completed one is a record we would have seen.
+      return this.#finish
+        ? this.#ended(COMPLETED)
+        : this.#ended(INTERRUPTED, "The answer ended without saying that it is complete.");
+    }
+    if (!response.ok) {
+      const message = await messageOf(response);
+      const passing = this.id && (response.status >= 500 || response.status === 429);
+      return passing ? null : this.#ended(INTERRUPTED, message);
+    }
+    if (this.#named(response)) this.#on.named(this.id);
+    this.#on.connection("open");
+
+    const reader = response.body.getReader();
+    const utf8 = new TextDecoder();
+    const sse = new SSEDecoder();
+    try {
+      for (;;) {
+        const { done, value } = await within(reader.read(), SILENCE_MS);
+        if (done) return null;
+        for (const event of sse.feed(utf8.decode(value, { stream: true }))) {
+          const end = this.#event(event);
+          if (end) return end;
+        }
+      }
+    } finally {
+      reader.cancel().catch(() => {});
+    }
+  }
+
+  #named(response) {
+    this.id ??= response.headers.get("Location")?.match(/\/v1\/stream\/([^/?]+)$/)?.[1] ?? null;
+    return this.id;
+  }
+
+  #event({ data, id }) {
+    if (data === "[DONE]") return this.#ended(COMPLETED);
+    let chunk;
+    try {
+      chunk = JSON.parse(data);
+    } catch {
+      return this.#ended(INTERRUPTED, "The server sent something that is not JSON.");
+    }
+    if (chunk.error) {
+      if (chunk.error.code === "cancelled") return this.#ended(STOPPED);
+      return this.#ended(INTERRUPTED, chunk.error.message);
+    }
+    const choice = chunk.choices?.[0];
+    const delta = choice?.delta;
+    const reasoning = delta?.reasoning_content ?? delta?.reasoning;
+    if (reasoning) this.#on.reasoning(reasoning);
+    const text = delta?.content ?? delta?.refusal;
+    if (text) this.#on.text(text);
+    this.#finish = choice?.finish_reason ?? this.#finish;
+    if (id) this.#offset = id; // only now: an offset is committed together with its data
+    return null;
+  }
+
+  #ended(outcome, message = "") {
+    return { outcome, message, finish: this.#finish };
+  }
+}
+
+async function messageOf(response) {
+  const text = await response.text().catch(() => "");
+  try {
+    return JSON.parse(text).error.message;
+  } catch {
+    return `The server answered ${response.status} ${response.statusText}`.trim() + ".";
+  }
+}
+
+function within(promise, ms) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new DOMException("silent", "TimeoutError")), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+// Wait, but not a moment longer than the network is away or the reader wants.
+function pause(ms, signal) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      removeEventListener("online", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    addEventListener("online", done);
+    signal.addEventListener("abort", done);
+  });
+}

@@ -1,0 +1,166 @@
+// Markdown tokens to DOM nodes. Nothing a model writes is interpreted as HTML, and nothing it names is loaded: an
+// image would tell a stranger's server who reads this, so it is shown as a link.
+
+const SAFE_LINK = /^(?:https?:|mailto:|tel:)/i;
+const ENTITY = /&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|([A-Za-z]+));/g;
+const NAMED = {
+  amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00A0", copy: "©", hellip: "…", ndash: "–", mdash: "—",
+  larr: "←", rarr: "→", times: "×", deg: "°", middot: "·", bull: "•", le: "≤", ge: "≥", ne: "≠",
+};
+
+/** Return {element, inner (where its children go)} for a block token, or null for one that shows nothing. */
+export function block(token, body) {
+  switch (token.type) {
+    case "heading":
+      return same(make(`h${Math.min(token.depth + 1, 6)}`, inlines(token.tokens)));
+    case "paragraph":
+      return same(make("p", inlines(token.tokens)));
+    case "text":
+      return same(make("p", inlines(token.tokens ?? [token])));
+    case "blockquote":
+      return same(make("blockquote", blocks(token.tokens)));
+    case "hr":
+      return same(make("hr"));
+    case "list":
+      return list(token);
+    case "table":
+      return table(token);
+    case "code":
+      return code(token, body);
+    case "html":
+      return token.text.trim() === "" ? null : same(make("p", [text(token.text.trimEnd())]));
+    default:
+      return null; // space, link definitions
+  }
+}
+
+function blocks(tokens) {
+  return tokens.map((token) => block(token)?.element).filter(Boolean);
+}
+
+function list(token) {
+  const element = make(token.ordered ? "ol" : "ul", token.items.map(item));
+  if (token.ordered && token.start !== 1) element.start = token.start;
+  return same(element);
+}
+
+// An item's own line is never wrapped in a paragraph: whether a list is loose is known only at its end.
+function item(token) {
+  const children = token.tokens.flatMap((child) => {
+    if (child.type === "text" || (child.type === "paragraph" && child === firstText(token))) {
+      return inlines(child.tokens ?? [child]);
+    }
+    if (child.type === "checkbox") return [inline(child)];
+    return blocks([child]);
+  });
+  return make("li", children);
+}
+
+function firstText(token) {
+  return token.tokens.find((child) => child.type !== "checkbox" && child.type !== "space");
+}
+
+function box(checked) {
+  const input = make("input");
+  input.type = "checkbox";
+  input.disabled = true;
+  if (checked) input.setAttribute("checked", "");
+  return input;
+}
+
+function table(token) {
+  const cells = (name, row) =>
+    row.map((cell, index) => {
+      const element = make(name, inlines(cell.tokens));
+      if (token.align[index]) element.classList.add(token.align[index]);
+      return element;
+    });
+  const inner = make("tbody", token.rows.map((row) => make("tr", cells("td", row))));
+  const head = make("thead", [make("tr", cells("th", token.header))]);
+  const element = make("div", [make("table", [head, inner])]);
+  element.className = "table";
+  element.tabIndex = 0; // it scrolls sideways, also by keyboard
+  return { element, inner };
+}
+
+function code(token, body = token.text) {
+  // Complete lines and the growing one are nodes of their own: the former are final.
+  const end = body.lastIndexOf("\n") + 1;
+  const parts = [body.slice(0, end), body.slice(end)].filter(Boolean).map(text);
+  const inner = make("code", parts);
+  const language = (token.lang ?? "").match(/^\S*/)[0];
+  const label = make("span", [text(language)]);
+  const button = make("button", [text("Copy")]);
+  button.type = "button";
+  button.className = "copy";
+  button.setAttribute("aria-label", language ? `Copy this ${language} code` : "Copy this code");
+  const head = make("div", [label, button]);
+  head.className = "code-head";
+  const pre = make("pre", [inner]);
+  pre.tabIndex = 0;
+  const element = make("div", [head, pre]);
+  element.className = "code";
+  return { element, inner };
+}
+
+function inlines(tokens) {
+  return tokens.map(inline);
+}
+
+function inline(token) {
+  switch (token.type) {
+    case "strong":
+      return make("strong", inlines(token.tokens));
+    case "em":
+      return make("em", inlines(token.tokens));
+    case "del":
+      return make("del", inlines(token.tokens));
+    case "codespan":
+      return make("code", [text(token.text)]);
+    case "br":
+      return make("br");
+    case "link":
+      return link(token.href, inlines(token.tokens));
+    case "image":
+      return link(token.href, [text(token.text || token.href)]);
+    case "checkbox":
+      return box(token.checked);
+    case "escape":
+      return text(token.text);
+    case "html":
+      return /^<br\s*\/?>$/i.test(token.text) ? make("br") : text(token.text);
+    default:
+      return token.tokens ? make("span", inlines(token.tokens)) : text(decoded(token.text ?? token.raw));
+  }
+}
+
+function link(href, children) {
+  if (!SAFE_LINK.test(href)) return make("span", children);
+  const element = make("a", children);
+  element.href = href;
+  element.target = "_blank";
+  element.rel = "noopener noreferrer nofollow";
+  return element;
+}
+
+function decoded(source) {
+  return source.replace(ENTITY, (all, decimal, hex, name) => {
+    if (name) return NAMED[name] ?? all;
+    const point = Number.parseInt(decimal ?? hex, decimal ? 10 : 16);
+    return point > 0 && point <= 0x10ffff && (point < 0xd800 || point > 0xdfff) ? String.fromCodePoint(point) : all;
+  });
+}
+
+function make(name, children = []) {
+  const element = document.createElement(name);
+  element.append(...children);
+  return element;
+}
+
+function same(element) {
+  return { element, inner: element };
+}
+
+function text(data) {
+  return document.createTextNode(data);
+}
