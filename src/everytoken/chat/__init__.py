@@ -1,14 +1,22 @@
 """OpenAI chat completions: chunks in, the truth about the end, the finished message, and requests."""
 
-from everytoken.chat.decoder import (
-    DONE,
-    ChatDecoder,
-    Choice,
-    Chunk,
-    Delta,
-    FunctionDelta,
-    ToolCallDelta,
-)
+from everytoken.chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
+from everytoken.chat.chunks import chunks_of
+from everytoken.chat.decoder import DONE, ChatDecoder, decode_chunk
+from everytoken.chat.message import Accumulator, usage_estimate
 from everytoken.chat.request import ChatRequest
 
-__all__ = ["DONE", "ChatDecoder", "ChatRequest", "Choice", "Chunk", "Delta", "FunctionDelta", "ToolCallDelta"]
+__all__ = [
+    "DONE",
+    "Accumulator",
+    "ChatDecoder",
+    "ChatRequest",
+    "Choice",
+    "Chunk",
+    "Delta",
+    "FunctionDelta",
+    "ToolCallDelta",
+    "chunks_of",
+    "decode_chunk",
+    "usage_estimate",
+]

@@ -10,89 +10,42 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from everytoken.chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
+from everytoken.chat.inband import FAILED_REASONS, in_band_error
+from everytoken.chat.lenient import join_surrogates, lenient_chunk, loads
 from everytoken.errors import ErrorEventError, MalformedEventError, TruncatedError
 
 if TYPE_CHECKING:
     from everytoken.sse import ServerSentEvent
 
-__all__ = ["DONE", "ChatDecoder", "Choice", "Chunk", "Delta", "FunctionDelta", "ToolCallDelta"]
+__all__ = [
+    "DONE",
+    "ChatDecoder",
+    "Choice",
+    "Chunk",
+    "Delta",
+    "FunctionDelta",
+    "ToolCallDelta",
+    "decode_chunk",
+]
 
 DONE: Final = "[DONE]"
 
+_OBJECT: Final = "chat.completion.chunk"
 
-class FunctionDelta(msgspec.Struct):
-    """A fragment of a function call: the name normally comes whole, the arguments in pieces."""
-
-    name: str | None = None
-    arguments: str | None = None
+# strict=False: a number sent as a string is still that number.
+_decode = msgspec.json.Decoder(Chunk, strict=False).decode
 
 
-class ToolCallDelta(msgspec.Struct):
-    """A fragment of one tool call. Some servers leave `index` out; `position` then counts by `id`."""
-
-    index: int | None = None
-    id: str | None = None
-    function: FunctionDelta | None = None
-
-
-class Delta(msgspec.Struct):
-    """The increment inside a chunk."""
-
-    role: str | None = None
-    content: str | list[Any] | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[ToolCallDelta] | None = None
-    function_call: FunctionDelta | None = None
-
-    @property
-    def has_content(self) -> bool:
-        """Whether a reader gets anything of the answer: text, reasoning, a refusal or a piece of a call."""
-        return bool(
-            self.content
-            or self.reasoning_content
-            or self.reasoning
-            or self.tool_calls
-            or self.refusal
-            or self.function_call
-        )
-
-
-class Choice(msgspec.Struct):
-    """One choice of a chunk. An empty `finish_reason` means the same as none: some servers send it so."""
-
-    index: int | None = None
-    delta: Delta | None = None
-    finish_reason: str | None = None
-    logprobs: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class Chunk(msgspec.Struct):
-    """What we read of one `chat.completion.chunk`; fields we do not act on stay in its bytes only."""
-
-    id: str | None = None
-    choices: list[Choice] | None = None
-    usage: dict[str, Any] | None = None
-    error: Any = None
-    object: str | None = None
-    type: str | None = None
-
-    @property
-    def has_content(self) -> bool:
-        """Whether any choice carries content."""
-        return any(choice.delta is not None and choice.delta.has_content for choice in self.choices or ())
-
-    @property
-    def presentable(self) -> bool:
-        """Whether `chunk.choices[0].delta.content` works on it: at least one choice, and no null delta."""
-        if not self.choices:
-            return False
-        return all(choice.delta is not None for choice in self.choices)
-
-
-_decode_chunk = msgspec.json.Decoder(Chunk, strict=False).decode
-_decode_any = msgspec.json.Decoder().decode
+def decode_chunk(data: str | bytes) -> Chunk:
+    """Return one chunk, such as a record of the journal. Raises `MalformedEventError` if `data` is none."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        value = loads(data)
+        if not isinstance(value, dict):
+            raise MalformedEventError("a chunk is not an object") from None
+        return lenient_chunk(value)
 
 
 class ChatDecoder:
@@ -105,11 +58,14 @@ class ChatDecoder:
     object, or None).
     """
 
-    __slots__ = ("_choices", "_finished", "_reasonless", "done", "terminal", "usage")
+    __slots__ = ("_choices", "_finished", "_halves", "_reasonless", "_seen", "done", "terminal", "usage")
 
     def __init__(self, *, choices: int = 1, reasonless: bool = False) -> None:
         self._choices = choices
         self._finished: set[int] = set()
+        self._seen: set[int] = set()
+        # Of each choice: the first half of a surrogate pair that ended its last chunk.
+        self._halves: dict[int, str] = {}
         self._reasonless = reasonless
         self.terminal = False
         self.done = False
@@ -118,43 +74,17 @@ class ChatDecoder:
     def receive_event(self, event: ServerSentEvent) -> Chunk | None:
         """Return the chunk in `event`; None for `[DONE]`, for what follows it, and for events that are no chunk.
 
-        Raises `ErrorEventError` for an error of any shape, `MalformedEventError` for data that is not a JSON object.
+        Raises `ErrorEventError` for an error of any shape, and `MalformedEventError` for data that is not a JSON
+        object or that no client could read as a chunk. Once the answer is complete neither can make it incomplete
+        again, so both are passed over then.
         """
-        data = event.data
-        if data == DONE or self.done:
-            self.done = True
-            if self._reasonless:
-                self.terminal = True
-            return None
         try:
-            chunk = _decode_chunk(data)
-        except msgspec.DecodeError as error:
-            if data.strip() == DONE:
-                return self.receive_event(event._replace(data=DONE))
-            # A strange type in a field we read: an error object may still be in there.
-            raise _in_band_error(event) or MalformedEventError(
-                f"an event of the stream is not a chunk: {error}"
-            ) from error
-        if (
-            chunk.error is not None
-            or event.event == "error"
-            or chunk.object == "error"
-            or chunk.type == "error"
-        ):
-            raise _in_band_error(event) or MalformedEventError("an error event without an error object")
-        if chunk.usage is not None:
-            self.usage = chunk.usage
-        choices = chunk.choices
-        if choices is None:
-            return None
-        for choice in choices:
-            if choice.finish_reason:
-                if choice.finish_reason == "error":
-                    raise ErrorEventError("the upstream ended with finish_reason 'error'", error=None)
-                self._finished.add(choice.index or 0)
-                if len(self._finished) >= self._choices:
-                    self.terminal = True
-        return chunk
+            chunk = _decode(event.data)
+        except (msgspec.DecodeError, RecursionError):
+            return self._receive_odd(event)
+        if chunk.object != _OBJECT or chunk.error or event.event != "message":
+            return self._receive_unusual(event, chunk)
+        return self._receive_chunk(event, chunk)
 
     def receive_eof(self) -> None:
         """Take note that the stream has ended; raises `TruncatedError` when that is not a true end."""
@@ -164,27 +94,104 @@ class ChatDecoder:
             raise TruncatedError("[DONE] came without a finish_reason")
         raise TruncatedError("the stream ended without a finish_reason")
 
-
-def _in_band_error(event: ServerSentEvent) -> ErrorEventError | None:
-    """Return the error in an event of any of the shapes in the field, or None when there is none."""
-    try:
-        value = _decode_any(event.data)
-    except msgspec.DecodeError:
-        return ErrorEventError(event.data[:500], error=event.data) if event.event == "error" else None
-    if not isinstance(value, dict):
-        return ErrorEventError(str(value)[:500], error=value) if event.event == "error" else None
-    error = value.get("error")
-    if error is None:
-        if not (event.event == "error" or value.get("object") == "error" or value.get("type") == "error"):
+    def _receive_chunk(self, event: ServerSentEvent, chunk: Chunk) -> Chunk | None:
+        """Take note of what a chunk says about the end."""
+        if self.done:
             return None
-        error = value
-    return ErrorEventError(_error_message(error), error=error)
+        if chunk.usage:
+            self.usage = chunk.usage
+        choices = chunk.choices
+        if choices is None:
+            return None
+        for choice in choices:
+            if choice.finish_reason or choice.delta is None or self._choices > 1:
+                self._receive_choice(event, choice, choices)
+        return chunk
 
+    def _receive_choice(self, event: ServerSentEvent, choice: Choice, choices: list[Choice]) -> None:
+        """Look closer at a choice which ends, has no delta, or is one of several."""
+        if choice.delta is None and (choice.message or choice.text) and not self.terminal:
+            raise MalformedEventError("a chunk has a whole message in place of a delta")
+        index = choice.index
+        if index is None:
+            index = next(position for position, item in enumerate(choices) if item is choice)
+        self._seen.add(index)
+        reason = choice.finish_reason
+        if not reason:
+            return
+        if reason == "null":  # DashScope writes it so
+            choice.finish_reason = None
+            return
+        if reason in FAILED_REASONS and not self.terminal:
+            raise in_band_error(event.event, loads(event.data)) or ErrorEventError(
+                f"the upstream broke off with finish_reason {reason!r}"
+            )
+        self._finished.add(index)
+        if len(self._finished) >= self._choices:
+            self.terminal = True
 
-def _error_message(error: Any) -> str:
-    """Return the human part of an error object, whatever its shape."""
-    if isinstance(error, dict):
-        nested = error.get("error")
-        message = error.get("message") or (_error_message(nested) if nested else None) or error.get("detail")
-        return str(message or error.get("code") or "the upstream reported an error without a message")
-    return str(error)
+    def _receive_done(self) -> None:
+        """Take `[DONE]`: an end for the choices that came, if each has ended, even if fewer than asked for."""
+        self.done = True
+        if self._reasonless or (self._finished and self._finished >= self._seen):
+            self.terminal = True
+
+    def _receive_unusual(self, event: ServerSentEvent, chunk: Chunk) -> Chunk | None:
+        """Take what may be an error, a chunk of a server that names its objects differently, or neither."""
+        looks_wrong = (
+            chunk.error
+            or chunk.choices is None
+            or event.event == "error"
+            or chunk.object == "error"
+            or chunk.type == "error"
+        )
+        if looks_wrong and not self.terminal and not self.done:
+            error = in_band_error(event.event, loads(event.data))
+            if error is not None:
+                raise error
+        return self._receive_chunk(event, chunk)
+
+    def _receive_odd(self, event: ServerSentEvent) -> Chunk | None:
+        """Take what is no chunk as documented: `[DONE]`, looser JSON, an error as plain text, or garbage."""
+        if event.data.strip() == DONE:
+            self._receive_done()
+            return None
+        if self.terminal or self.done:
+            return self._receive_odd_after_end(event)
+        try:
+            value = loads(event.data)
+        except MalformedEventError:
+            if event.event != "error":
+                raise
+            value = event.data
+        error = in_band_error(event.event, value)
+        if error is not None:
+            raise error
+        if not isinstance(value, dict):
+            raise MalformedEventError("an event of the stream is not a JSON object")
+        chunk = lenient_chunk(value)
+        self._join_halves(chunk)
+        return self._receive_chunk(event, chunk)
+
+    def _receive_odd_after_end(self, event: ServerSentEvent) -> Chunk | None:
+        """Take an odd event behind the end mark: it may still tell the usage, and can do no harm."""
+        try:
+            return self._receive_chunk(event, decode_chunk(event.data))
+        except MalformedEventError:
+            return None
+
+    def _join_halves(self, chunk: Chunk) -> None:
+        """Join surrogate pairs that were split over two chunks, as servers do that cut UTF-16 strings.
+
+        The first half is held back (it is no character yet) and put in front of the second.
+        """
+        for choice in chunk.choices or ():
+            delta = choice.delta
+            if delta is None or not isinstance(delta.content, str):
+                continue
+            index = choice.index or 0
+            text = self._halves.pop(index, "") + delta.content
+            if text and "\ud800" <= text[-1] <= "\udbff":
+                self._halves[index] = text[-1]
+                text = text[:-1]
+            delta.content = join_surrogates(text)

@@ -1,0 +1,136 @@
+"""Read a chunk whose JSON is valid but not typed as documented, without losing any of the answer.
+
+The typed decoder comes first; what it refuses comes here: numbers in the wrong form, a scalar where text belongs,
+arguments sent as an object, half a surrogate pair as an escape, numbers beyond 64 bits. RFC 8259 calls all of it
+JSON. What a client could not read either (choices that are no list) is malformed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import msgspec
+
+from everytoken.chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
+from everytoken.errors import MalformedEventError
+
+__all__ = ["dumps", "join_surrogates", "lenient_chunk", "loads", "text_of"]
+
+
+def loads(data: str | bytes) -> Any:
+    """Parse any JSON of RFC 8259. Raises `MalformedEventError`, also for NaN, Infinity and too deep nesting."""
+    try:
+        return json.loads(data, parse_constant=_refuse_constant, parse_int=_parse_int)
+    except (ValueError, RecursionError) as error:
+        raise MalformedEventError(f"an event of the stream is not JSON: {error}") from error
+
+
+def dumps(value: Any) -> bytes:
+    """Return any JSON value as compact JSON, also one with half a surrogate pair or a number beyond 64 bits."""
+    try:
+        return msgspec.json.encode(value)
+    except (UnicodeEncodeError, OverflowError):
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def lenient_chunk(value: dict[str, Any]) -> Chunk:
+    """Return `value` as a chunk. Raises `MalformedEventError` where no reading loses nothing."""
+    choices = value.get("choices")
+    usage = value.get("usage")
+    return Chunk(
+        id=text_of(value.get("id")),
+        choices=None if choices is None else [_choice(item) for item in _list(choices, "choices")],
+        usage=usage if isinstance(usage, dict) else None,
+        error=value.get("error"),
+        object=text_of(value.get("object")),
+        type=text_of(value.get("type")),
+    )
+
+
+def join_surrogates(text: str) -> str:
+    """Return `text` with the halves of surrogate pairs joined; a half that stays alone becomes U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def text_of(value: Any) -> str | None:
+    """Return text as it is and anything else as its JSON text."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _choice(value: Any) -> Choice:
+    item = _object(value, "a choice")
+    reason = item.get("finish_reason")
+    # An empty list is how PHP writes an empty object; the client would fail on it as on null.
+    delta = item.get("delta") or (None if not isinstance(item.get("delta"), dict) else {})
+    return Choice(
+        index=_index(item.get("index")),
+        delta=None if delta is None else _delta(_object(delta, "a delta")),
+        finish_reason=reason if isinstance(reason, str) else None,
+        error=item.get("error"),
+        message=item.get("message"),
+        text=text_of(item.get("text")),
+    )
+
+
+def _delta(value: dict[str, Any]) -> Delta:
+    content = value.get("content")
+    if isinstance(content, dict):
+        content = [content]
+    calls = value.get("tool_calls")
+    function = value.get("function_call")
+    return Delta(
+        role=text_of(value.get("role")),
+        content=content if isinstance(content, list) else text_of(content),
+        refusal=text_of(value.get("refusal")),
+        reasoning_content=text_of(value.get("reasoning_content")),
+        reasoning=text_of(value.get("reasoning")),
+        tool_calls=None if calls is None else [_tool_call(item) for item in _list(calls, "tool_calls")],
+        function_call=None if function is None else _function(_object(function, "function_call")),
+    )
+
+
+def _tool_call(value: Any) -> ToolCallDelta:
+    item = _object(value, "a tool call")
+    function = item.get("function")
+    return ToolCallDelta(
+        index=_index(item.get("index")),
+        id=text_of(item.get("id")),
+        function=None if function is None else _function(_object(function, "a function")),
+    )
+
+
+def _function(value: dict[str, Any]) -> FunctionDelta:
+    return FunctionDelta(name=text_of(value.get("name")), arguments=text_of(value.get("arguments")))
+
+
+def _index(value: Any) -> int | None:
+    """Return a whole number in whatever form it came; None for anything else."""
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise MalformedEventError(f"a chunk's {name} is not a list")
+    return value
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedEventError(f"{name} of a chunk is not an object")
+    return value
+
+
+def _parse_int(digits: str) -> int | float:
+    """Keep to 64 bits: beyond, Python's conversion would be quadratic (or refuse)."""
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
