@@ -1,0 +1,73 @@
+"""`python -m bench`: measure everytoken and its peers in one run and write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import time
+from pathlib import Path
+
+from bench import measure, peers, relaying, report
+from bench.stacks import STACKS
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+REPETITIONS = 3
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--setup", action="store_true", help="only install the peers, under var/bench/")
+    parser.add_argument("--quick", action="store_true", help="one repetition, few stacks, page not written")
+    parser.add_argument(
+        "--only", help=f"these stacks, page not written: {', '.join(stack.name for stack in STACKS)}"
+    )
+    return parser.parse_args()
+
+
+def decoding() -> str | None:
+    """Run the decoders' benchmark, if this checkout has it."""
+    try:
+        sse = importlib.import_module("bench.sse")
+    except ImportError as error:
+        print(f"SSE decoding: skipped, {error}", flush=True)
+        return None
+    print("SSE decoding …", flush=True)
+    table: str = sse.table(sse.run())
+    return table
+
+
+def main() -> int:
+    """Return 1 if everytoken relayed anything wrong."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # both ways out clean up, even where the shell ignores one
+        signal.signal(number, signal.default_int_handler)
+    asked = options()
+    if asked.setup:
+        reasons = {name: reason for name in peers.names() if (reason := peers.install(name))}
+        print("\n".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the peers are installed")
+        return bool(reasons)
+    if not measure.SUPPORTED:
+        print("CPU and memory are not supported here (no /proc); times and exactness are still measured")
+    stacks = relaying.choose(asked.only.split(",") if asked.only else None, quick=asked.quick)
+    missing = relaying.install(stacks)
+    started = time.monotonic()
+    partial = asked.quick or asked.only
+    sse = None if asked.only else decoding()
+    repetitions = 1 if asked.quick else REPETITIONS
+    results = relaying.run([stack for stack in stacks if stack.name not in missing], repetitions)
+    results.absent |= missing
+    page = report.markdown(results, stacks, sse, repetitions, time.monotonic() - started)
+    if partial:
+        print("\n" + page)
+    else:
+        PAGE.write_text(page)
+        print(f"wrote {PAGE.relative_to(Path(__file__).parents[1])}")
+    ours = [run for (stack, _), runs in results.runs.items() if stack == report.OURS for run in runs]
+    return int(any(run.errors for run in ours))
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

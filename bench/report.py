@@ -1,0 +1,241 @@
+"""The report: what was measured, as Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import measure, peers
+from bench.relaying import ALONE, DIRECT, FEW, FLAT, MANY, Point, Results, Run, points_of
+from bench.stacks import FLOOR, Stack
+from bench.stats import Spread, ratios
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+OURS = "everytoken"
+CPU_LIMIT = 3.0  # times the floor, paced, 300 responses
+MEMORY_LIMIT_KIB = 30.0  # per open response
+
+
+def markdown(results: Results, stacks: list[Stack], sse: str | None, repetitions: int, seconds: float) -> str:
+    parts = [
+        "# Benchmarks",
+        "This page is written by `make bench` (`python -m bench`); nothing in it is edited by hand.",
+        meaning(results),
+        "## The machine",
+        machine(),
+        "## Relaying",
+        _how(repetitions),
+        _stack_list(results, stacks),
+        f"### {MANY.responses} responses × {MANY.chunks} chunks, one every {MANY.interval_ms} ms",
+        _paced(results, stacks, MANY),
+        f"### {FEW.responses} responses × {FEW.chunks} chunks, one every {FEW.interval_ms} ms",
+        _paced(results, stacks, FEW),
+        f"### Flat out: {FLAT.responses} responses × {FLAT.chunks} chunks, as fast as they are taken",
+        _flat(results, stacks),
+        f"### Time to the first token: {ALONE.responses} responses of one chunk, one after the other",
+        _first_token(results, stacks),
+        "### Memory per open response",
+        _memory(results, stacks),
+        "## SSE decoding",
+        sse or "Not measured: there is no decoder benchmark in this checkout.",
+        f"_The whole run took {seconds:.0f} s._",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def meaning(results: Results) -> str:
+    """Say what the numbers mean, in two sentences."""
+    times = _times_floor(results, OURS, MANY)
+    memory = Spread.of(run.held_kib for run in results.of(OURS, MANY))
+    if times is None or memory is None:
+        return f"{OURS} could not be measured in this run; the other stacks' figures stand alone."
+    cpu_verdict = "within" if times.median <= CPU_LIMIT else "over"
+    memory_verdict = "within" if memory.median <= MEMORY_LIMIT_KIB else "over"
+    others = [
+        f"{name} {spread.text()}×"
+        for name in sorted({stack for stack, _ in results.runs} - {OURS, FLOOR, DIRECT})
+        if (spread := _times_floor(results, name, MANY) or _times_floor(results, name, FEW))
+    ]
+    beside = f" (in the same run: {', '.join(others)})" if others else ""
+    return (
+        f"Relaying a chunk through {OURS}, decoded and kept in its journal, costs {times.text()} times the CPU of "
+        f"{FLOOR}, which only copies bytes{beside}: {cpu_verdict} our limit of {CPU_LIMIT:g}. "
+        f"A response that is open with all its chunks kept takes {memory.text()} KiB, {memory_verdict} our limit "
+        f"of {MEMORY_LIMIT_KIB:g}."
+    )
+
+
+def machine() -> str:
+    cpu = "unknown processor"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
+        cpu = (names or [cpu])[0]
+    release = ".".join(platform.release().split(".")[:2])
+    lines = [
+        (
+            f"{os.cpu_count()} cores ({cpu}), {platform.system()} {release}, "
+            f"{platform.python_implementation()} {platform.python_version()}."
+        ),
+        f"Versions: everytoken {_version('everytoken')}, uvloop {_version('uvloop')}, "
+        f"uvicorn {_version('uvicorn')}, nginx {_nginx_version()}, "
+        + ", ".join((peers.INPUTS / f"{name}.in").read_text().strip() for name in peers.names())
+        + ".",
+        (
+            f"Load average when the run ended: {os.getloadavg()[0]:.1f} "
+            "(the bench alone makes about 1; more means that others were using the machine)."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _nginx_version() -> str:
+    program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if program is None:
+        return "absent"
+    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stderr
+    return said.strip().rpartition("/")[2]
+
+
+def _how(repetitions: int) -> str:
+    times = f"{repetitions} repetitions" if repetitions > 1 else "one repetition"
+    cpu = f"CPU is that of the stack's whole process tree ({measure.METHOD})"
+    if not measure.SUPPORTED:
+        cpu = "CPU and memory are not supported on this system, which has no /proc"
+    return (
+        f"One process plays the model server, one the readers, and between them stands one stack at a time, started "
+        f"afresh for every repetition; {times}, the stacks taking turns; median (least–greatest), and ratios to "
+        f"{FLOOR} taken within a repetition. {cpu}, opening and closing of the responses included. Chunks are "
+        f"about 240 bytes, written one by one, the responses not in step (1 ms grid). Every reader checks every "
+        f"chunk: nothing lost, doubled, re-ordered or mixed up, and a proper ending. Added times are those of the "
+        f"stack less those of the same load without a relay."
+    )
+
+
+def _stack_list(results: Results, stacks: Iterable[Stack]) -> str:
+    return "\n".join(
+        f"- **{stack.name}**: {stack.what}."
+        + (f" *Skipped: {results.absent[stack.name]}.*" if stack.name in results.absent else "")
+        for stack in stacks
+    )
+
+
+def _times_floor(results: Results, stack: str, point: Point) -> Spread | None:
+    ours, floor = results.of(stack, point), results.of(FLOOR, point)
+    if not ours or not floor or ours[0].responses != floor[0].responses:
+        return None
+    return Spread.of(ratios([run.cpu_us for run in ours], [run.cpu_us for run in floor]))
+
+
+def _text(spread: Spread | None, digits: int = 1) -> str:
+    return "–" if spread is None else spread.text(digits)
+
+
+def _added(runs: Sequence[Run], direct: Sequence[Run], value: Callable[[Run], float]) -> str:
+    return _text(Spread.of(value(a) - value(b) for a, b in zip(runs, direct, strict=False)), 2)
+
+
+def _exact(runs: Sequence[Run]) -> str:
+    wrong = sum(run.errors for run in runs)
+    return f"**{wrong} errors**" if wrong else "yes"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _paced(results: Results, stacks: Iterable[Stack], point: Point) -> str:
+    head = ["stack", "CPU µs per chunk", f"× {FLOOR}", "added TTFT, ms", "added per chunk, ms", "its p99, ms"]
+    head += ["exact", "kept up"]
+    direct = results.of(DIRECT, point)
+    rows = []
+    for stack in stacks:
+        runs = results.of(stack.name, point)
+        if not runs:
+            if stack.name not in results.absent:
+                rows.append([stack.name, "cannot keep up with so many; see below", *["–"] * (len(head) - 2)])
+            continue
+        kept_up = all(run.under_way_ms < point.interval_ms for run in runs)
+        rows.append(
+            [
+                stack.name,
+                _text(Spread.of(run.cpu_us for run in runs)),
+                _text(_times_floor(results, stack.name, point), 2),
+                _added(runs, direct, lambda run: run.ttft_ms),
+                _added(runs, direct, lambda run: run.under_way_ms),
+                _added(runs, direct, lambda run: run.under_way_p99_ms),
+                _exact(runs),
+                "yes" if kept_up else "no",
+            ]
+        )
+    if direct:
+        without = (
+            f"Without a relay: TTFT {_text(Spread.of(run.ttft_ms for run in direct), 2)} ms, a chunk is under way "
+            f"{_text(Spread.of(run.under_way_ms for run in direct), 2)} ms, "
+            f"p99 {_text(Spread.of(run.under_way_p99_ms for run in direct), 2)} ms."
+        )
+        return f"{_table(head, rows)}\n\n{without}"
+    return _table(head, rows)
+
+
+def _flat(results: Results, stacks: Iterable[Stack]) -> str:
+    head = ["stack", "responses", "CPU µs per chunk", f"× {FLOOR}", "chunks per second", "exact"]
+    rows = []
+    for stack in stacks:
+        runs = results.of(stack.name, FLAT)
+        if runs:
+            rows.append(
+                [
+                    stack.name,
+                    str(runs[0].responses),
+                    _text(Spread.of(run.cpu_us for run in runs)),
+                    _text(_times_floor(results, stack.name, FLAT), 2),
+                    _text(Spread.of(run.chunks_per_second for run in runs), 0),
+                    _exact(runs),
+                ]
+            )
+    return _table(head, rows)
+
+
+def _first_token(results: Results, stacks: Iterable[Stack]) -> str:
+    direct = results.of(DIRECT, ALONE)
+    rows = [["*no relay*", _text(Spread.of(run.ttft_ms for run in direct), 2), "–", "–"]]
+    for stack in stacks:
+        if runs := results.of(stack.name, ALONE):
+            ttft = _text(Spread.of(run.ttft_ms for run in runs), 2)
+            cpu = _text(Spread.of(run.cpu_us for run in runs), 0)
+            rows.append([stack.name, ttft, _added(runs, direct, lambda run: run.ttft_ms), cpu])
+    return _table(["stack", "TTFT, ms", "added, ms", "CPU µs per response"], rows)
+
+
+def _memory(results: Results, stacks: Iterable[Stack]) -> str:
+    head = [
+        "stack",
+        "responses",
+        "KiB each when all have begun",
+        "KiB each when all chunks are there, none ended",
+    ]
+    rows = []
+    for stack in stacks:
+        point = points_of(stack)[0]  # later loads find memory that the first one left behind
+        if runs := results.of(stack.name, point):
+            begun, held = (Spread.of(run.open_kib for run in runs), Spread.of(run.held_kib for run in runs))
+            rows.append([stack.name, str(point.responses), _text(begun), _text(held)])
+    return _table(head, rows)

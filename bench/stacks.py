@@ -1,0 +1,127 @@
+"""The stacks that are compared: one row each in `STACKS`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.peers import python_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a stack needs to know to start."""
+
+    directory: Path  # its own, empty, deleted afterwards
+    port: int
+    upstream: str  # http://127.0.0.1:PORT, without /v1
+    spare_port: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a stack is started."""
+
+    arguments: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Absent(Exception):  # noqa: N818  # it is not an error, it is a word in the report
+    """This stack cannot run here, and why."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One row of the comparison."""
+
+    name: str
+    what: str
+    command: Callable[[Place], Command]
+    keeps_up: bool = True  # with the many paced responses; if not, it is measured with the few only
+    quick: bool = False  # part of a quick run
+
+
+def nginx(place: Place) -> Command:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise Absent("nginx is not installed")
+    temporary = "".join(
+        f"{kind}_temp_path {place.directory}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = place.directory / "nginx.conf"
+    config.write_text(f"""daemon off;
+worker_processes 1;
+pid {place.directory}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 4096; }}
+http {{
+{temporary}access_log off;
+upstream model {{ server {place.upstream.removeprefix("http://")}; keepalive 512; }}
+server {{
+listen 127.0.0.1:{place.port} backlog=1024;
+location / {{
+proxy_pass http://model;
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_buffering off;
+}}
+}}
+}}
+""")
+    return Command([program, "-p", str(place.directory), "-c", str(config), "-e", "stderr"])
+
+
+def everytoken(*options: str) -> Callable[[Place], Command]:
+    """Return how to start `everytoken serve` with these options; `{dir}` in them is its own directory."""
+
+    def command(place: Place) -> Command:
+        program = Path(sys.executable).with_name("everytoken")
+        if not program.exists():
+            raise Absent("everytoken is not installed in this environment")
+        rest = [option.format(dir=place.directory) for option in options]
+        upstream = f"{place.upstream}/v1"
+        return Command([str(program), "serve", "--port", str(place.port), "--upstream", upstream, *rest])
+
+    return command
+
+
+def sglang_router(place: Place) -> Command:
+    python = python_of("sglang-router")
+    arguments = (
+        f"-m sglang_router.launch_router --host 127.0.0.1 --port {place.port} --worker-urls {place.upstream} "
+        f"--policy round_robin --log-level error --prometheus-port {place.spare_port} --max-concurrent-requests -1"
+    )
+    return Command([python, *arguments.split()])
+
+
+def litellm(place: Place) -> Command:
+    python = python_of("litellm")
+    config = place.directory / "config.yaml"
+    config.write_text(f"""model_list:
+  - model_name: bench
+    litellm_params: {{model: openai/bench, api_base: "{place.upstream}/v1", api_key: bench}}
+litellm_settings: {{num_retries: 0, turn_off_message_logging: true}}
+general_settings: {{disable_spend_logs: true, disable_error_logs: true,
+  dangerously_permit_weak_or_unset_master_key: true}}
+""")
+    program = str(Path(python).with_name("litellm"))
+    arguments = f"--host 127.0.0.1 --port {place.port} --num_workers 1 --telemetry False --config {config}"
+    return Command(
+        [program, *arguments.split()], {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    )
+
+
+STACKS = (
+    Stack("nginx", "1 worker, proxy_buffering off, no log: the floor", nginx, quick=True),
+    Stack("everytoken", "`everytoken serve`, memory journal", everytoken(), quick=True),
+    Stack("sglang-router", "Rust, passes bytes on and keeps nothing", sglang_router),
+    Stack("LiteLLM proxy", "Python, 1 worker, no database, no callbacks", litellm, keeps_up=False),
+)
+FLOOR = "nginx"

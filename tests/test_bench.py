@@ -1,0 +1,144 @@
+"""The benchmark's arithmetic and its checker of contents, on given numbers; nothing is timed here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from bench.chunks import DONE, Checker, Order, Rendered, read_order, request_body
+from bench.measure import descendants, parse_pss_kib, parse_stat, total_us
+from bench.relaying import DIRECT, MANY, Results, Run
+from bench.report import markdown, meaning
+from bench.stacks import STACKS
+from bench.stats import Spread, quantile, ratios
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([3.0, 1.0, 2.0], Spread(2.0, 1.0, 3.0), id="of three the middle one"),
+        pytest.param([1.0, 4.0], Spread(2.5, 1.0, 4.0), id="of two the mean"),
+        pytest.param([None, 7.0], Spread(7.0, 7.0, 7.0), id="what was not measured does not count"),
+        pytest.param([None], None, id="nothing measured has no median"),
+    ],
+)
+def test_spread(values, expected):
+    assert Spread.of(values) == expected
+
+
+def test_a_spread_without_width_is_one_number():
+    assert Spread(2.0, 2.0, 2.0).text() == "2.0"
+    assert Spread(2.0, 1.0, 3.25).text(2) == "2.00 (1.00–3.25)"
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.99, 99), (0.991, 100), (1.0, 100)])
+def test_quantile_is_the_least_value_that_the_share_does_not_exceed(share, expected):
+    assert quantile(range(100, 0, -1), share) == expected
+
+
+def test_quantile_of_nothing_is_nought():
+    assert quantile([], 0.5) == 0
+
+
+def test_ratios_are_taken_within_a_repetition():
+    assert ratios([20.0, 60.0, None], [10.0, 20.0, 5.0]) == [2.0, 3.0]
+
+
+def test_stat_fields_are_found_behind_a_name_with_spaces_and_brackets():
+    text = "42 (a) b) c) S 7 42 42 0 -1 4194560 100 200 0 0 11 22 33 44 20 0 5 0 100"
+    assert parse_stat(text) == (7, 77)
+
+
+def test_pss_is_not_mistaken_for_its_parts():
+    assert parse_pss_kib("0-f ---p [rollup]\nRss: 900 kB\nPss:   123 kB\nPss_Dirty: 5 kB\n") == 123
+    with pytest.raises(ValueError, match="no Pss"):
+        parse_pss_kib("Rss: 1 kB\n")
+
+
+def test_the_tree_holds_grandchildren_and_no_strangers():
+    assert descendants(2, {1: 0, 2: 1, 3: 2, 4: 3, 5: 1, 6: 2}) == [2, 3, 6, 4]
+
+
+def test_cpu_time_of_a_child_that_ends_moves_but_is_not_lost():
+    running = total_us([5_000_000, 30_000_000], reaped_ticks=0, ticks_per_second=100)
+    reaped = total_us([5_000_000], reaped_ticks=3, ticks_per_second=100)
+    assert running == reaped == 35_000
+
+
+def body(response: int, numbers: list[int], *, end: bool = True) -> bytes:
+    rendered = Rendered(response)
+    framed = [rendered.chunk(number, 1000 + number) for number in numbers]
+    events = [frame.split(b"\r\n")[1] for frame in framed]
+    finish = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    return b"".join(events) + (finish + DONE if end else b"")
+
+
+def check(data: bytes, pieces: int = 1) -> Checker:
+    checker = Checker(Order(3, 4, 20, hold=False))
+    size = -(-len(data) // pieces)
+    for start in range(0, len(data), size):
+        checker.receive_data(data[start : start + size])
+    checker.receive_eof()
+    return checker
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 400])
+def test_an_exact_response_has_no_errors_however_it_is_cut(pieces):
+    checker = check(body(3, [0, 1, 2, 3]), pieces)
+    assert checker.errors == []
+    assert checker.received == 4
+
+
+def test_a_relay_that_writes_its_own_json_is_read_too():
+    spaced = body(3, [0, 1, 2, 3]).replace(b'":"', b'": "')
+    role = b'data: {"choices": [{"delta": {"role": "assistant", "content": ""}}]}\n\n'
+    assert check(role + spaced).errors == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(body(3, [0, 1, 3]), id="a lost chunk"),
+        pytest.param(body(3, [0, 1, 1, 2, 3]), id="a doubled chunk"),
+        pytest.param(body(3, [0, 2, 1, 3]), id="chunks out of order"),
+        pytest.param(body(4, [0, 1, 2, 3]), id="another response's chunks"),
+        pytest.param(body(3, [0, 1, 2, 3], end=False), id="no ending"),
+        pytest.param(body(3, [0, 1, 2, 3]) + DONE, id="two endings"),
+        pytest.param(body(3, [0, 1, 2, 3]).replace(b" n00002", b" n0002"), id="damaged content"),
+    ],
+)
+def test_what_is_not_as_it_was_sent_is_an_error(data):
+    assert check(data).errors
+
+
+def test_the_sending_times_come_back():
+    assert Checker(Order(3, 4, 20, hold=False)).receive_data(body(3, [0, 1])) == [1000, 1001]
+
+
+def test_an_order_survives_the_request():
+    order = Order(12, 100, 20, hold=True)
+    assert read_order(request_body(order)) == order
+    assert json.loads(request_body(order))["stream"] is True
+
+
+def run(cpu: float, held: float) -> Run:
+    return Run(300, 30_000, 3.0, 1.0, 0.5, 2.0, 0, [], cpu, 10.0, held)
+
+
+def test_the_meaning_compares_with_the_floor_and_the_limits():
+    results = Results(
+        {("nginx", MANY.name): [run(10.0, 1.0)] * 3, ("everytoken", MANY.name): [run(25.0, 40.0)] * 3}
+    )
+    said = meaning(results)
+    assert "costs 2.5 times" in said
+    assert "within our limit of 3" in said
+    assert "over our limit of 30" in said
+
+
+def test_a_stack_that_did_not_run_is_named_with_the_reason():
+    results = Results(
+        {(DIRECT, MANY.name): [run(0.0, 0.0)]}, {"LiteLLM proxy": "cannot be installed: why not"}
+    )
+    page = markdown(results, list(STACKS), None, 1, 1.0)
+    assert "Skipped: cannot be installed: why not" in page
+    assert "everytoken could not be measured" in page
