@@ -188,18 +188,19 @@ def test_a_retry_of_thousands_of_digits_is_the_largest():
     ids=["a line without end", "an event of empty lines without end", "an event of short lines without end"],
 )
 def test_what_is_kept_is_limited(unit: bytes):
-    limit = MIB // 8
+    limit = MIB // 64
     decoder = SSEDecoder(max_line_bytes=limit, max_event_bytes=limit)
     read = unit * (4096 // len(unit))
     tracemalloc.start()
     try:
         result = outcome(decoder, [read] * (16 * limit // len(read)))
-        peak = tracemalloc.get_traced_memory()[1]
+        kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert result == Outcome([], error="event-too-large")
+    assert kept < limit // 2, "a failed decoder still holds what it refused"
     # Growing a buffer may hold it twice for a moment; a read of short lines is split into many objects.
-    assert peak < 2 * limit + 64 * len(read)
+    assert peak < 2 * limit + 16 * len(read), peak
 
 
 def test_comments_without_end_are_not_kept():
@@ -254,14 +255,14 @@ def test_twice_the_bytes_cost_twice_the_calls(unit: bytes, read: int):
     def cost(units: int) -> int:
         return calls_of(lambda: outcome(SSEDecoder(), in_reads(unit * units, read)))
 
-    once = cost(2000)
-    assert cost(4000) <= 2.1 * once
-    assert cost(8000) <= 4.2 * once
+    once = cost(500)
+    assert cost(1000) <= 2.1 * once
+    assert cost(2000) <= 4.2 * once
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"data: " + b"x" * (14 * MIB) + b"\n\n", (b"data: " + b"x" * 58 + b"\n") * (200 * 1024) + b"\n"],
+    [b"data: " + b"x" * (14 * MIB) + b"\n\n", (b"data: " + b"x" * 1023 + b"\n") * (14 * 1024) + b"\n"],
     ids=["one line", "an event of many lines"],
 )
 def test_a_huge_event_in_small_reads_is_not_copied_again_and_again(data: bytes):
@@ -271,7 +272,7 @@ def test_a_huge_event_in_small_reads_is_not_copied_again_and_again(data: bytes):
     before = time.process_time()
     events = outcome(SSEDecoder(), in_reads(data, 1024)).events
     assert time.process_time() - before < 5
-    assert [len(event.data) for event in events] == [len(decode_document(data).events[0].data)]
+    assert [event.data.count("x") for event in events] == [data.count(b"x")]
 
 
 # --- events and the encoder

@@ -260,11 +260,9 @@ class SSEDecoder:
         raise EventTooLargeError(self._failure, events=events)
 
     def _forget(self) -> None:
-        """Drop everything unfinished."""
+        """Give back the memory of everything unfinished."""
         self._line.clear()
         self._data.clear()
-        self._event = b""
-        self._id = self.last_event_id
 
 
 def encode(event: ServerSentEvent) -> bytes:
