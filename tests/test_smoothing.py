@@ -180,6 +180,7 @@ def test_what_is_shown_after_each_push(by, pushes, shown, left):
             "japanese",
             "これは変換器モデルが注意機構を使って言語データを処理します。東京都庁は新宿にあります。",
         ),
+        ("japanese", "これからの人工知能技術研究開発機構です。"),
         ("thai", "วันนี้อากาศดีมากเราไปเดินเล่นกันเถอะ"),
     ],
 )
@@ -276,6 +277,12 @@ def test_a_line_that_is_too_long_is_cut_at_a_word():
     pieces = [piece for piece in smooth("line", ["ab", "c de", "f "] * 20, max_hold_chars=30) if piece]
     assert len(pieces) > 1
     assert {word for piece in pieces for word in piece.split()} == {"abc", "def"}
+
+
+@pytest.mark.parametrize("start", range(12, 30))
+def test_a_long_word_after_a_long_line_is_cut_between_characters(start):
+    parts = ["ab " * (start // 3), "x" * (start % 3), *["e\u0301"] * 100]
+    assert ends(smooth("line", parts, max_hold_chars=30)) <= boundaries("".join(parts))
 
 
 @pytest.mark.parametrize("mark", ["\u0301", "\u200d👧", "्क"])

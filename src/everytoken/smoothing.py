@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from budoux import Parser
     from regex import Pattern
 
-# White space that breaks (so not U+00A0, U+2007, U+202F), the zero-width space by which Khmer, Lao and Thai writers mark words,
-# the Tibetan tsheg and the Ethiopic wordspace.
-_SEPARATORS = "\t\n\v\f\r \x85\u0f0b\u1361\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2008\u2009\u200a\u200b\u2028\u2029\u205f\u3000"
-_SEPARATOR_SET = frozenset(_SEPARATORS)
+# White space that breaks (so not U+00A0, U+2007, U+202F), the zero-width space by which Khmer, Lao and Thai writers
+# mark words, the Tibetan tsheg and the Ethiopic wordspace.
+_SEPARATORS = "\t\n\v\f\r \x85\u0f0b\u1361\u1680\u2000-\u2006\u2008-\u200b\u2028\u2029\u205f\u3000"
+_SEPARATOR = re.compile(f"[{_SEPARATORS}]")
 _LAST_SEPARATOR = re.compile(f"(?s:.*)[{_SEPARATORS}]")
-_COMPLETE = frozenset(
-    "\t\n\u200b\u2028\u2029"
-)  # controls that nothing can join (UAX #29, GB4), so never open
-_FIRST_UNSPACED = "\u0e00"  # Thai; nothing below it needs a look at its script
-_LOOKBEHIND = _LOOKAHEAD = 3  # what BudouX looks at on either side of a boundary
-_CONTEXT = (
-    16  # released characters that are kept to tell Japanese from Chinese and traditional from simplified
-)
+# Controls that nothing can join (UAX #29, GB4), so never open.
+_COMPLETE = frozenset("\t\n\u200b\u2028\u2029")
+# Thai; nothing below it needs a look at its script.
+_FIRST_UNSPACED = "\u0e00"
+# What BudouX looks at on either side of a boundary.
+_LOOKBEHIND = _LOOKAHEAD = 3
+# Released characters that are kept to tell Japanese from Chinese and traditional from simplified.
+_CONTEXT = 16
 
 
 class Smoother:
@@ -145,10 +145,10 @@ class Smoother:
         told_from, told = len(text), set[int]()
         word_end = 0
         for i in reversed(candidates):
-            before, after = text[i - 1], text[i : i + 1]
-            if before in _SEPARATOR_SET or after in _SEPARATOR_SET:
+            if _SEPARATOR.search(text, i - 1, i + 1):
                 word_end = i
                 break
+            before, after = text[i - 1], text[i : i + 1]
             if before < _FIRST_UNSPACED and after < _FIRST_UNSPACED:
                 continue
             if _unicode().segmented.search(text, i - 1, i + 1):
@@ -204,7 +204,7 @@ def preload() -> None:
 
 def _spaced_word_end(text: str, start: int, end: int) -> int:
     """Return the last word end in (`start`, `end`] of an ASCII text, 0 if none."""
-    if end < len(text) and text[end] in _SEPARATOR_SET:
+    if _SEPARATOR.match(text, end):
         return end
     found = _LAST_SEPARATOR.match(text, start, end)
     return found.end() if found else 0
@@ -234,7 +234,7 @@ def _unicode() -> _Unicode:
         segmented=regex.compile(
             r"[\p{Han}\p{Hira}\p{Kana}\p{Bopo}\p{Thai}\u3001-\u303f\u30fb\u30fc\uff01-\uff65]"
         ),
-        unsegmented=regex.compile(r"(?V1)[\p{Line_Break=SA}--\p{Thai}]"),
+        unsegmented=regex.compile(r"\p{Line_Break=SA}"),
         thai=regex.compile(r"\p{Thai}"),
         kana=regex.compile(r"[\p{Hira}\p{Kana}]"),
     )
