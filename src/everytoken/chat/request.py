@@ -45,14 +45,19 @@ class ChatRequest:
         self.include_usage = self.stream and bool((options or {}).get("include_usage"))
 
     @classmethod
-    def from_json(cls, data: bytes) -> ChatRequest:
-        """Read a request body. Raises `InvalidRequestError` when it is not a JSON object or lacks `messages`."""
+    def from_json(cls, data: bytes, *, default_model: str = "") -> ChatRequest:
+        """Read a request body; `default_model` is for one that names none.
+
+        Raises `InvalidRequestError` when it is not a JSON object or lacks `messages`.
+        """
         try:
             body = msgspec.json.decode(data)
         except msgspec.DecodeError as error:
             raise InvalidRequestError(f"the body is not JSON: {error}") from error
         if not isinstance(body, dict):
             raise InvalidRequestError("the body must be a JSON object")
+        if default_model and not body.get("model"):
+            body["model"] = default_model
         return cls(body)
 
     @property

@@ -1,1 +1,6 @@
+"""The gateway: OpenAI in and out over one journal, with recovery in between."""
 
+from everytoken.gateway.app import Gateway
+from everytoken.gateway.config import Config, UpstreamConfig
+
+__all__ = ["Config", "Gateway", "UpstreamConfig"]

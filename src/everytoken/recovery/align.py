@@ -221,9 +221,9 @@ class Proving:
         if tail is not None and tail.through and (whole is None or (ended and not whole.through)):
             self.verdict = "continues"
             self._decided = Repeating(self._transcript, text=self._tail)
+        elif tail is not None and whole is not None and whole.through:
+            raise DivergedError("the continuation could be a repetition as well")
         elif whole is not None and whole.through:
-            if tail is not None:
-                raise DivergedError("the continuation could be a repetition as well")
             self.verdict = "restarts"
             self._decided = Repeating(self._transcript)
         elif ended:
@@ -246,8 +246,9 @@ def rejoin(raw: str | bytes, transcript: Transcript) -> bytes:
 
 
 def _joined(value: dict[str, Any], transcript: Transcript) -> bytes:
-    if transcript.id is not None:
-        value["id"] = transcript.id
+    identity = transcript.identity
+    if "id" in identity:
+        value["id"] = identity["id"]
     for choice in value.get("choices") or ():
         (choice.get("delta") or {}).pop("role", None)
     return msgspec.json.encode(value)

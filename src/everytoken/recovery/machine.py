@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everytoken.chat import ChatDecoder, chunks_of
+from everytoken.chat import ChatDecoder, chunks_of, decode_chunk
 from everytoken.errors import (
     CancelledError,
     ConnectError,
@@ -25,7 +25,6 @@ from everytoken.errors import (
     ErrorEventError,
     EventTooLargeError,
     EverytokenError,
-    MalformedEventError,
     NotAnEventStreamError,
     NotContinuableError,
     RecoveryExhaustedError,
@@ -33,7 +32,7 @@ from everytoken.errors import (
     StatusError,
     TruncatedError,
 )
-from everytoken.recovery.align import Aligner, Continuing, Proving, Repeating, rejoin
+from everytoken.recovery.align import Aligner, Continuing, Proving, Repeating
 from everytoken.recovery.plan import Attempt, Plan, Planner
 from everytoken.recovery.transcript import Transcript
 from everytoken.sse import ServerSentEvent, SSEDecoder
@@ -124,6 +123,7 @@ class Recovery:
     _gap: float = 0.0
     _last_bytes: float = 0.0
     _usage_shown: bool = False
+    _chunks_before: int = 0
 
     def __post_init__(self) -> None:
         """Set up what depends on the arguments."""
@@ -175,7 +175,8 @@ class Recovery:
         except EventTooLargeError as too_large:
             events, error = too_large.events, too_large
         error = self._receive_events(now, events, records) or error
-        self.records += len(records)
+        if records:
+            self._delivered(records)
         if error is not None:
             self._fail(now, error)
         elif self._chat.done:
@@ -204,7 +205,8 @@ class Recovery:
             events = [ServerSentEvent("message", chunk.decode(), "", None) for chunk in chunks]
             error = self._receive_events(now, events, records)
             self._chat.terminal = True  # a JSON document that is complete is an end
-        self.records += len(records)
+        if records:
+            self._delivered(records)
         if error is not None:
             self._fail(now, error)
         else:
@@ -231,7 +233,9 @@ class Recovery:
             phase = _PHASES[self.state]
             silent = now - self._last_bytes
             detail = "" if phase == "connect" else f" (last byte {silent:.1f} s ago)"
-            self._fail(now, StalledError(f"no {_MISSING[phase]} within the limit{detail}", phase=phase), records)
+            self._fail(
+                now, StalledError(f"no {_MISSING[phase]} within the limit{detail}", phase=phase), records
+            )
         return records
 
     def stop(self, now: float) -> None:
@@ -257,7 +261,11 @@ class Recovery:
                 if not choices:
                     self._receive_usage(chunk, event.data, records)
                     continue
-                if self._aligner is not None or (len(choices) > 1 and not chunk.presentable) or choices[0].delta is None:
+                if (
+                    self._aligner is not None
+                    or (len(choices) > 1 and not chunk.presentable)
+                    or choices[0].delta is None
+                ):
                     content = self._receive_slowly(chunk, event.data, records) or content
                 elif self.transcript.add(choices):
                     content = True
@@ -296,9 +304,8 @@ class Recovery:
             return found
         new = self._aligner.feed(chunk, raw)
         for record in new:
-            added = _decode(record)
+            added = decode_chunk(record)
             self.transcript.add(added.choices or [])
-            self.attempts[-1].chunks += 1
         records.extend(new)
         return chunk.has_content
 
@@ -315,6 +322,11 @@ class Recovery:
         else:
             records.append(raw.encode())
 
+    def _delivered(self, records: list[bytes]) -> None:
+        if not self.records:
+            self.transcript.first = records[0]
+        self.records += len(records)
+
     def _release(self, records: list[bytes]) -> None:
         records.extend(self._held)
         self._held.clear()
@@ -324,6 +336,10 @@ class Recovery:
         self.deadline = now + self._gap
         plan = self._planned
         self.breaker.succeeded(plan.target.name)
+
+    def _added(self) -> int:
+        """Return how many records with content the attempt has added so far."""
+        return self.transcript.chunks - self._chunks_before
 
     def _is_through(self) -> bool:
         return self._aligner is None or self._aligner.through
@@ -352,7 +368,7 @@ class Recovery:
         return (
             self._chat.done
             and attempt.strategy == "prefill"
-            and attempt.chunks == 0
+            and self._added() == 0
             and self._is_through()
             and not (isinstance(self._aligner, Proving) and self._aligner.verdict != "continues")
             and any(earlier.only_done for earlier in self.attempts[:-1])
@@ -366,6 +382,7 @@ class Recovery:
             return
         plan, attempt, planner = self._planned, self.attempts[-1], self._planner
         attempt.cause, attempt.ended, attempt.usage = error, now, self._chat.usage
+        attempt.chunks = self._added()
         self.decisions.append(Disconnect(reusable=False))
         self._held.clear()
         name, experience = plan.target.name, self.experience(plan.target)
@@ -434,7 +451,9 @@ class Recovery:
         elif len(causes) == 1 or all(isinstance(c, StatusError) and c.status < 500 for c in causes):
             self._end(now, outcome, last)
         else:
-            message = f"{len(causes)} attempts failed; the first: {causes[0].message}; the last: {last.message}"
+            message = (
+                f"{len(causes)} attempts failed; the first: {causes[0].message}; the last: {last.message}"
+            )
             self._end(now, outcome, RecoveryExhaustedError(message, attempts=causes), cause=causes[0])
 
     def _connect(self, now: float) -> None:
@@ -447,6 +466,7 @@ class Recovery:
         self.state = State.CONNECTING
         self.deadline = now + self._time(target.policy.connect)
         self.breaker.claim(target.name, now)
+        self._chunks_before = self.transcript.chunks
         number = len(self.attempts) + 1
         self.attempts.append(Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now))
         self.decisions.append(Connect(target, plan.body, plan.streamed))
@@ -465,13 +485,15 @@ class Recovery:
         self._release(records)
         attempt = self.attempts[-1]
         self.usage = attempt.usage = self._chat.usage
+        attempt.chunks = self._added()
         if isinstance(self._aligner, Proving) and self._aligner.verdict is not None:
             self.experience(self._planned.target).prefill = (
                 "continues" if self._aligner.verdict == "continues" else "restarts"
             )
         if self.request.include_usage and not self._usage_shown:
             records.append(self._usage_chunk())
-        self.records += len(records) - before
+        if len(records) > before:
+            self._delivered(records[before:])
         self._end(now, "completed", None)
 
     def _usage_chunk(self) -> bytes:
@@ -484,10 +506,11 @@ class Recovery:
             "estimated": True,
         }
         chunk: dict[str, Any] = {
-            "id": self.transcript.id or "",
-            "object": "chat.completion.chunk",
+            "id": "",
             "created": 0,
             "model": self.request.model,
+            **self.transcript.identity,
+            "object": "chat.completion.chunk",
             "choices": [],
             "usage": usage,
         }
@@ -496,7 +519,12 @@ class Recovery:
         return msgspec.json.encode(chunk)
 
     def _end(
-        self, now: float, outcome: Outcome, error: EverytokenError | None, *, cause: EverytokenError | None = None
+        self,
+        now: float,
+        outcome: Outcome,
+        error: EverytokenError | None,
+        *,
+        cause: EverytokenError | None = None,
     ) -> None:
         if error is not None and cause is not None:
             error.__cause__ = cause

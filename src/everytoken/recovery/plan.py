@@ -147,7 +147,9 @@ class Planner:
                 return 0.0
             if cause.retry_after is not None:
                 return cause.retry_after if cause.retry_after <= self.policy.retry_after_max else None
-        ceiling = min(self.policy.backoff * 2 ** min(max(self.faults - 1, 0), 16), self.policy.backoff_max)
+        ceiling: float = min(
+            self.policy.backoff * 2 ** min(max(self.faults - 1, 0), 16), self.policy.backoff_max
+        )
         return ceiling * (0.5 + 0.5 * jitter)
 
     def _plan(self, target: Target, strategy: Strategy, attempts: Sequence[Attempt]) -> Plan | None:
@@ -156,9 +158,7 @@ class Planner:
         if self.experience(target).additions == "refused":
             seed, usage = None, False
         request = self.request
-        body = continuation.streaming(
-            request, model=target.model, seed=seed, usage=usage, extra=target.extra
-        )
+        body = continuation.streaming(request, model=target.model, seed=seed, usage=usage, extra=target.extra)
         added = (seed is not None and "seed" not in request.body) or (usage and not request.include_usage)
         overlap: int | None = None
         if strategy == "prefill":

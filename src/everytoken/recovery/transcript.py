@@ -6,6 +6,8 @@ import io
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from everytoken.chat import ToolCallDelta
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Calls:
 class Transcript:
     """Everything delivered of the first choice. Text is kept in growing buffers: adding costs the same at any length.
 
-    `chunks` counts the records with content; `id` is that of the first record.
+    `chunks` counts the records with content; `first` is the first record of all.
     """
 
     def __init__(self) -> None:
@@ -83,7 +85,13 @@ class Transcript:
         self.recent: deque[int] = deque(maxlen=_RECENT)
         self.chunks = 0
         self.several = False
-        self.id: str | None = None
+        self.first: bytes | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The `id`, `created` and `model` of the first record: those of the response."""
+        value: dict[str, Any] = msgspec.json.decode(self.first) if self.first is not None else {}
+        return {name: value[name] for name in ("id", "created", "model") if name in value}
 
     def add(self, choices: list[Choice]) -> bool:
         """Add the choices of a delivered chunk; return whether they carried content."""

@@ -1,0 +1,216 @@
+"""`everytoken serve`: the gateway as a server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+import uvicorn
+
+from everytoken.errors import ConfigurationError
+from everytoken.gateway import Config, Gateway, UpstreamConfig
+from everytoken.gateway.config import load, named
+from everytoken.gateway.server import DirectProtocol
+from everytoken.upstream.http import HttpUpstream
+
+if TYPE_CHECKING:
+    from everytoken.upstream import Upstream
+
+__all__ = ["serve"]
+
+_EMBEDDED = "embedded"
+_BACKLOG = 2048  # connections the kernel may hold for us while we are busy
+_GRACEFUL = 5  # seconds for answers to be written when the server stops
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: 8000]")
+@click.option(
+    "--upstream",
+    "upstreams",
+    multiple=True,
+    metavar="URL",
+    help="An OpenAI-compatible server, such as https://api.openai.com/v1; its key is taken from OPENAI_API_KEY. "
+    "May be given several times: the next one is asked when one fails. Without any: the embedded model.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Configuration file (TOML).",
+)
+@click.option(
+    "--connect", type=float, metavar="SECONDS", help="Limit for connecting to an upstream.  [default: 10]"
+)
+@click.option(
+    "--first-content", type=float, metavar="SECONDS", help="Limit until the first content.  [default: 30]"
+)
+@click.option(
+    "--content-gap", type=float, metavar="SECONDS", help="Limit between two pieces of content.  [default: 30]"
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What to log on standard error.",
+)
+def serve(
+    host: str | None,
+    port: int | None,
+    upstreams: tuple[str, ...],
+    config_file: Path | None,
+    connect: float | None,
+    first_content: float | None,
+    content_gap: float | None,
+    log_level: str,
+) -> None:
+    """Serve the gateway: an OpenAI-compatible API and a chat page.
+
+    Prints one line with its URL when it is ready. Ctrl-C stops it.
+    """
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("everytoken").setLevel(log_level.upper())
+    limits = {"connect": connect, "first_content": first_content, "content_gap": content_gap}
+    config = _settings(load(config_file), host, port, upstreams, limits)
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(config)
+
+
+def _settings(
+    config: Config,
+    host: str | None,
+    port: int | None,
+    upstreams: tuple[str, ...],
+    limits: dict[str, float | None],
+) -> Config:
+    """Lay the options over the configuration."""
+    if host is not None:
+        config = msgspec.structs.replace(config, host=host)
+    if port is not None:
+        config = msgspec.structs.replace(config, port=port)
+    if upstreams:
+        given = [UpstreamConfig(url=url, key=os.environ.get("OPENAI_API_KEY")) for url in upstreams]
+        config = msgspec.structs.replace(config, upstream=named([*config.upstream, *given]))
+    if not config.upstream:
+        # Its answers repeat exactly under a seed, which a prefill of theirs does not: so it is only asked to repeat.
+        config = msgspec.structs.replace(
+            config, upstream=[UpstreamConfig(url="", name=_EMBEDDED, prefill="no")]
+        )
+    changes = {name: value for name, value in limits.items() if value is not None}
+    if changes:
+        try:
+            config = msgspec.structs.replace(config, policy=msgspec.structs.replace(config.policy, **changes))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    return config
+
+
+def _upstreams(config: Config) -> dict[str, Upstream]:
+    made: dict[str, Upstream] = {}
+    for upstream in config.upstream:
+        if upstream.name == _EMBEDDED and not upstream.url:
+            from everytoken.upstream.embedded import EmbeddedUpstream  # noqa: PLC0415  # needs the weights
+
+            made[upstream.name] = EmbeddedUpstream(upstream.name)
+        else:
+            made[upstream.name] = HttpUpstream(
+                upstream.name,
+                upstream.url,
+                api_key=upstream.api_key(os.environ),
+                headers=upstream.headers,
+            )
+    return made
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which stops the responses being written when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, url: str) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            # Everything that lives as long as the process is there now: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            click.echo(f"everytoken is ready at {self._url}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the responses, so that their readers are told, then the server."""
+        self._gateway.relays.stop_all()
+        await super().shutdown(sockets)
+
+
+def _run(config: Config) -> None:
+    gateway = Gateway(config, _upstreams(config))
+    listening = _listen(config.host, config.port)
+    port = listening.getsockname()[1]
+    shown = f"[{config.host}]" if ":" in config.host else config.host
+    server = _Server(
+        uvicorn.Config(
+            gateway,
+            http=DirectProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=_GRACEFUL,
+        ),
+        gateway,
+        f"http://{shown}:{port}",
+    )
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(server, gateway, listening))
+
+
+async def _serve(server: _Server, gateway: Gateway, listening: socket.socket) -> None:
+    # Started here rather than by the lifespan, so that an error reaches the user as it is.
+    async with gateway:
+        await server.serve(sockets=[listening])
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  # there is none for Windows
+    except ImportError:
+        return None
+    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
+    return loop
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises `ConfigurationError` when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        hint = "; --port 0 takes a free one" if port else ""
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}{hint}"
+        ) from error
+    listening.set_inheritable(False)
+    return listening

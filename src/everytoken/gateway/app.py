@@ -1,0 +1,164 @@
+"""The gateway: an ASGI application, by itself or mounted in another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import TYPE_CHECKING, Self
+
+from everytoken.errors import EverytokenError, MethodNotAllowedError, RouteNotFoundError
+from everytoken.gateway import chat, models, pages, plain, streams
+from everytoken.gateway.auth import Keys
+from everytoken.gateway.config import Config, policy_of, target_of
+from everytoken.gateway.http import ClientGoneError, Request, answer, answer_error, answer_json
+from everytoken.journal.memory import MemoryJournal
+from everytoken.relay import Relays
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everytoken.gateway.http import Receive, Scope, Send
+    from everytoken.journal import Journal
+    from everytoken.recovery import Target
+    from everytoken.upstream import Upstream
+
+__all__ = ["Gateway"]
+
+logger = logging.getLogger("everytoken.gateway")
+
+_STREAM = re.compile(r"/v1/stream/([A-Za-z0-9_-]{1,128})/(events|cancel)")
+
+
+class Gateway:
+    """An ASGI application over some upstreams and a journal.
+
+    `upstreams` are those that `config.upstream` describes, by name. Mounted in another application it starts with its
+    first request; `async with gateway:` starts and stops it in a place of your choice.
+    """
+
+    def __init__(
+        self, config: Config, upstreams: dict[str, Upstream], journal: Journal | None = None
+    ) -> None:
+        self.config = config
+        self.upstreams = upstreams
+        self.journal: Journal = journal or MemoryJournal()
+        self.keys = Keys(config.api_keys)
+        self.grace: float | None = config.grace if config.grace >= 0 else None
+        self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
+        self.relays = Relays(upstreams, self._targets, self.journal, grace=self.grace)
+        self._pages = pages.load()
+        self._starting: asyncio.Task[None] | None = None
+
+    def _targets(self, model: str) -> Sequence[Target]:
+        """Return the upstreams that serve `model`, in the order of the configuration."""
+        configured = self.config.upstream
+        only = len(configured) == 1
+        found = (
+            target_of(upstream, model, self._policies[upstream.name], only=only) for upstream in configured
+        )
+        return [target for target in found if target is not None]
+
+    def aliases(self, upstream: str) -> list[str]:
+        """Return the model names the configuration gives an upstream."""
+        return [name for one in self.config.upstream if one.name == upstream for name in one.names]
+
+    # Life
+
+    async def start(self) -> None:
+        """Start the journal and the upstreams, once. Raises `ConfigurationError`, `JournalUnavailableError`."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        await self.journal.start()
+        await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
+
+    async def stop(self) -> None:
+        """Stop every response, then let go of the upstreams and the journal."""
+        self.relays.stop_all()
+        await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
+        await self.journal.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(Request(scope, receive, send))
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.start()
+        except EverytokenError as error:
+            await send({"type": "lifespan.startup.failed", "message": error.message})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, request: Request) -> None:
+        if self._starting is None or not self._starting.done():
+            await self.start()
+        try:
+            await self._route(request)
+        except ClientGoneError:
+            pass
+        except EverytokenError as error:
+            await answer_error(request, error)
+
+    async def _route(self, request: Request) -> None:
+        path, method = request.path, request.method
+        if path == "/v1/chat/completions":
+            _allow(request, "POST")
+            await chat.complete(self, request)
+        elif path == "/api/chat":
+            _allow(request, "POST")
+            await plain.plain_chat(self, request)
+        elif path == "/v1/models":
+            _allow(request, "GET", "HEAD")
+            await models.list_models(self, request)
+        elif path == "/healthz":
+            _allow(request, "GET", "HEAD")
+            await answer_json(request, 200, {"status": "ok", "responses": len(self.relays)})
+        elif (match := _STREAM.fullmatch(path)) is not None:
+            stream_id, action = match.groups()
+            if action == "events":
+                _allow(request, "GET")
+                await streams.read_events(self, request, stream_id)
+            else:
+                _allow(request, "POST")
+                await streams.cancel(self, request, stream_id)
+        elif path in self._pages:
+            _allow(request, "GET", "HEAD")
+            body, media = self._pages[path]
+            await answer(request, 200, body, media.encode(), _page_headers(media))
+        else:
+            raise RouteNotFoundError(f"nothing lives at {method} {path}")
+
+
+def _allow(request: Request, *methods: str) -> None:
+    if request.method not in methods:
+        raise MethodNotAllowedError(f"{request.path} takes {' or '.join(methods)}", allow=methods)
+
+
+def _page_headers(media: str) -> list[tuple[bytes, bytes]]:
+    headers = [(b"cache-control", b"no-cache"), (b"referrer-policy", b"no-referrer")]
+    if media.startswith("text/html"):
+        headers.append((b"content-security-policy", pages.CONTENT_SECURITY_POLICY.encode()))
+    return headers

@@ -1,0 +1,43 @@
+"""Who may call, and whose a response is."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING
+
+from everytoken.errors import AuthenticationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from everytoken.gateway.http import Request
+
+__all__ = ["Keys"]
+
+
+class Keys:
+    """The API keys that may call; without any, everybody may.
+
+    Only fingerprints are kept: what stands in the journal and in memory cannot be used as a key.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._fingerprints = [fingerprint(key) for key in keys]
+
+    def owner(self, request: Request) -> str:
+        """Return the fingerprint of the caller's key, "" when keys are not used. Raises `AuthenticationError`."""
+        if not self._fingerprints:
+            return ""
+        scheme, _, key = (request.header(b"authorization") or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise AuthenticationError("an API key is needed: send it as 'Authorization: Bearer KEY'")
+        given = fingerprint(key.strip())
+        if not any(hmac.compare_digest(given, known) for known in self._fingerprints):
+            raise AuthenticationError("this API key is not known here")
+        return given
+
+
+def fingerprint(key: str) -> str:
+    """Return what stands for a key where the key itself must not."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]

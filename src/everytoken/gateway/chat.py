@@ -1,0 +1,142 @@
+"""`POST /v1/chat/completions`: OpenAI in and out, streamed or not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from everytoken.chat import Accumulator, ChatRequest
+from everytoken.errors import InvalidRequestError, UpstreamError
+from everytoken.gateway.follow import Client, follow_events
+from everytoken.gateway.http import answer_error, answer_json, start
+from everytoken.journal import format_offset
+
+if TYPE_CHECKING:
+    from everytoken.gateway.app import Gateway
+    from everytoken.gateway.http import Request
+    from everytoken.journal import Log
+    from everytoken.relay import Relay
+
+__all__ = ["STREAM_HEADERS", "complete", "stream_headers", "wait_for_head"]
+
+# What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
+# no-transform, RFC 10036 defines Incremental.
+STREAM_HEADERS = [
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"incremental", b"?1"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_HEAD = 15.0  # seconds in which a refusal can still become the answer's status; then the stream begins, with a comment
+_BATCH = 1024 * 1024
+
+
+async def complete(gateway: Gateway, request: Request) -> None:
+    """Answer a chat completion request."""
+    owner = gateway.keys.owner(request)
+    body = await request.body(gateway.config.max_body)
+    chat = ChatRequest.from_json(body, default_model=gateway.config.default_model)
+    grace = _grace(request, gateway.grace)
+    relay = await gateway.relays.begin(chat, owner=owner, grace=grace if chat.stream else 0.0)
+    client = Client(request)
+    relay.reader_came()
+    try:
+        if chat.stream:
+            await _stream(request, client, relay)
+        else:
+            await _whole(request, client, relay)
+    finally:
+        client.close()
+        relay.reader_went()
+
+
+async def _stream(request: Request, client: Client, relay: Relay) -> None:
+    if not await wait_for_head(request, relay):
+        return
+    head = [(b"content-type", b"text/event-stream; charset=utf-8"), *stream_headers(request, relay.stream_id)]
+    await start(request, 200, head)
+    await follow_events(client, relay.log, 0)
+
+
+async def wait_for_head(request: Request, relay: Relay) -> bool:
+    """Wait until an upstream has accepted, or for a while; answer with the error if there is nothing to stream."""
+    if not relay.accepted.done():
+        await asyncio.wait([relay.accepted], timeout=_HEAD)
+    error = relay.recovery.error
+    if error is None or relay.recovery.records:
+        return True
+    await answer_error(request, error)
+    return False
+
+
+def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a streamed answer: no buffering, and where to read it again."""
+    return [
+        *STREAM_HEADERS,
+        (b"location", f"{request.root}/v1/stream/{stream_id}".encode()),
+        (b"stream-next-offset", format_offset(offset).encode()),
+        (b"access-control-expose-headers", b"Location, Stream-Next-Offset"),
+    ]
+
+
+async def _whole(request: Request, client: Client, relay: Relay) -> None:
+    """Answer with the finished completion; nobody else can know of it, so it ends when its caller has gone."""
+    log = relay.log
+    log.subscribe(client.wake)
+    try:
+        while not log.closed:
+            if client.gone:
+                relay.stop()
+                return
+            await client.wait()
+    finally:
+        log.unsubscribe(client.wake)
+    error = relay.recovery.error
+    if error is not None:
+        await answer_error(request, error)
+        return
+    value = await _accumulate(log)
+    result = log.info.result or {}
+    if value.get("usage") is None and result.get("usage") is not None:
+        value["usage"] = result["usage"]
+    if len(result.get("attempts", ())) > 1:
+        value["everytoken"] = {"stream": relay.stream_id, "attempts": result["attempts"]}
+    await answer_json(request, 200, value)
+
+
+async def _accumulate(log: Log) -> dict[str, object]:
+    accumulator = Accumulator()
+    offset = 0
+    while offset < log.tail:
+        records = log.take(offset, _BATCH)
+        if records is None:
+            records = await log.fetch(offset, _BATCH)
+        for record in records:
+            accumulator.add(record)
+        offset += len(records)
+        await asyncio.sleep(0)  # a long answer must not hold the others up
+    message = accumulator.message()
+    if not message.get("choices"):
+        raise UpstreamError("the upstream completed an answer without any choice")
+    return message
+
+
+def _grace(request: Request, default: float | None) -> float | None:
+    """Read `Everytoken-Disconnect`: `continue`, `cancel`, or the seconds a response goes on without a reader."""
+    value = request.header(b"everytoken-disconnect")
+    if value is None:
+        return default
+    if value == "continue":
+        return None
+    if value == "cancel":
+        return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InvalidRequestError(
+            "Everytoken-Disconnect must be 'continue', 'cancel' or a number of seconds",
+            param="everytoken-disconnect",
+        )
+    return seconds

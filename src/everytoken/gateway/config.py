@@ -1,0 +1,166 @@
+"""The gateway's configuration: a TOML file, checked by type, with the environment over it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+
+from everytoken.errors import ConfigurationError
+from everytoken.recovery import Policy, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Config", "UpstreamConfig", "load", "parse"]
+
+_T = TypeVar("_T")
+
+
+class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One `[[upstream]]` table.
+
+    `url` ends before `/chat/completions`. The key is `key`, or the environment variable that `key_env` names.
+    `models` maps the names callers use to the names it uses (a list: the same names); empty: any name is passed on.
+    The rest is explained at `everytoken.recovery.Target`.
+    """
+
+    url: str
+    name: str = ""
+    key: str | None = None
+    key_env: str | None = None
+    models: list[str] | dict[str, str] = []
+    headers: dict[str, str] = {}
+    prefill: Literal["yes", "no", "auto"] = "auto"
+    seeds: bool = True
+    usage: bool = True
+    reasonless: bool = False
+    extra: dict[str, Any] = {}
+    prefill_extra: dict[str, Any] = {}
+    prefill_message: dict[str, Any] = {}
+    policy: dict[str, Any] = {}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The models as a mapping from the callers' names."""
+        return self.models if isinstance(self.models, dict) else {name: name for name in self.models}
+
+    def api_key(self, environ: Mapping[str, str]) -> str | None:
+        """Return the key to send. Raises `ConfigurationError` when `key_env` names a variable that is not set."""
+        if self.key_env is None:
+            return self.key
+        key = environ.get(self.key_env)
+        if not key:
+            raise ConfigurationError(
+                f"upstream {self.name!r}: the environment variable {self.key_env} is not set"
+            )
+        return key
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything the gateway can be told.
+
+    `journal`: where responses are kept. `grace`: seconds a response goes on without a reader (negative: for ever).
+    `api_keys`: who may call; empty: everybody who can reach it. `max_body`: bytes of a request body. `default_model`:
+    for callers that name none.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    journal: str = "memory"
+    grace: float = 60.0
+    api_keys: list[str] = []
+    max_body: int = 32 * 1024 * 1024
+    default_model: str = ""
+    policy: Policy = Policy()
+    upstream: list[UpstreamConfig] = []
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""
+        if not 0 <= self.port <= 65535:
+            raise ValueError("port must be from 0 to 65535")
+        if self.max_body < 1:
+            raise ValueError("max_body must be at least 1 byte")
+
+
+def named(upstreams: list[UpstreamConfig]) -> list[UpstreamConfig]:
+    """Give every upstream a name of its own. Raises `ConfigurationError` when two have the same."""
+    result = [
+        upstream if upstream.name else msgspec.structs.replace(upstream, name=f"upstream-{number}")
+        for number, upstream in enumerate(upstreams, 1)
+    ]
+    names = [upstream.name for upstream in result]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"two upstreams are named {name!r}")
+    return result
+
+
+def target_of(upstream: UpstreamConfig, model: str, policy: Policy, *, only: bool) -> Target | None:
+    """Return how `upstream` is asked for `model`, or None when it does not serve it.
+
+    The `only` upstream is passed any name. Raises `ConfigurationError` when its policy is not one.
+    """
+    names = upstream.names
+    if names and model not in names and not only:
+        return None
+    return Target(
+        name=upstream.name,
+        model=names.get(model),
+        prefill=upstream.prefill,
+        seeds=upstream.seeds,
+        usage=upstream.usage,
+        reasonless=upstream.reasonless,
+        extra=upstream.extra,
+        prefill_extra=upstream.prefill_extra,
+        prefill_message=upstream.prefill_message,
+        policy=policy,
+    )
+
+
+def policy_of(upstream: UpstreamConfig, policy: Policy) -> Policy:
+    """Return the policy for `upstream`: the common one with its own settings over it."""
+    if not upstream.policy:
+        return policy
+    return _convert({**msgspec.to_builtins(policy), **upstream.policy}, Policy, f"upstream {upstream.name!r}")
+
+
+def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read a configuration file (None: the defaults) and the environment. Raises `ConfigurationError`."""
+    environ = os.environ if environ is None else environ
+    if path is None:
+        return parse("", environ, where="the environment")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"cannot read {path}: {reason}") from error
+    return parse(text, environ, where=str(path))
+
+
+def parse(text: str, environ: Mapping[str, str], *, where: str) -> Config:
+    """Read a configuration in TOML. `EVERYTOKEN_<NAME>` overrides a setting of the policy, such as `content_gap`."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{where} is not TOML: {error}") from error
+    overrides: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Policy):
+        value = environ.get(f"EVERYTOKEN_{field.name.upper()}")
+        if value:
+            overrides[field.name] = value.split(",") if field.type not in {float, int} else value
+    if overrides:
+        policy = values.get("policy")
+        values["policy"] = {**(policy if isinstance(policy, dict) else {}), **overrides}
+    config = _convert(values, Config, where)
+    return msgspec.structs.replace(config, upstream=named(config.upstream))
+
+
+def _convert(values: Any, kind: type[_T], where: str) -> _T:
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error

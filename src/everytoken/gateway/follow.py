@@ -1,0 +1,170 @@
+"""Send a stream's records to one client, as they are committed: the reader's half of the hot path.
+
+A reader pulls: it costs an offset, not memory. When the client does not keep up, nothing is taken from the log until
+it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from everytoken.gateway.server import EXTENSION, Direct
+from everytoken.wire import openai
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everytoken.gateway.http import Request
+    from everytoken.journal import Log
+
+__all__ = ["Client", "follow_events"]
+
+KEEP_ALIVE = 15.0  # seconds; proxies commonly give up on a silent connection after 60
+_BATCH = 64 * 1024  # bytes taken from the log at once: what a transport buffers before it asks to wait
+
+
+class Client:
+    """Who reads: knows when it has gone, and can be woken.
+
+    Under our own server its leaving is a callback; under another one a task waits for ASGI's message.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        self._wake: asyncio.Future[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self.direct: Direct | None = (request.scope.get("extensions") or {}).get(EXTENSION)
+        self.gone = False
+        if self.direct is None:
+            self._watch = self._loop.create_task(self._watch_for_leaving())
+        else:
+            self.direct.gone = self._has_gone
+            self.gone = self.direct.is_gone
+
+    async def _watch_for_leaving(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._has_gone()
+
+    def _has_gone(self) -> None:
+        self.gone = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def wait(self, deadline: float | None = None) -> None:
+        """Wait to be woken, until `deadline` (the loop's time) at most."""
+        if self.gone:
+            return
+        wake = self._wake = self._loop.create_future()
+        timer = None if deadline is None else self._loop.call_at(deadline, self.wake)
+        try:
+            await wake
+        finally:
+            self._wake = None
+            if timer is not None:
+                timer.cancel()
+
+    async def send(self, body: bytes) -> None:
+        """Send a part of the body, waiting for the client where it is slow."""
+        if self.direct is None or not self.direct.write(body):
+            try:
+                await self._request.send({"type": "http.response.body", "body": body, "more_body": True})
+            except OSError:
+                # ASGI 2.4: so a server says that the client has gone.
+                self._has_gone()
+
+    async def finish(self) -> None:
+        """End the body properly."""
+        await self._request.send({"type": "http.response.body", "body": b""})
+
+    def abort(self) -> None:
+        """Break the body off, so that nobody takes it for whole."""
+        if self.direct is not None:
+            self.direct.abort()
+        # Elsewhere the application just returns: a server that finds a response without its end breaks it off.
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self.direct is not None:
+            self.direct.gone = None
+
+
+class _EventFollower:
+    """Writes a log's records as OpenAI events."""
+
+    __slots__ = ("_client", "_live", "_log", "_written", "offset")
+
+    def __init__(self, client: Client, log: Log, offset: int) -> None:
+        self._client = client
+        self._log = log
+        self._live = False
+        self._written = False
+        self.offset = offset
+
+    def moved(self) -> None:
+        """Take what was committed straight to the transport if it will have it; otherwise wake the task."""
+        client = self._client
+        if self._live and client.direct is not None:
+            records = self._log.take(self.offset, _BATCH)
+            if records and client.direct.write(openai.encode(records, self.offset)):
+                self.offset += len(records)
+                self._written = True
+                if self.offset == self._log.tail and not self._log.closed:
+                    return
+        client.wake()
+
+    async def run(self) -> bool:
+        """Write until the log has ended or the client has gone; return whether the log's end was reached."""
+        client, log = self._client, self._log
+        loop = asyncio.get_running_loop()
+        quiet_since = loop.time()
+        while not client.gone:
+            records = await self._next()
+            if records:
+                self.offset += len(records)
+                await client.send(openai.encode(records, self.offset - len(records)))
+                quiet_since = loop.time()
+                continue
+            if log.closed and self.offset == log.tail:
+                return True
+            self._live, self._written = True, False
+            await client.wait(quiet_since + KEEP_ALIVE)
+            self._live = False
+            now = loop.time()
+            if self._written:
+                quiet_since = now
+            elif now - quiet_since >= KEEP_ALIVE:
+                await client.send(openai.KEEP_ALIVE)
+                quiet_since = now
+        return False
+
+    async def _next(self) -> Sequence[bytes]:
+        records = self._log.take(self.offset, _BATCH)
+        if records is None:
+            records = await self._log.fetch(self.offset, _BATCH)
+        return records
+
+
+async def follow_events(client: Client, log: Log, offset: int) -> None:
+    """Write a log from `offset` on as OpenAI events, to its end; `[DONE]` if it was completed, and only then.
+
+    The records of a response that did not complete end in its error, so nothing has to be added for it.
+    """
+    follower = _EventFollower(client, log, offset)
+    log.subscribe(follower.moved)
+    try:
+        ended = await follower.run()
+        if ended:
+            if (log.info.result or {}).get("outcome") == "completed":
+                await client.send(openai.DONE)
+            await client.finish()
+    finally:
+        log.unsubscribe(follower.moved)

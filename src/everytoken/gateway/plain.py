@@ -1,0 +1,119 @@
+"""`POST /api/chat`: the answer as plain text, for a page that does nothing but read and append."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from everytoken.chat import ChatRequest, decode_chunk
+from everytoken.errors import InvalidRequestError
+from everytoken.gateway.chat import stream_headers, wait_for_head
+from everytoken.gateway.follow import Client
+from everytoken.gateway.http import start
+from everytoken.wire.text import TextWire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everytoken.gateway.app import Gateway
+    from everytoken.gateway.http import Request
+    from everytoken.journal import Log
+
+__all__ = ["plain_chat"]
+
+_BATCH = 64 * 1024
+
+
+async def plain_chat(gateway: Gateway, request: Request) -> None:
+    """Answer `{"prompt": "..."}` or `{"messages": [...]}` with streamed text."""
+    owner = gateway.keys.owner(request)
+    chat = _read(await request.body(gateway.config.max_body), gateway.config.default_model)
+    relay = await gateway.relays.begin(chat, owner=owner, grace=gateway.grace)
+    client = Client(request)
+    relay.reader_came()
+    try:
+        if await wait_for_head(request, relay):
+            head = [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                *stream_headers(request, relay.stream_id),
+            ]
+            await start(request, 200, head)
+            await _follow_text(client, relay.log)
+    finally:
+        client.close()
+        relay.reader_went()
+
+
+def _read(data: bytes, default_model: str) -> ChatRequest:
+    try:
+        body: Any = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise InvalidRequestError(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise InvalidRequestError("the body must be a JSON object")
+    body = dict(body)
+    prompt = body.pop("prompt", None)
+    if prompt is not None:
+        if not isinstance(prompt, str) or not prompt:
+            raise InvalidRequestError("'prompt' must be a text", param="prompt")
+        body.setdefault("messages", [])
+        if not isinstance(body["messages"], list):
+            raise InvalidRequestError("'messages' must be a list", param="messages")
+        body["messages"] = [*body["messages"], {"role": "user", "content": prompt}]
+    elif "messages" not in body:
+        raise InvalidRequestError("'prompt' or 'messages' is required", param="prompt")
+    if not body.get("model") and default_model:
+        body["model"] = default_model
+    body["stream"] = True
+    body.pop("stream_options", None)
+    return ChatRequest(body)
+
+
+async def _follow_text(client: Client, log: Log) -> None:
+    """Write a log's text to its end; what did not complete gets a visible last line and is broken off."""
+    loop = asyncio.get_running_loop()
+    wire = TextWire()
+    offset = 0
+    log.subscribe(client.wake)
+    try:
+        while not client.gone:
+            records = log.take(offset, _BATCH)
+            if records is None:
+                records = await log.fetch(offset, _BATCH)
+            offset += len(records)
+            now = loop.time()
+            for piece in wire.push(_text(records), now) if records else wire.tick(now):
+                await client.send(piece)
+            if records:
+                continue
+            if log.closed and offset == log.tail:
+                await _end(client, log, wire)
+                return
+            await client.wait(wire.deadline())
+    finally:
+        log.unsubscribe(client.wake)
+
+
+async def _end(client: Client, log: Log, wire: TextWire) -> None:
+    result = log.info.result or {}
+    completed = result.get("outcome") == "completed"
+    reason = (result.get("error") or {}).get("message") or "the response did not complete"
+    for piece in wire.finish() if completed else wire.interrupted(reason):
+        await client.send(piece)
+    if completed:
+        await client.finish()
+    else:
+        client.abort()
+
+
+def _text(records: Sequence[bytes]) -> str:
+    """Return the text of the first choice in some records; what a refusal says is text too."""
+    pieces: list[str] = []
+    for record in records:
+        for choice in decode_chunk(record).choices or ():
+            if not choice.index and choice.delta is not None:
+                pieces.append(choice.delta.text)
+                pieces.append(choice.delta.refusal or "")
+    return "".join(pieces)

@@ -1,0 +1,71 @@
+"""uvicorn, with a short cut from a plain call to the client's transport.
+
+ASGI's `send` is a coroutine, so a chunk that arrives has to wake a task before it can go out. Served by the protocol
+below, the application finds `everytoken.direct` among the scope's extensions and may write without that; under any
+other ASGI server it does without.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+__all__ = ["EXTENSION", "Direct", "DirectProtocol"]
+
+EXTENSION = "everytoken.direct"
+
+
+class Direct:
+    """The client's side of one request: write now, learn that it has gone, break the connection off."""
+
+    __slots__ = ("_cycle", "_protocol", "gone")
+
+    def __init__(self, protocol: DirectProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+        self.gone: Callable[[], None] | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has disconnected."""
+        return self._cycle.disconnected or self._cycle.transport.is_closing()
+
+    def write(self, body: bytes) -> bool:
+        """Write a part of a chunked body; False, with nothing written, when the client has to be waited for."""
+        cycle = self._cycle
+        if cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+            return False
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return True
+
+    def abort(self) -> None:
+        """Close the connection after what has been written, without ending the body: the client sees a break."""
+        # To uvicorn it looks as if the client had gone, so it does not complain about a response without an end.
+        self._cycle.disconnected = True
+        self._cycle.transport.close()
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """uvicorn's own HTTP protocol, which offers `Direct` to the application."""
+
+    direct: Direct | None = None
+
+    def on_headers_complete(self) -> None:
+        """Begin a request, as uvicorn does; its task has not run yet."""
+        super().on_headers_complete()
+        self.direct = Direct(self, self.cycle)
+        scope: Any = self.scope
+        scope["extensions"] = {EXTENSION: self.direct}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application at once."""
+        super().connection_lost(exc)
+        direct, self.direct = self.direct, None
+        if direct is not None and direct.gone is not None:
+            direct.gone()

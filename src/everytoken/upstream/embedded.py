@@ -1,0 +1,50 @@
+"""The embedded model as an upstream: an HTTP upstream whose server is our own child process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from everytoken.errors import ConnectError
+from everytoken.upstream.http import HttpUpstream
+from everytoken.upstream.local import LocalModel
+
+if TYPE_CHECKING:
+    from everytoken.upstream import Connection, Sink
+
+__all__ = ["EmbeddedUpstream"]
+
+
+class EmbeddedUpstream:
+    """Starts and stops the child process; everything else is an upstream like any other."""
+
+    def __init__(self, name: str, model: LocalModel | None = None) -> None:
+        self.name = name
+        self._model = model or LocalModel()
+        self._http: HttpUpstream | None = None
+        self._extra: dict[str, Any] = {}
+
+    def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Connection:
+        """Begin an attempt: returns at once, reports to `sink`."""
+        return self._server.connect({**self._extra, **body}, sink, streamed=streamed)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Return the embedded model. Raises `UpstreamError`."""
+        return await self._server.models()
+
+    async def start(self) -> None:
+        """Start the child process and wait until it answers. Raises `ConfigurationError` without the weights."""
+        endpoint = await self._model.start()
+        self._http = HttpUpstream(self.name, endpoint.base_url, api_key=endpoint.api_key)
+        self._extra = dict(endpoint.extra_body)
+
+    async def stop(self) -> None:
+        """End the child process."""
+        if self._http is not None:
+            await self._http.stop()
+        await self._model.stop()
+
+    @property
+    def _server(self) -> HttpUpstream:
+        if self._http is None:
+            raise ConnectError("the embedded model has not been started")
+        return self._http
