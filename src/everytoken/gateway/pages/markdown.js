@@ -7,7 +7,7 @@ import { mend } from "./mend.js";
 import { block } from "./nodes.js";
 
 const LONG_PARAGRAPH = 800;
-const FORCED_CUT = 4000;
+const FORCED_CUT = 2500;
 // Stands for the part of a long paragraph that is already final, so that its rest is not read as a new block.
 const GOES_ON = "\uE000";
 
@@ -58,7 +58,11 @@ export class MarkdownView {
     const goesOn = open?.prefix === GOES_ON;
     const isOpenFence = token.type === "code" && fenceOf(token.raw)?.closed === false;
     const built = block(goesOn ? { ...token, type: "paragraph" } : token, isOpenFence ? bodyOf(source) : undefined);
-    if (!built) return;
+    if (!built) {
+      if (open && !open.stable) open.element.remove(); // what looked like text was a link's definition
+      if (!open?.stable) this.#open = null;
+      return;
+    }
     if (goesOn) dropFirst(built.inner);
     if (open?.stable || open?.element.nodeName === built.element.nodeName) {
       patch(open.inner, open.stable ? open.stable.nextSibling : open.inner.firstChild, built.inner);
@@ -82,7 +86,9 @@ export class MarkdownView {
     } else if (token.type === "table") {
       const header = /^.*\n.*\n/.exec(shown)?.[0];
       if (!header || lines <= header.length) return;
-      const complete = shown.slice(header.length, lines).split("\n").length - 1;
+      const rows = shown.slice(header.length, lines);
+      if (/^[ \t]*$/m.test(rows.slice(0, -1))) return; // a blank line: the table ends here
+      const complete = rows.split("\n").length - 1;
       open.stable = complete === token.rows.length ? open.inner.lastChild : open.inner.lastChild.previousSibling;
       open.prefix = header;
       this.#tail = source.slice(lines);

@@ -1,0 +1,295 @@
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
+
+let upstream, gateway, wire, browser, context, page, faults;
+
+before(async () => {
+  [upstream, browser] = await Promise.all([new Upstream().start(), launchBrowser()]);
+  gateway = await startGateway(upstream);
+  wire = await new Wire(gateway.port).start();
+  context = await browser.newContext();
+});
+
+after(async () => {
+  await browser?.close();
+  wire?.stop();
+  await gateway?.stop();
+  upstream?.stop();
+});
+
+beforeEach(async () => {
+  faults = [];
+  page = await open();
+});
+
+afterEach(async () => {
+  wire.join();
+  await Promise.all(context.pages().map((opened) => opened.close()));
+  assert.deepEqual(faults, []); // no exception, no refused script, nothing from another host
+  assert.equal(upstream.untaken, 0); // and no request to the model that the test did not expect
+});
+
+async function open(url = wire.url) {
+  const opened = await context.newPage();
+  opened.setDefaultTimeout(10_000);
+  opened.on("pageerror", (error) => faults.push(String(error)));
+  opened.on("console", (message) => {
+    if (/Content Security Policy|Trusted/.test(message.text())) faults.push(message.text());
+  });
+  opened.on("request", (request) => {
+    if (!request.url().startsWith(wire.url)) faults.push(request.url());
+  });
+  await opened.goto(url);
+  return opened;
+}
+
+async function ask(question, on = page) {
+  await on.keyboard.type(question);
+  await on.keyboard.press("Enter");
+  return upstream.next();
+}
+
+// The last answer as it stands on the screen, without its cursor.
+function shown(on = page) {
+  return on.evaluate(() => {
+    const text = [...document.querySelectorAll(".assistant .text")].at(-1);
+    const copy = text.cloneNode(true);
+    copy.querySelectorAll(".cursor").forEach((cursor) => cursor.remove());
+    return copy.textContent.trimEnd();
+  });
+}
+
+async function shows(text, on = page) {
+  await on.waitForFunction((wanted) => {
+    const place = [...document.querySelectorAll(".assistant .text")].at(-1);
+    return place?.textContent.replace("▊", "").trimEnd() === wanted;
+  }, text).catch(async (error) => assert.equal(await shown(on), text, error.message));
+}
+
+const outcome = (on = page) =>
+  on.waitForFunction(() => [...document.querySelectorAll(".assistant")].at(-1)?.dataset.outcome).then((h) => h.jsonValue());
+
+test("text grows behind a blinking cursor, which is gone at the end", async () => {
+  const call = await ask("Hello");
+  assert.deepEqual(call.body.messages, [{ role: "user", content: "Hello" }]);
+  const cursor = page.locator(".cursor");
+  await cursor.waitFor();
+  assert.equal(await cursor.textContent(), "▊");
+  assert.equal(await cursor.evaluate((element) => getComputedStyle(element).animationName), "blink");
+  for (const [text, sofar] of [["One ", "One "], ["two ", "One two "], ["three. ", "One two three. "]]) {
+    call.write(text);
+    await shows(sofar.trimEnd());
+    assert.equal(await page.locator(".assistant .text p .cursor").count(), 1);
+  }
+  call.finish();
+  assert.equal(await outcome(), "completed");
+  assert.equal(await cursor.count(), 0);
+});
+
+test("the cursor stands still for who wants less motion", async () => {
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  const call = await ask("Hello");
+  const name = await page.locator(".cursor").evaluate((element) => getComputedStyle(element).animationName);
+  assert.equal(name, "none");
+  call.finish();
+  await outcome();
+});
+
+test("the next question carries the conversation", async () => {
+  (await ask("First")).write("Answer.").finish();
+  await outcome();
+  const call = await ask("Second");
+  assert.deepEqual(call.body.messages.map(({ role, content }) => [role, content]), [
+    ["user", "First"],
+    ["assistant", "Answer."],
+    ["user", "Second"],
+  ]);
+  call.finish();
+  await page.waitForFunction(() => !document.querySelector("[aria-busy]"));
+});
+
+test("Escape stops the generation upstream, and the page says so", async () => {
+  const call = await ask("Hello");
+  call.write("Some text ");
+  await shows("Some text");
+  await page.keyboard.press("Escape");
+  await call.closed;
+  assert.equal(await outcome(), "stopped");
+  assert.match(await page.locator(".note").innerText(), /^Stopped/);
+  assert.equal(await page.locator(".cursor").count(), 0);
+  assert.equal(await shown(), "Some text");
+});
+
+test("the Stop button stops in every tab", async () => {
+  const call = await ask("Hello");
+  call.write("Some text ");
+  await shows("Some text");
+  const second = await open(page.url());
+  await shows("Some text", second);
+  await second.click("#stop");
+  await call.closed;
+  assert.equal(await outcome(), "stopped");
+  assert.equal(await outcome(second), "stopped");
+});
+
+test("everything works with the keyboard alone", async () => {
+  assert.equal(await page.evaluate(() => document.activeElement.id), "prompt");
+  await page.keyboard.type("Line one");
+  await page.keyboard.press("Shift+Enter");
+  const call = await ask("line two");
+  assert.equal(call.body.messages[0].content, "Line one\nline two");
+  call.write("Text ");
+  await shows("Text");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "stop");
+  await page.keyboard.press("Enter");
+  await call.closed;
+  assert.equal(await outcome(), "stopped");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "prompt"); // the focus is never lost
+  await page.keyboard.press("Shift+Tab");
+  await page.keyboard.press("Shift+Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Continue");
+  await page.keyboard.press("Enter");
+  (await upstream.next()).write("more.").finish();
+  assert.equal(await outcome(), "completed");
+});
+
+test("a screen reader hears the answer once, at its end", async () => {
+  await page.evaluate(() => {
+    window.heard = [];
+    const live = [...document.querySelectorAll("[aria-live]")];
+    new MutationObserver(() => window.heard.push(live[0].textContent)).observe(live[0], { childList: true });
+    window.live = live.length;
+  });
+  const call = await ask("Hello");
+  call.write("One **two** ");
+  await shows("One two");
+  assert.equal(await page.locator(".assistant").getAttribute("aria-busy"), "true");
+  assert.deepEqual(await page.evaluate(() => [window.live, window.heard]), [1, []]);
+  call.write("three.").finish();
+  await outcome();
+  assert.equal(await page.locator(".assistant").getAttribute("aria-busy"), null);
+  assert.deepEqual(await page.evaluate(() => window.heard), ["One two three."]);
+});
+
+test("a cut answer is interrupted, never done, and can be gone on with", async () => {
+  const call = await ask("Hello");
+  call.write("The first ");
+  await shows("The first");
+  call.cut();
+  assert.equal(await outcome(), "interrupted");
+  assert.match(await page.locator(".note").innerText(), /^Interrupted/);
+  assert.equal(await shown(), "The first");
+  await page.click("text=Continue");
+  const rest = await upstream.next();
+  assert.deepEqual(rest.body.messages.at(-1), { role: "assistant", content: "The first " });
+  rest.write("and the rest.").finish();
+  await shows("The first and the rest.");
+  assert.equal(await outcome(), "completed");
+  assert.equal(await page.locator(".assistant").count(), 1);
+});
+
+test("a reload in the middle shows the whole text and goes on", async () => {
+  const call = await ask("Hello");
+  call.write("Before ");
+  await shows("Before");
+  await page.reload();
+  await shows("Before");
+  call.write("and after.").finish();
+  await shows("Before and after.");
+  assert.equal(await outcome(), "completed");
+  assert.equal(await page.locator(".user").innerText(), "Hello");
+});
+
+test("a second tab follows", async () => {
+  (await ask("First")).write("One.").finish();
+  await outcome();
+  const second = await open(page.url());
+  await shows("One.", second);
+  const call = await ask("Second");
+  call.write("Two ");
+  await shows("Two", second);
+  call.finish();
+  assert.equal(await outcome(second), "completed");
+});
+
+test("a lost connection is a small sign, and nothing is lost or doubled", async () => {
+  const call = await ask("Hello");
+  call.write("Before ");
+  await shows("Before");
+  wire.cut();
+  await page.locator(".said", { hasText: "Reconnecting" }).waitFor();
+  call.write("in ", "the ", "dark ");
+  wire.join();
+  await shows("Before in the dark");
+  await page.locator(".said").waitFor({ state: "detached" });
+  call.write("and after.").finish();
+  await shows("Before in the dark and after.");
+  assert.equal(await outcome(), "completed");
+});
+
+test("a server that is away is said so, and asked again only by hand", async () => {
+  wire.cut();
+  await page.keyboard.type("Hello");
+  await page.keyboard.press("Enter");
+  assert.equal(await outcome(), "interrupted");
+  assert.match(await page.locator(".note").innerText(), /The server cannot be reached/);
+  wire.join();
+  await page.click("text=Try again");
+  (await upstream.next()).write("Here.").finish();
+  await shows("Here.");
+  assert.equal(await outcome(), "completed");
+});
+
+test("an error of the gateway is shown in its words", async () => {
+  await page.route("**/v1/chat/completions", (route) =>
+    route.fulfill({ status: 400, json: { error: { message: "The prompt is too long.", code: "invalid-request" } } }),
+  );
+  await page.keyboard.type("Hello");
+  await page.keyboard.press("Enter");
+  assert.equal(await outcome(), "interrupted");
+  assert.match(await page.locator(".note").innerText(), /The prompt is too long/);
+});
+
+test("the view follows the text only while the reader is at its end", async () => {
+  const lines = Array.from({ length: 80 }, (_, line) => `Line ${line}\n\n`);
+  const call = await ask("Hello");
+  call.write(...lines);
+  await page.locator("text=Line 79").waitFor();
+  const rest = () => page.evaluate(() => {
+    const main = document.querySelector("main");
+    return Math.round(main.scrollHeight - main.clientHeight - main.scrollTop);
+  });
+  assert.ok((await rest()) <= 1);
+  await page.locator("main").hover();
+  await page.mouse.wheel(0, -600);
+  await page.locator("#latest").waitFor();
+  const before = await rest();
+  call.write("One more.\n\n", "And the last.");
+  await page.locator("text=And the last.").waitFor({ state: "attached" });
+  assert.ok((await rest()) > before);
+  await page.click("#latest");
+  assert.ok((await rest()) <= 1);
+  call.finish();
+  assert.equal(await outcome(), "completed");
+});
+
+test("reasoning is there for who wants it, and is not the answer", async () => {
+  const call = await ask("Hello");
+  call.reason("Let me think.").write("Forty-two.").finish();
+  assert.equal(await outcome(), "completed");
+  assert.equal(await shown(), "Forty-two.");
+  assert.equal(await page.locator(".thinking").getAttribute("open"), null);
+  await page.click("summary");
+  assert.equal(await page.locator(".thinking div").innerText(), "Let me think.");
+});
+
+test("Markdown is text: no HTML, no script link, no image", async () => {
+  const call = await ask("Hello");
+  call.write("<img src=x onerror=alert(1)> [a](javascript:alert(1)) ![b](http://192.0.2.1/x.png) <b>c</b>").finish();
+  await outcome();
+  const names = await page.evaluate(() => [...document.querySelectorAll(".text *")].map((e) => e.localName));
+  assert.deepEqual(names, ["p", "span", "a"]);
+  assert.match(await shown(), /^<img src=x onerror=alert\(1\)> a b <b>c<\/b>$/);
+});
