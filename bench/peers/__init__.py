@@ -42,6 +42,7 @@ def install(name: str) -> str | None:
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            return f"cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+            print(done.stderr.strip())  # may name paths and hosts, which have no place in the report
+            return "cannot be installed here"
     ready.write_text(wanted.read_text())
     return None
