@@ -7,7 +7,6 @@ import sys
 
 import click
 
-from everytoken import __version__
 from everytoken.errors import EverytokenError
 
 __all__ = ["main"]
@@ -33,7 +32,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="everytoken")
+@click.version_option(package_name="everytoken", prog_name="everytoken")
 def _commands() -> None:
     """Streamed LLM responses made dependable: every token, exactly once, in order, and never a wrong ending."""
 
