@@ -58,7 +58,17 @@ class ChatDecoder:
     object, or None).
     """
 
-    __slots__ = ("_choices", "_finished", "_halves", "_reasonless", "_seen", "done", "terminal", "usage")
+    __slots__ = (
+        "_choices",
+        "_finished",
+        "_halves",
+        "_reasonless",
+        "_seen",
+        "_special",
+        "done",
+        "terminal",
+        "usage",
+    )
 
     def __init__(self, *, choices: int = 1, reasonless: bool = False) -> None:
         self._choices = choices
@@ -67,6 +77,8 @@ class ChatDecoder:
         # Of each choice: the first half of a surrogate pair that ended its last chunk.
         self._halves: dict[int, str] = {}
         self._reasonless = reasonless
+        # What makes it necessary to look at every chunk: several choices, a half, [DONE].
+        self._special = choices > 1
         self.terminal = False
         self.done = False
         self.usage: dict[str, Any] | None = None
@@ -82,6 +94,22 @@ class ChatDecoder:
             chunk = _decode(event.data)
         except (msgspec.DecodeError, RecursionError):
             return self._receive_odd(event)
+        # Nearly every chunk leaves here: nothing about it but its content.
+        if (
+            chunk.choices
+            and not self._special
+            and chunk.object == _OBJECT
+            and chunk.usage is None
+            and chunk.error is None
+            and event.event == "message"
+        ):
+            for choice in chunk.choices:
+                if choice.finish_reason or choice.delta is None or choice.error is not None:
+                    break
+            else:
+                return chunk
+        if self._halves:
+            self._join_halves(chunk)
         if chunk.object != _OBJECT or chunk.error or event.event != "message":
             return self._receive_unusual(event, chunk)
         return self._receive_chunk(event, chunk)
@@ -104,12 +132,16 @@ class ChatDecoder:
         if choices is None:
             return None
         for choice in choices:
-            if choice.finish_reason or choice.delta is None or self._choices > 1:
+            if choice.finish_reason or choice.delta is None or choice.error or self._choices > 1:
                 self._receive_choice(event, choice, choices)
         return chunk
 
     def _receive_choice(self, event: ServerSentEvent, choice: Choice, choices: list[Choice]) -> None:
         """Look closer at a choice which ends, has no delta, or is one of several."""
+        if choice.error and not self.terminal:
+            raise in_band_error(event.event, loads(event.data)) or ErrorEventError(
+                "a choice has an error", error=choice.error
+            )
         if choice.delta is None and (choice.message or choice.text) and not self.terminal:
             raise MalformedEventError("a chunk has a whole message in place of a delta")
         index = choice.index
@@ -132,7 +164,7 @@ class ChatDecoder:
 
     def _receive_done(self) -> None:
         """Take `[DONE]`: an end for the choices that came, if each has ended, even if fewer than asked for."""
-        self.done = True
+        self.done = self._special = True
         if self._reasonless or (self._finished and self._finished >= self._seen):
             self.terminal = True
 
@@ -193,5 +225,6 @@ class ChatDecoder:
             text = self._halves.pop(index, "") + delta.content
             if text and "\ud800" <= text[-1] <= "\udbff":
                 self._halves[index] = text[-1]
+                self._special = True
                 text = text[:-1]
             delta.content = join_surrogates(text)

@@ -52,7 +52,7 @@ class ChatRequest:
         """
         try:
             body = msgspec.json.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise InvalidRequestError(f"the body is not JSON: {error}") from error
         if not isinstance(body, dict):
             raise InvalidRequestError("the body must be a JSON object")
@@ -64,7 +64,7 @@ class ChatRequest:
     def seed(self) -> int | None:
         """The caller's seed, or None."""
         seed = self.body.get("seed")
-        return seed if isinstance(seed, int) else None
+        return seed if isinstance(seed, int) and not isinstance(seed, bool) else None
 
 
 def _check_messages(messages: Any) -> None:
