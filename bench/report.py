@@ -62,9 +62,10 @@ def meaning(results: Results) -> str:
     cpu_verdict = "within" if times.median <= CPU_LIMIT else "over"
     memory_verdict = "within" if memory.median <= MEMORY_LIMIT_KIB else "over"
     others = [
-        f"{name} {spread.text()}×"
+        f"{name} {spread.text()}×{where}"
         for name in sorted({stack for stack, _ in results.runs} - {OURS, FLOOR, DIRECT})
-        if (spread := _times_floor(results, name, MANY) or _times_floor(results, name, FEW))
+        for point, where in ((MANY, ""), (FEW, f" with {FEW.responses} responses"))
+        if (spread := _times_floor(results, name, point)) and (point == MANY or not results.of(name, MANY))
     ]
     beside = f" (in the same run: {', '.join(others)})" if others else ""
     return (

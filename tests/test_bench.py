@@ -7,7 +7,7 @@ import json
 import pytest
 from bench.chunks import DONE, Checker, Order, Rendered, read_order, request_body
 from bench.measure import descendants, parse_pss_kib, parse_stat, total_us
-from bench.relaying import DIRECT, MANY, Results, Run
+from bench.relaying import DIRECT, FEW, MANY, Results, Run
 from bench.report import markdown, meaning
 from bench.stacks import STACKS
 from bench.stats import Spread, quantile, ratios
@@ -133,6 +133,14 @@ def test_the_meaning_compares_with_the_floor_and_the_limits():
     assert "costs 2.5 times" in said
     assert "within our limit of 3" in said
     assert "over our limit of 30" in said
+
+
+def test_a_peer_measured_with_fewer_responses_is_said_to_be():
+    names = ("nginx", "everytoken", "sglang-router")
+    runs = {(name, point.name): [run(10.0, 1.0)] for name in names for point in (MANY, FEW)}
+    runs["LiteLLM proxy", FEW.name] = [run(500.0, 400.0)]
+    said = meaning(Results(runs))
+    assert "(in the same run: LiteLLM proxy 50.0× with 20 responses, sglang-router 1.0×)" in said
 
 
 def test_a_stack_that_did_not_run_is_named_with_the_reason():
