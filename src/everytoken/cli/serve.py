@@ -168,6 +168,7 @@ def _run(config: Config) -> None:
             gateway,
             http=DirectProtocol,
             ws="none",
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,

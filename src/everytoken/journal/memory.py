@@ -13,24 +13,31 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.journal import StreamInfo
+from everytoken.journal.packed import PackedRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = ["MemoryJournal"]
 
+_STEP = 64  # records taken at once, between two looks at their size
+
 
 class _Stream:
-    """One stream: the log that readers see and the writer of it."""
+    """One stream: the log that readers see and the writer of it.
 
-    __slots__ = ("_journal", "_moved", "_records", "bytes", "closed", "info")
+    `_newest` are the records of the last append, as they came: a reader that keeps up gets these, and only one that
+    does not has them made anew.
+    """
+
+    __slots__ = ("_journal", "_moved", "_newest", "_records", "closed", "info")
 
     def __init__(self, journal: MemoryJournal, info: StreamInfo) -> None:
         self._journal = journal
-        self._records: list[bytes] = []
+        self._records = PackedRecords()
+        self._newest: Sequence[bytes] = ()
         self._moved: list[Callable[[], None]] = []
         self.info = info
-        self.bytes = 0
         self.closed = False
 
     @property
@@ -41,19 +48,25 @@ class _Stream:
     def tail(self) -> int:
         return len(self._records)
 
+    @property
+    def nbytes(self) -> int:
+        return self._records.nbytes
+
     def take(self, offset: int, limit: int) -> Sequence[bytes]:
         records = self._records
         count = len(records) - offset
-        if count <= 1:
-            if count < 0:
-                raise OffsetInvalidError("this offset is past the end of the stream", param="offset")
-            return records[offset:]
+        if count == len(self._newest):
+            return self._newest
+        if count < 0:
+            raise OffsetInvalidError("this offset is past the end of the stream", param="offset")
+        taken: list[bytes] = []
         size = 0
-        for end in range(offset, len(records)):
-            size += len(records[end])
-            if size >= limit:
-                return records[offset : end + 1]
-        return records[offset:]
+        while size < limit and offset < len(records):
+            some = records[offset : offset + _STEP]
+            taken += some
+            offset += len(some)
+            size += sum(map(len, some))
+        return taken
 
     async def fetch(self, offset: int, limit: int) -> Sequence[bytes]:
         return self.take(offset, limit)
@@ -68,19 +81,18 @@ class _Stream:
     def append(self, records: Sequence[bytes]) -> None:
         if self.closed:
             raise StreamClosedError(f"stream {self.info.id} has ended")
-        self._records += records
-        for record in records:
-            self.bytes += len(record)
-        # Storing is done with the line above, so the readers hear of it at once. A reader that has had enough takes
-        # itself off the list in this call: hence the copy.
+        self._records.extend(records)
+        self._newest = records
+        # Storing is done with this, so the readers hear of it at once. A reader that has had enough takes itself off
+        # the list in this call: hence the copy.
         for moved in self._moved.copy():
             moved()
 
     def close(self, records: Sequence[bytes], result: dict[str, Any]) -> None:
         if self.closed:
             raise StreamClosedError(f"stream {self.info.id} has ended")
-        self._records += records
-        self.bytes += sum(map(len, records))
+        self._records.extend(records)
+        self._newest = ()
         self.closed = True
         self.info.result = result
         self._journal.closed(self)
@@ -125,10 +137,11 @@ class MemoryJournal:
         """Take note of an ended stream, and let go of the oldest ones beyond the bounds."""
         now = asyncio.get_running_loop().time()
         self._ended[stream.info.id] = now
-        self._ended_bytes += stream.bytes
-        for oldest, ended in list(self._ended.items()):
+        self._ended_bytes += stream.nbytes
+        while self._ended:
+            oldest = next(iter(self._ended))
             over = self._ended_bytes > self._max_bytes and oldest != stream.info.id
-            if not over and now - ended < self._retention:
+            if not over and now - self._ended[oldest] < self._retention:
                 break
             del self._ended[oldest]
-            self._ended_bytes -= self._streams.pop(oldest).bytes
+            self._ended_bytes -= self._streams.pop(oldest).nbytes
