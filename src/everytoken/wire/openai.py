@@ -45,9 +45,7 @@ def encode(records: Sequence[bytes], offset: int) -> bytes:
         if _LF in record or _CR in record:
             return _split_event(record, offset + 1)
         return _EVENT % (record, offset + 1)
-    # Looking once at all of them is cheaper than looking at each.
-    together = b"".join(records)
-    if _LF in together or _CR in together:
+    if _have_line_end(records):
         return b"".join([_split_event(record, number) for number, record in enumerate(records, offset + 1)])
     parts: list[bytes] = []
     position = 0
@@ -67,6 +65,12 @@ def error(body: dict[str, Any], offset: int | None = None) -> bytes:
     """
     data = dumps(body)
     return b"data: %b\n\n" % data if offset is None else _EVENT % (data, offset)
+
+
+def _have_line_end(records: Sequence[bytes]) -> bool:
+    """Look once at all of them, which is cheaper than looking at each."""
+    together = b"".join(records)
+    return _LF in together or _CR in together
 
 
 def _split_event(record: bytes, offset: int) -> bytes:
