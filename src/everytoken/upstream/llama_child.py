@@ -3,69 +3,187 @@
 `local.py` runs this file by its path. It imports nothing of this package, so that it starts quickly and whatever
 native code does here stays here. Its settings come as one JSON line on standard input (no other process can read
 them there, unlike arguments), its answer goes as one JSON line to standard output: `{"port": 1234}` or
-`{"error": "…"}`. After that it waits for the end of standard input, which comes when the parent closes it, and
+`{"error": "…"}`. After that it serves until standard input ends, which happens when the parent closes it, and
 also when the parent is killed.
+
+Each request is computed by an engine of its own: a llama.cpp server with one slot and one thread. Slots of one
+server share batches, and then a text depends on what runs beside it, so the same seed gives the same text only
+sometimes. The engines listen on ports of their own; `Gate` joins each connection to the engine with the fewest.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 
-def parameters(settings: dict[str, Any]) -> Any:
-    """Return llama.cpp's parameters for our settings."""
-    import xllamacpp  # noqa: PLC0415  # its absence is answered, not a crash
+class Engine:
+    """One llama.cpp server on a port of its own; `connections` is how many are joined to it."""
 
-    params = xllamacpp.CommonParams()
-    params.model.path = settings["path"]
-    params.model_alias = {settings["model"]}  # otherwise the file's path is the model's name in every chunk
-    params.api_keys = [settings["api_key"]]
-    params.hostnames = ["127.0.0.1"]
-    params.port = settings["port"]
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
-    params.n_parallel = settings["parallel"]
-    params.n_ctx = settings["parallel"] * settings["context_tokens"]  # it is divided by the slots
-    # Between two batches the server looks for cancelled requests: half a second of prompt at most.
-    params.n_batch = params.n_ubatch = 128
-    # The same request with the same seed gives the same text only if nothing is left over from others.
-    params.cache_prompt = params.cache_idle_slots = False
-    params.cache_ram_mib = params.n_ctx_checkpoints = 0
-    for k, v in settings.get("x", {}).items():
-        setattr(params, k, getattr(xllamacpp.llama_flash_attn_type, v) if k == "flash_attn_type" else v)
-    params.verbosity = 0
-    params.ui = params.endpoint_slots = False
-    params.fit_params = False  # we have said how much; no measuring run
-    params.offline = True
-    return params
+    def __init__(self, settings: dict[str, Any]) -> None:
+        import xllamacpp  # noqa: PLC0415  # its absence is reported, not a crash
 
-
-def serve(settings: dict[str, Any]) -> tuple[Any, int]:
-    """Start the server; returns it (it lives as long as the object) and its port."""
-    import xllamacpp  # noqa: PLC0415
-
-    server = xllamacpp.Server(parameters(settings))
-    return server, int(server.listening_address.rsplit(":", 1)[1])
+        params = xllamacpp.CommonParams()
+        params.model.path = settings["path"]
+        params.model_alias = {
+            settings["model"]
+        }  # otherwise the file's path is the model's name in every chunk
+        params.api_keys = [settings["api_key"]]
+        params.hostnames = ["127.0.0.1"]
+        params.n_parallel = params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+        params.n_threads_http = 4
+        params.n_ctx = settings["context_tokens"]
+        params.n_gpu_layers = 0  # a text must not depend on the machine more than it has to
+        params.n_batch = params.n_ubatch = 128  # cancelled requests are looked for between two batches
+        params.cache_prompt = params.cache_idle_slots = (
+            False  # what is left of earlier requests changes texts
+        )
+        params.cache_ram_mib = params.n_ctx_checkpoints = params.verbosity = 0
+        params.ui = params.endpoint_slots = params.warmup = False
+        params.fit_params = False  # we have said how much
+        params.offline = True
+        self.connections = 0
+        self.server = xllamacpp.Server(params)  # serves as long as the object lives
+        self.port = int(self.server.listening_address.rsplit(":", 1)[1])
 
 
-def main() -> NoReturn:
-    """Serve until standard input ends."""
+class Engines:
+    """One engine at first, another one whenever all are busy, up to `parallel`."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._all = [Engine(settings)]
+
+    def take(self) -> Engine:
+        """Return the engine for a new connection; giving it back is counting its `connections` down."""
+        engine = min(self._all, key=lambda engine: engine.connections)
+        if engine.connections and len(self._all) < self._settings["parallel"]:
+            try:
+                engine = Engine(self._settings)
+                self._all.append(engine)
+            except Exception as error:  # noqa: BLE001  # no memory, for example: then they take turns
+                sys.stderr.write(f"no further engine: {error}\n")
+        engine.connections += 1
+        return engine
+
+
+class Splice(asyncio.Protocol):
+    """One end of a joined pair of connections: what comes in here goes out at the other end."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.other: Splice | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether this connection is closed."""
+        return self.transport is None
+
+    def close(self) -> None:
+        """Close this connection when what has been written is out."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        """Read no more at the other end than can be written at this one."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on reading at the other end."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the other end too."""
+        del exc
+        self.transport = None
+        if self.other is not None:
+            self.other.close()
+
+
+class Gate(Splice):
+    """The client's end: joins itself to an engine before it reads."""
+
+    def __init__(self, engines: Engines) -> None:
+        super().__init__()
+        self._engines = engines
+        self._engine: Engine | None = None
+        self._joining: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Find the other end before anything is read."""
+        super().connection_made(transport)
+        assert self.transport is not None
+        self.transport.pause_reading()
+        self._joining = asyncio.create_task(self._join())
+
+    async def _join(self) -> None:
+        if self.gone:
+            return
+        self._engine = self._engines.take()
+        try:
+            loop = asyncio.get_running_loop()
+            _, other = await loop.create_connection(Splice, "127.0.0.1", self._engine.port)
+        except OSError:
+            self.close()
+            return
+        self.other, other.other = other, self
+        if self.gone:
+            other.close()
+        elif self.transport is not None:
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the engine back."""
+        super().connection_lost(exc)
+        if self._engine is not None:
+            self._engine.connections -= 1
+
+
+class UntilParentEnds(asyncio.Protocol):
+    """Standard input: its end is the end of this process."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Die at once."""
+        del exc
+        os._exit(0)  # not through native destructors, which may wait for a running generation
+
+
+async def serve(settings: dict[str, Any], report: Any) -> None:
+    """Open the gate, say where, and serve until the parent ends."""
+    loop = asyncio.get_running_loop()
+    try:
+        engines = Engines(settings)
+        gate = await loop.create_server(lambda: Gate(engines), "127.0.0.1", settings["port"])
+    except Exception as error:  # noqa: BLE001  # whatever native code raises, the parent is told
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=report, flush=True)
+        os._exit(1)
+    print(json.dumps({"port": gate.sockets[0].getsockname()[1]}), file=report, flush=True)
+    await loop.connect_read_pipe(UntilParentEnds, sys.stdin)
+    await gate.serve_forever()
+
+
+def main() -> None:
+    """Run the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to decide on
     report = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what native code prints must not be taken for our report
-    settings = json.loads(sys.stdin.buffer.readline())
-    try:
-        server, port = serve(settings)
-    except Exception as error:  # noqa: BLE001  # whatever native code raises, the parent is told
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=report, flush=True)
-        sys.exit(1)
-    print(json.dumps({"port": port}), file=report, flush=True)
-    sys.stdin.buffer.read()
-    del server
-    os._exit(0)  # not through native destructors, which may wait for a running generation
+    asyncio.run(serve(json.loads(sys.stdin.buffer.readline()), report))
 
 
 if __name__ == "__main__":

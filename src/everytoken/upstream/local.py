@@ -1,0 +1,253 @@
+"""The embedded model: a child process that serves it over HTTP on loopback, so that it is an upstream like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import logging
+import platform
+import secrets
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from everytoken.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from types import TracebackType
+
+__all__ = ["MODEL", "LocalEndpoint", "LocalModel"]
+
+MODEL = "smollm2-135m-instruct"
+START_TIMEOUT = 120.0  # seconds; a second is usual, a cold disk and a busy machine take longer
+STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
+STEADY = 60.0  # seconds of life after which a crash counts as the first one again
+MAX_DELAY = 30.0  # seconds between two starts at most
+KEPT_LINES = 20  # of the child's standard error, for the message about its end
+HOW = "run `make setup` in a checkout, or: pip install 'everytoken[embedded]'"
+
+log = logging.getLogger(__name__)
+
+
+class LocalEndpoint(NamedTuple):
+    """Where the embedded model answers, in the form of an OpenAI-compatible server."""
+
+    base_url: str
+    api_key: str
+    models: tuple[str, ...]
+
+
+class LocalModel:
+    """The embedded model as a child process.
+
+    `async with LocalModel() as model:` starts it; `model.endpoint` says where it answers. When native code crashes
+    the child is started again on the same port with the same key, so who holds the endpoint can go on using it;
+    requests that were running see a broken connection. It ends with its parent, however that ends.
+
+    `parallel` is how many requests run at the same time (each costs one core, and about 120 MB from when it is first
+    needed), the others wait; `context_tokens` is how long prompt and answer of one may be together. A text depends
+    only on its request and seed, never on what runs beside it.
+    """
+
+    def __init__(self, *, context_tokens: int = 4096, parallel: int = 4) -> None:
+        self._settings: dict[str, Any] = {
+            "model": MODEL,
+            "api_key": secrets.token_urlsafe(32),
+            "context_tokens": context_tokens,
+            "parallel": parallel,
+            "port": 0,
+        }
+        self._process: Process | None = None
+        self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._reader: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def endpoint(self) -> LocalEndpoint:
+        """Where it answers; it has to have been started."""
+        port = self._settings["port"]
+        if not port:
+            raise ConfigurationError("the embedded model has not been started")
+        return LocalEndpoint(f"http://127.0.0.1:{port}/v1", self._settings["api_key"], (MODEL,))
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while it runs."""
+        return self._process.pid if self._process is not None and self.running else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the child is there now; between a crash and the next start it is not."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> LocalEndpoint:
+        """Start the child and wait until it answers.
+
+        Raises `ConfigurationError`, in one line, when weights or runtime are missing or the child does not start.
+        """
+        if self._keeper is None:
+            self._settings["path"] = str(await asyncio.to_thread(find_weights))
+            await asyncio.to_thread(check_runtime)
+            await self._spawn()
+            self._keeper = asyncio.create_task(self._keep(), name="everytoken-local-model")
+        return self.endpoint
+
+    async def stop(self) -> None:
+        """End the child; there is none left afterwards. May be called again, also before `start`."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+            self._keeper = None
+        await self._end()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _spawn(self) -> None:
+        """Start one child; on return it answers, on an exception there is none."""
+        program = str(Path(__file__).with_name("llama_child.py"))
+        self._last_lines.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", program, stdin=PIPE, stdout=PIPE, stderr=PIPE,
+            start_new_session=True,  # the terminal's Ctrl-C and hang-up are not for the child
+        )  # fmt: skip
+        assert self._process.stderr is not None
+        self._reader = asyncio.create_task(self._read_log(self._process.stderr))
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                report = await self._introduce(self._process)
+        except TimeoutError:
+            await self._end()
+            raise ConfigurationError(
+                f"the embedded model was not ready after {START_TIMEOUT:.0f} s"
+            ) from None
+        except BaseException:
+            await self._end()
+            raise
+        if "port" not in report:
+            await self._end()
+            reason = report.get("error") or self._last_words()
+            raise ConfigurationError(f"the embedded model does not start: {reason}")
+        self._settings["port"] = report["port"]
+
+    async def _introduce(self, process: Process) -> dict[str, Any]:
+        """Tell the child its settings; returns its report, empty if it died."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(ConnectionError):  # it has died already; its last words tell more
+            process.stdin.write(json.dumps(self._settings).encode() + b"\n")
+            await process.stdin.drain()
+        line = await process.stdout.readline()
+        report: dict[str, Any] = json.loads(line) if line else {}
+        return report
+
+    async def _read_log(self, stream: asyncio.StreamReader) -> None:
+        """Keep the last lines of the child's standard error; the rest is for who debugs."""
+        while block := await stream.read(65536):
+            for line in block.decode(errors="replace").splitlines():
+                self._last_lines.append(line)
+                log.debug("embedded model: %s", line)
+
+    async def _keep(self) -> None:
+        """Start the child again whenever it has died."""
+        clock = asyncio.get_running_loop().time
+        failures = 0
+        while True:
+            began = clock()
+            assert self._process is not None
+            status = await self._process.wait()
+            await self._end()  # what it said last has been read after this
+            failures = 1 if clock() - began > STEADY else failures + 1
+            log.error(
+                "the embedded model ended by itself, %s: %s", describe_status(status), self._last_words()
+            )
+            while not self.running:
+                await asyncio.sleep(restart_delay(failures))
+                try:
+                    await self._spawn()
+                except (ConfigurationError, OSError) as error:
+                    failures += 1
+                    log.error("%s; next try in %g s", error, restart_delay(failures))  # noqa: TRY400  # no bug of ours
+            log.warning("the embedded model is back")
+
+    def _last_words(self) -> str:
+        return self._last_lines[-1] if self._last_lines else "it said nothing"
+
+    async def _end(self) -> None:
+        """End the child if there is one, and wait until it and its pipes are gone."""
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._reader is not None:
+            await asyncio.wait([self._reader])
+            self._reader = None
+
+
+def restart_delay(failures: int) -> float:
+    """Return the seconds to wait before the next start after this many failures in a row: 0, 1, 2, 4 … 30."""
+    return 0.0 if failures <= 1 else min(MAX_DELAY, 2.0 ** (failures - 2))
+
+
+def describe_status(status: int) -> str:
+    """Say how a process ended, from what `wait` returned."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+def find_weights() -> Path:
+    """Return the path of the weights' file, or raise `ConfigurationError`."""
+    try:
+        from everytoken_model_smollm2 import path  # noqa: PLC0415  # optional
+    except ImportError:
+        raise ConfigurationError(f"the embedded model's weights are not installed; {HOW}") from None
+    if not path().is_file():
+        raise ConfigurationError(f"the embedded model's weights are missing from their package; {HOW}")
+    return path()
+
+
+def check_runtime() -> None:
+    """Raise `ConfigurationError` if llama.cpp is not installed; the parent does not load it."""
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return
+    if why := no_build():
+        raise ConfigurationError(
+            f"the embedded model does not run on {why}; name a model server with --upstream URL"
+        )
+    raise ConfigurationError(f"the embedded model's runtime, xllamacpp, is not installed; {HOW}")
+
+
+def no_build() -> str | None:
+    """Name this platform if the runtime is not built for it, otherwise return None."""
+    machine = platform.machine().lower()
+    if sys.platform == "linux" and platform.libc_ver()[0] != "glibc":
+        return "a Linux without glibc (musl)"
+    if sys.platform == "win32" and machine in {"arm64", "aarch64"}:
+        return "Windows on ARM"
+    if machine not in {"x86_64", "amd64", "arm64", "aarch64"}:
+        return f"a {machine} processor"
+    return None
