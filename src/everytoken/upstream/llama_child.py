@@ -78,8 +78,7 @@ class Splice(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.other: Splice | None = None
 
-    @property
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         """Whether this connection is closed."""
         return self.transport is None
 
@@ -128,12 +127,12 @@ class Gate(Splice):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Find the other end before anything is read."""
         super().connection_made(transport)
-        assert self.transport is not None
-        self.transport.pause_reading()
-        self._joining = asyncio.create_task(self._join())
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        self._joining = asyncio.create_task(self._join(transport))
 
-    async def _join(self) -> None:
-        if self.gone:
+    async def _join(self, transport: asyncio.Transport) -> None:
+        if self.is_gone():
             return
         self._engine = self._engines.take()
         try:
@@ -143,10 +142,10 @@ class Gate(Splice):
             self.close()
             return
         self.other, other.other = other, self
-        if self.gone:
+        if self.is_gone():
             other.close()
-        elif self.transport is not None:
-            self.transport.resume_reading()
+        else:
+            transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the engine back."""

@@ -1,0 +1,61 @@
+# GNU make 3.81 (macOS) and POSIX sh are enough.
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test bench bench-setup lint fmt lock clean
+
+BIN := .venv/bin
+ARGS ?=
+PACKAGING := pyproject.toml Makefile tools/setup.sh
+WEIGHTS := weights/pyproject.toml weights/hatch_build.py weights/everytoken_model_smollm2/__init__.py
+
+help: ## what there is (this text)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+
+setup: .venv/.dev ## a .venv with everytoken in editable form, the weights and the development tools
+
+serve: .venv/.runtime ## everytoken serve, with options in ARGS: make serve ARGS="--port 9000"
+	@$(BIN)/everytoken serve $(ARGS)
+
+test: .venv/.dev ## everything that must hold; pytest's options in ARGS
+	@sh tools/system.sh chromium redis-server || echo "test: the tests that need it are skipped"
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest $(ARGS)
+
+bench: bench-setup ## measure against nginx and other gateways; writes docs/benchmarks.md
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-setup: .venv/.dev
+	@sh tools/system.sh nginx || echo "bench: it is left out"
+
+lint: .venv/.dev ## style, types and the direction of imports
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "lint: not formatted; run: make fmt" >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports >var/lint-imports.log 2>&1 || { cat var/lint-imports.log; exit 1; }
+	@echo "lint: clean"
+
+fmt: .venv/.dev ## format the code and repair what can be repaired
+	@$(BIN)/ruff check --quiet --fix-only
+	@$(BIN)/ruff format --quiet
+
+# The package installs itself from these; a change of theirs is a new installation.
+.venv/.runtime: requirements/base.txt $(PACKAGING) $(WEIGHTS)
+	@sh tools/setup.sh runtime
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements/dev.txt
+	@sh tools/setup.sh dev
+	@touch $@
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --upgrade
+
+lock: .venv/.dev ## write requirements/*.txt anew from pyproject.toml, everything in its newest version
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(LOCK) pyproject.toml --group setup --group dev --group bench -o requirements/dev.txt
+	@$(LOCK) pyproject.toml --group setup -c requirements/dev.txt -o requirements/base.txt
+
+clean: ## remove everything that make has made, the fetched weights included
+	rm -rf .venv var dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
+	rm -f weights/everytoken_model_smollm2/*.gguf
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name node_modules -prune -exec rm -rf {} +

