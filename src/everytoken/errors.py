@@ -18,6 +18,7 @@ __all__ = [
     "CancelledError",
     "ConfigurationError",
     "ConnectError",
+    "ContentTypeMismatchError",
     "DivergedError",
     "ErrorEventError",
     "ErrorInfo",
@@ -37,11 +38,14 @@ __all__ = [
     "OffsetExpiredError",
     "OffsetInvalidError",
     "OverloadedError",
+    "ProducerGapError",
+    "ProducerStaleError",
     "ProtocolError",
     "RecoveryExhaustedError",
     "RemoteProtocolError",
     "RequestTooLargeError",
     "RouteNotFoundError",
+    "SequenceConflictError",
     "StalledError",
     "StatusError",
     "StreamClosedError",
@@ -100,6 +104,10 @@ TABLE: dict[str, ErrorInfo] = {
     "stream-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
     "stream-exists": ErrorInfo(409, "invalid_request_error", retryable=False),
     "stream-closed": ErrorInfo(409, "invalid_request_error", retryable=False),
+    "content-type-mismatch": ErrorInfo(409, "invalid_request_error", retryable=False),
+    "sequence-conflict": ErrorInfo(409, "invalid_request_error", retryable=False),
+    "producer-gap": ErrorInfo(409, "invalid_request_error", retryable=False),
+    "producer-stale": ErrorInfo(403, "invalid_request_error", retryable=False),
     "offset-expired": ErrorInfo(410, "invalid_request_error", retryable=False),
     "offset-invalid": ErrorInfo(400, "invalid_request_error", retryable=False),
     "fenced": ErrorInfo(409, "server_error", retryable=False),
@@ -353,6 +361,39 @@ class StreamClosedError(JournalError):
     """The stream has ended; nothing can be appended."""
 
     code = "stream-closed"
+
+
+class ContentTypeMismatchError(JournalError):
+    """The append's content type is not the stream's."""
+
+    code = "content-type-mismatch"
+
+
+class SequenceConflictError(JournalError):
+    """The append's sequence does not come after the last one."""
+
+    code = "sequence-conflict"
+
+
+class ProducerGapError(JournalError):
+    """An idempotent producer left numbers out; `expected` is the one that is due, `received` the one that came."""
+
+    code = "producer-gap"
+
+    def __init__(self, message: str, *, expected: int, received: int) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.received = received
+
+
+class ProducerStaleError(JournalError):
+    """An idempotent producer with a higher epoch has taken over; `epoch` is that one's."""
+
+    code = "producer-stale"
+
+    def __init__(self, message: str, *, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
 
 
 class OffsetExpiredError(JournalError):

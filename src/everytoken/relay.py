@@ -10,11 +10,13 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from everytoken.errors import CancelledError, EverytokenError, ModelNotFoundError, error_body
+from everytoken.journal import StreamInfo
 from everytoken.recovery import Breaker, Connect, Disconnect, End, Experience, Recovery
 
 if TYPE_CHECKING:
@@ -260,12 +262,14 @@ class Relays:
             breaker=self._breaker,
         )
         stream_id = new_stream_id()
-        writer = await self.journal.create(
-            stream_id,
+        info = StreamInfo(
+            id=stream_id,
             content_type="application/json",
             owner=owner,
+            created=time.time(),
             meta={"request": request.body, "seed": seed},
         )
+        writer = await self.journal.create(info)
         relay = Relay(stream_id, recovery, self, writer)
         relay.grace = self._grace if isinstance(grace, str) else grace
         self._relays[stream_id] = relay

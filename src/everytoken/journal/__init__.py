@@ -7,31 +7,75 @@ and then tells the readers. An offset is the number of records before it, writte
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from everytoken.errors import OffsetInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Journal", "Log", "StreamInfo", "Writer", "format_offset", "parse_offset"]
+__all__ = [
+    "Append",
+    "Appended",
+    "Journal",
+    "Log",
+    "Producer",
+    "StreamInfo",
+    "Writer",
+    "format_offset",
+    "parse_offset",
+]
 
 
-@dataclass(slots=True)
-class StreamInfo:
+class StreamInfo(msgspec.Struct, kw_only=True):
     """What is known of a stream besides its records.
 
     `owner`: fingerprint of the API key that made it, "" when keys are not used. `created`: seconds since 1970.
-    `meta`: what its maker stored with it (the request; never credentials). `result`: what it was closed with.
+    `meta`: what its maker stored with it (of a response: the request; never credentials). `epoch`: rises with every
+    writer. `ttl`: seconds it lives on after it was last used; `expires`: when it ends in any case (seconds since 1970).
+    `result`: what it was closed with.
     """
 
     id: str
     content_type: str
-    owner: str
-    created: float
-    meta: dict[str, Any] = field(default_factory=dict)
+    owner: str = ""
+    created: float = 0.0
+    meta: dict[str, Any] = {}
+    epoch: int = 0
+    ttl: int | None = None
+    expires: float | None = None
     result: dict[str, Any] | None = None
+
+
+class Producer(msgspec.Struct, frozen=True):
+    """An idempotent producer's mark on an append (Durable Streams section 5.2.1)."""
+
+    id: str
+    epoch: int
+    seq: int
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """An append by anybody entitled to, checked and stored in one step: records, or closing, or both.
+
+    `sequence` must rise bytewise from append to append (`Stream-Seq`).
+    """
+
+    records: list[bytes] = []
+    close: bool = False
+    sequence: str | None = None
+    producer: Producer | None = None
+    result: dict[str, Any] | None = None
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """What became of an append: the tail after it, and whether it had been there already."""
+
+    tail: int
+    closed: bool
+    duplicate: bool = False
 
 
 class Log(Protocol):
@@ -67,11 +111,15 @@ class Log(Protocol):
 
 
 class Writer(Protocol):
-    """The one writer of a stream."""
+    """The one writer of a stream in its epoch."""
 
     @property
     def log(self) -> Log:
-        """What it has written so far, as readers see it."""
+        """What has been written so far, as readers see it."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be stored that the writer should pause until the log has moved."""
 
     def append(self, records: Sequence[bytes]) -> None:
         """Append records with the next group commit. Returns at once; raises `StreamClosedError`, `FencedError`."""
@@ -89,11 +137,25 @@ class Journal(Protocol):
     async def stop(self) -> None:
         """Store what is on its way and let go of everything."""
 
-    async def create(self, stream_id: str, *, content_type: str, owner: str, meta: dict[str, Any]) -> Writer:
-        """Begin a stream. Raises `StreamExistsError`, `JournalUnavailableError`."""
+    async def create(
+        self, info: StreamInfo, records: Sequence[bytes] = (), *, closed: bool = False
+    ) -> Writer:
+        """Begin a stream; it is stored when this returns. Raises `StreamExistsError`, `JournalUnavailableError`."""
 
     async def open(self, stream_id: str) -> Log:
         """Return a stream to read. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
+
+    async def submit(self, stream_id: str, append: Append) -> Appended:
+        """Check and store an append. Raises `StreamNotFoundError`, `StreamClosedError`, `ProducerError` and others."""
+
+    async def claim(self, stream_id: str) -> Writer:
+        """Become the writer of an open stream at the next epoch, fencing off the one before."""
+
+    async def orphans(self) -> list[str]:
+        """Return the open streams whose maker is gone, oldest first."""
+
+    async def delete(self, stream_id: str) -> None:
+        """Forget a stream. Raises `StreamNotFoundError`."""
 
 
 def format_offset(offset: int) -> str:
