@@ -1,33 +1,82 @@
-"""Node packages for the tests that need them, installed once per lock file."""
+"""Node, its packages and a browser for the tests that need them; without them those tests are skipped, with a word."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+BROWSER_TESTS = Path(__file__).parent / "browser"
+BROWSERS = (
+    os.environ.get("CHROMIUM", ""),
+    "/usr/bin/chromium",
+    "/usr/bin/chromium-browser",
+    "/usr/bin/google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
+EVERYTOKEN = Path(sys.executable).with_name("everytoken")
+
+
+def node_tests(name: str, **environ: str) -> None:
+    """Run one file of `tests/browser` with node's own test runner; its output is the failure's message."""
+    node = shutil.which("node") or pytest.skip("node is not installed")
+    if name != "pure.test.mjs" and not any(path and Path(path).exists() for path in BROWSERS):
+        pytest.skip("no Chromium or Chrome found: set CHROMIUM to its path")
+    install(BROWSER_TESTS)
+    run = subprocess.run(
+        [node, "--test", "--test-reporter=spec", name],
+        cwd=BROWSER_TESTS,
+        env={"EVERYTOKEN": str(EVERYTOKEN), **os.environ, **environ},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=110,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def install(folder: Path) -> None:
-    """`npm ci` in `folder` unless its lock file is what is installed; skip the test where npm cannot."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed")
+    """`npm ci` in `folder` unless its lock file is what is installed; skip the test where there is no network."""
     lock = folder / "package-lock.json"
     mark = folder / "node_modules" / ".installed"
     if mark.exists() and mark.read_bytes() == lock.read_bytes():
         return
-    run = subprocess.run(
-        [npm, "ci", "--prefer-offline", "--no-audit", "--no-fund"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if run.returncode != 0:
-        pytest.skip(f"npm ci in {folder.name} failed: {run.stderr.strip()[-300:]}")
+    run = _npm(folder, "ci", "--prefer-offline", "--no-audit", "--no-fund")
+    if run.returncode != 0 and re.search(
+        r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT", run.stderr
+    ):
+        pytest.skip(f"the packages of {folder.name} are not installed, and npm has no network")
+    assert run.returncode == 0, run.stderr
     mark.write_bytes(lock.read_bytes())
+
+
+def built(folder: Path) -> None:
+    """`npm run build` in `folder` unless nothing has changed since the last one."""
+    install(folder)
+    mark = folder / "node_modules" / ".built"
+    sources = [
+        path for path in folder.rglob("*") if _is_source(path.relative_to(folder).parts) and path.is_file()
+    ]
+    newest = max(path.stat().st_mtime for path in sources)
+    if mark.exists() and mark.stat().st_mtime > newest:
+        return
+    run = _npm(folder, "run", "build")
+    assert run.returncode == 0, run.stdout + run.stderr
+    mark.touch()
+
+
+def _is_source(parts: tuple[str, ...]) -> bool:
+    return (
+        parts[0] not in {"node_modules", "dist", ".next", "next-env.d.ts"} and ".tsbuildinfo" not in parts[-1]
+    )
+
+
+def _npm(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    npm = shutil.which("npm") or pytest.skip("npm is not installed")
+    return subprocess.run([npm, *command], cwd=folder, capture_output=True, encoding="utf-8", check=False)
