@@ -20,6 +20,7 @@ from everytoken.errors import ConfigurationError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
 from everytoken.gateway.config import load, named
 from everytoken.gateway.server import DirectProtocol
+from everytoken.journal.urls import journal_at
 from everytoken.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ _GRACEFUL = 5  # seconds for answers to be written when the server stops
     "--content-gap", type=float, metavar="SECONDS", help="Limit between two pieces of content.  [default: 30]"
 )
 @click.option(
+    "--journal",
+    metavar="URL",
+    help="Where responses are kept: memory, sqlite:///PATH or redis://HOST.  "
+    "[default: a SQLite file in your data directory]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -73,6 +80,7 @@ def serve(
     connect: float | None,
     first_content: float | None,
     content_gap: float | None,
+    journal: str | None,
     log_level: str,
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
@@ -85,6 +93,8 @@ def serve(
     logging.getLogger("everytoken").setLevel(log_level.upper())
     limits = {"connect": connect, "first_content": first_content, "content_gap": content_gap}
     config = _settings(load(config_file), host, port, upstreams, limits)
+    if journal is not None:
+        config = msgspec.structs.replace(config, journal=journal)
     with contextlib.suppress(KeyboardInterrupt):
         _run(config)
 
@@ -159,7 +169,13 @@ class _Server(uvicorn.Server):
 
 
 def _run(config: Config) -> None:
-    gateway = Gateway(config, _upstreams(config))
+    journal = journal_at(
+        config.journal,
+        retention=config.retention,
+        max_bytes=config.max_journal,
+        durability=config.durability,
+    )
+    gateway = Gateway(config, _upstreams(config), journal)
     listening = _listen(config.host, config.port)
     port = listening.getsockname()[1]
     shown = f"[{config.host}]" if ":" in config.host else config.host

@@ -63,14 +63,18 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything the gateway can be told.
 
-    `journal`: where responses are kept. `grace`: seconds a response goes on without a reader (negative: for ever).
+    `journal`: where responses are kept, `retention` seconds long and within `max_journal` bytes; `durability`: whose death
+    they survive, the process's or, with a sync at every commit, the machine's. `grace`: seconds a response goes on without a reader (negative: for ever).
     `api_keys`: who may call; empty: everybody who can reach it. `max_body`: bytes of a request body. `default_model`:
     for callers that name none.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
-    journal: str = "memory"
+    journal: str = ""
+    retention: float = 86_400.0
+    max_journal: int = 2 * 1024**3
+    durability: Literal["process", "power"] = "process"
     grace: float = 60.0
     api_keys: list[str] = []
     max_body: int = 32 * 1024 * 1024

@@ -10,10 +10,14 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["PackedRecords"]
+
+_decode = msgspec.msgpack.Decoder(tuple[list[tuple[int, bytes, bytes]], bytes, bytes]).decode
 
 _WORTH = 48  # bytes in common that make a run worth its own entry
 
@@ -92,9 +96,20 @@ class PackedRecords:
             here = there
         return result
 
-    def size(self, number: int) -> int:
-        """Return about how many bytes record `number` has: exactly, but for what its run has in common."""
-        return self._ends[number] - (self._ends[number - 1] if number else 0)
+    def dump(self) -> bytes:
+        """Return everything as bytes, for `load`."""
+        return msgspec.msgpack.encode((self._runs, self._ends.tobytes(), bytes(self._blob)))
+
+    @classmethod
+    def load(cls, data: bytes) -> PackedRecords:
+        """Return what was dumped. Raises `ValueError` if that is damaged."""
+        packed = cls()
+        packed._runs, ends, blob = _decode(data)
+        packed._ends.frombytes(ends)
+        packed._blob += blob
+        _, begin, end = packed._runs[-1]
+        packed._run = (begin, end, len(begin), len(end))
+        return packed
 
 
 def _shared(record: bytes, begin: bytes, end: bytes) -> tuple[bytes, bytes]:

@@ -1,0 +1,40 @@
+"""Which journal a setting means: one line for each kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from everytoken.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from everytoken.journal import Journal
+
+__all__ = ["journal_at"]
+
+
+def journal_at(url: str, *, retention: float, max_bytes: int, durability: str) -> Journal:
+    """Return the journal that `url` means; "" is the SQLite file in the user's data directory.
+
+    `memory`, `sqlite:///PATH` (three slashes: relative to where the process runs; four: absolute). `retention` is
+    in seconds. Raises `ConfigurationError`.
+    """
+    parts = urlsplit(url)
+    if url == "memory":
+        from everytoken.journal.memory import MemoryJournal  # noqa: PLC0415  # each kind loads what it needs
+
+        return MemoryJournal(retention=retention, max_bytes=max_bytes)
+    if not url or parts.scheme == "sqlite":
+        from everytoken.journal.sqlite import SqliteJournal  # noqa: PLC0415
+
+        if not url:
+            path = platformdirs.user_data_path("everytoken") / "journal.sqlite"
+        elif parts.netloc or not parts.path.strip("/"):
+            raise ConfigurationError(f"{url!r} names no file: write sqlite:///PATH")
+        else:
+            path = Path(parts.path[1:])
+        return SqliteJournal(path, retention=retention, max_bytes=max_bytes, durability=durability)
+    raise ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
