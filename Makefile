@@ -10,6 +10,7 @@ help: ## what there is (this text)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
 setup: .venv/.dev ## a .venv with everytoken in editable form, the weights and the development tools
+	@echo "setup: ready"
 
 serve: .venv/.runtime ## everytoken serve, with options in ARGS: make serve ARGS="--port 9000"
 	@$(BIN)/everytoken serve $(ARGS)
