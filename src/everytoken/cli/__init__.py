@@ -11,11 +11,15 @@ from everytoken.errors import EverytokenError
 
 __all__ = ["main"]
 
-# A command's module is imported when it is used: `everytoken chat` need not load a server.
+# Each command's module, and what the list of commands says of it. A module is imported when it is used: `everytoken
+# chat` need not load a server.
 _COMMANDS = {
-    "serve": ("everytoken.cli.serve", "serve"),
-    "chat": ("everytoken.cli.chat", "chat"),
-    "fake-upstream": ("everytoken.cli.fake_upstream", "fake_upstream"),
+    "serve": ("everytoken.cli.serve", "Serve the gateway: an OpenAI-compatible API and a chat page."),
+    "chat": ("everytoken.cli.chat", "Ask a language model and show its answer while it comes."),
+    "fake-upstream": (
+        "everytoken.cli.fake_upstream",
+        "Serve a scripted answer, OpenAI-compatible, and break it where you say.",
+    ),
 }
 
 
@@ -26,9 +30,13 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module, name = _COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in _COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,9 +46,18 @@ def _commands() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line on standard error and exit status 1."""
+    """Run the command line.
+
+    An error of ours is one line on standard error and exit status 1; Ctrl-C is exit status 130, without a word.
+    """
     try:
-        _commands()
+        status = _commands(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
     except EverytokenError as error:
         click.echo(f"everytoken: {error.message}", err=True)
-        sys.exit(1)
+        status = 1
+    sys.exit(status)

@@ -1,0 +1,61 @@
+"""The last lines of the terminal, redrawn in place; above them everything is printed for good."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LiveRegion"]
+
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")  # what a rendered line has beside its text
+_ERASE_LINE = "\x1b[K"
+_ERASE_BELOW = "\x1b[J"
+
+
+class LiveRegion:
+    """Draws lines so that only what has changed is written, in one write: nothing flickers.
+
+    A line is rendered text without its line end, narrower than the terminal. The region must be lower than the
+    terminal, or its first line could not be reached again. `columns` is the terminal's width now.
+    """
+
+    def __init__(self, write: Callable[[bytes], None], columns: Callable[[], int]) -> None:
+        self._write = write
+        self._columns = columns
+        self._shown: list[str] = []
+
+    def draw(self, finished: list[str], live: list[str]) -> None:
+        """Print `finished` for good in place of the region's lines, and make `live` the region."""
+        lines = finished + (live or [""])
+        same = _common(self._shown, lines)
+        if same == len(lines) == len(self._shown):
+            return
+        same = min(same, len(lines) - 1)
+        text = f"{_ERASE_LINE}\r\n".join(lines[same:])
+        self._write(f"{self._go_to(same)}{text}{_ERASE_BELOW}".encode("utf-8", "replace"))
+        # The terminal's cursor stands behind the last of these lines.
+        self._shown = live or [""]
+
+    def _go_to(self, line: int) -> str:
+        """Return what moves the terminal's cursor from the region's end to the beginning of its `line`."""
+        if line == len(self._shown):
+            return "\r\n" if self._shown else ""
+        # A line that was drawn on a wider terminal may take several rows by now.
+        rows = sum(self._rows(shown) for shown in self._shown[line:]) - 1
+        return f"\x1b[{rows}A\r" if rows else "\r"
+
+    def _rows(self, line: str) -> int:
+        return max(1, -(-cell_len(_STYLES.sub("", line)) // self._columns()))
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """Return how many lines two lists have in common at their beginning."""
+    for number, (line, counterpart) in enumerate(zip(one, other, strict=False)):
+        if line != counterpart:
+            return number
+    return min(len(one), len(other))

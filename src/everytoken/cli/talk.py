@@ -1,0 +1,71 @@
+"""One conversation with a model: what has been said, and the next answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from everytoken.cli.asking import ChatServer
+from everytoken.cli.views import view_of
+from everytoken.errors import EverytokenError
+
+if TYPE_CHECKING:
+    from everytoken.cli.asking import Answer
+    from everytoken.cli.output import Output
+
+__all__ = ["Outcome", "Talk"]
+
+
+class Outcome(NamedTuple):
+    """How an answer ended: `error` unless it is complete, whether it had `begun`, and what else the user should know."""
+
+    error: EverytokenError | None
+    begun: bool
+    notice: str | None
+
+
+class Talk:
+    """A conversation with the server at `url`.
+
+    `model`: None for the first one the server lists. `system`: instructions before everything. `settings`: further
+    parameters of each request.
+    """
+
+    def __init__(
+        self, url: str, api_key: str | None, model: str | None, system: str | None, settings: dict[str, Any]
+    ) -> None:
+        self.url = url
+        self._server = ChatServer(url, api_key)
+        self._model = model
+        self._settings = settings
+        self._messages = [{"role": "system", "content": system}] if system else []
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._server.close()
+
+    async def ask(self, question: str, output: Output) -> Outcome:
+        """Ask, show the answer while it comes, and remember both. Raises `OSError` when it cannot be shown."""
+        view = view_of(output)
+        self._messages.append({"role": "user", "content": question})
+        answer: Answer | None = None
+        error: EverytokenError | None = None
+        view.begin()
+        try:
+            if self._model is None:
+                self._model = await self._server.first_model()
+            body = {"model": self._model, "messages": self._messages, "stream": True, **self._settings}
+            answer = await self._server.ask(body, view)
+            await answer.read()
+        except EverytokenError as failure:
+            error = failure
+        finally:
+            view.end()
+            self._remember(answer.text if answer is not None else "")
+        return Outcome(error, answer is not None, answer.notice if answer is not None else None)
+
+    def _remember(self, text: str) -> None:
+        """Keep the answer, also an unfinished one; a question without any is as if it had not been asked."""
+        if text:
+            self._messages.append({"role": "assistant", "content": text})
+        else:
+            self._messages.pop()

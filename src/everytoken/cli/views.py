@@ -1,0 +1,194 @@
+"""Where an answer is shown while it comes: a pipe gets its bytes, a terminal a cursor and rendered Markdown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from everytoken.cli.text import visible
+
+if TYPE_CHECKING:
+    from everytoken.cli.output import Output
+
+__all__ = ["PlainView", "ScreenView", "View", "view_of"]
+
+_FRAME = 0.05  # seconds between two drawings at least; the eye does not see more
+_SHARE = 4  # after a drawing, this many times its cost is left to others
+_HIDE, _SHOW = b"\x1b[?25l", b"\x1b[?25h"  # the terminal's own cursor
+
+
+class View(Protocol):
+    """Takes an answer. Nothing here raises; look at `output.failure`."""
+
+    output: Output
+
+    def begin(self) -> None:
+        """Show that an answer is awaited."""
+
+    def reasoning(self, text: str) -> None:
+        """Take a piece of the thinking before the answer."""
+
+    def text(self, text: str) -> None:
+        """Take a piece of the answer."""
+
+    def end(self) -> None:
+        """Show all that has come, and that no more will."""
+
+
+class PlainView:
+    """The answer's bytes and nothing else, each piece at once.
+
+    On a `terminal` (one that cannot move its cursor) controls are made visible, and the last line is ended.
+    """
+
+    def __init__(self, output: Output, *, terminal: bool) -> None:
+        self.output = output
+        self._terminal = terminal
+
+    def begin(self) -> None:
+        """Nothing to show."""
+
+    def reasoning(self, text: str) -> None:
+        """Thinking is not the answer."""
+
+    def text(self, text: str) -> None:
+        """Write the piece."""
+        self.output.write((visible(text) if self._terminal else text).encode("utf-8", "replace"))
+
+    def end(self) -> None:
+        """Everything is out already."""
+        if self._terminal:
+            self.output.write(b"\n")
+
+
+class ScreenView:
+    """Markdown on a terminal, a cursor at its end, word by word.
+
+    Finished blocks are printed for good; only the last one is drawn again as it grows. Of a block higher than the
+    terminal its end is shown, and all of it once it is finished.
+    """
+
+    def __init__(self, output: Output, loop: asyncio.AbstractEventLoop) -> None:
+        # A pipe does not need these, and they take a while to import.
+        from everytoken.cli.markdown import CURSOR, Renderer  # noqa: PLC0415
+        from everytoken.cli.region import LiveRegion  # noqa: PLC0415
+        from everytoken.smoothing import Smoother  # noqa: PLC0415
+
+        self.output = output
+        self._cursor = CURSOR
+        self._loop = loop
+        self._renderer = Renderer()
+        self._region = LiveRegion(output.write, lambda: self._size().columns)
+        self._smoother = Smoother("word")
+        self._open = ""  # what is not yet printed for good
+        self._thinking = True  # it is the reasoning's
+        self._gap = False  # something stands above from which the next block keeps a distance
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_frame = 0.0
+        self._began = False
+
+    def begin(self) -> None:
+        """Show the cursor."""
+        self._began = True
+        self.output.write(_HIDE)
+        self._draw()
+
+    def reasoning(self, text: str) -> None:
+        """Show a piece of the thinking, dim."""
+        if self._thinking:
+            self._take(text)
+
+    def text(self, text: str) -> None:
+        """Show a piece of the answer."""
+        if text and self._thinking:
+            self._print_all()
+            self._thinking = False
+        self._take(text)
+
+    def end(self) -> None:
+        """Print what is left, without a cursor."""
+        if not self._began:
+            return
+        self._began = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._print_all()
+        self.output.write(_SHOW)
+
+    def _take(self, text: str) -> None:
+        self._open += self._smoother.push(visible(text), self._loop.time())
+        if self._timer is None:
+            self._schedule(self._next_frame)
+
+    def _schedule(self, when: float) -> None:
+        self._timer = self._loop.call_at(when, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        self._open += self._smoother.tick(now)
+        if now >= self._next_frame:
+            began = time.perf_counter()
+            self._draw()
+            self._next_frame = now + max(_FRAME, _SHARE * (time.perf_counter() - began))
+        deadline = self._smoother.deadline()
+        if deadline is not None:
+            self._schedule(max(deadline, self._next_frame))
+
+    def _draw(self) -> None:
+        size = self._size()
+        width, height = size.columns - 1, max(size.lines - 1, 1)
+        if self._thinking:
+            cut = self._open.rfind("\n") + 1
+            finished = self._renderer.plain(self._open[: cut - 1], width) if cut else []
+            live = self._renderer.plain(self._open[cut:] + self._cursor, width)
+        else:
+            self._open = self._open.lstrip("\n")
+            cut = self._renderer.finished(self._open)
+            finished = self._apart(self._renderer.markdown(self._open[:cut], width)) if cut else []
+            live = self._apart(self._renderer.unfinished(self._open[cut:], width, height), also=cut > 0)
+        self._gap = self._gap or cut > 0
+        self._open = self._open[cut:]
+        self._region.draw(finished, self._blinking(live[-height:]))
+
+    def _print_all(self) -> None:
+        """Print everything for good; what comes next begins a line."""
+        self._open += self._smoother.finish()
+        width = self._size().columns - 1
+        text, self._open = self._open, ""
+        if self._thinking:
+            lines = self._renderer.plain(text, width) if text else []
+        else:
+            lines = self._apart(self._renderer.markdown(text, width))
+        self._region.draw(lines, [])
+        self._gap = self._gap or bool(lines)
+
+    def _apart(self, lines: list[str], *, also: bool = False) -> list[str]:
+        """Put an empty line in front of a block that follows another."""
+        return ["", *lines] if lines and (self._gap or also) else lines
+
+    def _blinking(self, lines: list[str]) -> list[str]:
+        """Let the cursor, which is the last of its kind in the text, blink."""
+        for index in reversed(range(len(lines))):
+            before, cursor, after = lines[index].rpartition(self._cursor)
+            if cursor:
+                return [*lines[:index], f"{before}\x1b[5m{cursor}\x1b[25m{after}", *lines[index + 1 :]]
+        return lines
+
+    def _size(self) -> os.terminal_size:
+        try:
+            size = os.get_terminal_size(self.output.descriptor)
+        except OSError:
+            size = os.terminal_size((0, 0))
+        # A terminal that does not know its size says 0.
+        return os.terminal_size((size.columns or 80, size.lines or 24))
+
+
+def view_of(output: Output) -> View:
+    """Return the view that fits where `output` goes; to be called in the event loop."""
+    terminal = os.isatty(output.descriptor)
+    if terminal and os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}:
+        return ScreenView(output, asyncio.get_running_loop())
+    return PlainView(output, terminal=terminal)
