@@ -142,7 +142,7 @@ class Relay:
                 connection, self._connection = self._connection, None
                 if connection is not None:
                     connection.release(reusable=decision.reusable)
-            else:
+            elif isinstance(decision, End):
                 self._end(decision)
         self._arm()
 

@@ -1,8 +1,9 @@
 """Recovery: one response over many attempts, decided without doing any I/O."""
 
+from everytoken.recovery.attempt import Attempt
 from everytoken.recovery.breaker import Breaker
-from everytoken.recovery.machine import Connect, Decision, Disconnect, End, Recovery, State
-from everytoken.recovery.plan import Attempt
+from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
+from everytoken.recovery.machine import Recovery, State
 from everytoken.recovery.policy import Experience, Outcome, Policy, Target
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Experience",
     "Outcome",
     "Policy",
+    "Rearm",
     "Recovery",
     "State",
     "Target",

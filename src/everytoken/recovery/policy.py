@@ -8,8 +8,16 @@ import msgspec
 
 __all__ = ["Experience", "Outcome", "Policy", "Strategy", "Target"]
 
+_FOREVER = float("inf")
+
 Strategy = Literal["first", "retry", "prefill", "replay"]
 Outcome = Literal["completed", "interrupted", "cancelled", "failed"]
+
+# What may pass: the request came too early or too often, the server or a proxy in front of it is in trouble
+# (520 to 524: Cloudflare; 529: Anthropic), or something in between sends everybody elsewhere for the moment.
+RETRY_STATUSES = frozenset(
+    {302, 303, 307, 408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
+)
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,8 +27,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     calls are content; comments, pings and empty deltas are not). `content_gap`: between two pieces of content.
     `non_streaming`: for a whole answer in one piece. `linger`: how long usage and `[DONE]` may lag behind the
     finish_reason. `attempts`: how many may fail through the upstream's fault. `backoff` doubles with every attempt up
-    to `backoff_max`, half of it jitter; `retry_after_max` is the longest `Retry-After` that is waited for.
-    The last attempt gets twice the time.
+    to `backoff_max`, half of it jitter; `retry_after_max` is the longest `Retry-After` that is waited for. The last
+    streamed attempt gets twice the time. A status that is not in `retry_statuses` is not tried again.
     """
 
     connect: float = 10.0
@@ -32,7 +40,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     backoff: float = 0.5
     backoff_max: float = 8.0
     retry_after_max: float = 30.0
-    retry_statuses: frozenset[int] = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+    retry_statuses: frozenset[int] = RETRY_STATUSES
     strategies: frozenset[Literal["prefill", "replay", "non-streaming"]] = frozenset(
         {"prefill", "replay", "non-streaming"}
     )
@@ -40,11 +48,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""
         for name in ("connect", "first_content", "content_gap", "non_streaming"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be more than 0 seconds")
+            if not 0 < getattr(self, name) < _FOREVER:
+                raise ValueError(f"{name} must be a finite number of seconds above 0")
         for name in ("linger", "backoff", "backoff_max", "retry_after_max"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative")
+            if not 0 <= getattr(self, name) < _FOREVER:
+                raise ValueError(f"{name} must be a finite number of seconds, 0 or more")
         if self.attempts < 1:
             raise ValueError("attempts must be at least 1")
 

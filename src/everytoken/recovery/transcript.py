@@ -1,4 +1,4 @@
-"""What of a response has been delivered, and how a further attempt is laid against it, byte for byte."""
+"""What of a response has been delivered. Adding a chunk costs the same at any length."""
 
 from __future__ import annotations
 
@@ -6,92 +6,45 @@ import io
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from everytoken.chat import ToolCallDelta
+from everytoken.recovery.calls import Calls, as_tool_call
+from everytoken.recovery.rewrite import loads
 
 if TYPE_CHECKING:
-    from everytoken.chat import Choice, FunctionDelta
+    from everytoken.chat import Choice, Delta
 
-__all__ = ["Calls", "Transcript", "as_tool_call", "text_of"]
+__all__ = ["Transcript"]
 
-_RECENT = 24  # pieces remembered at their boundaries: enough for the overlap that proves a prefill
-
-
-def text_of(content: str | list[Any] | None) -> str:
-    """Return the text of a delta's content, which some servers send as a list of parts."""
-    if isinstance(content, str):
-        return content
-    if not content:
-        return ""
-    return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-
-
-class Calls:
-    """Tool calls in the order they began; finds the call that a fragment belongs to.
-
-    `index` is the key where it is sent; without it a new `id` begins a new call, and no `id` goes on with the last.
-    """
-
-    def __init__(self) -> None:
-        self.names: list[io.StringIO] = []
-        self.arguments: list[io.StringIO] = []
-        self._by_index: dict[int, int] = {}
-        self._by_id: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def position(self, fragment: ToolCallDelta) -> int:
-        """Return the position of the call `fragment` belongs to, beginning a new one where it is due."""
-        if fragment.index is not None:
-            known = self._by_index.get(fragment.index)
-            if known is None:
-                known = self._begin()
-                self._by_index[fragment.index] = known
-            return known
-        if fragment.id:
-            known = self._by_id.get(fragment.id)
-            if known is None:
-                known = self._begin()
-                self._by_id[fragment.id] = known
-            return known
-        return len(self.names) - 1 if self.names else self._begin()
-
-    def _begin(self) -> int:
-        self.names.append(io.StringIO())
-        self.arguments.append(io.StringIO())
-        return len(self.names) - 1
-
-    def add(self, fragment: ToolCallDelta) -> None:
-        """Add a delivered fragment."""
-        position = self.position(fragment)
-        if fragment.function is not None:
-            self.names[position].write(fragment.function.name or "")
-            self.arguments[position].write(fragment.function.arguments or "")
+_RECENT = 24  # pieces whose lengths are remembered: enough for the overlap that proves a prefill
 
 
 class Transcript:
-    """Everything delivered of the first choice. Text is kept in growing buffers: adding costs the same at any length.
+    """Everything delivered of the first choice; texts stand in growing buffers.
 
-    `chunks` counts the records with content; `first` is the first record of all.
+    `chunks` counts the records with content. `several`: there were choices besides the first. `parts`: there was
+    content in another form than text. `first` is the first record of all.
     """
 
     def __init__(self) -> None:
         self._content = io.StringIO()
         self._reasoning = io.StringIO()
         self._refusal = io.StringIO()
+        self._recent: deque[int] = deque(maxlen=_RECENT)
+        self._identity: dict[str, Any] | None = None
         self.calls = Calls()
-        self.recent: deque[int] = deque(maxlen=_RECENT)
         self.chunks = 0
         self.several = False
+        self.parts = False
         self.first: bytes | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """The `id`, `created` and `model` of the first record: those of the response."""
-        value: dict[str, Any] = msgspec.json.decode(self.first) if self.first is not None else {}
-        return {name: value[name] for name in ("id", "created", "model") if name in value}
+        if self._identity is None:
+            if self.first is None:
+                return {}
+            value = loads(self.first)
+            self._identity = {name: value[name] for name in ("id", "created", "model") if name in value}
+        return self._identity
 
     def add(self, choices: list[Choice]) -> bool:
         """Add the choices of a delivered chunk; return whether they carried content."""
@@ -105,26 +58,35 @@ class Transcript:
             content = delta.content
             if content:
                 if content.__class__ is not str:
-                    content = text_of(content)
+                    content = self._text_of(delta)
                 self._content.write(content)
-                self.recent.append(len(content))
+                self._recent.append(len(content))
                 found = True
-            elif delta.has_content:
+            # The rest is rare; one look tells.
+            if (
+                delta.reasoning_content
+                or delta.reasoning
+                or delta.tool_calls
+                or delta.refusal
+                or delta.function_call
+            ):
+                self._add_others(delta)
                 found = True
-            if delta.reasoning_content or delta.reasoning:
-                self._reasoning.write(delta.reasoning_content or delta.reasoning or "")
-                found = True
-            if delta.refusal:
-                self._refusal.write(delta.refusal)
-            if delta.tool_calls:
-                for fragment in delta.tool_calls:
-                    self.calls.add(fragment)
-                found = True
-            if delta.function_call is not None:
-                self.calls.add(as_tool_call(delta.function_call))
         if found:
             self.chunks += 1
         return found
+
+    def _text_of(self, delta: Delta) -> str:
+        self.parts = self.parts or not is_text(delta)
+        return delta.text
+
+    def _add_others(self, delta: Delta) -> None:
+        self._reasoning.write(reasoning_of(delta))
+        self._refusal.write(delta.refusal or "")
+        for fragment in delta.tool_calls or ():
+            self.calls.add(fragment)
+        if delta.function_call is not None:
+            self.calls.add(as_tool_call(delta.function_call))
 
     @property
     def text(self) -> str:
@@ -143,23 +105,36 @@ class Transcript:
 
     @property
     def text_only(self) -> bool:
-        """Whether what was delivered is text of a single choice and nothing else."""
-        return not (self.several or self.reasoning or self.refusal or len(self.calls))
+        """Whether what was delivered is text and nothing else."""
+        return not (self.reasoning or self.refusal or len(self.calls))
 
-    def overlap(self, least: int) -> int:
-        """Return how many characters to hold back at the end so that a continuation can prove itself by them.
+    def overlap(self, wanted: int, least: int) -> tuple[int, int]:
+        """Return how many characters to hold back at the end, so that a continuation can prove itself by them.
 
-        At least `least` where the text is long enough, ending where a piece ended, never the whole text.
+        And how many pieces these were. About `wanted` characters, cut where a piece ended, never the whole text; none
+        where not even `least` can be had.
         """
-        length = self._content.tell()
-        held = 0
-        for size in reversed(self.recent):
-            if held >= least or held + size >= length:
+        length = len(self.text)
+        held = pieces = 0
+        for size in reversed(self._recent):
+            if held >= wanted or held + size >= length:
                 break
             held += size
-        return held or length // 2
+            pieces += 1
+        held = held or length // 2
+        return (held, pieces) if held >= least else (0, 0)
 
 
-def as_tool_call(function: FunctionDelta) -> ToolCallDelta:
-    """Return the old `function_call` form as the first tool call."""
-    return ToolCallDelta(index=0, function=function)
+def reasoning_of(delta: Delta) -> str:
+    """Return the reasoning in a delta; servers that send both names send the same text twice."""
+    return delta.reasoning_content or delta.reasoning or ""
+
+
+def is_text(delta: Delta) -> bool:
+    """Whether all content of a delta is text, also where it comes as a list of parts."""
+    content = delta.content
+    if not isinstance(content, list):
+        return True
+    return all(
+        isinstance(part, str) or (isinstance(part, dict) and part.get("type") == "text") for part in content
+    )

@@ -1,0 +1,95 @@
+"""Which tool call a fragment belongs to, and what has been delivered of each."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from everytoken.chat import ToolCallDelta
+
+if TYPE_CHECKING:
+    from everytoken.chat import FunctionDelta
+
+__all__ = ["Call", "Calls", "as_tool_call"]
+
+
+class Call:
+    """One tool call as far as it has come; `index` as its fragments carry it, None where they carry none."""
+
+    __slots__ = ("_arguments", "_name", "id", "index")
+
+    def __init__(self, fragment: ToolCallDelta) -> None:
+        self.index = fragment.index
+        self.id = fragment.id or None
+        self._name = io.StringIO()
+        self._arguments = io.StringIO()
+
+    @property
+    def name(self) -> str:
+        """The function's name so far."""
+        return self._name.getvalue()
+
+    @property
+    def arguments(self) -> str:
+        """The arguments' JSON text so far."""
+        return self._arguments.getvalue()
+
+    def add(self, function: FunctionDelta) -> None:
+        """Add a fragment's function."""
+        self._name.write(function.name or "")
+        self._arguments.write(function.arguments or "")
+
+
+class Calls:
+    """The tool calls of one choice in the order in which they began.
+
+    The rules are those by which `everytoken.chat.Accumulator` joins them. With an `index`: the call at that index, unless
+    the fragment brings another id together with a name. Without: the call with its id; a new id, or a second name
+    without any id, begins a call; everything else goes on with the last one.
+    """
+
+    def __init__(self) -> None:
+        self.all: list[Call] = []
+        self._by_index: dict[int, int] = {}
+        self._by_id: dict[str, int] = {}
+        self._last = -1
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def position(self, fragment: ToolCallDelta) -> int:
+        """Return the position of the call that `fragment` belongs to, beginning one where it is due."""
+        found = self._find(fragment)
+        if found is None:
+            found = len(self.all)
+            self.all.append(Call(fragment))
+        if fragment.index is not None:
+            self._by_index[fragment.index] = found
+        if fragment.id:
+            self._by_id.setdefault(fragment.id, found)
+        self._last = found
+        return found
+
+    def add(self, fragment: ToolCallDelta) -> None:
+        """Add a fragment."""
+        position = self.position(fragment)
+        if fragment.function is not None:
+            self.all[position].add(fragment.function)
+
+    def _find(self, fragment: ToolCallDelta) -> int | None:
+        named = fragment.function is not None and bool(fragment.function.name)
+        if fragment.index is not None:
+            found = self._by_index.get(fragment.index)
+            if found is not None and named and fragment.id and self.all[found].id not in {None, fragment.id}:
+                return None
+            return found
+        if fragment.id:
+            return self._by_id.get(fragment.id)
+        if self._last < 0 or (named and self.all[self._last].name):
+            return None
+        return self._last
+
+
+def as_tool_call(function: FunctionDelta) -> ToolCallDelta:
+    """Return the old `function_call` form as the first tool call."""
+    return ToolCallDelta(index=0, function=function)

@@ -1,0 +1,44 @@
+"""What recovery decides, as values for its driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everytoken.errors import EverytokenError
+    from everytoken.recovery.policy import Outcome, Target
+
+__all__ = ["Connect", "Decision", "Disconnect", "End", "Rearm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Open a connection to `target` and send it `body`; `streamed` says which kind of answer it asks for."""
+
+    target: Target
+    body: dict[str, Any]
+    streamed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Let go of the attempt's connection; it may be used again only if `reusable`."""
+
+    reusable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rearm:
+    """The deadline has come nearer: a timer for the old one would fire too late."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The response has ended. `error` is None exactly when `outcome` is `completed`."""
+
+    outcome: Outcome
+    error: EverytokenError | None
+
+
+Decision = Connect | Disconnect | Rearm | End

@@ -1,0 +1,61 @@
+"""What a response ends with: why it cannot go on, the error of all attempts, the usage chunk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from everytoken.chat import usage_estimate
+from everytoken.chat.lenient import dumps
+from everytoken.errors import ConnectError, EverytokenError, RecoveryExhaustedError, StatusError
+from everytoken.recovery.attempt import total_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everytoken.chat import ChatRequest
+    from everytoken.recovery.attempt import Attempt
+    from everytoken.recovery.transcript import Transcript
+
+__all__ = ["exhausted", "usage_chunk", "why_not_continuable"]
+
+
+def why_not_continuable(request: ChatRequest, transcript: Transcript) -> str | None:
+    """Return why what has been delivered cannot be continued faithfully, or None."""
+    if request.choices > 1 or transcript.several:
+        return "several choices cannot be continued faithfully"
+    if request.body.get("logprobs"):
+        return "logprobs cannot be continued faithfully"
+    if transcript.parts:
+        return "content that is not all text cannot be continued faithfully"
+    return None
+
+
+def exhausted(attempts: Sequence[Attempt]) -> EverytokenError:
+    """Return the error of a response for which nothing is left to try: the only cause, or all of them."""
+    causes = [attempt.cause for attempt in attempts if attempt.cause is not None]
+    if not causes:
+        return ConnectError("there is no upstream to ask")
+    # When all of them were refusals of the same kind, such as 429, the caller's client knows what to do.
+    if len(causes) == 1 or all(isinstance(cause, StatusError) and cause.status < 500 for cause in causes):
+        return causes[-1]
+    message = f"{len(causes)} attempts failed; the first: {causes[0].message}; the last: {causes[-1].message}"
+    error = RecoveryExhaustedError(message, attempts=causes)
+    error.__cause__ = causes[0]
+    return error
+
+
+def usage_chunk(request: ChatRequest, transcript: Transcript, attempts: Sequence[Attempt]) -> bytes:
+    """Make the usage chunk of a response whose upstream gave none, or that took several attempts."""
+    chunk: dict[str, Any] = {
+        "id": "",
+        "created": 0,
+        "model": request.model,
+        **transcript.identity,
+        "object": "chat.completion.chunk",
+        "choices": [],
+        "usage": total_usage(attempts) or usage_estimate(0),
+    }
+    if len(attempts) > 1:
+        origin = attempts[0].started
+        chunk["everytoken"] = {"attempts": [attempt.describe(origin) for attempt in attempts]}
+    return dumps(chunk)

@@ -1,0 +1,41 @@
+"""An answer in one piece, read as the chunks it would have been."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from everytoken.chat import chunks_of
+from everytoken.chat.inband import in_band_error
+from everytoken.chat.lenient import loads
+from everytoken.errors import MalformedEventError, NotAnEventStreamError
+
+__all__ = ["chunks_in"]
+
+
+def chunks_in(body: bytes) -> list[bytes]:
+    """Return the chunks of the chat completion in `body`. Raises `NotAnEventStreamError`, `ErrorEventError`."""
+    try:
+        value = loads(body)
+    except MalformedEventError as error:
+        raise NotAnEventStreamError("the upstream answered with neither a stream nor JSON") from error
+    if not isinstance(value, dict):
+        raise _no_completion()
+    reported = in_band_error("message", value)
+    if reported is not None:
+        raise reported
+    choices = value.get("choices")
+    if not isinstance(choices, list) or not choices or not all(_is_finished(choice) for choice in choices):
+        raise _no_completion()
+    return chunks_of(value)
+
+
+def _is_finished(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        return False
+    calls = message.get("tool_calls") or []
+    return isinstance(calls, list) and all(isinstance(call, dict) for call in calls)
+
+
+def _no_completion() -> NotAnEventStreamError:
+    return NotAnEventStreamError("the upstream answered with JSON that is no chat completion")
