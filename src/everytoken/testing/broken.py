@@ -1,4 +1,3 @@
-# ruff: noqa: D401  # a fault's docstring is its description, not an instruction
 """Faults after which the answer is not all there: recover it, or say so."""
 
 from __future__ import annotations

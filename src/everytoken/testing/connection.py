@@ -38,6 +38,7 @@ class ReceivedRequest:
 
     method: str
     path: str
+    """As it was asked for, with the query."""
     headers: dict[str, str]
     """Names in lower case."""
     body: bytes
@@ -159,13 +160,16 @@ class Connection(asyncio.Protocol):
         self._queue.put_nowait(request)
 
     async def _serve(self) -> None:
-        while not self._transport.is_closing():
-            request = await self._queue.get()
-            player = _Player(self, self._server.sleep)
-            await player.play(self._server.script_for(request))
-            request.answered.set()
-            if not player.complete or request.headers.get("connection", "").lower() == "close":
-                self._transport.close()
+        try:
+            while not self._transport.is_closing():
+                request = await self._queue.get()
+                player = _Player(self, self._server.sleep)
+                await player.play(self._server.script_for(request))
+                request.answered.set()
+                if not player.complete or request.headers.get("connection", "").lower() == "close":
+                    break
+        finally:
+            self._transport.close()
 
     async def write(self, data: bytes) -> None:
         """Send bytes and return when they have left, and when the loop has had its turn: one write, one read."""

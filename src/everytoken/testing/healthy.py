@@ -1,4 +1,3 @@
-# ruff: noqa: D401  # a fault's docstring is its description, not an instruction
 """Odd responses that hold the whole answer: they are passed on exactly."""
 
 from __future__ import annotations

@@ -119,12 +119,13 @@ class ScriptedUpstream:
     def script_for(self, request: ReceivedRequest) -> Script:
         """Record `request` and return the steps that answer it."""
         self.requests.append(request)
-        if request.method == "POST" and request.path.endswith("/chat/completions"):
+        path = request.path.partition("?")[0]
+        if request.method == "POST" and path.endswith("/chat/completions"):
             request.attempt = self._attempts
             self._attempts += 1
             self._arrived.set()
             return self._attempt(request)
-        if request.method == "GET" and request.path.endswith("/models"):
+        if request.method == "GET" and path.endswith("/models"):
             model = {"id": self.answer.model, "object": "model", "created": 0, "owned_by": "everytoken"}
             return [Status(200, body=to_json({"object": "list", "data": [model]}).encode())]
         return [Status(404, body=b'{"error":{"message":"no such path","type":"invalid_request_error"}}')]
