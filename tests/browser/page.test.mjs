@@ -121,6 +121,15 @@ test("Escape stops the generation upstream, and the page says so", async () => {
   assert.equal(await shown(), "Some text");
 });
 
+test("Stop works before the first token", async () => {
+  const call = await ask("Hello");
+  await page.keyboard.press("Escape");
+  await call.closed;
+  assert.equal(await outcome(), "stopped");
+  assert.equal(await shown(), "");
+  await page.locator("text=Try again").waitFor();
+});
+
 test("the Stop button stops in every tab", async () => {
   const call = await ask("Hello");
   call.write("Some text ");
@@ -153,6 +162,7 @@ test("everything works with the keyboard alone", async () => {
   await page.keyboard.press("Enter");
   (await upstream.next()).write("more.").finish();
   assert.equal(await outcome(), "completed");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "prompt");
 });
 
 test("a screen reader hears the answer once, at its end", async () => {

@@ -7,6 +7,8 @@ import { load, newName, save, setting, watch } from "./store.js";
 
 const at = (id) => document.getElementById(id);
 const prompt = at("prompt");
+// Back to the prompt when the focus would be lost; not where that would open a keyboard over the text.
+const refocus = () => matchMedia("(hover: none)").matches || prompt.focus();
 const toEnd = stickToEnd(at("scroller"), at("latest"));
 
 let name = ""; // of the conversation
@@ -56,6 +58,7 @@ function goOn(entry, view) {
   if (running || messages.at(-1) !== entry) return;
   messages.pop();
   view.element.remove();
+  refocus();
   ask(newEntry(entry.content));
 }
 
@@ -114,7 +117,7 @@ function refresh() {
   at("send").disabled = prompt.value.trim() === "";
   at("welcome").hidden = messages.length > 0;
   at("new").hidden = messages.length === 0;
-  if (hadFocus && !busy) prompt.focus();
+  if (hadFocus && !busy) refocus();
 }
 
 async function listModels() {
@@ -154,12 +157,12 @@ addEventListener("keydown", (event) => {
 });
 at("stop").addEventListener("click", stop);
 at("messages").addEventListener("click", ({ target }) => target.matches(".copy") && copy(target));
-at("welcome").addEventListener("click", ({ target }) => target.matches("button") && (prompt.focus(), send(target.textContent)));
+at("welcome").addEventListener("click", ({ target }) => target.matches("button") && (refocus(), send(target.textContent)));
 at("model").addEventListener("change", () => setting("model", at("model").value));
 at("new").addEventListener("click", () => {
   history.pushState(null, "", location.pathname);
   show(newName());
-  prompt.focus();
+  refocus();
 });
 addEventListener("hashchange", () => location.hash.slice(1) !== name && show(location.hash.slice(1) || newName()));
 addEventListener("popstate", () => location.hash.slice(1) !== name && show(location.hash.slice(1) || newName()));
