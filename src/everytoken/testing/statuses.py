@@ -31,7 +31,7 @@ def _json_status(code: int, kind: Kind, retry_after: Literal["seconds", "date"] 
     ).encode()
     suffix = f"-{retry_after}" if retry_after else ""
     told = {
-        None: "with an error object",
+        None: "with an error object" if code != 429 else "without Retry-After",
         "seconds": "with Retry-After in seconds",
         "date": "with Retry-After as a date",
     }

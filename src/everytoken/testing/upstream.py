@@ -30,6 +30,8 @@ Script: TypeAlias = Sequence[Step]
 FaultRule: TypeAlias = tuple[int | Literal["always"], Fault | str, Position]
 """Which attempt (from 0, or `"always"`), which fault (or its name), and where in the answer."""
 
+_BACKLOG = 4096  # a thousand clients may come in the same moment
+
 
 class ScriptedUpstream:
     """A model server that answers by a script and breaks where a fault says.
@@ -176,7 +178,7 @@ class ScriptedUpstream:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(self), self.host, self.port)
+        server = await loop.create_server(lambda: Connection(self), self.host, self.port, backlog=_BACKLOG)
         self._stack.push_async_callback(self._close, server)
         self.port = server.sockets[0].getsockname()[1]
         for _, fault, _ in self._rules:
