@@ -21,11 +21,14 @@ class EmbeddedUpstream:
         self.name = name
         self._model = model or LocalModel()
         self._http: HttpUpstream | None = None
-        self._extra: dict[str, Any] = {}
 
     def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Connection:
         """Begin an attempt: returns at once, reports to `sink`."""
-        return self._server.connect({**self._extra, **body}, sink, streamed=streamed)
+        return self._server.connect(body, sink, streamed=streamed)
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the child's key."""
+        return text if self._http is None else self._http.redact(text)
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the embedded model. Raises `UpstreamError`."""
@@ -35,7 +38,6 @@ class EmbeddedUpstream:
         """Start the child process and wait until it answers. Raises `ConfigurationError` without the weights."""
         endpoint = await self._model.start()
         self._http = HttpUpstream(self.name, endpoint.base_url, api_key=endpoint.api_key)
-        self._extra = dict(endpoint.extra_body)
 
     async def stop(self) -> None:
         """End the child process."""
