@@ -58,8 +58,7 @@ class Relay:
 
     def start(self) -> None:
         """Begin the first attempt."""
-        self.recovery.start(self._loop.time())
-        self._carry_out()
+        self._tell(self.recovery.start)
 
     def stop(self) -> None:
         """Stop the response: its upstream connection is closed at once, every reader is told."""
@@ -94,11 +93,12 @@ class Relay:
     def on_connected(self) -> None:
         """The request is on its way."""
         self.recovery.connected(self._loop.time())
-        self._arm()
+        self._carry_out()
 
     def on_accepted(self) -> None:
         """The upstream has answered with success."""
         self.recovery.accept(self._loop.time())
+        self._carry_out()
         if not self.accepted.done():
             self.accepted.set_result(None)
 
@@ -113,21 +113,34 @@ class Relay:
 
     def on_whole(self, body: bytes) -> None:
         """Take an answer in one piece."""
-        self._append(self.recovery.receive_whole(self._loop.time(), body))
+        self._tell(self.recovery.receive_whole, body)
 
     def on_eof(self) -> None:
         """The stream's bytes have ended."""
-        self._append(self.recovery.receive_eof(self._loop.time()))
+        self._tell(self.recovery.receive_eof)
 
     def on_error(self, error: EverytokenError) -> None:
         """The attempt has failed."""
-        self._append(self.recovery.fail(self._loop.time(), error))
+        if type(error) is EverytokenError:
+            self._break_off(error)  # a bug of ours: what it has left behind must not be gone on with
+        else:
+            self._tell(self.recovery.fail, error)
 
     # Decisions
 
-    def _append(self, records: Sequence[bytes]) -> None:
-        if records:
-            self._writer.append(records)
+    def _tell(self, tell: Callable[..., Sequence[bytes] | None], *args: Any) -> None:
+        """Tell the recovery what happened, and do what it decides. A bug ends the response, it does not leave it hanging."""
+        try:
+            records = tell(self._loop.time(), *args)
+            if records:
+                self._writer.append(records)
+            self._carry_out()
+        except Exception:
+            logger.exception("response %s: a bug in everytoken", self.stream_id)
+            self._break_off(EverytokenError("an internal error broke the response off"))
+
+    def _break_off(self, error: EverytokenError) -> None:
+        self.recovery.stop(self._loop.time(), error)
         self._carry_out()
 
     def _carry_out(self) -> None:
@@ -164,7 +177,7 @@ class Relay:
         assert self._timer is not None
         due, self._timer = self._timer.when(), None
         # The loop may fire a timer a tick of its clock early.
-        self._append(self.recovery.tick(max(due, self._loop.time())))
+        self._tell(lambda now: self.recovery.tick(max(due, now)))
 
     def _end(self, decision: End) -> None:
         self._log_end(decision)
@@ -191,29 +204,34 @@ class Relay:
     def _log_last_failure(self) -> None:
         attempts = self.recovery.attempts
         if len(attempts) > 1 and (cause := attempts[-2].cause) is not None:
+            failed, following = attempts[-2:]
             logger.warning(
                 "response %s: attempt %d at %s failed: %s (%s); attempt %d: %s at %s from offset %d",
                 self.stream_id,
-                attempts[-2].number,
-                attempts[-2].upstream,
+                failed.number,
+                failed.upstream,
                 cause.message,
                 cause.code,
-                attempts[-1].number,
-                attempts[-1].strategy,
-                attempts[-1].upstream,
-                attempts[-1].offset,
+                following.number,
+                following.strategy,
+                following.upstream,
+                following.offset,
+                extra={"stream_id": self.stream_id, "attempt": failed.describe(attempts[0].started)},
             )
 
     def _log_end(self, decision: End) -> None:
-        error = decision.error
-        if error is None or isinstance(error, CancelledError):
-            logger.info(
-                "response %s: %s after %d records", self.stream_id, decision.outcome, self.recovery.records
-            )
-        else:
-            logger.warning(
-                "response %s: %s: %s (%s)", self.stream_id, decision.outcome, error.message, error.code
-            )
+        error, recovery = decision.error, self.recovery
+        level, told = logging.INFO, f"after {recovery.records} records"
+        if error is not None and not isinstance(error, CancelledError):
+            level, told = logging.WARNING, f"{told}: {error.message} ({error.code})"
+        logger.log(
+            level,
+            "response %s: %s %s",
+            self.stream_id,
+            decision.outcome,
+            told,
+            extra={"stream_id": self.stream_id, "result": self.result()},
+        )
 
 
 class Relays:
@@ -260,6 +278,7 @@ class Relays:
             jitter=self._jitter,
             experience=lambda target: self._experience_of(target, request.model),
             breaker=self._breaker,
+            redact=self._redact,
         )
         stream_id = new_stream_id()
         info = StreamInfo(
@@ -288,6 +307,11 @@ class Relays:
         """Stop every response."""
         for relay in list(self._relays.values()):
             relay.stop()
+
+    def _redact(self, text: str) -> str:
+        for upstream in self.upstreams.values():
+            text = upstream.redact(text)
+        return text
 
     def _experience_of(self, target: Target, model: str) -> Experience:
         key = (target.name, target.model or model)

@@ -193,10 +193,14 @@ class Recovery:
             self._fail(now, self._stalled(now), records)
         return records
 
-    def stop(self, now: float) -> None:
-        """Somebody entitled to has stopped the response."""
-        if self.state is not State.ENDED:
+    def stop(self, now: float, error: EverytokenError | None = None) -> None:
+        """End the response: somebody entitled to has stopped it, or it cannot go on because of `error`."""
+        if self.state is State.ENDED:
+            return
+        if error is None:
             self._end(now, "cancelled", CancelledError("the response was stopped"))
+        else:
+            self._end(now, "interrupted" if self.transcript.chunks else "failed", error)
 
     # Within an attempt
 

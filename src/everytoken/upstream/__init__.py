@@ -56,6 +56,9 @@ class Upstream(Protocol):
     def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Connection:
         """Begin an attempt: returns at once, reports to `sink`, never raises for what the network does."""
 
+    def redact(self, text: str) -> str:
+        """Return `text`, words of this upstream, without its secrets."""
+
     async def models(self) -> list[dict[str, Any]]:
         """Return the OpenAI model objects this upstream offers. Raises `UpstreamError`."""
 

@@ -70,7 +70,7 @@ class Exchange:
             self.connecting.cancel()
         protocol, self.protocol = self.protocol, None
         if protocol is not None:
-            protocol.let_go(reusable=reusable)
+            protocol.let_go(self, reusable=reusable)
 
     def pause(self) -> None:
         """Stop reading."""
@@ -221,5 +221,5 @@ def _seconds(value: bytes | None) -> float | None:
         return float(text[:9])
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None

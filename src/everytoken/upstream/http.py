@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import truststore
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpUpstream"]
 
-_MAX_IDLE = (
-    256  # connections kept for the next response; as many as were busy at once is what a steady load needs
-)
+# Connections kept for the next response; as many as were busy at once is what a steady load needs.
+_MAX_IDLE = 256
 _MODELS_LIMIT = 10.0  # seconds
+_QUERY = "/?%:@!$&'()*+,;=~"  # what a query may hold (RFC 3986 section 3.4), with what is escaped already
 
 
 class HttpUpstream:
     """A server at `base_url` (the part before `/chat/completions`), asked with `api_key` if there is one.
+
+    A query in `base_url` (Azure's `api-version`) goes behind the path.
 
     `headers` are sent with every request. Raises `ConfigurationError` for a URL that cannot be used.
     """
@@ -58,11 +60,12 @@ class HttpUpstream:
         self._host: str = parts.hostname
         self._tls = parts.scheme == "https"
         self._port: int = port or (443 if self._tls else 80)
-        self._path = parts.path
+        self._path = quote(parts.path.rstrip("/"), safe=_QUERY)
+        self._query = f"?{quote(parts.query, safe=_QUERY)}" if parts.query else ""
         self._api_key = api_key
         self._head = self._render_head(parts.netloc.rpartition("@")[2], headers or {})
         self._context: ssl.SSLContext | None = None
-        self._idle: list[HttpProtocol] = []
+        self._idle: dict[HttpProtocol, None] = {}  # the one used last is used next
         self._open: set[HttpProtocol] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,8 +87,9 @@ class HttpUpstream:
         payload = msgspec.json.encode(body)
         accept = b"text/event-stream" if streamed else b"application/json"
         request = (
-            b"POST %b/chat/completions HTTP/1.1\r\n%baccept: %b\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (self._path.encode(), self._head, accept, len(payload), payload)
+            b"POST %b HTTP/1.1\r\n%baccept: %b\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b"
+            % (self._target("/chat/completions"), self._head, accept, len(payload), payload)
         )
         return self._begin(request, sink)
 
@@ -93,8 +97,8 @@ class HttpUpstream:
         """Return what `GET /models` lists. Raises `UpstreamError`; an upstream without the route has none."""
         loop = asyncio.get_running_loop()
         sink = _Once(loop.create_future())
-        request = b"GET %b/models HTTP/1.1\r\n%baccept: application/json\r\n\r\n" % (
-            self._path.encode(),
+        request = b"GET %b HTTP/1.1\r\n%baccept: application/json\r\n\r\n" % (
+            self._target("/models"),
             self._head,
         )
         exchange = self._begin(request, sink)
@@ -127,12 +131,35 @@ class HttpUpstream:
             protocol.close()
         self._idle.clear()
 
+    def redact(self, text: str) -> str:
+        """Return `text` without this upstream's key, which some servers quote when they refuse it."""
+        return text.replace(self._api_key, "***") if self._api_key else text
+
+    def _target(self, route: str) -> bytes:
+        return f"{self._path}{route}{self._query}".encode("ascii")
+
     # Connections
+
+    def opened(self, protocol: HttpProtocol) -> None:
+        """A connection stands."""
+        self._open.add(protocol)
+
+    def idle(self, protocol: HttpProtocol) -> None:
+        """Take back a connection whose response has ended properly."""
+        if len(self._idle) < _MAX_IDLE:
+            self._idle[protocol] = None
+        else:
+            protocol.close()
+
+    def lost(self, protocol: HttpProtocol) -> None:
+        """A connection is gone."""
+        self._open.discard(protocol)
+        self._idle.pop(protocol, None)
 
     def _begin(self, request: bytes, sink: Sink) -> Exchange:
         exchange = Exchange(sink, secret=self._api_key)
         while self._idle:
-            protocol = self._idle.pop()
+            protocol, _ = self._idle.popitem()
             if protocol.send(request, exchange, retry=lambda: self._connect(request, exchange)):
                 # Reported in a later loop turn, as for a new connection: the caller has no handle yet.
                 asyncio.get_running_loop().call_soon(exchange.on_sent)
@@ -152,7 +179,7 @@ class HttpUpstream:
             if self._tls and self._context is None:
                 self._context = await asyncio.to_thread(truststore.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
             _, protocol = await loop.create_connection(
-                lambda: HttpProtocol(self._open, self._keep),
+                lambda: HttpProtocol(self),
                 self._host,
                 self._port,
                 ssl=self._context if self._tls else None,
@@ -165,17 +192,12 @@ class HttpUpstream:
             return
         finally:
             exchange.connecting = None
-        if exchange.released or not protocol.send(request, exchange, retry=None):
+        if exchange.released:
             protocol.close()
-            return
-        exchange.on_sent()
-
-    def _keep(self, protocol: HttpProtocol) -> None:
-        """Take back a connection whose response has ended properly."""
-        if len(self._idle) < _MAX_IDLE:
-            self._idle.append(protocol)
+        elif protocol.send(request, exchange, retry=None):
+            exchange.on_sent()
         else:
-            protocol.close()
+            exchange.on_error(ConnectError(f"upstream {self.name!r} closed the connection at once"))
 
 
 class _Once:

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+import logging
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
-from everytoken.errors import ConnectError, RemoteProtocolError, TruncatedError
+from everytoken.errors import ConnectError, EverytokenError, RemoteProtocolError, TruncatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from everytoken.upstream.exchange import Exchange
 
-__all__ = ["HttpProtocol"]
+__all__ = ["HttpProtocol", "Pool"]
+
+logger = logging.getLogger("everytoken.upstream")
 
 _MAX_HEAD = 65_536  # bytes of status line and headers; nginx allows 32 KiB
 _DRAIN = 1.0  # seconds a response may take to end properly after we have what we wanted
 
 
-class HttpProtocol(asyncio.Protocol):
-    """Serves one exchange at a time. `members` holds it while it is open; `keep` takes it back when it is idle."""
+class Pool(Protocol):
+    """Who holds the connections."""
 
-    def __init__(self, members: set[HttpProtocol], keep: Callable[[HttpProtocol], None]) -> None:
-        self._members = members
-        self._keep = keep
+    def opened(self, protocol: HttpProtocol) -> None:
+        """A connection stands."""
+
+    def idle(self, protocol: HttpProtocol) -> None:
+        """Its response has ended properly; it can take another request."""
+
+    def lost(self, protocol: HttpProtocol) -> None:
+        """It is gone."""
+
+
+class HttpProtocol(asyncio.Protocol):
+    """Serves one exchange at a time."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._exchange: Exchange | None = None
@@ -52,8 +67,10 @@ class HttpProtocol(asyncio.Protocol):
         self._transport.write(request)
         return True
 
-    def let_go(self, *, reusable: bool) -> None:
-        """Serve the exchange no more; keep the connection only if its response ends properly, and soon."""
+    def let_go(self, exchange: Exchange, *, reusable: bool) -> None:
+        """Serve `exchange` no more; keep the connection only if its response ends properly, and soon."""
+        if self._busy and self._exchange is not exchange:
+            return  # its response has ended, and the connection serves another one by now
         self._exchange = self._retry = None
         if not reusable:
             self.close()
@@ -82,7 +99,7 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
         self._transport = cast("asyncio.Transport", transport)
-        self._members.add(self)
+        self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; its callbacks below do the rest."""
@@ -94,7 +111,12 @@ class HttpProtocol(asyncio.Protocol):
             self._retry = None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except httptools.HttpParserCallbackError:
+            # An exception of ours, from further up. It must neither go unnoticed nor leave the attempt hanging.
+            logger.exception("a bug in everytoken broke an attempt off")
+            self._report(EverytokenError("an internal error broke the attempt off"))
+            return
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._report(RemoteProtocolError(f"the upstream's answer is not HTTP: {error}"))
             return
         if not self._in_body and self._head_bytes > _MAX_HEAD:
@@ -106,7 +128,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report what that means for the exchange."""
-        self._members.discard(self)
+        self._pool.lost(self)
         self._cancel_drain()
         self._transport = None
         exchange, self._exchange = self._exchange, None
@@ -132,6 +154,8 @@ class HttpProtocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A response begins."""
         self._headers = []
+        if not self._busy:
+            self.close()  # nobody asked for it
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header line."""
@@ -155,8 +179,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The response has ended properly."""
-        if not self._in_body:
-            return  # 1xx
+        if not self._in_body or not self._busy:
+            return  # a 1xx, or a response nobody asked for
         assert self._parser is not None
         keep = self._parser.should_keep_alive()
         exchange, self._exchange = self._exchange, None
@@ -166,11 +190,11 @@ class HttpProtocol(asyncio.Protocol):
         if exchange is not None:
             exchange.on_end()
         if keep and self._transport is not None and not self._transport.is_closing():
-            self._keep(self)
+            self._pool.idle(self)
         else:
             self.close()
 
-    def _report(self, error: RemoteProtocolError) -> None:
+    def _report(self, error: EverytokenError) -> None:
         exchange, self._exchange = self._exchange, None
         self.close()
         if exchange is not None:
