@@ -33,6 +33,7 @@ __all__ = [
     "MalformedEventError",
     "MethodNotAllowedError",
     "ModelNotFoundError",
+    "NodeLostError",
     "NotAnEventStreamError",
     "NotContinuableError",
     "OffsetExpiredError",
@@ -95,6 +96,7 @@ TABLE: dict[str, ErrorInfo] = {
     "upstream-stalled-connect": ErrorInfo(504, "upstream_error", retryable=True),
     "upstream-stalled-first-content": ErrorInfo(504, "upstream_error", retryable=True),
     "upstream-stalled-gap": ErrorInfo(504, "upstream_error", retryable=True),
+    "node-lost": ErrorInfo(502, "upstream_error", retryable=True),
     "not-continuable": ErrorInfo(502, "upstream_error", retryable=True),
     "recovery-exhausted": ErrorInfo(502, "upstream_error", retryable=True),
     # the end somebody asked for
@@ -315,6 +317,12 @@ class StalledError(UpstreamError):
         super().__init__(message)
         self.phase = phase
         self.code = f"upstream-stalled-{phase}"  # type: ignore[misc]  # one class, three rows of the table
+
+
+class NodeLostError(UpstreamError):
+    """The process that wrote the response is gone; another one goes on with it."""
+
+    code = "node-lost"
 
 
 class NotContinuableError(UpstreamError):

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from everytoken.chat import ChatDecoder
+from everytoken.chat import ChatDecoder, decode_chunk
 from everytoken.errors import (
     CancelledError,
     DivergedError,
@@ -109,6 +109,32 @@ class Recovery:
     def start(self, now: float) -> None:
         """Begin the first attempt; call it once, before anything else."""
         self._next(now, None)
+
+    def resume(self, now: float, records: Sequence[bytes], cause: EverytokenError) -> list[bytes]:
+        """Begin, instead of with `start`, behind `records`, which another writer has delivered until `cause`.
+
+        That writer counts as the first attempt. Returns the records that are missing if it had all but ended.
+        """
+        finished: set[int] = set()
+        usage = None
+        for record in records:
+            chunk = decode_chunk(record)
+            usage = chunk.usage or usage
+            self.transcript.add(chunk.choices or [])
+            finished.update(choice.index or 0 for choice in chunk.choices or () if choice.finish_reason)
+        self._count(records)
+        lost = Attempt(1, "", "first", streamed=True, offset=0, started=now, ended=now, cause=cause)
+        lost.chunks, lost.usage = self.transcript.chunks, usage
+        self.attempts.append(lost)
+        if len(finished) < self.request.choices:
+            self._next(now, cause)
+            return []
+        missing: list[bytes] = []
+        if self.request.include_usage and usage is None:
+            missing.append(usage_chunk(self.request, self.transcript, self.attempts))
+            self._count(missing)
+        self._end(now, "completed", None)
+        return missing
 
     def connected(self, now: float) -> None:
         """The request is on its way."""
