@@ -129,7 +129,9 @@ class Writer(Protocol):
 
 
 class Journal(Protocol):
-    """A store of streams."""
+    """A store of streams. `durable` says whether it outlives the process."""
+
+    durable: bool
 
     async def start(self) -> None:
         """Get ready. Raises `ConfigurationError`, `JournalUnavailableError`."""

@@ -216,6 +216,7 @@ class LocalJournal:
     """A journal whose streams belong to this process."""
 
     immediate = False  # whether a record is stored as soon as it is in memory
+    durable = True
 
     def __init__(self) -> None:
         self._streams: dict[str, LocalStream] = {}

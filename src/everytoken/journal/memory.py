@@ -17,6 +17,7 @@ class MemoryJournal(LocalJournal):
     """Keeps ended streams for `retention` seconds and within `max_bytes` together; open ones always."""
 
     immediate = True
+    durable = False
 
     def __init__(self, *, retention: float = 86_400.0, max_bytes: int = 512 * 1024 * 1024) -> None:
         super().__init__()

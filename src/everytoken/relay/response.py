@@ -1,4 +1,4 @@
-"""The only driver: upstream -> recovery -> journal, one relay for each response, which outlives its readers.
+"""The driver of one response: upstream -> recovery -> journal. It outlives the response's readers.
 
 A relay is a sink of its upstream connection. What it is told it hands to the response's `Recovery`, the records that
 come back go to the journal's writer, and the decisions are carried out: all of it plain calls. Time is the loop's.
@@ -8,47 +8,55 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import secrets
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everytoken.errors import CancelledError, EverytokenError, ModelNotFoundError, error_body
-from everytoken.journal import StreamInfo
-from everytoken.recovery import Breaker, Connect, Disconnect, End, Experience, Recovery
+from everytoken.errors import CancelledError, EverytokenError, FencedError, StreamClosedError, error_body
+from everytoken.recovery import Connect, Disconnect, End
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from everytoken.chat import ChatRequest
-    from everytoken.journal import Journal, Log, Writer
-    from everytoken.recovery import Target
+    from everytoken.journal import Log, Writer
+    from everytoken.recovery import Recovery
     from everytoken.upstream import Connection, Upstream
 
-__all__ = ["Relay", "Relays"]
+__all__ = ["Relay"]
 
 logger = logging.getLogger("everytoken.relay")
 
-_MAX_EXPERIENCE = 1024
-_SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
-
 
 class Relay:
-    """One response being written. `accepted` is done when an upstream has accepted it, or it has ended."""
+    """One response being written.
 
-    def __init__(self, stream_id: str, recovery: Recovery, relays: Relays, writer: Writer) -> None:
+    `ended` is called once, when it is not written here any more. `grace` is how many seconds it goes on without a
+    reader, None for ever. `accepted` is done when an upstream has accepted it, or it has ended.
+    """
+
+    def __init__(
+        self,
+        stream_id: str,
+        recovery: Recovery,
+        writer: Writer,
+        upstreams: Mapping[str, Upstream],
+        *,
+        ended: Callable[[Relay], None],
+        grace: float | None,
+    ) -> None:
         self.stream_id = stream_id
         self.recovery = recovery
-        self._relays = relays
         self._writer = writer
+        self._upstreams = upstreams
+        self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._readers = 0
         self._grace_timer: asyncio.TimerHandle | None = None
-        self.grace: float | None = None
+        self.grace = grace
+        self._paused = False
+        self._let_go = False
         self.accepted: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -59,6 +67,17 @@ class Relay:
     def start(self) -> None:
         """Begin the first attempt."""
         self._tell(self.recovery.start)
+
+    def resume(self, records: Sequence[bytes], cause: EverytokenError) -> None:
+        """Begin behind `records`, which another writer has delivered until `cause`."""
+        self._tell(self.recovery.resume, records, cause)
+        self.reader_came()
+        self.reader_went()  # if nobody comes for it, it ends as any other
+
+    def let_go(self) -> None:
+        """Stop writing without ending the response: somebody else goes on with it."""
+        self._let_go = True
+        self.stop()
 
     def stop(self) -> None:
         """Stop the response: its upstream connection is closed at once, every reader is told."""
@@ -107,7 +126,7 @@ class Relay:
         recovery = self.recovery
         records = recovery.receive_data(self._loop.time(), data)
         if records:
-            self._writer.append(records)
+            self._write(records)
         if recovery.decisions:
             self._carry_out()
 
@@ -133,11 +152,31 @@ class Relay:
         try:
             records = tell(self._loop.time(), *args)
             if records:
-                self._writer.append(records)
+                self._write(records)
             self._carry_out()
         except Exception:
             logger.exception("response %s: a bug in everytoken", self.stream_id)
             self._break_off(EverytokenError("an internal error broke the response off"))
+
+    def _write(self, records: Sequence[bytes]) -> None:
+        try:
+            self._writer.append(records)
+        except (FencedError, StreamClosedError) as error:
+            logger.warning("response %s: %s; this one stops", self.stream_id, error.message)
+            self.let_go()
+        if self._writer.full and not self._paused:
+            self._paused = True
+            self.log.subscribe(self._has_room)
+            if self._connection is not None:
+                self._connection.pause()
+
+    def _has_room(self) -> None:
+        """Read on when the journal has stored what waited."""
+        if not self._writer.full:
+            self._paused = False
+            self.log.unsubscribe(self._has_room)
+            if self._connection is not None:
+                self._connection.resume()
 
     def _break_off(self, error: EverytokenError) -> None:
         self.recovery.stop(self._loop.time(), error)
@@ -149,7 +188,7 @@ class Relay:
             decision = decisions.popleft()
             if isinstance(decision, Connect):
                 self._log_last_failure()
-                upstream = self._relays.upstreams[decision.target.name]
+                upstream = self._upstreams[decision.target.name]
                 self._connection = upstream.connect(decision.body, self, streamed=decision.streamed)
             elif isinstance(decision, Disconnect):
                 connection, self._connection = self._connection, None
@@ -180,12 +219,16 @@ class Relay:
         self._tell(lambda now: self.recovery.tick(max(due, now)))
 
     def _end(self, decision: End) -> None:
-        self._log_end(decision)
         if self._grace_timer is not None:
             self._grace_timer.cancel()
-        last = [] if decision.error is None else [msgspec.json.encode(error_body(decision.error))]
-        self._writer.close(last, self.result())
-        self._relays.ended(self)
+        if not self._let_go:
+            self._log_end(decision)
+            last = [] if decision.error is None else [msgspec.json.encode(error_body(decision.error))]
+            try:
+                self._writer.close(last, self.result())
+            except (FencedError, StreamClosedError) as error:
+                logger.warning("response %s: %s; its end here does not count", self.stream_id, error.message)
+        self._ended(self)
         if not self.accepted.done():
             self.accepted.set_result(None)
 
@@ -232,94 +275,3 @@ class Relay:
             told,
             extra={"stream_id": self.stream_id, "result": self.result()},
         )
-
-
-class Relays:
-    """The responses this process is writing, and what they share."""
-
-    def __init__(
-        self,
-        upstreams: Mapping[str, Upstream],
-        targets: Callable[[str], Sequence[Target]],
-        journal: Journal,
-        *,
-        grace: float | None = 60.0,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response lives unread.
-
-        `grace` is in seconds; None means for ever.
-        """
-        self.upstreams = upstreams
-        self._targets = targets
-        self.journal = journal
-        self._grace = grace
-        self._jitter = jitter
-        self._breaker = Breaker()
-        self._experience: dict[tuple[str, str], Experience] = {}
-        self._relays: dict[str, Relay] = {}
-
-    def __len__(self) -> int:
-        return len(self._relays)
-
-    async def begin(
-        self, request: ChatRequest, *, owner: str = "", grace: float | str | None = "default"
-    ) -> Relay:
-        """Begin a response. Raises `ModelNotFoundError`, `JournalError`."""
-        targets = self._targets(request.model)
-        if not targets:
-            raise ModelNotFoundError(f"no upstream serves the model {request.model!r}", param="model")
-        # A seed of ours makes an answer repeatable, so that a further attempt can go on in it.
-        seed = request.seed if request.seed is not None else secrets.randbelow(_SEEDS)
-        recovery = Recovery(
-            request=request,
-            targets=targets,
-            seed=seed,
-            jitter=self._jitter,
-            experience=lambda target: self._experience_of(target, request.model),
-            breaker=self._breaker,
-            redact=self._redact,
-        )
-        stream_id = new_stream_id()
-        info = StreamInfo(
-            id=stream_id,
-            content_type="application/json",
-            owner=owner,
-            created=time.time(),
-            meta={"request": request.body, "seed": seed},
-        )
-        writer = await self.journal.create(info)
-        relay = Relay(stream_id, recovery, self, writer)
-        relay.grace = self._grace if isinstance(grace, str) else grace
-        self._relays[stream_id] = relay
-        relay.start()
-        return relay
-
-    def get(self, stream_id: str) -> Relay | None:
-        """Return the relay that writes this stream here, or None."""
-        return self._relays.get(stream_id)
-
-    def ended(self, relay: Relay) -> None:
-        """Forget a relay whose response has ended."""
-        self._relays.pop(relay.stream_id, None)
-
-    def stop_all(self) -> None:
-        """Stop every response."""
-        for relay in list(self._relays.values()):
-            relay.stop()
-
-    def _redact(self, text: str) -> str:
-        for upstream in self.upstreams.values():
-            text = upstream.redact(text)
-        return text
-
-    def _experience_of(self, target: Target, model: str) -> Experience:
-        key = (target.name, target.model or model)
-        if key not in self._experience and len(self._experience) >= _MAX_EXPERIENCE:
-            self._experience.clear()  # callers choose the model's name: what they can make grow must have a limit
-        return self._experience.setdefault(key, Experience())
-
-
-def new_stream_id() -> str:
-    """Return a stream id that cannot be guessed: 128 random bits."""
-    return secrets.token_urlsafe(16)

@@ -1,0 +1,218 @@
+"""All responses of one process: begin them, take over those whose writer is gone, hand them over at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from everytoken.chat import ChatRequest
+from everytoken.errors import (
+    EverytokenError,
+    FencedError,
+    JournalError,
+    ModelNotFoundError,
+    NodeLostError,
+    OverloadedError,
+    StreamClosedError,
+    StreamNotFoundError,
+    error_body,
+)
+from everytoken.journal import StreamInfo
+from everytoken.recovery import Breaker, Experience, Recovery
+from everytoken.relay.response import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from everytoken.journal import Journal, Log, Writer
+    from everytoken.recovery import Target
+    from everytoken.upstream import Upstream
+
+__all__ = ["Relays"]
+
+logger = logging.getLogger("everytoken.relay")
+
+_MAX_EXPERIENCE = 1024
+_SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
+_BATCH = 1024 * 1024  # bytes read at once of a response that is taken over
+
+
+class Relays:
+    """The responses this process is writing, and what they share."""
+
+    def __init__(
+        self,
+        upstreams: Mapping[str, Upstream],
+        targets: Callable[[str], Sequence[Target]],
+        journal: Journal,
+        *,
+        grace: float | None = 60.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response lives unread.
+
+        `grace` is in seconds; None means for ever.
+        """
+        self.upstreams = upstreams
+        self._targets = targets
+        self.journal = journal
+        self._grace = grace
+        self._jitter = jitter
+        self._breaker = Breaker()
+        self._experience: dict[tuple[str, str], Experience] = {}
+        self._relays: dict[str, Relay] = {}
+        self._empty = asyncio.Event()
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._relays)
+
+    async def begin(
+        self, request: ChatRequest, *, owner: str = "", grace: float | str | None = "default"
+    ) -> Relay:
+        """Begin a response. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
+        if self.draining:
+            raise OverloadedError("this node is shutting down and takes no more requests")
+        if not self._targets(request.model):
+            raise ModelNotFoundError(f"no upstream serves the model {request.model!r}", param="model")
+        # A seed of ours makes an answer repeatable, so that a further attempt can go on in it.
+        seed = request.seed if request.seed is not None else secrets.randbelow(_SEEDS)
+        lives = self._grace if isinstance(grace, str) else grace
+        info = StreamInfo(
+            id=new_stream_id(),
+            content_type="application/json",
+            owner=owner,
+            created=time.time(),
+            meta={"request": request.body, "seed": seed, "grace": lives},
+        )
+        writer = await self.journal.create(info)
+        relay = self._relay(request, info, writer)
+        relay.start()
+        return relay
+
+    def _relay(self, request: ChatRequest, info: StreamInfo, writer: Writer) -> Relay:
+        recovery = Recovery(
+            request=request,
+            targets=self._targets(request.model),
+            seed=info.meta.get("seed"),
+            jitter=self._jitter,
+            experience=lambda target: self._experience_of(target, request.model),
+            breaker=self._breaker,
+            redact=self._redact,
+        )
+        grace = info.meta.get("grace")
+        relay = Relay(info.id, recovery, writer, self.upstreams, ended=self._ended, grace=grace)
+        self._relays[info.id] = relay
+        return relay
+
+    # Taking over
+
+    async def take_over(self) -> int:
+        """Go on with the responses whose writer is gone; return how many."""
+        count = 0
+        for stream_id in await self.journal.orphans():
+            try:
+                count += await self._take_over(stream_id)
+            except (FencedError, StreamClosedError, StreamNotFoundError):
+                continue  # somebody else was quicker
+            except EverytokenError as error:
+                logger.warning(
+                    "response %s cannot be taken over: %s (%s)", stream_id, error.message, error.code
+                )
+        return count
+
+    async def _take_over(self, stream_id: str) -> bool:
+        log = await self.journal.open(stream_id)
+        meta = log.info.meta
+        if "request" not in meta or stream_id in self._relays:
+            return False  # not a response: whoever made the stream goes on with it himself
+        writer = await self.journal.claim(stream_id)
+        request = ChatRequest(meta["request"])
+        lost = NodeLostError("the process that wrote the response is gone")
+        if not self._targets(request.model):
+            error = ModelNotFoundError(f"no upstream serves the model {request.model!r} any more")
+            writer.close(
+                [msgspec.json.encode(error_body(error))], {"outcome": "interrupted", **error_body(error)}
+            )
+            return False
+        records = await read_all(writer.log)
+        logger.info("response %s: taken over at offset %d", stream_id, len(records))
+        self._relay(request, writer.log.info, writer).resume(records, lost)
+        return True
+
+    async def watch(self, interval: float) -> None:
+        """Take over what is left behind by others, every `interval` seconds, for ever."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self.take_over()
+            except JournalError as error:
+                logger.warning("looking for responses to take over: %s (%s)", error.message, error.code)
+
+    # The end
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more requests, let responses finish for `seconds`, then hand over the rest.
+
+        What a durable journal keeps is gone on with by another process; what it does not keep is stopped.
+        """
+        self.draining = True
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self._relays and asyncio.get_running_loop().time() < deadline:
+            self._empty.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._empty.wait()
+            except TimeoutError:
+                break
+        for relay in list(self._relays.values()):
+            if self.journal.durable:
+                relay.let_go()
+            else:
+                relay.stop()
+
+    def get(self, stream_id: str) -> Relay | None:
+        """Return the relay that writes this stream here, or None."""
+        return self._relays.get(stream_id)
+
+    def _ended(self, relay: Relay) -> None:
+        self._relays.pop(relay.stream_id, None)
+        if not self._relays:
+            self._empty.set()
+
+    def stop_all(self) -> None:
+        """Stop every response."""
+        for relay in list(self._relays.values()):
+            relay.stop()
+
+    def _redact(self, text: str) -> str:
+        for upstream in self.upstreams.values():
+            text = upstream.redact(text)
+        return text
+
+    def _experience_of(self, target: Target, model: str) -> Experience:
+        key = (target.name, target.model or model)
+        if key not in self._experience and len(self._experience) >= _MAX_EXPERIENCE:
+            self._experience.clear()  # callers choose the model's name: what they can make grow must have a limit
+        return self._experience.setdefault(key, Experience())
+
+
+async def read_all(log: Log) -> list[bytes]:
+    """Return every record of a log."""
+    records: list[bytes] = []
+    while len(records) < log.tail:
+        some = log.take(len(records), _BATCH)
+        records += await log.fetch(len(records), _BATCH) if some is None else some
+        await asyncio.sleep(0)  # a long response must not hold the others up
+    return records
+
+
+def new_stream_id() -> str:
+    """Return a stream id that cannot be guessed: 128 random bits."""
+    return secrets.token_urlsafe(16)
