@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,8 @@ __all__ = ["Answer", "ChatServer", "code_of"]
 
 _CONNECT = 10.0  # seconds
 _HEAD = 300.0  # seconds until an answer begins: a long prompt on a small machine takes its time
-_SILENCE = 300.0  # seconds without a byte; servers need not send anything while they think
-_SILENCE_RESUMABLE = 45.0  # the gateway sends a keep-alive every 15 s
+_SILENCE = 300.0  # seconds without content; servers need not send any while they think
+_SILENCE_RESUMABLE = 45.0  # seconds without a byte: the gateway sends a keep-alive every 15 s
 _LINGER = 1.0  # seconds for `[DONE]` behind a finish_reason, with which the answer is complete already
 _PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each attempt to resume
 _GRACE = 30  # seconds for which the gateway goes on without us: those pauses, and some more
@@ -68,6 +69,8 @@ class ChatServer:
             headers=headers,
             timeout=httpx2.Timeout(_HEAD, connect=_CONNECT),
             mounts=direct,
+            # Reading the system's certificates takes a while; without any, nothing would be trusted.
+            verify=base_url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         )
 
     async def close(self) -> None:
@@ -192,13 +195,16 @@ class Answer:
         async with asyncio.timeout(silence) as limit:
             async for data in reads:
                 try:
-                    self._receive(decoder.receive_data(data))
+                    content = self._receive(decoder.receive_data(data))
                 except EventTooLargeError as error:
                     self._receive(error.events)
                     raise
                 if self._chat.done:
                     return
-                limit.reschedule(clock() + (_LINGER if self._chat.terminal else silence))
+                if self._chat.terminal:
+                    limit.reschedule(clock() + _LINGER)
+                elif content or self._stream is not None:  # the gateway itself watches the model
+                    limit.reschedule(clock() + silence)
 
     async def _resume(self, cause: EverytokenError | None) -> EverytokenError | None:
         """Go on where the answer was left; return what broke that connection. Raises `cause` if it cannot be done."""
@@ -240,18 +246,24 @@ class Answer:
         chunks = chunks_of(value) if isinstance(value, dict) and value.get("choices") else [body]
         self._receive([ServerSentEvent(data=chunk.decode("utf-8", "replace")) for chunk in chunks])
 
-    def _receive(self, events: Sequence[ServerSentEvent]) -> None:
+    def _receive(self, events: Sequence[ServerSentEvent]) -> bool:
+        """Show what the events bring of the answer; return whether they bring any."""
+        content = False
         for event in events:
             chunk = self._chat.receive_event(event)
             if event.id:
                 self._last_event_id = event.id
-            for choice in (chunk and chunk.choices) or ():
+            if chunk is None:
+                continue
+            content = content or chunk.has_content
+            for choice in chunk.choices or ():
                 if choice.delta is not None and not choice.index:
                     self._receive_delta(choice.delta)
                 if choice.finish_reason in _SHORTENED:
                     self.notice = _SHORTENED[choice.finish_reason]
         if self._view.output.failure is not None:
             raise self._view.output.failure
+        return content
 
     def _receive_delta(self, delta: Delta) -> None:
         reasoning = delta.reasoning_content or delta.reasoning

@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import re
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from markdown_it import MarkdownIt
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.markdown import Heading, Markdown, MarkdownElement
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
 
 __all__ = ["CURSOR", "Renderer"]
 
@@ -21,6 +21,17 @@ CURSOR = "▊"
 
 _FENCE = re.compile(r"[\s>*+\-\d.)]*(```|~~~)")
 _CODE_SPAN = re.compile(r"`[^`]*`")
+
+
+class _Heading(Heading):
+    """A heading at the left: in the middle it would move with every word."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.text
+
+
+class _Markdown(Markdown):
+    elements: ClassVar[dict[str, type[MarkdownElement]]] = {**Markdown.elements, "heading_open": _Heading}
 
 
 class Renderer:
@@ -69,7 +80,7 @@ class Renderer:
         return [token.type for token in self._parser.parse(text, {})] == ["fence"]
 
     def _parsed(self, text: str, links: dict[str, Any]) -> Markdown:
-        markdown = Markdown("", hyperlinks=False)  # where a link leads is shown
+        markdown = _Markdown("", hyperlinks=False)  # where a link leads is shown
         markdown.parsed = self._parser.parse(text, links)
         for token in markdown.parsed:
             for child in token.children or ():

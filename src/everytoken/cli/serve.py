@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ from everytoken.journal.urls import journal_at
 from everytoken.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from everytoken.upstream import Upstream
 
 __all__ = ["serve"]
@@ -85,7 +88,7 @@ def serve(
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
 
-    Prints one line with its URL when it is ready. Ctrl-C stops it.
+    Prints one line with its URL when it is ready. Ctrl-C stops it, and tells whoever is reading an answer.
     """
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
@@ -95,8 +98,7 @@ def serve(
     config = _settings(load(config_file), host, port, upstreams, limits)
     if journal is not None:
         config = msgspec.structs.replace(config, journal=journal)
-    with contextlib.suppress(KeyboardInterrupt):
-        _run(config)
+    _run(config)
 
 
 def _settings(
@@ -153,6 +155,11 @@ class _Server(uvicorn.Server):
         self._gateway = gateway
         self._url = url
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to us: uvicorn would send them again when it has stopped, before the upstreams have."""
+        yield
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
@@ -195,11 +202,25 @@ def _run(config: Config) -> None:
         gateway,
         f"http://{shown}:{port}",
     )
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    # Cancelled: stopped before it was ready.
+    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(server, gateway, listening))
 
 
 async def _serve(server: _Server, gateway: Gateway, listening: socket.socket) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+
+    def stop() -> None:
+        if server.started:
+            server.force_exit = server.should_exit  # who asks twice does not want to wait for the readers
+            server.should_exit = True
+        else:
+            task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
     # Started here rather than by the lifespan, so that an error reaches the user as it is.
     async with gateway:
         await server.serve(sockets=[listening])
