@@ -71,11 +71,15 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """What became of an append: the tail after it, and whether it had been there already."""
+    """What became of an append: the tail after it, and whether it had been there already.
+
+    `seq`: the highest number that its producer has had accepted; None without a producer.
+    """
 
     tail: int
     closed: bool
     duplicate: bool = False
+    seq: int | None = None
 
 
 class Log(Protocol):
@@ -92,6 +96,10 @@ class Log(Protocol):
     @property
     def closed(self) -> bool:
         """Whether no record can follow `tail`."""
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the stream is gone: deleted or expired. Readers are told by their `moved`."""
 
     def take(self, offset: int, limit: int) -> Sequence[bytes] | None:
         """Return committed records from `offset` on, about `limit` bytes of them, at least one if there is one.
@@ -144,8 +152,11 @@ class Journal(Protocol):
     ) -> Writer:
         """Begin a stream; it is stored when this returns. Raises `StreamExistsError`, `JournalUnavailableError`."""
 
-    async def open(self, stream_id: str) -> Log:
-        """Return a stream to read. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
+    async def open(self, stream_id: str, *, touch: bool = True) -> Log:
+        """Return a stream to read. Raises `StreamNotFoundError`, `JournalUnavailableError`.
+
+        With `touch` its `ttl` begins anew.
+        """
 
     async def submit(self, stream_id: str, append: Append) -> Appended:
         """Check and store an append. Raises `StreamNotFoundError`, `StreamClosedError`, `ProducerError` and others."""

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import (
+    EverytokenError,
     FencedError,
     InvalidRequestError,
     JournalUnavailableError,
@@ -167,7 +168,14 @@ class LocalStream:
         self._waiting.append(stored)
         return stored
 
-    def give_up(self, error: JournalUnavailableError) -> None:
+    def go(self) -> None:
+        """Tell readers, and those who wait for storage, that the stream is gone."""
+        self.deleted = True
+        self.give_up(StreamNotFoundError("the stream was deleted"))
+        for moved in self._moved.copy():
+            moved()
+
+    def give_up(self, error: EverytokenError) -> None:
         """Tell those who wait that nothing was stored."""
         waiting, self._waiting = self._waiting, []
         for stored in waiting:
@@ -255,8 +263,11 @@ class LocalJournal:
         self, info: StreamInfo, records: Sequence[bytes] = (), *, closed: bool = False
     ) -> LocalWriter:
         """Begin a stream. Raises `StreamExistsError`, `JournalUnavailableError`."""
-        if info.id in self._streams or await self._load(info.id) is not None:
-            raise StreamExistsError(f"stream {info.id} exists")
+        there = self._streams.get(info.id) or await self._load(info.id)
+        if there is not None:
+            if not self._expired(there):
+                raise StreamExistsError(f"stream {info.id} exists")
+            self._drop(there)
         self._refuse_when_failing()
         stream = LocalStream(info)
         stream.pending += records
@@ -270,14 +281,15 @@ class LocalJournal:
             await self._stored_soon(stream)
         return LocalWriter(self, stream)
 
-    async def open(self, stream_id: str) -> LocalStream:
+    async def open(self, stream_id: str, *, touch: bool = True) -> LocalStream:
         """Return a stream to read. Raises `StreamNotFoundError`."""
-        stream = self._streams.get(stream_id)
-        if stream is None or not stream.created:
-            stream = await self._load(stream_id)
+        stream = self._streams.get(stream_id) or await self._load(stream_id)
+        if stream is not None and not stream.created:
+            await stream.wait()
         if stream is None or self._expired(stream):
             raise StreamNotFoundError("there is no such stream")
-        stream.used = time.time()
+        if touch:
+            stream.used = time.time()
         return stream
 
     async def claim(self, stream_id: str) -> LocalWriter:
@@ -296,9 +308,18 @@ class LocalJournal:
 
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`."""
-        stream = await self.open(stream_id)
-        stream.deleted = True
-        self._streams.pop(stream_id, None)
+        self._drop(await self.open(stream_id, touch=False))
+
+    def _drop(self, stream: LocalStream) -> None:
+        """Forget a stream. Raises `JournalUnavailableError`, with nothing forgotten then."""
+        self._streams.pop(stream.info.id, None)
+        stream.go()
+
+    def drop_expired(self) -> None:
+        """Let go of the streams in memory whose time is over."""
+        for stream in list(self._streams.values()):
+            if stream.created and self._expired(stream):
+                self._drop(stream)
 
     async def submit(self, stream_id: str, append: Append) -> Appended:
         """Check an append and store it."""
@@ -320,8 +341,12 @@ class LocalJournal:
                 self._stored([stream])
             else:
                 await self._stored_soon(stream)
-            return Appended(tail, stream.closed)
-        return Appended(stream.tail, stream.closed, duplicate=duplicate)
+        else:
+            if stream.pending or stream.pending_result is not None:
+                await self._stored_soon(stream)  # what it repeats may wait to be stored itself
+            tail = stream.tail
+        seq = None if append.producer is None else stream.producers[append.producer.id][1]
+        return Appended(tail, stream.closed, duplicate=duplicate, seq=seq)
 
     def _check(self, stream: LocalStream, append: Append) -> bool:
         """Return whether the append had been there already; raises what speaks against it."""
@@ -393,7 +418,7 @@ class LocalJournal:
     def _flush(self) -> None:
         self._flushing = False
         self._retry = None
-        streams = list(dict.fromkeys(self._dirty))
+        streams = [stream for stream in dict.fromkeys(self._dirty) if not stream.deleted]
         try:
             self._store(streams)
         except JournalUnavailableError as error:

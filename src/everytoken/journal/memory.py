@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryJournal"]
 
+_SWEEP = 60.0  # seconds between two looks for streams whose time is over
+
 
 class MemoryJournal(LocalJournal):
     """Keeps ended streams for `retention` seconds and within `max_bytes` together; open ones always."""
@@ -25,22 +27,24 @@ class MemoryJournal(LocalJournal):
         self._max_bytes = max_bytes
         self._ended: dict[str, float] = {}  # in the order they ended
         self._ended_bytes = 0
+        self._swept = time.time()
 
     async def stop(self) -> None:
         """Nothing is kept."""
         self._streams.clear()
         self._ended.clear()
 
-    async def delete(self, stream_id: str) -> None:
-        """Forget a stream. Raises `StreamNotFoundError`."""
-        stream = await self.open(stream_id)
-        if self._ended.pop(stream_id, None) is not None:
+    def _drop(self, stream: LocalStream) -> None:
+        if self._ended.pop(stream.info.id, None) is not None:
             self._ended_bytes -= stream.nbytes
-        await super().delete(stream_id)
+        super()._drop(stream)
 
     def _stored(self, streams: Sequence[LocalStream]) -> None:
         """Take note of ended streams, and let go of the oldest ones beyond the bounds."""
         now = time.time()
+        if now >= self._swept + _SWEEP:
+            self._swept = now
+            self.drop_expired()
         for stream in streams:
             if stream.closed:
                 self._ended[stream.info.id] = now

@@ -198,6 +198,9 @@ class SqliteJournal(LocalJournal):
         ):
             stream = self._stream(number, _decode_state(state))
             stream.publish(self._segments(self._db, number)[:])
+            stream.used = (
+                time.time()
+            )  # when it was used last is not stored; too long is better than too short
             self._stored_tail[number] = tail
             streams[number] = stream
         sealed = {number for (number,) in self._db.execute("SELECT number FROM streams WHERE closed = 1")}
@@ -272,6 +275,7 @@ class SqliteJournal(LocalJournal):
                 not stream.created
                 or self._known_epoch.get(stream.number) != stream.info.epoch
                 or stream.producers
+                or stream.last_sequence is not None
             ):
                 if not stream.number:
                     stream.number = self._next_number
@@ -416,13 +420,7 @@ class SqliteJournal(LocalJournal):
             stream.closed = True
             return stream
 
-    async def delete(self, stream_id: str) -> None:
-        """Forget a stream. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
-        stream = await self.open(stream_id)
-        await super().delete(stream_id)
-        self._cached_bytes -= self._cached.pop(stream_id, 0)
-        for table in (self._floor, self._stored_tail, self._known_epoch):
-            table.pop(stream.number, None)
+    def _drop(self, stream: LocalStream) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._forget(self._db, [stream.number])
@@ -434,6 +432,10 @@ class SqliteJournal(LocalJournal):
             with contextlib.suppress(sqlite3.Error):
                 self._db.rollback()
             raise JournalUnavailableError(f"SQLite: {error}") from error
+        self._cached_bytes -= self._cached.pop(stream.info.id, 0)
+        for table in (self._floor, self._stored_tail, self._known_epoch):
+            table.pop(stream.number, None)
+        super()._drop(stream)
 
     @staticmethod
     def _forget(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -445,8 +447,9 @@ class SqliteJournal(LocalJournal):
         while True:
             await asyncio.sleep(_SWEEP)
             try:
+                self.drop_expired()
                 self.sweep(time.time())
-            except sqlite3.Error as error:
+            except (sqlite3.Error, JournalUnavailableError) as error:
                 logger.warning("the journal could not let go of old streams: %s", error)
 
     def sweep(self, now: float) -> None:
