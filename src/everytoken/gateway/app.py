@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from everytoken import smoothing
 from everytoken.errors import EverytokenError, MethodNotAllowedError, RouteNotFoundError
 from everytoken.gateway import chat, models, pages, plain, streams
 from everytoken.gateway.auth import Keys
 from everytoken.gateway.config import Config, policy_of, target_of
-from everytoken.gateway.http import ClientGoneError, Request, answer, answer_error, answer_json
+from everytoken.gateway.http import (
+    BrokenOffError,
+    ClientGoneError,
+    Request,
+    answer,
+    answer_error,
+    answer_json,
+)
+from everytoken.gateway.server import direct_of
 from everytoken.journal.memory import MemoryJournal
 from everytoken.relay import Relays
 
@@ -27,6 +37,7 @@ __all__ = ["Gateway"]
 
 logger = logging.getLogger("everytoken.gateway")
 
+_WATCH = 3.0  # seconds between two looks for responses whose writer is gone
 _STREAM = re.compile(r"/v1/stream/([A-Za-z0-9_-]{1,128})/(events|cancel)")
 
 
@@ -34,7 +45,7 @@ class Gateway:
     """An ASGI application over some upstreams and a journal.
 
     `upstreams` are those that `config.upstream` describes, by name. Mounted in another application it starts with its
-    first request; `async with gateway:` starts and stops it in a place of your choice.
+    first request; `async with gateway:` starts and stops it in a place of your choice. Raises `ConfigurationError`.
     """
 
     def __init__(
@@ -44,11 +55,13 @@ class Gateway:
         self.upstreams = upstreams
         self.journal: Journal = journal or MemoryJournal()
         self.keys = Keys(config.api_keys)
-        self.grace: float | None = config.grace if config.grace >= 0 else None
+        self.grace: float | None = config.grace if 0 <= config.grace < float("inf") else None
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
         self.relays = Relays(upstreams, self._targets, self.journal, grace=self.grace)
-        self._pages = pages.load()
+        self._pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
+        self._started = False
+        self._watch: asyncio.Task[None] | None = None
 
     def _targets(self, model: str) -> Sequence[Target]:
         """Return the upstreams that serve `model`, in the order of the configuration."""
@@ -63,21 +76,38 @@ class Gateway:
         """Return the model names the configuration gives an upstream."""
         return [name for one in self.config.upstream if one.name == upstream for name in one.names]
 
+    def with_model(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a request with a model: the caller's, or the default, which is the first the configuration names."""
+        if body.get("model"):
+            return body
+        named = (name for upstream in self.config.upstream for name in upstream.names)
+        default = self.config.default_model or next(named, "")
+        return {**body, "model": default} if default else body
+
     # Life
 
     async def start(self) -> None:
-        """Start the journal and the upstreams, once. Raises `ConfigurationError`, `JournalUnavailableError`."""
-        if self._starting is None:
+        """Start the journal and the upstreams, once. Raises `ConfigurationError`, `JournalUnavailableError`.
+
+        What failed to start is started again by the next call.
+        """
+        if self._starting is None or (self._starting.done() and not self._started):
             self._starting = asyncio.ensure_future(self._start())
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
+        self._pages = await asyncio.to_thread(_read_files)
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
+        await self.relays.take_over()
+        self._watch = asyncio.create_task(self.relays.watch(_WATCH))
+        self._started = True
 
     async def stop(self) -> None:
-        """Stop every response, then let go of the upstreams and the journal."""
-        self.relays.stop_all()
+        """Hand over what a durable journal keeps, stop what it does not, and let go of everything."""
+        if self._watch is not None:
+            self._watch.cancel()
+        await self.relays.drain(0)
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
 
@@ -113,17 +143,31 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, request: Request) -> None:
-        if self._starting is None or not self._starting.done():
-            await self.start()
         try:
+            if not self._started:
+                await self.start()
             await self._route(request)
         except ClientGoneError:
             pass
+        except BrokenOffError:
+            raise
         except EverytokenError as error:
-            await answer_error(request, error)
+            if not request.started:
+                await _answer_anyway(request, error)
+            else:
+                logger.warning("an answer was broken off: %s (%s)", error.message, error.code)
+                _break_off(request, error)
+        except Exception as error:
+            logger.exception("a request to %s failed", request.path)
+            if not request.started:
+                await _answer_anyway(
+                    request, EverytokenError("an internal error; the gateway's log has more")
+                )
+            else:
+                _break_off(request, error)
 
     async def _route(self, request: Request) -> None:
-        path, method = request.path, request.method
+        path = request.path
         if path == "/v1/chat/completions":
             _allow(request, "POST")
             await chat.complete(self, request)
@@ -149,7 +193,26 @@ class Gateway:
             body, media = self._pages[path]
             await answer(request, 200, body, media.encode(), _page_headers(media))
         else:
-            raise RouteNotFoundError(f"nothing lives at {method} {path}")
+            raise RouteNotFoundError(f"nothing lives at {path[:200]}")
+
+
+async def _answer_anyway(request: Request, error: EverytokenError) -> None:
+    with contextlib.suppress(ClientGoneError):
+        await answer_error(request, error)
+
+
+def _break_off(request: Request, error: Exception) -> None:
+    """End a response that has begun, so that nobody takes it for whole."""
+    direct = direct_of(request)
+    if direct is None:
+        raise BrokenOffError from error
+    direct.abort()
+
+
+def _read_files() -> dict[str, tuple[bytes, str]]:
+    """Read what must not hold the loop up later: the page, and the libraries for the first text beyond ASCII."""
+    smoothing.preload()
+    return pages.load()
 
 
 def _allow(request: Request, *methods: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from everytoken.chat import Accumulator, ChatRequest
 from everytoken.errors import InvalidRequestError, UpstreamError
 from everytoken.gateway.follow import Client, follow_events
-from everytoken.gateway.http import answer_error, answer_json, start
+from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
 from everytoken.journal import format_offset
 
 if TYPE_CHECKING:
@@ -17,25 +18,26 @@ if TYPE_CHECKING:
     from everytoken.journal import Log
     from everytoken.relay import Relay
 
-__all__ = ["STREAM_HEADERS", "complete", "stream_headers", "wait_for_head"]
+__all__ = ["complete", "stream_headers", "wait_for_head"]
 
 # What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
 # no-transform, RFC 10036 defines Incremental.
-STREAM_HEADERS = [
+_STREAM_HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
     (b"incremental", b"?1"),
     (b"x-content-type-options", b"nosniff"),
 ]
-_HEAD = 15.0  # seconds in which a refusal can still become the answer's status; then the stream begins, with a comment
+_HEAD = 15.0  # seconds in which a refusal can still become the answer's status; then the stream begins without content
 _BATCH = 1024 * 1024
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 async def complete(gateway: Gateway, request: Request) -> None:
     """Answer a chat completion request."""
     owner = gateway.keys.owner(request)
-    body = await request.body(gateway.config.max_body)
-    chat = ChatRequest.from_json(body, default_model=gateway.config.default_model)
+    body = read_json_object(await request.body(gateway.config.max_body))
+    chat = ChatRequest(gateway.with_model(body))
     grace = _grace(request, gateway.grace)
     relay = await gateway.relays.begin(chat, owner=owner, grace=grace if chat.stream else 0.0)
     client = Client(request)
@@ -51,17 +53,25 @@ async def complete(gateway: Gateway, request: Request) -> None:
 
 
 async def _stream(request: Request, client: Client, relay: Relay) -> None:
-    if not await wait_for_head(request, relay):
+    if not await wait_for_head(request, client, relay):
         return
     head = [(b"content-type", b"text/event-stream; charset=utf-8"), *stream_headers(request, relay.stream_id)]
     await start(request, 200, head)
     await follow_events(client, relay.log, 0)
 
 
-async def wait_for_head(request: Request, relay: Relay) -> bool:
-    """Wait until an upstream has accepted, or for a while; answer with the error if there is nothing to stream."""
-    if not relay.accepted.done():
-        await asyncio.wait([relay.accepted], timeout=_HEAD)
+async def wait_for_head(request: Request, client: Client, relay: Relay) -> bool:
+    """Wait until an upstream has accepted, or for a while; answer with the error if there is nothing to stream.
+
+    Raises `ClientGoneError`.
+    """
+    accepted, loop = relay.accepted, asyncio.get_running_loop()
+    accepted.add_done_callback(lambda _: client.wake())
+    deadline = loop.time() + _HEAD
+    while not accepted.done() and not client.gone and loop.time() < deadline:
+        await client.wait(deadline)
+    if client.gone:
+        raise ClientGoneError
     error = relay.recovery.error
     if error is None or relay.recovery.records:
         return True
@@ -72,8 +82,8 @@ async def wait_for_head(request: Request, relay: Relay) -> bool:
 def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tuple[bytes, bytes]]:
     """Return the headers of a streamed answer: no buffering, and where to read it again."""
     return [
-        *STREAM_HEADERS,
-        (b"location", f"{request.root}/v1/stream/{stream_id}".encode()),
+        *_STREAM_HEADERS,
+        (b"location", request.url(f"/v1/stream/{stream_id}")),
         (b"stream-next-offset", format_offset(offset).encode()),
         (b"access-control-expose-headers", b"Location, Stream-Next-Offset"),
     ]
@@ -130,13 +140,9 @@ def _grace(request: Request, default: float | None) -> float | None:
         return None
     if value == "cancel":
         return 0.0
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
+    if _SECONDS.fullmatch(value) is None:
         raise InvalidRequestError(
             "Everytoken-Disconnect must be 'continue', 'cancel' or a number of seconds",
             param="everytoken-disconnect",
         )
-    return seconds
+    return float(value)

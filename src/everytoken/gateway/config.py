@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -88,6 +89,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("port must be from 0 to 65535")
         if self.max_body < 1:
             raise ValueError("max_body must be at least 1 byte")
+        if math.isnan(self.grace):
+            raise ValueError("grace must be a number of seconds")
 
 
 def named(upstreams: list[UpstreamConfig]) -> list[UpstreamConfig]:
@@ -151,16 +154,25 @@ def parse(text: str, environ: Mapping[str, str], *, where: str) -> Config:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{where} is not TOML: {error}") from error
-    overrides: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Policy):
-        value = environ.get(f"EVERYTOKEN_{field.name.upper()}")
-        if value:
-            overrides[field.name] = value.split(",") if field.type not in {float, int} else value
+    overrides = _overrides(environ)
     if overrides:
         policy = values.get("policy")
         values["policy"] = {**(policy if isinstance(policy, dict) else {}), **overrides}
     config = _convert(values, Config, where)
     return msgspec.structs.replace(config, upstream=named(config.upstream))
+
+
+def _overrides(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of the policy that the environment has, each checked by itself so that an error names it."""
+    overrides: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Policy):
+        variable = f"EVERYTOKEN_{field.name.upper()}"
+        text = environ.get(variable, "").strip()
+        if text:
+            value = text if field.type in {float, int} else [part.strip() for part in text.split(",")]
+            _convert({field.name: value}, Policy, f"the environment variable {variable}")
+            overrides[field.name] = value
+    return overrides
 
 
 def _convert(values: Any, kind: type[_T], where: str) -> _T:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from everytoken.gateway.server import EXTENSION, Direct
+from everytoken.gateway.http import BrokenOffError
+from everytoken.gateway.server import direct_of
 from everytoken.wire import openai
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Future[None] | None = None
         self._watch: asyncio.Task[None] | None = None
-        self.direct: Direct | None = (request.scope.get("extensions") or {}).get(EXTENSION)
+        self.direct = direct_of(request)
         self.gone = False
         if self.direct is None:
             self._watch = self._loop.create_task(self._watch_for_leaving())
@@ -81,13 +82,14 @@ class Client:
 
     async def finish(self) -> None:
         """End the body properly."""
-        await self._request.send({"type": "http.response.body", "body": b""})
+        await self._request.emit({"type": "http.response.body", "body": b""})
 
     def abort(self) -> None:
         """Break the body off, so that nobody takes it for whole."""
-        if self.direct is not None:
-            self.direct.abort()
-        # Elsewhere the application just returns: a server that finds a response without its end breaks it off.
+        if self.direct is None:
+            # Returning would do for a server, but a middleware in between would make a proper end of it.
+            raise BrokenOffError
+        self.direct.abort()
 
     def close(self) -> None:
         """Stop watching."""
@@ -100,13 +102,14 @@ class Client:
 class _EventFollower:
     """Writes a log's records as OpenAI events."""
 
-    __slots__ = ("_client", "_live", "_log", "_written", "offset")
+    __slots__ = ("_client", "_live", "_log", "_now", "_quiet_since", "offset")
 
     def __init__(self, client: Client, log: Log, offset: int) -> None:
         self._client = client
         self._log = log
         self._live = False
-        self._written = False
+        self._now = asyncio.get_running_loop().time
+        self._quiet_since = self._now()
         self.offset = offset
 
     def moved(self) -> None:
@@ -116,7 +119,7 @@ class _EventFollower:
             records = self._log.take(self.offset, _BATCH)
             if records and client.direct.write(openai.encode(records, self.offset)):
                 self.offset += len(records)
-                self._written = True
+                self._quiet_since = self._now()
                 if self.offset == self._log.tail and not self._log.closed:
                     return
         client.wake()
@@ -124,26 +127,21 @@ class _EventFollower:
     async def run(self) -> bool:
         """Write until the log has ended or the client has gone; return whether the log's end was reached."""
         client, log = self._client, self._log
-        loop = asyncio.get_running_loop()
-        quiet_since = loop.time()
         while not client.gone:
             records = await self._next()
             if records:
                 self.offset += len(records)
                 await client.send(openai.encode(records, self.offset - len(records)))
-                quiet_since = loop.time()
+                self._quiet_since = self._now()
                 continue
             if log.closed and self.offset == log.tail:
                 return True
-            self._live, self._written = True, False
-            await client.wait(quiet_since + KEEP_ALIVE)
+            self._live = True
+            await client.wait(self._quiet_since + KEEP_ALIVE)
             self._live = False
-            now = loop.time()
-            if self._written:
-                quiet_since = now
-            elif now - quiet_since >= KEEP_ALIVE:
+            if self._now() - self._quiet_since >= KEEP_ALIVE:
                 await client.send(openai.KEEP_ALIVE)
-                quiet_since = now
+                self._quiet_since = self._now()
         return False
 
     async def _next(self) -> Sequence[bytes]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
+from everytoken.chat.lenient import dumps
 from everytoken.errors import (
+    AuthenticationError,
     EverytokenError,
+    InvalidRequestError,
     MethodNotAllowedError,
     RequestTooLargeError,
     StatusError,
@@ -22,17 +25,33 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-__all__ = ["ClientGoneError", "Request", "answer", "answer_error", "answer_json", "start"]
+__all__ = [
+    "BrokenOffError",
+    "ClientGoneError",
+    "Request",
+    "answer",
+    "answer_error",
+    "answer_json",
+    "read_json_object",
+    "start",
+]
 
 
 class ClientGoneError(Exception):
-    """The client has left before its request was whole; there is nobody to answer."""
+    """The client has left; there is nobody to answer."""
+
+
+class BrokenOffError(Exception):
+    """Raised through a server that is not ours, so that it breaks a response off that must not seem whole."""
 
 
 class Request:
-    """One HTTP request. `path` is the part behind where the application is mounted (`root`)."""
+    """One HTTP request. `path` is the part behind where the application is mounted (`root`).
 
-    __slots__ = ("_headers", "method", "path", "receive", "root", "scope", "send")
+    `started` tells whether the answer's head has been sent.
+    """
+
+    __slots__ = ("_headers", "method", "path", "receive", "root", "scope", "send", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -42,8 +61,15 @@ class Request:
         self.root: str = scope.get("root_path", "")
         path: str = scope["path"]
         # ASGI says that `path` contains the mount point; some frameworks leave it out.
-        self.path = path[len(self.root) :] if self.root and path.startswith(self.root) else path
+        mounted = self.root and (path == self.root or path.startswith(self.root.rstrip("/") + "/"))
+        self.path = path[len(self.root.rstrip("/")) :] if mounted else path
+        self.started = False
         self._headers: dict[bytes, bytes] | None = None
+
+    def url(self, path: str) -> bytes:
+        """Return where `path` of this application is for the client, fit for a header."""
+        # Under a mount such as `/{tenant}` the root holds what the client wrote, unescaped: line ends and all.
+        return quote(self.root.rstrip("/") + path).encode()
 
     def header(self, name: bytes) -> str | None:
         """Return a header by its lower-case name, or None."""
@@ -61,44 +87,59 @@ class Request:
         declared = self.header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared[:18]) > limit:
             raise RequestTooLargeError(f"the body is over the limit of {limit} bytes")
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
+            body += message.get("body", b"")
+            if len(body) > limit:
                 raise RequestTooLargeError(f"the body is over the limit of {limit} bytes")
-            parts.append(part)
             if not message.get("more_body", False):
-                return b"".join(parts)
+                return bytes(body)
+
+    async def emit(self, message: dict[str, Any]) -> None:
+        """Send an ASGI message. Raises `ClientGoneError`."""
+        try:
+            await self.send(message)
+        except OSError as error:
+            # ASGI 2.4: so a server says that the client has gone.
+            raise ClientGoneError from error
+
+
+def read_json_object(data: bytes) -> dict[str, Any]:
+    """Read a request body. Raises `InvalidRequestError` when it is not a JSON object."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"the body is not JSON that we can read: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequestError("the body must be a JSON object")
+    return value
 
 
 async def start(request: Request, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Send the head of an answer."""
-    await request.send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    request.started = True
+    await request.emit({"type": "http.response.start", "status": status, "headers": list(headers)})
 
 
 async def answer(
     request: Request, status: int, body: bytes, media: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Send an answer that is there in full; the body is left out for HEAD."""
-    head = [(b"content-length", b"%d" % len(body)), (b"x-content-type-options", b"nosniff"), *headers]
-    if media:
-        head.insert(0, (b"content-type", media))
-    if status == 204:
-        head = head[1:]
+    """Send an answer that is there in full; the body is left out for HEAD. A 204 has neither type nor length."""
+    head = [(b"x-content-type-options", b"nosniff"), *headers]
+    if status != 204:
+        head = [(b"content-type", media), (b"content-length", b"%d" % len(body)), *head]
     await start(request, status, head)
-    await request.send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
+    await request.emit({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
 
 
 async def answer_json(
     request: Request, status: int, value: Any, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
     """Send `value` as JSON."""
-    await answer(request, status, msgspec.json.encode(value), b"application/json", headers)
+    await answer(request, status, dumps(value), b"application/json", headers)
 
 
 async def answer_error(request: Request, error: EverytokenError) -> None:
@@ -106,6 +147,8 @@ async def answer_error(request: Request, error: EverytokenError) -> None:
     headers: list[tuple[bytes, bytes]] = []
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", ", ".join(error.allow).encode()))
+    if isinstance(error, AuthenticationError):
+        headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2 asks for it
     if isinstance(error, StatusError):
         if error.retry_after is not None:
             headers.append((b"retry-after", b"%d" % int(error.retry_after + 0.999)))
@@ -120,6 +163,6 @@ def upstream_error_object(error: StatusError) -> dict[str, Any] | None:
     """Return the upstream's own error body if it is in OpenAI's form, or None."""
     try:
         value = msgspec.json.decode(error.body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) and isinstance(value.get("error"), dict) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from everytoken.errors import EverytokenError
+from everytoken.errors import EverytokenError, StatusError
 from everytoken.gateway.http import answer_json
 
 if TYPE_CHECKING:
@@ -18,21 +18,26 @@ __all__ = ["list_models"]
 async def list_models(gateway: Gateway, request: Request) -> None:
     """Answer with the models of all upstreams; one that does not answer now is left out, unless none does."""
     gateway.keys.owner(request)
-    listed = await asyncio.gather(
-        *(_models(gateway, name) for name in gateway.upstreams), return_exceptions=True
-    )
+    listed = await asyncio.gather(*(_models(gateway, name) for name in gateway.upstreams))
+    failed = [result for result in listed if isinstance(result, EverytokenError)]
+    if failed and len(failed) == len(listed):
+        raise failed[0]
     models: dict[str, dict[str, Any]] = {}
     for result in listed:
-        if isinstance(result, list):
+        if not isinstance(result, EverytokenError):
             for model in result:
                 models.setdefault(model["id"], model)
-        elif not isinstance(result, EverytokenError) or len(listed) == 1:
-            raise result
     await answer_json(request, 200, {"object": "list", "data": list(models.values())})
 
 
-async def _models(gateway: Gateway, name: str) -> list[dict[str, Any]]:
+async def _models(gateway: Gateway, name: str) -> list[dict[str, Any]] | EverytokenError:
     configured = gateway.aliases(name)
     if configured:
         return [{"id": alias, "object": "model", "created": 0, "owned_by": name} for alias in configured]
-    return await gateway.upstreams[name].models()
+    try:
+        return await gateway.upstreams[name].models()
+    except StatusError as error:
+        # Several servers have no such route, and serve their one model under any name.
+        return [] if error.upstream_status in {404, 405, 501} else error
+    except EverytokenError as error:
+        return error

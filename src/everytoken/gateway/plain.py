@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from everytoken.chat import ChatRequest, decode_chunk
 from everytoken.errors import InvalidRequestError
 from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.follow import Client
-from everytoken.gateway.http import start
+from everytoken.gateway.http import read_json_object, start
 from everytoken.wire.text import TextWire
 
 if TYPE_CHECKING:
@@ -29,12 +27,13 @@ _BATCH = 64 * 1024
 async def plain_chat(gateway: Gateway, request: Request) -> None:
     """Answer `{"prompt": "..."}` or `{"messages": [...]}` with streamed text."""
     owner = gateway.keys.owner(request)
-    chat = _read(await request.body(gateway.config.max_body), gateway.config.default_model)
+    body = read_json_object(await request.body(gateway.config.max_body))
+    chat = ChatRequest(_streamed(gateway.with_model(body)))
     relay = await gateway.relays.begin(chat, owner=owner, grace=gateway.grace)
     client = Client(request)
     relay.reader_came()
     try:
-        if await wait_for_head(request, relay):
+        if await wait_for_head(request, client, relay):
             head = [
                 (b"content-type", b"text/plain; charset=utf-8"),
                 *stream_headers(request, relay.stream_id),
@@ -46,29 +45,22 @@ async def plain_chat(gateway: Gateway, request: Request) -> None:
         relay.reader_went()
 
 
-def _read(data: bytes, default_model: str) -> ChatRequest:
-    try:
-        body: Any = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        raise InvalidRequestError(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise InvalidRequestError("the body must be a JSON object")
-    body = dict(body)
-    prompt = body.pop("prompt", None)
-    if prompt is not None:
-        if not isinstance(prompt, str) or not prompt:
-            raise InvalidRequestError("'prompt' must be a text", param="prompt")
-        body.setdefault("messages", [])
-        if not isinstance(body["messages"], list):
-            raise InvalidRequestError("'messages' must be a list", param="messages")
-        body["messages"] = [*body["messages"], {"role": "user", "content": prompt}]
-    elif "messages" not in body:
-        raise InvalidRequestError("'prompt' or 'messages' is required", param="prompt")
-    if not body.get("model") and default_model:
-        body["model"] = default_model
-    body["stream"] = True
+def _streamed(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the chat completion request that a page's request stands for. Raises `InvalidRequestError`."""
+    body = {**body, "stream": True}
     body.pop("stream_options", None)
-    return ChatRequest(body)
+    prompt = body.pop("prompt", None)
+    if prompt is None:
+        if "messages" not in body:
+            raise InvalidRequestError("'prompt' or 'messages' is required", param="prompt")
+        return body
+    if not isinstance(prompt, str) or not prompt:
+        raise InvalidRequestError("'prompt' must be a text that is not empty", param="prompt")
+    before = body.get("messages")
+    if not (before is None or isinstance(before, list)):
+        raise InvalidRequestError("'messages' must be a list", param="messages")
+    body["messages"] = [*(before or ()), {"role": "user", "content": prompt}]
+    return body
 
 
 async def _follow_text(client: Client, log: Log) -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-__all__ = ["EXTENSION", "Direct", "DirectProtocol"]
+    from everytoken.gateway.http import Request
+
+__all__ = ["EXTENSION", "Direct", "DirectProtocol", "direct_of"]
 
 EXTENSION = "everytoken.direct"
 
@@ -30,6 +32,24 @@ class Direct:
         self._protocol = protocol
         self._cycle = cycle
         self.gone: Callable[[], None] | None = None
+
+    def serves(self, send: object) -> bool:
+        """Whether `send` leads straight to this connection, with nothing in between that wants to see what is sent."""
+        return send == self._cycle.send
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer has been sent in full."""
+        return self._cycle.response_complete
+
+    def lose(self) -> None:
+        """Take note that the connection is gone."""
+        # uvicorn tells only the newest request of a connection, which of pipelined ones is not the one being answered.
+        if not self._cycle.response_complete:
+            self._cycle.disconnected = True
+        self._cycle.message_event.set()
+        if self.gone is not None:
+            self.gone()
 
     @property
     def is_gone(self) -> bool:
@@ -54,18 +74,27 @@ class Direct:
 class DirectProtocol(HttpToolsProtocol):
     """uvicorn's own HTTP protocol, which offers `Direct` to the application."""
 
-    direct: Direct | None = None
+    directs: tuple[
+        Direct, ...
+    ] = ()  # of the requests not answered yet: more than one where they are pipelined
 
     def on_headers_complete(self) -> None:
         """Begin a request, as uvicorn does; its task has not run yet."""
         super().on_headers_complete()
-        self.direct = Direct(self, self.cycle)
+        direct = Direct(self, self.cycle)
+        self.directs = (*(other for other in self.directs if not other.is_over), direct)
         scope: Any = self.scope
-        scope["extensions"] = {EXTENSION: self.direct}
+        scope["extensions"] = {EXTENSION: direct}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application at once."""
         super().connection_lost(exc)
-        direct, self.direct = self.direct, None
-        if direct is not None and direct.gone is not None:
-            direct.gone()
+        directs, self.directs = self.directs, ()
+        for direct in directs:
+            direct.lose()
+
+
+def direct_of(request: Request) -> Direct | None:
+    """Return the short cut to the client, or None under another server and where a middleware stands in between."""
+    direct: Direct | None = (request.scope.get("extensions") or {}).get(EXTENSION)
+    return direct if direct is not None and direct.serves(request.send) else None
