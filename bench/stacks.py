@@ -120,7 +120,13 @@ general_settings: {{disable_spend_logs: true, disable_error_logs: true,
 
 STACKS = (
     Stack("nginx", "1 worker, proxy_buffering off, no log: the floor", nginx, quick=True),
-    Stack("everytoken", "`everytoken serve`, memory journal", everytoken(), quick=True),
+    Stack("everytoken", "`everytoken serve --journal memory`", everytoken("--journal", "memory"), quick=True),
+    Stack(
+        "everytoken, SQLite",
+        "`everytoken serve`: every record is in the file before a reader sees it",
+        everytoken("--journal", "sqlite:///{dir}/journal.sqlite"),
+        quick=True,
+    ),
     Stack("sglang-router", "Rust, passes bytes on and keeps nothing", sglang_router),
     Stack("LiteLLM proxy", "Python, 1 worker, no database, no callbacks", litellm, keeps_up=False),
 )

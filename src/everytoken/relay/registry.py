@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from everytoken.recovery import Target
     from everytoken.upstream import Upstream
 
-__all__ = ["Relays"]
+__all__ = ["Relays", "new_stream_id"]
 
 logger = logging.getLogger("everytoken.relay")
 
@@ -74,9 +74,14 @@ class Relays:
         return len(self._relays)
 
     async def begin(
-        self, request: ChatRequest, *, owner: str = "", grace: float | str | None = "default"
+        self,
+        request: ChatRequest,
+        *,
+        owner: str = "",
+        grace: float | str | None = "default",
+        stream_id: str = "",
     ) -> Relay:
-        """Begin a response. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
+        """Begin a response, under `stream_id` if that is given. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
         if self.draining:
             raise OverloadedError("this node is shutting down and takes no more requests")
         if not self._targets(request.model):
@@ -85,7 +90,7 @@ class Relays:
         seed = request.seed if request.seed is not None else secrets.randbelow(_SEEDS)
         lives = self._grace if isinstance(grace, str) else grace
         info = StreamInfo(
-            id=new_stream_id(),
+            id=stream_id or new_stream_id(),
             content_type="application/json",
             owner=owner,
             created=time.time(),

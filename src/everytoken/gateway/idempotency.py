@@ -1,0 +1,96 @@
+"""`Idempotency-Key`: the same request again attaches to the response it has begun, on any node, also after a restart.
+
+Source: draft-ietf-httpapi-idempotency-key-header-07. Which response a key has begun is itself a stream in the journal,
+whose creation only one of several concurrent requests can win. It belongs to nobody, so no route shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from everytoken.errors import (
+    IdempotencyConflictError,
+    InvalidRequestError,
+    StreamExistsError,
+    StreamNotFoundError,
+)
+from everytoken.journal import StreamInfo
+from everytoken.relay import new_stream_id
+
+if TYPE_CHECKING:
+    from everytoken.journal import Journal, Log
+
+__all__ = ["Attached", "attach"]
+
+_OWNER = "idempotency"  # no fingerprint looks like this
+_KEPT = 86_400  # seconds
+_MAX_KEY = 255
+_TRIES = 100  # looks for a response that another request is just beginning
+_PAUSE = 0.05  # seconds between them
+
+
+class Attached(NamedTuple):
+    """Which response a key stands for: one to begin under `stream_id`, or one that is there, `log`."""
+
+    stream_id: str
+    log: Log | None
+
+
+async def attach(journal: Journal, *, owner: str, key: str, body: dict[str, Any]) -> Attached:
+    """Find out what `key` stands for.
+
+    A response that failed before anything of it was delivered is forgotten, so that trying again has a chance.
+    Raises `InvalidRequestError` for a key that cannot be one, `IdempotencyConflictError` for another body.
+    """
+    if not key or len(key) > _MAX_KEY:
+        raise InvalidRequestError(
+            f"an Idempotency-Key has 1 to {_MAX_KEY} characters", param="idempotency-key"
+        )
+    name = f"idempotency-{hashlib.sha256(f'{owner} {key}'.encode()).hexdigest()[:32]}"
+    digest = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
+    for attempt in range(_TRIES):
+        stream_id = new_stream_id()
+        claim = StreamInfo(
+            id=name,
+            content_type="application/json",
+            owner=_OWNER,
+            created=time.time(),
+            meta={"stream": stream_id, "digest": digest},
+            ttl=_KEPT,
+        )
+        try:
+            await journal.create(claim, closed=True)
+        except StreamExistsError:
+            found = await _found(journal, name, digest, give_up=attempt + 1 == _TRIES)
+            if found is not None:
+                return found
+        else:
+            return Attached(stream_id, None)
+    raise IdempotencyConflictError("another request with this Idempotency-Key is still beginning")
+
+
+async def _found(journal: Journal, name: str, digest: str, *, give_up: bool) -> Attached | None:
+    """Return the response a key has begun; None when there is none any more, or not yet."""
+    try:
+        meta = (await journal.open(name)).info.meta
+    except StreamNotFoundError:
+        return None
+    if meta["digest"] != digest:
+        raise IdempotencyConflictError("this Idempotency-Key was used with another request body")
+    try:
+        log = await journal.open(meta["stream"])
+    except StreamNotFoundError:
+        if give_up:
+            await journal.delete(name)
+        else:
+            await asyncio.sleep(_PAUSE)
+        return None
+    if log.closed and (log.info.result or {}).get("outcome") == "failed":
+        await journal.delete(name)
+        return None
+    return Attached(meta["stream"], log)
