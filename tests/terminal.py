@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -12,7 +13,7 @@ import subprocess
 import termios
 import time
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.cells import cell_len
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 LIMIT = 20.0  # seconds until a test gives up
 
-_PARTS = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|([^\x1b])", re.DOTALL)
+_PARTS = re.compile(
+    r"\x1b\[([?0-9;]*)([A-Za-z])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|([^\x1b])", re.DOTALL
+)
+_CUT = re.compile(r"\x1b(?:\[[?0-9;]*)?\Z")  # the beginning of an escape sequence
 
 
 class Screen:
@@ -41,9 +45,8 @@ class Screen:
 
     def feed(self, text: str) -> None:
         text = self._rest + text
-        cut = text.rfind("\x1b")  # an escape sequence may be cut
-        complete = cut < 0 or _PARTS.fullmatch(text, cut) or len(text) - cut > 12
-        text, self._rest = (text, "") if complete else (text[:cut], text[cut:])
+        cut = _CUT.search(text)
+        text, self._rest = (text[: cut.start()], cut.group()) if cut else (text, "")
         for match in _PARTS.finditer(text):
             parameter, command, character = match.groups()
             if character is not None:
@@ -55,7 +58,9 @@ class Screen:
         line = self.lines[self.row]
         if command == "A":
             top = max(len(self.lines) - self.rows, 0)
-            assert self.row - int(parameter or 1) >= top, "the program reaches for a line that has scrolled off"
+            assert self.row - int(parameter or 1) >= top, (
+                "the program reaches for a line that has scrolled off"
+            )
             self.row -= int(parameter or 1)
         elif command == "K":
             del line[self.column :]
@@ -105,14 +110,14 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # no thread of ours holds a lock
         )
         os.close(slave)
         self.screen = Screen(columns, rows)
         self.raw = b""
-        self._decoder = __import__("codecs").getincrementaldecoder("utf-8")()
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

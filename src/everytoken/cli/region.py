@@ -33,11 +33,10 @@ class LiveRegion:
         """Print `finished` for good in place of the region's lines, and make `live` the region."""
         lines = finished + (live or [""])
         same = _common(self._shown, lines)
-        if same == len(lines) == len(self._shown):
-            return
-        same = min(same, len(lines) - 1)
-        text = f"{_ERASE_LINE}\r\n".join(lines[same:])
-        self._write(f"{self._go_to(same)}{text}{_ERASE_BELOW}".encode("utf-8", "replace"))
+        if not same == len(lines) == len(self._shown):
+            same = min(same, len(lines) - 1)
+            text = f"{_ERASE_LINE}\r\n".join(lines[same:])
+            self._write(f"{self._go_to(same)}{text}{_ERASE_BELOW}".encode("utf-8", "replace"))
         # The terminal's cursor stands behind the last of these lines.
         self._shown = live or [""]
 
