@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,16 +30,21 @@ def node_tests(name: str, **environ: str) -> None:
     if name != "pure.test.mjs" and not any(path and Path(path).exists() for path in BROWSERS):
         pytest.skip("no Chromium or Chrome found: set CHROMIUM to its path")
     install(BROWSER_TESTS)
-    run = subprocess.run(
+    with subprocess.Popen(
         [node, "--test", "--test-reporter=spec", name],
         cwd=BROWSER_TESTS,
         env={"EVERYTOKEN": str(EVERYTOKEN), **os.environ, **environ},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=110,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+        start_new_session=True,
+    ) as run:
+        try:
+            output, _ = run.communicate(timeout=100)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)  # with the gateway and the browser it has started
+            output, _ = run.communicate()
+        assert run.returncode == 0, output
 
 
 def install(folder: Path) -> None:

@@ -74,7 +74,7 @@ def process(*command: str) -> Iterator[str]:
 def gateway() -> Iterator[str]:
     with (
         process("fake-upstream", "--delay", "0") as upstream,
-        process("serve", "--port", "0", "--upstream", f"{upstream}/v1") as url,
+        process("serve", "--port", "0", "--journal", "memory", "--upstream", f"{upstream}/v1") as url,
     ):
         yield url
 

@@ -35,6 +35,8 @@ before(async () => {
     };
   });
   await page.goto(url);
+  // A page from the server can be typed into before React has taken it over.
+  await page.waitForFunction(() => Object.keys(document.querySelector("form") ?? {}).some((key) => key.startsWith("__reactProps")));
 });
 
 after(async () => {

@@ -17,6 +17,8 @@ const BROWSERS = [
   "/Applications/Chromium.app/Contents/MacOS/Chromium",
 ];
 
+const LIMIT_MS = 10_000;
+
 /** An OpenAI-compatible server. Each request waits in `next()` until the test takes it and writes its answer. */
 export class Upstream {
   #server = createServer((request, response) => this.#serve(request, response));
@@ -38,7 +40,11 @@ export class Upstream {
   /** The next chat request: {body, write(text), finish(reason), cut(), closed}. */
   next() {
     const call = this.#arrived.shift();
-    return call ? Promise.resolve(call) : new Promise((resolve) => this.#waiting.push(resolve));
+    if (call) return Promise.resolve(call);
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error("no request has reached the model")), LIMIT_MS);
+      this.#waiting.push((arrived) => (clearTimeout(late), resolve(arrived)));
+    });
   }
 
   /** How many requests nobody has taken yet. */
@@ -145,7 +151,7 @@ export class Wire {
 
 /** `everytoken serve` in front of `upstream`, on a free port. */
 export async function startGateway(upstream) {
-  const options = ["serve", "--host", "127.0.0.1", "--port", "0", "--upstream", upstream.url];
+  const options = ["serve", "--host", "127.0.0.1", "--port", "0", "--journal", "memory", "--upstream", upstream.url];
   const child = spawn(process.env.EVERYTOKEN ?? "everytoken", options, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, EVERYTOKEN_ATTEMPTS: "1", PYTHONUNBUFFERED: "1" },

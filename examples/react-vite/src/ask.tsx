@@ -1,5 +1,5 @@
 'use client'
-import { useEffect, useState, type FormEvent } from 'react'
+import { useLayoutEffect, useState, type FormEvent } from 'react'
 
 type Asked = (prompt: string) => Promise<void>
 
@@ -7,7 +7,7 @@ let asked: Asked | undefined
 
 /** Let the form on this page call `handler` with what was typed. */
 export function useAsked(handler: Asked) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     asked = handler
   })
 }
