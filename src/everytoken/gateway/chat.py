@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING
 
 from everytoken.chat import Accumulator, ChatRequest
-from everytoken.errors import InvalidRequestError, UpstreamError
+from everytoken.errors import UpstreamError
 from everytoken.gateway.follow import Client, follow_events
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
+from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
 
 if TYPE_CHECKING:
     from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
+    from everytoken.gateway.opening import Response
     from everytoken.journal import Log
-    from everytoken.relay import Relay
 
 __all__ = ["complete", "stream_headers", "wait_for_head"]
 
@@ -30,7 +30,6 @@ _STREAM_HEADERS = [
 ]
 _HEAD = 15.0  # seconds in which a refusal can still become the answer's status; then the stream begins without content
 _BATCH = 1024 * 1024
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 async def complete(gateway: Gateway, request: Request) -> None:
@@ -38,42 +37,47 @@ async def complete(gateway: Gateway, request: Request) -> None:
     owner = gateway.keys.owner(request)
     body = read_json_object(await request.body(gateway.config.max_body))
     chat = ChatRequest(gateway.with_model(body))
-    grace = _grace(request, gateway.grace)
-    relay = await gateway.relays.begin(chat, owner=owner, grace=grace if chat.stream else 0.0)
-    client = Client(request)
-    relay.reader_came()
-    try:
-        if chat.stream:
-            await _stream(request, client, relay)
-        else:
-            await _whole(request, client, relay)
-    finally:
-        client.close()
-        relay.reader_went()
+    with await open_response(gateway, request, chat, owner=owner) as response:
+        client = Client(request)
+        try:
+            if chat.stream:
+                await _stream(request, client, response)
+            else:
+                await _whole(request, client, response)
+        finally:
+            client.close()
 
 
-async def _stream(request: Request, client: Client, relay: Relay) -> None:
-    if not await wait_for_head(request, client, relay):
+async def _stream(request: Request, client: Client, response: Response) -> None:
+    if not await wait_for_head(request, client, response):
         return
-    head = [(b"content-type", b"text/event-stream; charset=utf-8"), *stream_headers(request, relay.stream_id)]
+    head = [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        *stream_headers(request, response.stream_id),
+    ]
     await start(request, 200, head)
-    await follow_events(client, relay.log, 0)
+    await follow_events(client, response.log, 0)
 
 
-async def wait_for_head(request: Request, client: Client, relay: Relay) -> bool:
+async def wait_for_head(request: Request, client: Client, response: Response) -> bool:
     """Wait until an upstream has accepted, or for a while; answer with the error if there is nothing to stream.
 
     Raises `ClientGoneError`.
     """
-    accepted, loop = relay.accepted, asyncio.get_running_loop()
-    accepted.add_done_callback(lambda _: client.wake())
+    loop = asyncio.get_running_loop()
     deadline = loop.time() + _HEAD
-    while not accepted.done() and not client.gone and loop.time() < deadline:
-        await client.wait(deadline)
+    if response.relay is not None:
+        response.relay.accepted.add_done_callback(lambda _: client.wake())
+    response.log.subscribe(client.wake)
+    try:
+        while not response.begun and not client.gone and loop.time() < deadline:
+            await client.wait(deadline)
+    finally:
+        response.log.unsubscribe(client.wake)
     if client.gone:
         raise ClientGoneError
-    error = relay.recovery.error
-    if error is None or relay.recovery.records:
+    error = response.refusal
+    if error is None:
         return True
     await answer_error(request, error)
     return False
@@ -89,19 +93,18 @@ def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tu
     ]
 
 
-async def _whole(request: Request, client: Client, relay: Relay) -> None:
-    """Answer with the finished completion; nobody else can know of it, so it ends when its caller has gone."""
-    log = relay.log
+async def _whole(request: Request, client: Client, response: Response) -> None:
+    """Answer with the finished completion."""
+    log = response.log
     log.subscribe(client.wake)
     try:
         while not log.closed:
             if client.gone:
-                relay.stop()
                 return
             await client.wait()
     finally:
         log.unsubscribe(client.wake)
-    error = relay.recovery.error
+    error = response.error
     if error is not None:
         await answer_error(request, error)
         return
@@ -110,8 +113,8 @@ async def _whole(request: Request, client: Client, relay: Relay) -> None:
     if value.get("usage") is None and result.get("usage") is not None:
         value["usage"] = result["usage"]
     if len(result.get("attempts", ())) > 1:
-        value["everytoken"] = {"stream": relay.stream_id, "attempts": result["attempts"]}
-    await answer_json(request, 200, value)
+        value["everytoken"] = {"stream": response.stream_id, "attempts": result["attempts"]}
+    await answer_json(request, 200, value, stream_headers(request, response.stream_id, log.tail))
 
 
 async def _accumulate(log: Log) -> dict[str, object]:
@@ -129,20 +132,3 @@ async def _accumulate(log: Log) -> dict[str, object]:
     if not message.get("choices"):
         raise UpstreamError("the upstream completed an answer without any choice")
     return message
-
-
-def _grace(request: Request, default: float | None) -> float | None:
-    """Read `Everytoken-Disconnect`: `continue`, `cancel`, or the seconds a response goes on without a reader."""
-    value = request.header(b"everytoken-disconnect")
-    if value is None:
-        return default
-    if value == "continue":
-        return None
-    if value == "cancel":
-        return 0.0
-    if _SECONDS.fullmatch(value) is None:
-        raise InvalidRequestError(
-            "Everytoken-Disconnect must be 'continue', 'cancel' or a number of seconds",
-            param="everytoken-disconnect",
-        )
-    return float(value)

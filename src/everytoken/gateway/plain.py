@@ -10,6 +10,7 @@ from everytoken.errors import InvalidRequestError
 from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.follow import Client
 from everytoken.gateway.http import read_json_object, start
+from everytoken.gateway.opening import open_response
 from everytoken.wire.text import TextWire
 
 if TYPE_CHECKING:
@@ -29,20 +30,18 @@ async def plain_chat(gateway: Gateway, request: Request) -> None:
     owner = gateway.keys.owner(request)
     body = read_json_object(await request.body(gateway.config.max_body))
     chat = ChatRequest(_streamed(gateway.with_model(body)))
-    relay = await gateway.relays.begin(chat, owner=owner, grace=gateway.grace)
-    client = Client(request)
-    relay.reader_came()
-    try:
-        if await wait_for_head(request, client, relay):
-            head = [
-                (b"content-type", b"text/plain; charset=utf-8"),
-                *stream_headers(request, relay.stream_id),
-            ]
-            await start(request, 200, head)
-            await _follow_text(client, relay.log)
-    finally:
-        client.close()
-        relay.reader_went()
+    with await open_response(gateway, request, chat, owner=owner) as response:
+        client = Client(request)
+        try:
+            if await wait_for_head(request, client, response):
+                head = [
+                    (b"content-type", b"text/plain; charset=utf-8"),
+                    *stream_headers(request, response.stream_id),
+                ]
+                await start(request, 200, head)
+                await _follow_text(client, response.log)
+        finally:
+            client.close()
 
 
 def _streamed(body: dict[str, Any]) -> dict[str, Any]:

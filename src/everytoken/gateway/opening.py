@@ -1,0 +1,105 @@
+"""A request becomes a response: a new one, or the one its `Idempotency-Key` has begun before."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Self
+
+from everytoken.errors import TABLE, EverytokenError, InvalidRequestError
+from everytoken.gateway.idempotency import attach
+
+if TYPE_CHECKING:
+    from everytoken.chat import ChatRequest
+    from everytoken.gateway.app import Gateway
+    from everytoken.gateway.http import Request
+    from everytoken.journal import Log
+    from everytoken.relay import Relay
+
+__all__ = ["Response", "grace_of", "open_response"]
+
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+
+
+class Response:
+    """A response as its reader sees it; `with` it, the reader counts. `relay` is None when it is not written here."""
+
+    def __init__(self, stream_id: str, log: Log, relay: Relay | None) -> None:
+        self.stream_id = stream_id
+        self.log = log
+        self.relay = relay
+
+    def __enter__(self) -> Self:
+        if self.relay is not None:
+            self.relay.reader_came()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.relay is not None:
+            self.relay.reader_went()
+
+    @property
+    def begun(self) -> bool:
+        """Whether an upstream has accepted, something is there to be read, or it has ended."""
+        return (self.relay is not None and self.relay.accepted.done()) or self.log.tail > 0 or self.log.closed
+
+    @property
+    def refusal(self) -> EverytokenError | None:
+        """The error it ended with before anything was delivered, or None."""
+        if self.relay is not None:
+            return None if self.relay.recovery.records else self.relay.recovery.error
+        result = self.log.info.result or {}
+        return self.error if result.get("outcome") == "failed" else None
+
+    @property
+    def error(self) -> EverytokenError | None:
+        """The error it ended with, or None."""
+        if self.relay is not None:
+            return self.relay.recovery.error
+        told = (self.log.info.result or {}).get("error")
+        if told is None:
+            return None
+        error = EverytokenError(told["message"], param=told.get("param"))
+        if told.get("code") in TABLE:
+            error.code = told["code"]  # type: ignore[misc]  # the class it had in another process is not known here
+        return error
+
+    def stop(self) -> None:
+        """Stop it, if it is written here."""
+        if self.relay is not None:
+            self.relay.stop()
+
+
+async def open_response(gateway: Gateway, request: Request, chat: ChatRequest, *, owner: str) -> Response:
+    """Begin a response, or attach to the one that the request's `Idempotency-Key` has begun.
+
+    Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`.
+    """
+    grace = grace_of(request, gateway.grace)
+    key = request.header(b"idempotency-key")
+    stream_id = ""
+    if key is not None:
+        attached = await attach(gateway.journal, owner=owner, key=key, body=chat.body)
+        stream_id = attached.stream_id
+        if attached.log is not None:
+            return Response(stream_id, attached.log, gateway.relays.get(stream_id))
+    elif not chat.stream:
+        grace = 0.0  # nobody but the caller can know of it
+    relay = await gateway.relays.begin(chat, owner=owner, grace=grace, stream_id=stream_id)
+    return Response(relay.stream_id, relay.log, relay)
+
+
+def grace_of(request: Request, default: float | None) -> float | None:
+    """Read `Everytoken-Disconnect`: `continue`, `cancel`, or the seconds a response goes on without a reader."""
+    value = request.header(b"everytoken-disconnect")
+    if value is None:
+        return default
+    if value == "continue":
+        return None
+    if value == "cancel":
+        return 0.0
+    if _SECONDS.fullmatch(value) is None:
+        raise InvalidRequestError(
+            "Everytoken-Disconnect must be 'continue', 'cancel' or a number of seconds",
+            param="everytoken-disconnect",
+        )
+    return float(value)
