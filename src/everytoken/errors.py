@@ -56,6 +56,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamUnavailableError",
     "error_body",
+    "one_line",
 ]
 
 
@@ -426,6 +427,11 @@ class JournalUnavailableError(JournalError):
     """The journal cannot be reached or cannot store; nothing was acknowledged."""
 
     code = "journal-unavailable"
+
+
+def one_line(text: str) -> str:
+    """Return `text`, which may quote an upstream, as one line: nothing in it for a log or a terminal to obey."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def error_body(error: EverytokenError) -> dict[str, Any]:

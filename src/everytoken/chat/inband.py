@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from everytoken.chat.lenient import join_surrogates
 from everytoken.errors import ErrorEventError
 
 __all__ = ["FAILED_REASONS", "in_band_error"]
@@ -55,4 +56,4 @@ def _message(error: Any) -> str:
             error = error[0]
             continue
         error = error.get("message") or error.get("error") or error.get("detail") or error.get("code")
-    return str(error) if error else "the upstream reported an error without a message"
+    return join_surrogates(str(error)) if error else "the upstream reported an error without a message"

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everytoken.errors import CancelledError, EverytokenError, FencedError, StreamClosedError, error_body
+from everytoken.errors import (
+    CancelledError,
+    EverytokenError,
+    FencedError,
+    StreamClosedError,
+    error_body,
+    one_line,
+)
 from everytoken.recovery import Connect, Disconnect, End
 
 if TYPE_CHECKING:
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Relay"]
 
 logger = logging.getLogger("everytoken.relay")
+
+_MAX_LOGGED = 500  # characters of a message, which may be an upstream's whole error page
 
 
 class Relay:
@@ -253,7 +262,7 @@ class Relay:
                 self.stream_id,
                 failed.number,
                 failed.upstream,
-                cause.message,
+                one_line(cause.message)[:_MAX_LOGGED],
                 cause.code,
                 following.number,
                 following.strategy,
@@ -266,7 +275,7 @@ class Relay:
         error, recovery = decision.error, self.recovery
         level, told = logging.INFO, f"after {recovery.records} records"
         if error is not None and not isinstance(error, CancelledError):
-            level, told = logging.WARNING, f"{told}: {error.message} ({error.code})"
+            level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
         logger.log(
             level,
             "response %s: %s %s",

@@ -202,7 +202,7 @@ def _message_in(body: bytes) -> str | None:
     """Return the human part of an error body in JSON, or None."""
     try:
         value = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(value, dict):
         return None

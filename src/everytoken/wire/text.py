@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from everytoken.errors import one_line
 from everytoken.smoothing import Smoother
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class TextWire:
 
     def interrupted(self, reason: str) -> list[bytes]:
         """Return what is left and a last line `[interrupted: reason]`; the caller then aborts the connection."""
-        line = f"[interrupted: {_one_line(reason)}]"
+        line = f"[interrupted: {one_line(reason)}]"
         pieces = self._pieces(f"\n{line}" if self._line_started else line, now=0)
         return self._writes([*pieces, self._smoother.finish()])
 
@@ -83,8 +84,3 @@ def _encode(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
-
-
-def _one_line(reason: str) -> str:
-    """Make a line of a reason that may quote an upstream: no line ends, no control characters for a terminal to obey."""
-    return " ".join("".join(char if char.isprintable() else " " for char in reason).split())
