@@ -36,6 +36,7 @@ class Screen:
         self.lines: list[list[str]] = [[]]
         self.row = self.column = 0
         self.cursor_hidden = False
+        self.wrapped = False
         self._rest = ""
 
     @property
@@ -89,7 +90,11 @@ class Screen:
         if width == 0 or unicodedata.combining(character):
             line[self.column - 1] += character
             return
-        assert self.column + width <= self.columns, "a line is wider than the terminal"
+        if self.column + width > self.columns:
+            self.wrapped = True
+            self._put("\r")
+            self._put("\n")
+            line = self.lines[self.row]
         line.extend(" " * (self.column - len(line)))
         line[self.column : self.column + width] = [character, *[""] * (width - 1)]
         self.column += width

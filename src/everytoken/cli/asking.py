@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -310,7 +312,10 @@ def _reason(error: Exception) -> str:
     """Return what the operating system says, where it is the cause."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if isinstance(cause, OSError) and cause.errno:
+            # asyncio puts words of its own in `strerror`; the resolver's numbers are not the system's.
+            return str(cause.strerror) if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__

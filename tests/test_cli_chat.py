@@ -1,0 +1,437 @@
+"""`everytoken chat` as a program: in a pipe, on a terminal, at any server and at the gateway."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import click.testing
+import pytest
+
+from command_line import EVERYTOKEN, environment, gateway, run, started, wait_for
+from everytoken.cli import chat as chat_module
+from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream, Status
+from terminal import Terminal
+
+CURSOR = "▊"
+BEGINNING = DEFAULT_TEXT[:20]
+STALLED = [("always", "silent", "middle")]
+MOMENT = 0.05
+WITHIN = 1.0  # seconds in which a stopped answer must have ended at the model's server
+
+
+def asked(upstream, attempt=0):
+    """Return the messages of one request, short."""
+    return [(message["role"], message["content"]) for message in upstream.attempts[attempt].json["messages"]]
+
+
+# Into a pipe
+
+
+def test_a_pipe_gets_the_answer_and_nothing_else():
+    with ScriptedUpstream(Answer(reasoning="Hm.")) as upstream:
+        done = run("chat", "hi", "--base-url", upstream.base_url)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, DEFAULT_TEXT, b"")
+
+
+def test_each_piece_is_out_when_it_comes():
+    """The upstream sends half of the answer and stalls; the reader has that half."""
+    with (
+        ScriptedUpstream(Answer(delay=0.002), faults=STALLED) as upstream,
+        started("chat", "hi", "--base-url", upstream.base_url) as process,
+    ):
+        arrivals, expected = [], "".join(upstream.answer.tokens[: len(upstream.answer.tokens) // 2])
+        while len(b"".join(arrivals)) < len(expected.encode()):
+            arrivals.append(os.read(process.stdout.fileno(), 65536))
+        assert b"".join(arrivals).decode() == expected
+        assert len(arrivals) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "question"),
+    [
+        pytest.param(["hi there"], b"", "hi there", id="the argument"),
+        pytest.param([], "über\nalles\n", "über\nalles", id="standard input"),
+        pytest.param(
+            ["Explain:"], b"\xef\xbb\xbfa\r\nb\xff\n", "Explain:\n\na\r\nb\ufffd", id="both, of any bytes"
+        ),
+    ],
+)
+def test_what_is_asked(arguments, stdin, question):
+    with ScriptedUpstream("ok") as upstream:
+        assert run("chat", *arguments, stdin=stdin, EVERYTOKEN_BASE_URL=upstream.base_url).returncode == 0
+    assert asked(upstream) == [("user", question)]
+    assert upstream.attempts[0].json == {
+        "model": "scripted",
+        "messages": [{"role": "user", "content": question}],
+        "stream": True,
+    }
+
+
+def test_options_reach_the_server():
+    with ScriptedUpstream("ok") as upstream:
+        options = [
+            "--model",
+            "m",
+            "--system",
+            "Be brief.",
+            "--seed",
+            "7",
+            "--temperature",
+            "0.5",
+            "--max-tokens",
+            "9",
+        ]
+        base = upstream.base_url.removesuffix("/v1")
+        assert run("chat", "hi", *options, OPENAI_BASE_URL=base, OPENAI_API_KEY="geheim").returncode == 0
+    [request] = upstream.requests
+    assert asked(upstream) == [("system", "Be brief."), ("user", "hi")]
+    body = {name: value for name, value in request.json.items() if name not in {"messages", "stream"}}
+    assert body == {"model": "m", "seed": 7, "temperature": 0.5, "max_tokens": 9}
+    assert request.headers["authorization"] == "Bearer geheim"
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("clean-end", "interrupted: the stream ended without a finish_reason (upstream-truncated)\n"),
+        ("error-object", "interrupted: "),
+    ],
+)
+def test_an_interrupted_answer_is_told(fault, line):
+    with ScriptedUpstream(faults=[("always", fault, "middle")]) as upstream:
+        done = run("chat", "hi", "--base-url", upstream.base_url)
+    assert done.returncode == 1
+    assert BEGINNING.encode() in done.stdout
+    assert DEFAULT_TEXT.encode().startswith(done.stdout)
+    assert done.stderr.decode().startswith(line)
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_refused_key_is_not_told():
+    refusal = Status(401, body=b'{"error":{"message":"Incorrect\\u001b[2J API key provided: gehe***"}}')
+    with ScriptedUpstream([refusal]) as upstream:
+        done = run("chat", "hi", "--model", "m", "--base-url", upstream.base_url, EVERYTOKEN_API_KEY="geheim")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == (
+        "everytoken: the server answered 401 Unauthorized: Incorrect␛[2J API key provided: gehe***; "
+        "the key is taken from EVERYTOKEN_API_KEY or OPENAI_API_KEY\n"
+    )
+
+
+def test_an_answer_cut_by_its_limit_is_noted():
+    with ScriptedUpstream() as upstream:
+        done = run("chat", "hi", "--max-tokens", "3", "--base-url", upstream.base_url)
+    assert (done.returncode, done.stderr) == (0, b"note: the answer has reached its length limit\n")
+    assert done.stdout.decode() == "".join(Answer().tokens[:3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "there is nothing to ask", id="no question"),
+        pytest.param(
+            ["hi", "--base-url", "localhost:8000"], "'localhost:8000' is not an http:// or", id="no URL"
+        ),
+        pytest.param(["hi", "--seed", "x"], "'x' is not a valid integer", id="no number"),
+        pytest.param(["hi", "--sede", "1"], "No such option '--sede'", id="an unknown option"),
+    ],
+)
+def test_a_wrong_command_line(arguments, message):
+    done = run("chat", *arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert message in done.stderr.decode()
+    assert "Try 'everytoken chat --help' for help." in done.stderr.decode()
+
+
+@pytest.fixture
+def closed_port():
+    """A port at which nobody listens, and nobody else can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_nobody_there(closed_port):
+    url = f"http://127.0.0.1:{closed_port}/v1"
+    done = run("chat", "hi", "--base-url", url)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == f"everytoken: cannot connect to {url}: Connection refused\n"
+
+
+@pytest.mark.blocking_allowed("the command runs in this process")
+def test_nobody_there_by_default(closed_port, monkeypatch):
+    for name in ("EVERYTOKEN_BASE_URL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(chat_module, "_DEFAULT_URL", f"http://127.0.0.1:{closed_port}/v1")
+    done = click.testing.CliRunner().invoke(chat_module.chat, ["hi"])
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"everytoken: nothing answers at http://127.0.0.1:{closed_port}/v1; start a server with: everytoken serve\n"
+    )
+
+
+def test_a_full_disk_is_told():
+    device = Path("/dev/full")
+    if not device.exists():
+        pytest.skip("there is no /dev/full here")
+    with ScriptedUpstream() as upstream, device.open("wb") as full:
+        done = subprocess.run(
+            [EVERYTOKEN, "chat", "hi", "--base-url", upstream.base_url],
+            env=environment(), stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == b"everytoken: cannot write the answer: No space left on device\n"
+
+
+# Stopping
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_answer_upstream(number, status):
+    with (
+        ScriptedUpstream(faults=STALLED) as upstream,
+        started("chat", "hi", "--base-url", upstream.base_url) as process,
+    ):
+        process.stdout.read(len(BEGINNING))
+        process.send_signal(number)
+        out, error = process.communicate(timeout=WITHIN * 5)
+        wait_for(upstream.attempts[0].closed.is_set, WITHIN)
+    assert (process.returncode, error) == (status, b"")
+    assert DEFAULT_TEXT.startswith(BEGINNING + out.decode())
+
+
+def test_a_signal_before_the_answer_begins():
+    with (
+        ScriptedUpstream(faults=[("always", "silent-after-accept", "start")]) as upstream,
+        started("chat", "hi", "--model", "m", "--base-url", upstream.base_url) as process,
+    ):
+        wait_for(lambda: bool(upstream.attempts))
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=WITHIN * 5) == (b"", b"")
+        wait_for(upstream.attempts[0].closed.is_set, WITHIN)
+    assert process.returncode == 130
+
+
+def test_a_signal_while_nobody_reads():
+    """The pipe is full, so the program waits in the middle of a write."""
+    with (
+        ScriptedUpstream(Answer.of_chunks(40_000)) as upstream,
+        started("chat", "hi", "--base-url", upstream.base_url) as process,
+    ):
+        before = -1
+        process.stdout.read(1)
+
+        def stuck():
+            nonlocal before
+            before, now = now_written(process), before
+            return before == now
+
+        wait_for(stuck)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WITHIN * 5) == 130
+
+
+def now_written(process):
+    """Return how many bytes wait in the pipe of standard output, after a moment."""
+    time.sleep(MOMENT)
+    return struct.unpack("i", fcntl.ioctl(process.stdout, termios.FIONREAD, b"\0" * 4))[0]
+
+
+def test_a_reader_that_goes_away_ends_the_answer_quietly():
+    with (
+        ScriptedUpstream(Answer(delay=0.01)) as upstream,
+        started("chat", "hi", "--base-url", upstream.base_url) as process,
+    ):
+        process.stdout.read(5)
+        process.stdout.close()
+        assert process.wait(WITHIN * 5) == 128 + signal.SIGPIPE
+        wait_for(upstream.attempts[0].closed.is_set, WITHIN)
+        assert not upstream.attempts[0].answered.is_set()
+        assert process.stderr.read() == b""
+
+
+# At the gateway
+
+
+@pytest.fixture(scope="module")
+def slow_gateway():
+    """A gateway before an upstream that takes its time."""
+    with (
+        ScriptedUpstream(Answer(delay=0.01)) as upstream,
+        gateway("--upstream", upstream.base_url) as (_, url),
+    ):
+        yield upstream, url
+
+
+def test_the_gateways_answer_is_the_same(slow_gateway):
+    _, url = slow_gateway
+    done = run("chat", "hi", "--base-url", f"{url}/v1")
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, DEFAULT_TEXT, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_answer_behind_the_gateway(number, slow_gateway):
+    """Leaving would not: the gateway goes on for who comes back."""
+    upstream, url = slow_gateway
+    count = len(upstream.attempts)
+    with started("chat", "hi", "--base-url", url) as process:
+        process.stdout.read(5)
+        process.send_signal(number)
+        process.communicate(timeout=WITHIN * 5)
+        attempt = upstream.attempts[count]
+        wait_for(attempt.closed.is_set, WITHIN)
+    assert not attempt.answered.is_set()
+    assert process.returncode == 128 + number
+
+
+def test_a_connection_that_breaks_is_resumed(slow_gateway):
+    upstream, url = slow_gateway
+    count = len(upstream.attempts)
+    with cutting_proxy(url, cut_after=10_000) as (proxied, connections):
+        done = run("chat", "hi", "--model", "m", "--base-url", proxied)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, DEFAULT_TEXT, b"")
+    assert len(connections) > 2
+    assert len(upstream.attempts) == count + 1
+
+
+@contextmanager
+def cutting_proxy(url, *, cut_after):
+    """Stand before `url` and break every connection after so many bytes of the answer."""
+    target = url.removeprefix("http://").split(":")
+    connections = []
+
+    def serve(client):
+        with client, socket.create_connection((target[0], int(target[1]))) as server:
+            server.sendall(client.recv(65536))
+            sent = 0
+            while sent < cut_after and (data := server.recv(500)):
+                client.sendall(data)
+                sent += len(data)
+
+    def accept():
+        while True:
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            connections.append(threading.Thread(target=serve, args=(client,)))
+            connections[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", connections
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    for connection in connections:
+        connection.join()
+
+
+# On a terminal
+
+MARKDOWN = "Some **bold** text.\n\n- one\n- two\n"
+
+
+def on_terminal(upstream, *arguments, **env):
+    command = [EVERYTOKEN, "chat", "--base-url", upstream.base_url, *arguments]
+    return Terminal(command, environment(**{"TERM": "xterm-256color", **env}))
+
+
+def test_a_terminal_shows_markdown_and_a_cursor():
+    with (
+        ScriptedUpstream(Answer(MARKDOWN, reasoning="Hm.", delay=0.01)) as upstream,
+        on_terminal(upstream, "hi") as terminal,
+    ):
+        terminal.read_until(lambda: "Some" in terminal.screen.text and CURSOR in terminal.screen.text)
+        assert terminal.screen.cursor_hidden
+        assert terminal.read_to_end() == 0
+        assert terminal.screen.text == "Hm.\n\nSome bold text.\n\n • one\n • two"
+        assert not terminal.screen.cursor_hidden
+        assert b"\x1b[1mbold\x1b[0m" in terminal.raw
+        assert b"\x1b[2mHm." in terminal.raw
+        assert terminal.screen.column == 0, "what comes next begins a line"
+
+
+def test_a_terminal_without_colours():
+    with ScriptedUpstream("Some `code`.") as upstream, on_terminal(upstream, "hi", NO_COLOR="1") as terminal:
+        assert terminal.read_to_end() == 0
+        assert b"\x1b[1mcode\x1b[0m" in terminal.raw
+
+
+def test_a_terminal_that_cannot_move_its_cursor():
+    with ScriptedUpstream("**a**\x1b[2J") as upstream, on_terminal(upstream, "hi", TERM="dumb") as terminal:
+        assert terminal.read_to_end() == 0
+        assert terminal.raw.decode() == "**a**␛[2J\r\n"
+
+
+def test_ctrl_c_keeps_what_has_come():
+    with (
+        ScriptedUpstream(Answer(MARKDOWN), faults=STALLED) as upstream,
+        on_terminal(upstream, "hi") as terminal,
+    ):
+        terminal.read_until(lambda: "Some bold" in terminal.screen.text)
+        terminal.type("\x03")
+        assert terminal.read_to_end() == 130
+        wait_for(upstream.attempts[0].closed.is_set, WITHIN)
+        assert terminal.screen.text.startswith("Some bold")
+        assert CURSOR not in terminal.screen.text
+        assert not terminal.screen.cursor_hidden
+
+
+def test_a_conversation():
+    with (
+        ScriptedUpstream("Yes, of course.", faults=[(1, "silent", "middle")]) as upstream,
+        on_terminal(upstream) as terminal,
+    ):
+        screen = terminal.screen
+        terminal.read_until(lambda: screen.text.endswith("\n>"))
+        terminal.type("one\r")
+        terminal.read_until(lambda: screen.text.endswith("Yes, of course.\n>"))
+        terminal.type("two\r")
+        terminal.read_until(lambda: f"Yes, of{CURSOR}" in screen.text or f"Yes,{CURSOR}" in screen.text)
+        terminal.type("\x03")
+        terminal.read_until(lambda: screen.text.endswith("stopped\n>"))
+        wait_for(upstream.attempts[1].closed.is_set, WITHIN)
+        terminal.type("nonsense\x03")
+        terminal.read_until(lambda: screen.text.endswith("\n>"))
+        terminal.type("\rthree\r")
+        terminal.read_until(lambda: screen.text.endswith("Yes, of course.\n>"))
+        terminal.type("\x04")
+        assert terminal.read_to_end() == 0
+    first, second, third = (asked(upstream, number) for number in range(3))
+    assert first == [("user", "one")]
+    assert second == [*first, ("assistant", "Yes, of course."), ("user", "two")]
+    assert third[:3] == second
+    role, kept = third[3]
+    assert (role, "Yes, of course.".startswith(kept), bool(kept)) == ("assistant", True, True)
+    assert third[4:] == [("user", "three")]
+
+
+def test_a_conversation_survives_a_failure(closed_port):
+    command = [EVERYTOKEN, "chat", "--base-url", f"http://127.0.0.1:{closed_port}/v1"]
+    with Terminal(command, environment(TERM="xterm")) as terminal:
+        terminal.read_until(lambda: terminal.screen.text.endswith("\n>"))
+        terminal.type("one\r")
+        terminal.read_until(lambda: terminal.screen.text.endswith("Connection refused\n>"))
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.read_to_end() == 143
+
+
+def test_chat_does_not_load_a_server():
+    code = "import sys, everytoken.cli, everytoken.cli.chat; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"uvicorn", "uvloop", "rich", "everytoken.gateway", "budoux"} & set(loaded)
+    assert "everytoken.cli.asking" in loaded
