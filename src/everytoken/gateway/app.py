@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from typing import TYPE_CHECKING, Any, Self
 
 from everytoken import smoothing
 from everytoken.errors import EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import chat, models, pages, plain, streams
+from everytoken.gateway import chat, models, pages, plain, streams, ui
 from everytoken.gateway.auth import Keys
 from everytoken.gateway.config import Config, policy_of, target_of
 from everytoken.gateway.http import (
@@ -38,7 +37,6 @@ __all__ = ["Gateway"]
 logger = logging.getLogger("everytoken.gateway")
 
 _WATCH = 3.0  # seconds between two looks for responses whose writer is gone
-_STREAM = re.compile(r"/v1/stream/([A-Za-z0-9_-]{1,128})/(events|cancel)")
 
 
 class Gateway:
@@ -174,20 +172,18 @@ class Gateway:
         elif path == "/api/chat":
             _allow(request, "POST")
             await plain.plain_chat(self, request)
+        elif (match := ui.PATH.fullmatch(path)) is not None:
+            chat_id, action = match.groups()
+            _allow(request, "GET" if action == "stream" else "POST")
+            await (ui.resume if action == "stream" else ui.stop)(self, request, chat_id)
         elif path == "/v1/models":
             _allow(request, "GET", "HEAD")
             await models.list_models(self, request)
         elif path == "/healthz":
             _allow(request, "GET", "HEAD")
             await answer_json(request, 200, {"status": "ok", "responses": len(self.relays)})
-        elif (match := _STREAM.fullmatch(path)) is not None:
-            stream_id, action = match.groups()
-            if action == "events":
-                _allow(request, "GET")
-                await streams.read_events(self, request, stream_id)
-            else:
-                _allow(request, "POST")
-                await streams.cancel(self, request, stream_id)
+        elif path.startswith(streams.PREFIX):
+            await streams.serve(self, request)
         elif path in self._pages:
             _allow(request, "GET", "HEAD")
             body, media = self._pages[path]

@@ -67,7 +67,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `journal`: where responses are kept, `retention` seconds long and within `max_journal` bytes; `durability`: whose death
     they survive, the process's or, with a sync at every commit, the machine's. `grace`: seconds a response goes on without a reader (negative: for ever).
     `api_keys`: who may call; empty: everybody who can reach it. `max_body`: bytes of a request body. `default_model`:
-    for callers that name none.
+    for callers that name none. `long_poll`: seconds a reader that polls is kept waiting for the next record. `origins`:
+    web pages that may read and write streams from elsewhere, such as `https://app.example`; `*` stands for all.
     """
 
     host: str = "127.0.0.1"
@@ -80,6 +81,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     api_keys: list[str] = []
     max_body: int = 32 * 1024 * 1024
     default_model: str = ""
+    long_poll: float = 20.0
+    origins: list[str] = []
     policy: Policy = Policy()
     upstream: list[UpstreamConfig] = []
 
@@ -91,6 +94,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("max_body must be at least 1 byte")
         if math.isnan(self.grace):
             raise ValueError("grace must be a number of seconds")
+        if not 0 <= self.long_poll <= 3600:
+            raise ValueError("long_poll must be from 0 to 3600 seconds")
 
 
 def named(upstreams: list[UpstreamConfig]) -> list[UpstreamConfig]:

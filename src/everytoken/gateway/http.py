@@ -142,9 +142,11 @@ async def answer_json(
     await answer(request, status, dumps(value), b"application/json", headers)
 
 
-async def answer_error(request: Request, error: EverytokenError) -> None:
-    """Send an error as OpenAI would: the object, and the status of its code."""
-    headers: list[tuple[bytes, bytes]] = []
+async def answer_error(
+    request: Request, error: EverytokenError, more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send an error as OpenAI would: the object, and the status of its code; `more` headers besides its own."""
+    headers = list(more)
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", ", ".join(error.allow).encode()))
     if isinstance(error, AuthenticationError):

@@ -1,11 +1,23 @@
-"""`/v1/stream/<id>/…`: a response again, for whoever is entitled to it."""
+"""`/v1/stream/<id>` and what is below it: a stream, for whoever is entitled to it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
-from everytoken.errors import StreamNotFoundError
+from everytoken.errors import (
+    EverytokenError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    StreamNotFoundError,
+)
 from everytoken.gateway.chat import stream_headers
+from everytoken.gateway.durable import headers
+from everytoken.gateway.durable.answers import refuse, respond
+from everytoken.gateway.durable.live import events
+from everytoken.gateway.durable.reads import catch_up, describe, long_poll
+from everytoken.gateway.durable.writes import append, create, delete
 from everytoken.gateway.follow import Client, follow_events
 from everytoken.gateway.http import answer, start
 from everytoken.journal import parse_offset
@@ -14,51 +26,110 @@ if TYPE_CHECKING:
     from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
     from everytoken.journal import Log
+    from everytoken.relay import Relay
 
-__all__ = ["cancel", "read_events"]
+__all__ = ["PREFIX", "serve"]
+
+PREFIX: Final = "/v1/stream/"
+
+_PATH = re.compile(r"([^/]*)(?:/(events|cancel))?")
+_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@-]{0,127}")  # neither "." nor ".." nor what a URL would escape
 
 
-async def read_events(gateway: Gateway, request: Request, stream_id: str) -> None:
+async def serve(gateway: Gateway, request: Request) -> None:
+    """Serve a request for a stream; its errors carry what the protocol wants said."""
+    found = _PATH.fullmatch(request.path, len(PREFIX))
+    if found is None:
+        raise RouteNotFoundError(f"nothing lives at {request.path[:200]}")
+    stream_id, action = found.groups()
+    try:
+        await _serve(gateway, request, stream_id, action)
+    except EverytokenError as error:
+        if request.started:
+            raise
+        await refuse(gateway, request, stream_id, error)
+
+
+async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str | None) -> None:
+    if request.method == "OPTIONS":
+        # A preflight comes without a key; what it says does not depend on the stream.
+        await respond(gateway, request, 204, headers.PREFLIGHT)
+        return
+    owner = gateway.keys.owner(request)
+    if _ID.fullmatch(stream_id) is None:
+        raise InvalidRequestError(
+            "a stream's name has 1 to 128 of A-Z a-z 0-9 - _ . ~ : @ and does not begin with . ~ : @"
+        )
+    methods = {"events": ("GET",), "cancel": ("POST",)}.get(action or "", headers.METHODS)
+    if request.method not in methods:
+        raise MethodNotAllowedError(f"{request.path} takes {' or '.join(methods)}", allow=methods)
+    if request.method == "PUT":
+        await create(gateway, request, stream_id, owner)
+        return
+    log = await gateway.journal.open(stream_id, touch=request.method != "HEAD")
+    if log.info.owner != owner:
+        raise StreamNotFoundError("there is no such stream")  # somebody else's does not exist for them
+    if action is not None and "request" not in log.info.meta:
+        raise StreamNotFoundError("this stream is not a response")
+    if request.method == "HEAD":
+        await describe(gateway, request, log)
+    elif request.method == "DELETE":
+        await delete(gateway, request, log)
+    elif action == "cancel":
+        await _cancel(gateway, request, log)
+    elif request.method == "POST":
+        await append(gateway, request, log)
+    else:
+        await _read(gateway, request, log, action)
+
+
+async def _read(gateway: Gateway, request: Request, log: Log, action: str | None) -> None:
+    """Read, and be counted as a reader meanwhile: while there is one, a response goes on."""
+    relay: Relay | None = gateway.relays.get(log.info.id)
+    if relay is not None:
+        relay.reader_came()
+    try:
+        if action == "events":
+            await _read_events(gateway, request, log)
+            return
+        at = headers.position(request, log)
+        if at.live == "sse":
+            await events(gateway, request, log, at)
+        elif at.live == "long-poll":
+            await long_poll(gateway, request, log, at)
+        else:
+            await catch_up(gateway, request, log, at)
+    finally:
+        if relay is not None:
+            relay.reader_went()
+
+
+async def _read_events(gateway: Gateway, request: Request, log: Log) -> None:
     """Send a response as OpenAI events from an offset on: `?offset=`, or `Last-Event-ID`, which overrides it.
 
     204 when there is nothing behind the offset and never will be, which tells an EventSource to stop.
     """
-    log = await _entitled(gateway, request, stream_id)
     resumed = request.header(b"last-event-id") or request.query().get("offset")
     offset = 0 if resumed is None else parse_offset(resumed, log.tail)
     if resumed is not None and log.closed and offset == log.tail:
         await answer(request, 204, b"", b"")
         return
-    relay = gateway.relays.get(stream_id)
     client = Client(request)
-    if relay is not None:
-        relay.reader_came()
     try:
         head = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
-            *stream_headers(request, stream_id, offset),
+            *stream_headers(request, log.info.id, offset),
+            *headers.cross_origin(request, gateway.config.origins),
         ]
         await start(request, 200, head)
         await follow_events(client, log, offset)
     finally:
         client.close()
-        if relay is not None:
-            relay.reader_went()
 
 
-async def cancel(gateway: Gateway, request: Request, stream_id: str) -> None:
+async def _cancel(gateway: Gateway, request: Request, log: Log) -> None:
     """Stop a response: its upstream connection is closed, every reader is told. Stopping it again does nothing."""
-    await _entitled(gateway, request, stream_id)
-    relay = gateway.relays.get(stream_id)
+    relay = gateway.relays.get(log.info.id)
     if relay is not None:
         relay.stop()
     await answer(request, 204, b"", b"")
-
-
-async def _entitled(gateway: Gateway, request: Request, stream_id: str) -> Log:
-    """Return the log if it is the caller's; somebody else's does not exist for them."""
-    owner = gateway.keys.owner(request)
-    log = await gateway.journal.open(stream_id)
-    if log.info.owner != owner:
-        raise StreamNotFoundError("there is no such stream")
-    return log

@@ -1,0 +1,129 @@
+"""Read in one piece: metadata, catch-up, long-poll (protocol sections 5.5 to 5.7)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from everytoken.errors import StreamNotFoundError
+from everytoken.gateway.durable import headers
+from everytoken.gateway.durable.answers import respond
+from everytoken.gateway.follow import Client
+from everytoken.gateway.http import ClientGoneError
+from everytoken.wire import durable
+
+if TYPE_CHECKING:
+    from everytoken.gateway.app import Gateway
+    from everytoken.gateway.durable.headers import Headers, Position
+    from everytoken.gateway.http import Request
+    from everytoken.journal import Log
+
+__all__ = ["catch_up", "describe", "long_poll", "piece"]
+
+_RECORDS = 256  # an answer ends at a multiple of this: readers who began apart soon ask for the same URLs
+_BYTES = 256 * 1024  # or when it has this many, a single record being more than that excepted
+_NO_STORE = (b"cache-control", b"no-store")  # an answer of a model is nobody else's business, nor a cache's
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
+
+
+async def describe(gateway: Gateway, request: Request, log: Log) -> None:
+    """Answer HEAD: what is known of the stream, and where it ends now."""
+    info = log.info
+    head = [
+        _NO_STORE,
+        (b"content-type", info.content_type.encode("latin-1")),
+        *headers.state(log.tail, up_to_date=False, closed=log.closed),
+    ]
+    if info.ttl is not None:
+        head.append((b"stream-ttl", b"%d" % info.ttl))
+    if info.expires is not None:
+        head.append((b"stream-expires-at", datetime.fromtimestamp(info.expires, UTC).isoformat().encode()))
+    await respond(gateway, request, 200, head)
+
+
+async def piece(log: Log, offset: int) -> list[bytes]:
+    """Return the records of one answer. Raises `OffsetExpiredError`, `JournalUnavailableError`."""
+    until = min(log.tail, (offset // _RECORDS + 1) * _RECORDS)
+    records: list[bytes] = []
+    size = 0
+    while offset + len(records) < until and size < _BYTES:
+        first = offset + len(records)
+        some = log.take(first, _BYTES)
+        if some is None:
+            some = await log.fetch(first, _BYTES)
+        for record in some[: until - first]:
+            records.append(record)
+            size += len(record)
+            if size >= _BYTES:
+                break
+    return records
+
+
+async def catch_up(gateway: Gateway, request: Request, log: Log, at: Position) -> None:
+    """Answer with what is there, up to a limit; `now` asks for the tail only."""
+    records = [] if at.is_now else await piece(log, at.offset)
+    offset = at.offset + len(records)
+    up_to_date = offset == log.tail
+    closed = up_to_date and log.closed
+    head = [_NO_STORE, *headers.state(offset, up_to_date=up_to_date, closed=closed)]
+    if not at.is_now:
+        tag = headers.etag(log, at.offset, offset, closed=closed)
+        head.append((b"etag", tag))
+        if _matches(request, tag.decode()):
+            await respond(gateway, request, 304, head)
+            return
+    await _send(gateway, request, log, head, records)
+
+
+async def long_poll(gateway: Gateway, request: Request, log: Log, at: Position) -> None:
+    """Answer with what is there as soon as there is something; 204 when nothing comes in time, or can come at all.
+
+    Raises `ClientGoneError`, and `StreamNotFoundError` when the stream goes meanwhile.
+    """
+    if log.tail == at.offset and not log.closed:
+        await _wait(request, log, at.offset, gateway.config.long_poll)
+    if log.deleted:
+        raise StreamNotFoundError("the stream has gone")
+    records = await piece(log, at.offset)
+    offset = at.offset + len(records)
+    up_to_date = offset == log.tail
+    closed = up_to_date and log.closed
+    head = [_NO_STORE, *headers.state(offset, up_to_date=up_to_date, closed=closed)]
+    if not closed:
+        head.append((b"stream-cursor", b"%d" % headers.next_cursor(request, time.time())))
+    if records:
+        await _send(gateway, request, log, head, records)
+    else:
+        await respond(gateway, request, 204, head)
+
+
+async def _wait(request: Request, log: Log, offset: int, seconds: float) -> None:
+    client = Client(request)
+    deadline = asyncio.get_running_loop().time() + seconds
+    log.subscribe(client.wake)
+    try:
+        await client.wait(deadline)
+        while log.tail == offset and not (log.closed or log.deleted or client.gone):
+            if asyncio.get_running_loop().time() >= deadline:
+                return
+            await client.wait(deadline)
+        if client.gone:
+            raise ClientGoneError
+    finally:
+        log.unsubscribe(client.wake)
+        client.close()
+
+
+async def _send(gateway: Gateway, request: Request, log: Log, head: Headers, records: list[bytes]) -> None:
+    media = log.info.content_type
+    head.append((b"content-type", media.encode("latin-1")))
+    await respond(gateway, request, 200, head, durable.body(records, json=durable.is_json(media)))
+
+
+def _matches(request: Request, tag: str) -> bool:
+    """Whether the client has this version already (RFC 9110 section 13.1.2: weak comparison)."""
+    given = request.header(b"if-none-match")
+    return given is not None and (given == "*" or tag in _TAG.findall(given))
