@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
-import truststore
 
 from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
 from everytoken.upstream.exchange import Exchange
 from everytoken.upstream.protocol import HttpProtocol
+from everytoken.upstream.tls import client_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,7 +177,7 @@ class HttpUpstream:
         loop = asyncio.get_running_loop()
         try:
             if self._tls and self._context is None:
-                self._context = await asyncio.to_thread(truststore.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
+                self._context = await asyncio.to_thread(client_context)
             _, protocol = await loop.create_connection(
                 lambda: HttpProtocol(self),
                 self._host,
