@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from simulation import Model, Simulation, request
 
 from everytoken.errors import EverytokenError
+from everytoken.sse import SSEDecoder
 from everytoken.testing import FAULTS, Answer, Kind, huge_event
 from everytoken.testing.plan import DONE, plan_answer
 
@@ -26,9 +29,15 @@ ALL = {
 }
 FAULTS = {
     **FAULTS,
-    "huge-event": huge_event(17_000_000),  # just over the limit, in less time than 50 MB
+    "huge-event": huge_event(20_000),  # over the limit that is set below, in less time than 50 MB
 }
 del FAULTS["gzip"]  # undone before the machine sees it
+
+
+@pytest.fixture(autouse=True)
+def _small_limit(monkeypatch):
+    decoder = partial(SSEDecoder, max_line_bytes=10_000, max_event_bytes=10_000)
+    monkeypatch.setattr("everytoken.recovery.intake.SSEDecoder", decoder)
 
 
 def of(kind):
