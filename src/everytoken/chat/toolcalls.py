@@ -21,43 +21,52 @@ class ToolCalls:
 
     def __init__(self) -> None:
         self._calls: list[dict[str, Any]] = []
-        self._by_index: dict[int, dict[str, Any]] = {}
-        self._by_id: dict[str, dict[str, Any]] = {}
-        self._last: dict[str, Any] | None = None
+        self._by_index: dict[int, int] = {}
+        self._by_id: dict[str, int] = {}
+        self._last: int | None = None
 
-    def receive(self, fragment: dict[str, Any]) -> None:
-        """Merge one item of a delta's `tool_calls`."""
-        call = self._find(fragment)
-        if call is None:
-            call = {}
-            self._calls.append(call)
-        self._last = call
+    def receive(self, fragment: dict[str, Any]) -> int:
+        """Merge one item of a delta's `tool_calls`; return the position of its call, counted from 0."""
+        position = self._find(fragment)
+        if position is None:
+            position = len(self._calls)
+            self._calls.append({})
+        call = self._calls[position]
+        self._last = position
         if isinstance(index := fragment.get("index"), int):
-            self._by_index[index] = call
+            self._by_index[index] = position
         if identity := _identity(fragment):
-            self._by_id.setdefault(identity, call)
+            self._by_id.setdefault(identity, position)
         for name, value in fragment.items():
             if name == "function" and isinstance(value, dict):
                 merge_function(call.setdefault("function", {}), value)
             elif name != "index":
                 merge_field(call, name, value)
+        return position
+
+    def heading(self, position: int) -> tuple[str, str]:
+        """Return the id and the function's name of a call as far as they have come, "" for what has not."""
+        call = self._calls[position]
+        name = plain(_name(call))
+        return _identity(call) or "", name if isinstance(name, str) else ""
 
     def finished(self) -> list[dict[str, Any]]:
         """Return the calls as a non-streamed answer holds them."""
         return [_finished_call(call) for call in self._calls]
 
-    def _find(self, fragment: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the call that `fragment` continues, or None if it starts one."""
+    def _find(self, fragment: dict[str, Any]) -> int | None:
+        """Return the position of the call that `fragment` continues, or None if it starts one."""
         identity = _identity(fragment)
         named = bool(_name(fragment))
         index = fragment.get("index")
         if isinstance(index, int):
-            call = self._by_index.get(index)
-            starts = call is not None and named and identity and _identity(call) not in {None, identity}
-            return None if starts else call
+            found = self._by_index.get(index)
+            if found is not None and named and identity:
+                return found if _identity(self._calls[found]) in {None, identity} else None
+            return found
         if identity:
             return self._by_id.get(identity)
-        if named and self._last is not None and _name(self._last):
+        if named and self._last is not None and _name(self._calls[self._last]):
             return None
         return self._last
 

@@ -1,4 +1,7 @@
-"""`POST /api/chat`: the answer as plain text, for a page that does nothing but read and append."""
+"""`POST /api/chat`: the answer as plain text, for a page that does nothing but read and append.
+
+A body in the AI SDK's form is answered by `everytoken.gateway.ui`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.follow import Client
 from everytoken.gateway.http import read_json_object, start
 from everytoken.gateway.opening import open_response
+from everytoken.gateway.ui import ui_chat
 from everytoken.wire.text import TextWire
+from everytoken.wire.ui_messages import is_ui_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +34,9 @@ async def plain_chat(gateway: Gateway, request: Request) -> None:
     """Answer `{"prompt": "..."}` or `{"messages": [...]}` with streamed text."""
     owner = gateway.keys.owner(request)
     body = read_json_object(await request.body(gateway.config.max_body))
+    if is_ui_request(body):
+        await ui_chat(gateway, request, owner, body)
+        return
     chat = ChatRequest(_streamed(gateway.with_model(body)))
     with await open_response(gateway, request, chat, owner=owner) as response:
         client = Client(request)

@@ -1,0 +1,182 @@
+"""`/api/chat` for the AI SDK: `useChat({ resume: true })` works with nothing of the user's on the server.
+
+The response is one of the journal like any other; the UI message stream is a view that is made as it is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from everytoken.chat import ChatRequest
+from everytoken.errors import InvalidRequestError, JournalError, StreamNotFoundError
+from everytoken.gateway.chat import stream_headers, wait_for_head
+from everytoken.gateway.chats import Chat, Turn
+from everytoken.gateway.follow import KEEP_ALIVE, Client
+from everytoken.gateway.http import answer, start
+from everytoken.gateway.opening import Response, open_response
+from everytoken.wire import openai
+from everytoken.wire.ui import HEADER, UIWire
+from everytoken.wire.ui_messages import openai_messages, rebuild
+
+if TYPE_CHECKING:
+    from everytoken.gateway.app import Gateway
+    from everytoken.gateway.http import Request
+
+__all__ = ["PATH", "resume", "stop", "ui_chat"]
+
+PATH: Final = re.compile(r"/api/chat/(.+)/(stream|stop)", re.DOTALL)
+"""The routes of one chat; its id may hold anything, also a slash."""
+
+_BATCH = 64 * 1024
+_OURS = frozenset({"id", "messages", "trigger", "messageId", "stream", "stream_options"})
+
+
+async def ui_chat(gateway: Gateway, request: Request, owner: str, body: dict[str, Any]) -> None:
+    """Answer `{id, messages: [{id, role, parts}], trigger, messageId}`; the body's other fields go upstream."""
+    chat = _chat(gateway, body.get("id"), owner)
+    messages = body["messages"]
+    asked = {
+        **{name: value for name, value in body.items() if name not in _OURS},
+        "messages": openai_messages(messages),
+        "stream": True,
+    }
+    wanted = ChatRequest(gateway.with_model(asked))
+    with await open_response(gateway, request, wanted, owner=owner) as response:
+        turn = _turn(response.stream_id, messages[-1])
+        client = Client(request)
+        try:
+            if chat is not None:
+                await _remember(chat, turn, response)
+            if await wait_for_head(request, client, response):
+                wire = UIWire(response.stream_id, message_id=turn.message)
+                await _stream(request, client, response, wire, chat)
+            elif chat is not None:
+                await chat.delivered(response.stream_id)
+        finally:
+            client.close()
+
+
+async def resume(gateway: Gateway, request: Request, chat_id: str) -> None:
+    """Send the chat's newest response from its start; 204 when its end has been delivered already."""
+    owner = gateway.keys.owner(request)
+    chat = _chat(gateway, chat_id, owner)
+    assert chat is not None
+    found = await _current(gateway, chat, owner)
+    if found is None:
+        await answer(request, 204, b"", b"", [(b"cache-control", b"no-store")])
+        return
+    turn, response = found
+    before = rebuild(turn.parts)
+    wire = UIWire(turn.stream, message_id=turn.message, metadata=turn.metadata, before=before)
+    client = Client(request)
+    with response:
+        try:
+            await _stream(request, client, response, wire, chat)
+        finally:
+            client.close()
+
+
+async def stop(gateway: Gateway, request: Request, chat_id: str) -> None:
+    """Stop the chat's newest response for everybody; where nothing is active there is nothing to do."""
+    owner = gateway.keys.owner(request)
+    chat = _chat(gateway, chat_id, owner)
+    assert chat is not None
+    found = await _current(gateway, chat, owner)
+    if found is not None:
+        found[1].stop()
+    await answer(request, 204, b"", b"")
+
+
+def _chat(gateway: Gateway, chat_id: Any, owner: str) -> Chat | None:
+    """Return the chat of that id; None without one, when it cannot be resumed."""
+    if chat_id is None:
+        return None
+    if not isinstance(chat_id, str):
+        raise InvalidRequestError("'id' must be a string", param="id")
+    return Chat(gateway.journal, chat_id, owner=owner, retention=gateway.config.retention)
+
+
+def _turn(stream_id: str, last: dict[str, Any]) -> Turn:
+    """Return the turn that a response is: it goes on with the last message if that is the assistant's."""
+    if last.get("role") == "assistant" and isinstance(last.get("id"), str):
+        return Turn(stream_id, last["id"], last.get("metadata"), last["parts"])
+    return Turn(stream_id, stream_id)
+
+
+async def _remember(chat: Chat, turn: Turn, response: Response) -> None:
+    try:
+        await chat.begin(turn)
+    except JournalError:
+        response.stop()
+        raise
+
+
+async def _current(gateway: Gateway, chat: Chat, owner: str) -> tuple[Turn, Response] | None:
+    turn = await chat.current()
+    if turn is None:
+        return None
+    try:
+        log = await gateway.journal.open(turn.stream)
+    except StreamNotFoundError:
+        return None
+    if log.info.owner != owner:
+        return None
+    return turn, Response(turn.stream, log, gateway.relays.get(turn.stream))
+
+
+async def _stream(
+    request: Request, client: Client, response: Response, wire: UIWire, chat: Chat | None
+) -> None:
+    head = [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        HEADER,
+        *stream_headers(request, response.stream_id),
+    ]
+    await start(request, 200, head)
+    if not await _follow(client, response, wire):
+        return
+    result = response.log.info.result or {}
+    await client.send(wire.end(result))
+    if chat is not None and not client.gone:
+        # Before the body's end: who asks again after it must find nothing to resume.
+        with contextlib.suppress(JournalError):
+            await chat.delivered(response.stream_id)
+    if last := wire.last(result):
+        await client.send(last)
+    await client.finish()
+
+
+async def _follow(client: Client, response: Response, wire: UIWire) -> bool:
+    """Write the records as they come; return whether the end was reached, False when the client has gone."""
+    log, loop = response.log, asyncio.get_running_loop()
+    offset = 0
+    written = loop.time()
+    # Also for a response that has no record yet: the message has begun.
+    events = wire.push(())
+    log.subscribe(client.wake)
+    try:
+        while not client.gone:
+            if events:
+                await client.send(events)
+                written = loop.time()
+            records = log.take(offset, _BATCH)
+            if records is None:
+                records = await log.fetch(offset, _BATCH)
+            offset += len(records)
+            events = wire.push(records)
+            if records:
+                continue
+            if log.closed and offset == log.tail:
+                return True
+            if log.deleted:
+                raise StreamNotFoundError("the response was deleted")
+            await client.wait(written + KEEP_ALIVE)
+            if loop.time() - written >= KEEP_ALIVE:
+                await client.send(openai.KEEP_ALIVE)
+                written = loop.time()
+        return False
+    finally:
+        log.unsubscribe(client.wake)
