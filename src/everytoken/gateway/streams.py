@@ -56,13 +56,15 @@ async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str
         await respond(gateway, request, 204, headers.PREFLIGHT)
         return
     owner = gateway.keys.owner(request)
-    if _ID.fullmatch(stream_id) is None:
-        raise InvalidRequestError(
-            "a stream's name has 1 to 128 of A-Z a-z 0-9 - _ . ~ : @ and does not begin with . ~ : @"
-        )
     methods = {"events": ("GET",), "cancel": ("POST",)}.get(action or "", headers.METHODS)
     if request.method not in methods:
         raise MethodNotAllowedError(f"{request.path} takes {' or '.join(methods)}", allow=methods)
+    if _ID.fullmatch(stream_id) is None:
+        if request.method == "PUT":
+            raise InvalidRequestError(
+                "a stream's name has 1 to 128 of A-Z a-z 0-9 - _ . ~ : @ and does not begin with . ~ : @"
+            )
+        raise RouteNotFoundError(f"nothing lives at {request.path[:200]}")
     if request.method == "PUT":
         await create(gateway, request, stream_id, owner)
         return
