@@ -19,8 +19,8 @@ from everytoken.gateway.http import (
     answer,
     answer_error,
     answer_json,
+    break_off,
 )
-from everytoken.gateway.server import direct_of
 from everytoken.journal.memory import MemoryJournal
 from everytoken.relay import Relays
 
@@ -154,15 +154,15 @@ class Gateway:
                 await _answer_anyway(request, error)
             else:
                 logger.warning("an answer was broken off: %s (%s)", error.message, error.code)
-                _break_off(request, error)
-        except Exception as error:
+                await break_off(request)
+        except Exception:
             logger.exception("a request to %s failed", request.path)
             if not request.started:
                 await _answer_anyway(
                     request, EverytokenError("an internal error; the gateway's log has more")
                 )
             else:
-                _break_off(request, error)
+                await break_off(request)
 
     async def _route(self, request: Request) -> None:
         path = request.path
@@ -195,14 +195,6 @@ class Gateway:
 async def _answer_anyway(request: Request, error: EverytokenError) -> None:
     with contextlib.suppress(ClientGoneError):
         await answer_error(request, error)
-
-
-def _break_off(request: Request, error: Exception) -> None:
-    """End a response that has begun, so that nobody takes it for whole."""
-    direct = direct_of(request)
-    if direct is None:
-        raise BrokenOffError from error
-    direct.abort()
 
 
 def _read_files() -> dict[str, tuple[bytes, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from everytoken.gateway.http import BrokenOffError
+from everytoken.gateway.http import break_off
 from everytoken.gateway.server import direct_of
 from everytoken.wire import openai
 
@@ -84,12 +84,9 @@ class Client:
         """End the body properly."""
         await self._request.emit({"type": "http.response.body", "body": b""})
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         """Break the body off, so that nobody takes it for whole."""
-        if self.direct is None:
-            # Returning would do for a server, but a middleware in between would make a proper end of it.
-            raise BrokenOffError
-        self.direct.abort()
+        await break_off(self._request)
 
     def close(self) -> None:
         """Stop watching."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 
@@ -17,6 +18,7 @@ from everytoken.errors import (
     StatusError,
     error_body,
 )
+from everytoken.gateway.server import direct_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -32,6 +34,7 @@ __all__ = [
     "answer",
     "answer_error",
     "answer_json",
+    "break_off",
     "read_json_object",
     "start",
 ]
@@ -159,6 +162,19 @@ async def answer_error(
             await answer_json(request, error.status, own, headers)
             return
     await answer_json(request, error.status, error_body(error), headers)
+
+
+async def break_off(request: Request) -> None:
+    """Break a response off, so that nobody takes it for whole. Raises `BrokenOffError` under another server."""
+    direct = direct_of(request)
+    if direct is not None:
+        direct.abort()
+        return
+    # An exception is enough for a server, but Starlette's BaseHTTPMiddleware ends the body properly before it passes
+    # the exception on. A message that is none of ASGI's makes it, and any other, stop where it is.
+    with contextlib.suppress(Exception):
+        await request.send({"type": "everytoken.broken-off"})
+    raise BrokenOffError
 
 
 def upstream_error_object(error: StatusError) -> dict[str, Any] | None:

@@ -104,7 +104,7 @@ async def _end(client: Client, log: Log, wire: TextWire) -> None:
     if completed:
         await client.finish()
     else:
-        client.abort()
+        await client.abort()
 
 
 def _text(records: Sequence[bytes]) -> str:

@@ -72,7 +72,7 @@ class _Follower:
         told = False
         while not client.gone:
             if log.deleted:
-                client.abort()
+                await client.abort()
                 return
             self._stale = False
             data = await self._next()
