@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual_time: timers cost no time")
     config.addinivalue_line("markers", "every_loop: run on asyncio and on uvloop")
     config.addinivalue_line("markers", "blocking_allowed(reason): the event loop may be blocked")
+    config.addinivalue_line("markers", "slow: takes more than 20 s; leave out with -m 'not slow'")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
