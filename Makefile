@@ -1,6 +1,6 @@
 # GNU make 3.81 (macOS) and POSIX sh are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test bench bench-setup lint fmt lock clean
+.PHONY: help setup serve test soak bench bench-setup lint fmt lock clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -19,6 +19,9 @@ test: .venv/.dev ## everything that must hold; pytest's options in ARGS
 	@sh tools/system.sh chromium redis-server || echo "test: the tests that need it are skipped"
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(ARGS)
+
+soak: .venv/.dev ## pull the plug for ten minutes: 200 responses, gateways killed in the middle
+	@$(BIN)/python tests/plug.py $(ARGS)
 
 bench: bench-setup ## measure against nginx and other gateways; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)

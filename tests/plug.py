@@ -1,0 +1,340 @@
+"""Pull the plug: many responses in flight, gateways killed in the middle, readers that come back by offset.
+
+Used by the tests for a few seconds and by `make soak` (`python tests/plug.py`) for minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from everytoken.sse import SSEDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+EVERYTOKEN = str(Path(sys.executable).with_name("everytoken"))
+READY = 20.0  # seconds a gateway may take to start
+BACK_OFF = 0.05  # seconds between a reader's tries
+PATIENCE = 60.0  # seconds a reader may take in all
+
+
+class Upstream:
+    """A model server whose answer follows from the prompt alone, one chunk every `pace` seconds."""
+
+    def __init__(self, chunks: int, pace: float) -> None:
+        self._chunks = chunks
+        self._pace = pace
+        self.answers = 0
+        self.url = ""
+
+    def pieces(self, prompt: str) -> list[str]:
+        words = random.Random(prompt)
+        return [
+            f" {words.choice(['é', '流', 'token', '👍🏽', 'ha'])}{number}" for number in range(self._chunks)
+        ]
+
+    def text(self, prompt: str) -> str:
+        return "".join(self.pieces(prompt))
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE).group(1))
+                body = json.loads(await reader.readexactly(length))
+                self.answers += 1
+                await self._answer(writer, body["messages"][-1]["content"])
+        writer.close()
+
+    async def _answer(self, writer: asyncio.StreamWriter, prompt: str) -> None:
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        for piece in self.pieces(prompt):
+            self._write(writer, self._chunk({"content": piece}, None))
+            await writer.drain()
+            await asyncio.sleep(self._pace)
+        self._write(writer, self._chunk({}, "stop"))
+        self._write(writer, b"data: [DONE]\n\n")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    @staticmethod
+    def _chunk(delta: dict[str, str], reason: str | None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        chunk = {
+            "id": "chatcmpl-plug",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "plug",
+            "choices": [choice],
+        }
+        return b"data: %b\n\n" % json.dumps(chunk).encode()
+
+    @staticmethod
+    def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+class Node:
+    """One gateway process, always on the same port."""
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
+        self._port = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            EVERYTOKEN,
+            "serve",
+            "--port",
+            str(self._port),
+            "--log-level",
+            "error",
+            *self._options,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(READY):
+            line = (await self._process.stdout.readline()).decode()
+        found = re.search(r"http://\S+", line)
+        assert found is not None, f"the gateway did not start: {line!r}"
+        self.url = found.group()
+        self._port = urlsplit(self.url).port or 0
+
+    async def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        if number is signal.SIGKILL:
+            await self._process.wait()
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+
+@dataclass
+class Reading:
+    """What one reader got."""
+
+    prompt: str
+    text: str = ""
+    offset: int = 0
+    connections: int = 0
+    ends: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+async def read(urls: Callable[[], list[str]], prompt: str, rng: random.Random) -> Reading:
+    """Ask, and read to the end; after a break come back by offset, to any of the nodes."""
+    reading = Reading(prompt)
+    key, location = f"plug-{prompt}", ""
+    body = {"model": "plug", "stream": True, "messages": [{"role": "user", "content": prompt}]}
+    async with asyncio.timeout(PATIENCE):
+        while not reading.ends:
+            nodes = urls()
+            url = rng.choice(nodes)
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, OSError):
+                if location:
+                    headers = {"last-event-id": f"{reading.offset:016d}"}
+                    events = _request(url, "GET", f"{location}/events", headers, None)
+                else:
+                    events = _request(url, "POST", "/v1/chat/completions", {"idempotency-key": key}, body)
+                async for part in events:
+                    if isinstance(part, dict):
+                        status = int(part[":status"])
+                        location = part.get("location", location)
+                        if status == 503 or (status == 404 and location):
+                            break  # the journal or the new node is not there yet
+                        if status != 200:
+                            reading.ends.append(f"status {status}")
+                            break
+                    else:
+                        _take(reading, *part)
+                        if reading.ends:
+                            break
+            reading.connections += 1
+            await asyncio.sleep(BACK_OFF * rng.random())
+    return reading
+
+
+def _take(reading: Reading, data: str, offset: str) -> None:
+    if data == "[DONE]":
+        reading.ends.append("done")
+        return
+    value = json.loads(data)
+    if int(offset) != reading.offset + 1:
+        reading.faults.append(f"record {offset} after {reading.offset}")
+    reading.offset = int(offset)
+    if "error" in value:
+        reading.ends.append(f"error {value['error']['code']}")
+        return
+    for choice in value["choices"]:
+        reading.text += choice["delta"].get("content") or ""
+
+
+async def _request(
+    url: str, method: str, path: str, headers: dict[str, str], body: object
+) -> AsyncIterator[dict[str, str] | tuple[str, str]]:
+    """Yield the head of the answer, then its events. Raises when it breaks off."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        data = json.dumps(body).encode() if body is not None else b""
+        lines = [f"{method} {path} HTTP/1.1", "host: plug", f"content-length: {len(data)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + data)
+        status, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        head = {
+            name.lower(): value.strip()
+            for name, _, value in (field.partition(":") for field in fields)
+            if value
+        }
+        yield {":status": status.split()[1], **head}
+        decoder = SSEDecoder()
+        while True:
+            size = int(await reader.readuntil(b"\r\n"), 16)
+            piece = await reader.readexactly(size + 2)
+            for event in decoder.receive_data(piece[:-2]):
+                yield event.data, event.id
+            if not size:
+                return
+    finally:
+        writer.close()
+
+
+async def run(
+    nodes: list[Node],
+    upstream: Upstream,
+    *,
+    responses: int,
+    seed: int,
+    disturb: Callable[[random.Random, Callable[[], bool]], Awaitable[None]],
+    alive: Callable[[], list[Node]],
+) -> list[str]:
+    """Have `responses` read while `disturb` does its worst; return everything that is wrong."""
+    rng = random.Random(seed)
+    readers = [
+        asyncio.create_task(
+            read(lambda: [node.url for node in alive()], f"{seed}-{number}", random.Random(rng.random()))
+        )
+        for number in range(responses)
+    ]
+    trouble = asyncio.create_task(disturb(rng, lambda: all(reader.done() for reader in readers)))
+    results = await asyncio.gather(*readers, return_exceptions=True)
+    await trouble
+    return [problem for result in results for problem in _problems(result, upstream)]
+
+
+def _problems(result: Reading | BaseException, upstream: Upstream) -> list[str]:
+    if isinstance(result, BaseException):
+        return [f"{type(result).__name__}: {result}"]
+    problems = [f"{result.prompt}: {fault}" for fault in result.faults]
+    if result.ends != ["done"]:
+        problems.append(f"{result.prompt}: ended {result.ends}")
+    elif result.text != upstream.text(result.prompt):
+        problems.append(f"{result.prompt}: {len(result.text)} characters, not the text")
+    return problems
+
+
+async def sqlite_round(
+    directory: Path, *, responses: int, chunks: int, pace: float, kills: int, seed: int
+) -> list[str]:
+    """One gateway over SQLite, killed `kills` times at random moments and started again."""
+    async with Upstream(chunks, pace) as upstream:
+        node = Node("--upstream", upstream.url, "--journal", f"sqlite:///{directory}/{seed}.sqlite")
+
+        async def disturb(rng: random.Random, over: Callable[[], bool]) -> None:
+            for _ in range(kills):
+                await asyncio.sleep(chunks * pace * rng.uniform(0.1, 0.6))
+                if over():
+                    return
+                await node.kill()
+                await node.start()
+
+        try:
+            await node.start()
+            return await run(
+                [node], upstream, responses=responses, seed=seed, disturb=disturb, alive=lambda: [node]
+            )
+        finally:
+            await node.kill()
+
+
+async def redis_round(url: str, *, responses: int, chunks: int, pace: float, seed: int) -> list[str]:
+    """Two gateways over one Redis; one is killed at a random moment and stays dead."""
+    async with Upstream(chunks, pace) as upstream:
+        nodes = [Node("--upstream", upstream.url, "--journal", url) for _ in range(2)]
+        living = list(nodes)
+
+        async def disturb(rng: random.Random, over: Callable[[], bool]) -> None:
+            await asyncio.sleep(chunks * pace * rng.uniform(0.2, 0.8))
+            if not over():
+                dead = rng.choice(nodes)
+                living.remove(dead)
+                await dead.kill()
+
+        try:
+            await asyncio.gather(*(node.start() for node in nodes))
+            return await run(
+                nodes, upstream, responses=responses, seed=seed, disturb=disturb, alive=lambda: living
+            )
+        finally:
+            await asyncio.gather(*(node.kill() for node in nodes))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Pull the plug again and again.")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--responses", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
+    parser.add_argument("--redis", help="redis://HOST:PORT/DB: two nodes, one of which dies")
+    options = parser.parse_args()
+
+    async def soak() -> int:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + options.seconds
+        with tempfile.TemporaryDirectory(prefix="plug-") as directory:
+            for seed in itertools.count(options.seed):
+                if loop.time() >= end:
+                    return 0
+                shape = {"responses": options.responses, "chunks": 80, "pace": 0.05, "seed": seed}
+                if options.redis:
+                    problems = await redis_round(options.redis, **shape)
+                else:
+                    problems = await sqlite_round(Path(directory), kills=4, **shape)
+                print(f"seed {seed}: {'; '.join(problems[:5]) or 'exact'}", flush=True)  # noqa: T201
+                if problems:
+                    return 1
+        return 0
+
+    sys.exit(asyncio.run(soak()))
+
+
+if __name__ == "__main__":
+    main()
