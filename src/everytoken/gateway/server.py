@@ -71,6 +71,21 @@ class Direct:
         self._cycle.transport.close()
 
 
+class _UnknownLength(int):
+    """How much of a body uvicorn is to expect when nobody knows: whatever comes is neither too much nor too little."""
+
+    def __lt__(self, _other: int) -> bool:
+        return False
+
+    def __ne__(self, _other: object) -> bool:
+        return False
+
+    def __sub__(self, _other: int) -> _UnknownLength:
+        return self
+
+    __hash__ = int.__hash__
+
+
 class DirectProtocol(HttpToolsProtocol):
     """uvicorn's own HTTP protocol, which offers `Direct` to the application."""
 
@@ -85,6 +100,11 @@ class DirectProtocol(HttpToolsProtocol):
         self.directs = (*(other for other in self.directs if not other.is_over), direct)
         scope: Any = self.scope
         scope["extensions"] = {EXTENSION: direct}
+        if self.scope["http_version"] == "1.0":
+            # uvicorn would send chunks, which HTTP/1.0 does not have (RFC 9112 section 6.1): the body of unknown length
+            # ends with the connection, which uvicorn closes anyway.
+            self.cycle.chunked_encoding = False
+            self.cycle.expected_content_length = _UnknownLength()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application at once."""
