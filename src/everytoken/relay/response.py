@@ -66,6 +66,7 @@ class Relay:
         self.grace = grace
         self._paused = False
         self._let_go = False
+        self._abandoned = False
         self.accepted: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -107,13 +108,13 @@ class Relay:
         self._readers -= 1
         if self._readers == 0 and self.grace is not None and self.recovery.outcome is None:
             if self.grace == 0:
-                self.stop()
+                self._abandon()
             else:
                 self._grace_timer = self._loop.call_later(self.grace, self._abandon)
 
     def _abandon(self) -> None:
         if self._readers == 0:
-            logger.info("response %s: no reader for %g s, stopped", self.stream_id, self.grace)
+            self._abandoned = True
             self.stop()
 
     # What the connection reports (a `Sink`)
@@ -276,6 +277,8 @@ class Relay:
         level, told = logging.INFO, f"after {recovery.records} records"
         if error is not None and not isinstance(error, CancelledError):
             level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
+        elif self._abandoned:
+            told = f"{told}: nobody read it for {self.grace:g} s"
         logger.log(
             level,
             "response %s: %s %s",
