@@ -49,6 +49,7 @@ def started(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,  # what has been read is what was asked for, and the rest is still in the pipe
         **more,
     ) as process:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -203,12 +204,12 @@ def test_a_signal_ends_the_answer_upstream(number, status):
         ScriptedUpstream(faults=STALLED) as upstream,
         started("chat", "hi", "--base-url", upstream.base_url) as process,
     ):
-        process.stdout.read(len(BEGINNING))
+        begun = process.stdout.read(len(BEGINNING))
         process.send_signal(number)
         out, error = process.communicate(timeout=WITHIN * 5)
         wait_for(upstream.attempts[0].closed.is_set, WITHIN)
     assert (process.returncode, error) == (status, b"")
-    assert DEFAULT_TEXT.startswith(BEGINNING + out.decode())
+    assert DEFAULT_TEXT.encode().startswith(begun + out)
 
 
 def test_a_signal_before_the_answer_begins():
@@ -226,7 +227,7 @@ def test_a_signal_before_the_answer_begins():
 def test_a_signal_while_nobody_reads():
     """The pipe is full, so the program waits in the middle of a write."""
     with (
-        ScriptedUpstream(Answer.of_chunks(40_000)) as upstream,
+        ScriptedUpstream(Answer.of_chunks(25_000)) as upstream,
         started("chat", "hi", "--base-url", upstream.base_url) as process,
     ):
         before = -1
@@ -301,23 +302,27 @@ def test_a_connection_that_breaks_is_resumed(slow_gateway):
     with cutting_proxy(url, cut_after=10_000) as (proxied, connections):
         done = run("chat", "hi", "--model", "m", "--base-url", proxied)
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, DEFAULT_TEXT, b"")
-    assert len(connections) > 2
+    assert len(connections) > 1
     assert len(upstream.attempts) == count + 1
 
 
 @contextmanager
 def cutting_proxy(url, *, cut_after):
     """Stand before `url` and break every connection after so many bytes of the answer."""
-    target = url.removeprefix("http://").split(":")
+    host, port = url.removeprefix("http://").split(":")
     connections = []
 
     def serve(client):
-        with client, socket.create_connection((target[0], int(target[1]))) as server:
-            server.sendall(client.recv(65536))
-            sent = 0
-            while sent < cut_after and (data := server.recv(500)):
-                client.sendall(data)
-                sent += len(data)
+        with client, socket.create_connection((host, int(port))) as server:
+            left = cut_after
+            while left > 0:
+                ready, _, _ = select.select([client, server], [], [])
+                for side in ready:
+                    data = side.recv(500)
+                    if not data:
+                        return
+                    (server if side is client else client).sendall(data)
+                    left -= len(data) if side is server else 0
 
     def accept():
         while True:

@@ -1,0 +1,222 @@
+"""`everytoken serve` as a program: its one line, its errors, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from command_line import gateway, run, started, wait_for
+from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream
+
+STALLED = [("always", "silent", "middle")]
+QUESTION = {"model": "scripted", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+END = 10.0  # seconds until a server that was told to stop has ended at the latest
+NO_UPSTREAM = "http://127.0.0.1:9/v1"
+
+
+def post(url, body):
+    """Ask, and return the response, open."""
+    request = urllib.request.Request(
+        f"{url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    return urllib.request.urlopen(request, timeout=END)
+
+
+def test_one_line_tells_the_url_and_the_answer_comes_from_there():
+    with (
+        ScriptedUpstream() as upstream,
+        gateway("--upstream", upstream.base_url, "--log-level", "warning") as (process, url),
+    ):
+        assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", url)
+        with post(url, QUESTION | {"stream": False}) as response:
+            answer = json.load(response)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=END)
+    assert answer["choices"][0]["message"]["content"] == DEFAULT_TEXT
+    assert (process.returncode, out, error) == (0, b"", b"")
+
+
+def test_the_host_is_shown_as_a_url_has_it():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with gateway("--host", "::1", "--upstream", NO_UPSTREAM) as (_, url):
+        assert re.fullmatch(r"http://\[::1\]:\d+", url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_readers_are_told_when_the_server_stops(number):
+    """The reader gets an error rather than an end, the upstream is left, and the log says nothing twice."""
+    with (
+        ScriptedUpstream(Answer(delay=0.001), faults=STALLED) as upstream,
+        gateway("--upstream", upstream.base_url) as (process, url),
+        post(url, QUESTION) as response,
+    ):
+        read = response.read1(65536)
+        process.send_signal(number)
+        read += response.read()
+        out, error = process.communicate(timeout=END)
+        wait_for(upstream.attempts[0].closed.is_set, END)
+    *_, last = [line for line in read.decode().splitlines() if line.startswith("data: ")]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "cancelled"
+    assert (process.returncode, out) == (0, b"")
+    lines = error.decode().splitlines()
+    assert len(lines) == len(set(lines))
+
+
+def test_the_key_goes_upstream_and_nowhere_else():
+    with (
+        ScriptedUpstream(faults=[("always", "status-401", "start")]) as upstream,
+        gateway("--upstream", upstream.base_url, "--log-level", "debug", OPENAI_API_KEY="geheim") as (
+            process,
+            url,
+        ),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            post(url, QUESTION)
+        told = caught.value.read()
+        process.send_signal(signal.SIGTERM)
+        out, error = process.communicate(timeout=END)
+    assert upstream.attempts[0].headers["authorization"] == "Bearer geheim"
+    assert caught.value.code == 401
+    assert b"geheim" not in told + out + error
+
+
+def test_a_port_that_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--journal", "memory", "--port", str(port), "--upstream", NO_UPSTREAM)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == (
+        f"everytoken: cannot listen on 127.0.0.1:{port}: Address already in use; --port 0 takes a free one\n"
+    )
+
+
+CONFIGURATIONS = [
+    ("it is no TOML", "port = ", "{file} is not TOML: Invalid value (at end of document)"),
+    ("an unknown field", "prot = 1", "{file}: Object contains unknown field `prot`"),
+    (
+        "an unknown field, with its path",
+        '[[upstream]]\nurl = "http://a"\nkee = "geheim"',
+        "{file}: Object contains unknown field `kee` - at `$.upstream[0]`",
+    ),
+    ("a wrong type", 'port = "geheim"', "{file}: Expected `int`, got `str` - at `$.port`"),
+    ("a value that cannot be", "port = 70000", "{file}: port must be from 0 to 65535"),
+    (
+        "a key that is not there",
+        '[[upstream]]\nurl = "http://a"\nkey_env = "NOT_SET"',
+        "upstream 'upstream-1': the environment variable NOT_SET is not set",
+    ),
+    (
+        "a URL that is none",
+        '[[upstream]]\nurl = "localhost:1"\nname = "a"',
+        "upstream 'a': 'localhost:1' is not an http:// or https:// URL",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [pytest.param(*case, id=name) for name, *case in CONFIGURATIONS]
+)
+def test_a_bad_configuration(text, message, tmp_path):
+    file = tmp_path / "everytoken.toml"
+    file.write_text(text, encoding="utf-8")
+    done = run("serve", "--journal", "memory", "--port", "0", "--config", str(file))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == f"everytoken: {message.format(file=file)}\n"
+
+
+def test_no_configuration(tmp_path):
+    done = run("serve", "--config", str(tmp_path / "none.toml"))
+    assert done.returncode == 1
+    assert (
+        done.stderr.decode() == f"everytoken: cannot read {tmp_path}/none.toml: No such file or directory\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--jurnal", "memory"], "No such option '--jurnal'", id="an unknown option"),
+        pytest.param(["--port", "70000"], "70000 is not in the range 0<=x<=65535", id="no port"),
+        pytest.param(["--connect", "soon"], "'soon' is not a valid float", id="no number"),
+        pytest.param(["--connect", "-1"], "connect", id="a negative limit"),
+    ],
+)
+def test_a_wrong_command_line(arguments, message):
+    done = run("serve", "--upstream", NO_UPSTREAM, *arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert message in done.stderr.decode()
+    assert "Try 'everytoken serve --help' for help." in done.stderr.decode()
+
+
+def test_an_unknown_command():
+    done = run("serv")
+    assert done.returncode == 2
+    assert "No such command 'serv'" in done.stderr.decode()
+
+
+# The embedded model, where its weights are installed
+
+
+def children_of(pid):
+    """Return the process ids of a process's children."""
+    return [
+        int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    ]
+
+
+def is_there(pid):
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def _weights():
+    pytest.importorskip("everytoken_model_smollm2")
+    pytest.importorskip("xllamacpp")
+    if not Path("/proc/self/task").exists():
+        pytest.skip("there is no /proc here")
+
+
+@pytest.mark.usefixtures("_weights")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_embedded_models_process_ends_with_the_server(number):
+    with gateway() as (process, _):
+        [child] = children_of(process.pid)
+        process.send_signal(number)
+        assert process.wait(END) == (0 if number != signal.SIGKILL else -signal.SIGKILL)
+        wait_for(lambda: not is_there(child), END)
+
+
+@pytest.mark.usefixtures("_weights")
+def test_a_server_that_is_not_ready_yet_can_be_stopped():
+    with started("serve", "--port", "0", "--journal", "memory") as process:
+        wait_for(lambda: bool(children_of(process.pid)))
+        [child] = children_of(process.pid)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END) == 0
+        wait_for(lambda: not is_there(child), END)
+
+
+def test_without_the_weights_one_line_says_how_to_get_them(tmp_path):
+    """A package of their name that is none stands in for their absence."""
+    hidden = tmp_path / "everytoken_model_smollm2.py"
+    hidden.write_text("raise ImportError", encoding="utf-8")
+    path = os.pathsep.join(part for part in (str(tmp_path), os.environ.get("PYTHONPATH")) if part)
+    done = run("serve", "--port", "0", "--journal", "memory", PYTHONPATH=path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == (
+        "everytoken: the embedded model's weights are not installed; "
+        "run `make setup` in a checkout, or: pip install 'everytoken[embedded]'\n"
+    )
