@@ -9,7 +9,7 @@ import click
 
 from everytoken.errors import EverytokenError
 
-__all__ = ["main"]
+__all__ = ["commands", "main"]
 
 # Each command's module, and what the list of commands says of it. A module is imported when it is used: `everytoken
 # chat` need not load a server.
@@ -41,7 +41,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="everytoken", prog_name="everytoken")
-def _commands() -> None:
+def commands() -> None:
     """Streamed LLM responses made dependable: every token, exactly once, in order, and never a wrong ending."""
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     An error of ours is one line on standard error and exit status 1; Ctrl-C is exit status 130, without a word.
     """
     try:
-        status = _commands(standalone_mode=False)
+        status = commands(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = error.exit_code
