@@ -26,13 +26,18 @@ EVERYTOKEN = Path(sys.executable).with_name("everytoken")
 
 def node_tests(name: str, **environ: str) -> None:
     """Run one file of `tests/browser` with node's own test runner; its output is the failure's message."""
-    node = shutil.which("node") or pytest.skip("node is not installed")
     if name != "pure.test.mjs" and not any(path and Path(path).exists() for path in BROWSERS):
         pytest.skip("no Chromium or Chrome found: set CHROMIUM to its path")
-    install(BROWSER_TESTS)
+    run_node_tests(BROWSER_TESTS, name, **environ)
+
+
+def run_node_tests(folder: Path, name: str, **environ: str) -> None:
+    """Run one file of a folder that has its own packages."""
+    node = shutil.which("node") or pytest.skip("node is not installed")
+    install(folder)
     with subprocess.Popen(
         [node, "--test", "--test-reporter=spec", name],
-        cwd=BROWSER_TESTS,
+        cwd=folder,
         env={"EVERYTOKEN": str(EVERYTOKEN), **os.environ, **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
