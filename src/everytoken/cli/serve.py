@@ -148,7 +148,7 @@ def _upstreams(config: Config) -> dict[str, Upstream]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which stops the responses being written when it is told to stop."""
+    """uvicorn's server, which hands the responses over when it is told to stop."""
 
     def __init__(self, config: uvicorn.Config, gateway: Gateway, url: str) -> None:
         super().__init__(config)
@@ -169,22 +169,33 @@ class _Server(uvicorn.Server):
             gc.freeze()
             click.echo(f"everytoken is ready at {self._url}")
 
+    def stop(self, *, gently: bool) -> None:
+        """Stop; `gently`: after letting responses finish for a while. Who asks twice does not want to wait."""
+        if self.should_exit or not gently:
+            self._gateway.relays.hurry()
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop the responses, so that their readers are told, then the server."""
-        self._gateway.relays.stop_all()
+        """Let responses finish, hand over the rest, let the readers of those go, then stop the server."""
+        await self._gateway.relays.drain(self._gateway.config.drain)
+        for protocol in list(self.server_state.connections):
+            if isinstance(protocol, DirectProtocol):
+                protocol.break_off_streams()
         await super().shutdown(sockets)
 
 
 def _run(config: Config) -> None:
+    listening = _listen(config.host, config.port)
+    port = listening.getsockname()[1]
     journal = journal_at(
         config.journal,
+        port=port,
         retention=config.retention,
         max_bytes=config.max_journal,
         durability=config.durability,
     )
     gateway = Gateway(config, _upstreams(config), journal)
-    listening = _listen(config.host, config.port)
-    port = listening.getsockname()[1]
     shown = f"[{config.host}]" if ":" in config.host else config.host
     server = _Server(
         uvicorn.Config(
@@ -211,16 +222,15 @@ async def _serve(server: _Server, gateway: Gateway, listening: socket.socket) ->
     task = asyncio.current_task()
     assert task is not None
 
-    def stop() -> None:
+    def stop(number: signal.Signals) -> None:
         if server.started:
-            server.force_exit = server.should_exit  # who asks twice does not want to wait for the readers
-            server.should_exit = True
+            server.stop(gently=number is signal.SIGTERM)
         else:
             task.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
     # Started here rather than by the lifespan, so that an error reaches the user as it is.
     async with gateway:
         await server.serve(sockets=[listening])

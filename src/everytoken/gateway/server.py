@@ -42,6 +42,12 @@ class Direct:
         """Whether the answer has been sent in full."""
         return self._cycle.response_complete
 
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a body without a known length has begun and not ended."""
+        cycle = self._cycle
+        return cycle.response_started and not cycle.response_complete and bool(cycle.chunked_encoding)
+
     def lose(self) -> None:
         """Take note that the connection is gone."""
         # uvicorn tells only the newest request of a connection, which of pipelined ones is not the one being answered.
@@ -105,6 +111,12 @@ class DirectProtocol(HttpToolsProtocol):
             # ends with the connection, which uvicorn closes anyway.
             self.cycle.chunked_encoding = False
             self.cycle.expected_content_length = _UnknownLength()
+
+    def break_off_streams(self) -> None:
+        """Break off the answers that have begun and not ended: their readers come back elsewhere."""
+        for direct in self.directs:
+            if direct.is_streaming:
+                direct.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application at once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["journal_at"]
 
 
-def journal_at(url: str, *, retention: float, max_bytes: int, durability: str) -> Journal:
-    """Return the journal that `url` means; "" is the SQLite file in the user's data directory.
+def journal_at(url: str, *, port: int, retention: float, max_bytes: int, durability: str) -> Journal:
+    """Return the journal that `url` means; "" is a SQLite file in the user's data directory, one for each `port`.
+
+    So two servers do not get in each other's way, and one that is started again finds what it has written.
 
     `memory`, `sqlite:///PATH` (three slashes: relative to where the process runs; four: absolute). `retention` is
     in seconds. Raises `ConfigurationError`.
@@ -31,10 +35,21 @@ def journal_at(url: str, *, retention: float, max_bytes: int, durability: str) -
         from everytoken.journal.sqlite import SqliteJournal  # noqa: PLC0415
 
         if not url:
-            path = platformdirs.user_data_path("everytoken") / "journal.sqlite"
+            path = platformdirs.user_data_path("everytoken") / f"journal-{port}.sqlite"
+            _clean_up(path.parent, time.time() - retention)
         elif parts.netloc or not parts.path.strip("/"):
             raise ConfigurationError(f"{url!r} names no file: write sqlite:///PATH")
         else:
             path = Path(parts.path[1:])
         return SqliteJournal(path, retention=retention, max_bytes=max_bytes, durability=durability)
     raise ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
+
+
+def _clean_up(directory: Path, before: float) -> None:
+    """Remove the files of ports that are used no more, when all in them is older than what would be kept."""
+    for path in directory.glob("journal-*.sqlite"):
+        files = [path, *directory.glob(f"{path.name}-*"), *directory.glob(f"{path.name}.*")]
+        with contextlib.suppress(OSError):
+            if max(file.stat().st_mtime for file in files) < before:
+                for file in files:
+                    file.unlink()
