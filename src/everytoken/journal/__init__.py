@@ -35,6 +35,7 @@ class StreamInfo(msgspec.Struct, kw_only=True):
     `owner`: fingerprint of the API key that made it, "" when keys are not used. `created`: seconds since 1970.
     `meta`: what its maker stored with it (of a response: the request; never credentials). `epoch`: rises with every
     writer. `ttl`: seconds it lives on after it was last used; `expires`: when it ends in any case (seconds since 1970).
+    `shared`: written by anybody with `Journal.submit`; otherwise by one writer, whose node has it on lease.
     `result`: what it was closed with.
     """
 
@@ -46,6 +47,7 @@ class StreamInfo(msgspec.Struct, kw_only=True):
     epoch: int = 0
     ttl: int | None = None
     expires: float | None = None
+    shared: bool = False
     result: dict[str, Any] | None = None
 
 
@@ -104,12 +106,11 @@ class Log(Protocol):
     def take(self, offset: int, limit: int) -> Sequence[bytes] | None:
         """Return committed records from `offset` on, about `limit` bytes of them, at least one if there is one.
 
-        None when they are not in memory any more: `fetch` them. Raises `OffsetInvalidError` past the tail,
-        `OffsetExpiredError` where records are no longer kept.
+        None when they are not in memory any more: `fetch` them. Raises `OffsetInvalidError` past the tail.
         """
 
     async def fetch(self, offset: int, limit: int) -> Sequence[bytes]:
-        """Like `take`, from storage. Raises `JournalUnavailableError` too."""
+        """Like `take`, from storage. Raises `JournalUnavailableError`, and `StreamNotFoundError` if it is gone, too."""
 
     def subscribe(self, moved: Callable[[], None]) -> None:
         """Have `moved` called after every commit to this stream, in the event loop, by a plain call."""
@@ -165,7 +166,7 @@ class Journal(Protocol):
         """Become the writer of an open stream at the next epoch, fencing off the one before."""
 
     async def orphans(self) -> list[str]:
-        """Return the open streams whose maker is gone, oldest first."""
+        """Return the open streams, not `shared`, whose writer's process is gone, oldest first."""
 
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`."""

@@ -5,54 +5,82 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from everytoken.journal.local import LocalJournal, LocalStream
+from everytoken.journal.local import LocalJournal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from everytoken.journal import StreamInfo
+    from everytoken.journal.stream import Stream, StreamWriter
 
 __all__ = ["MemoryJournal"]
 
-_SWEEP = 60.0  # seconds between two looks for streams whose time is over
+_SWEEP = 60.0  # seconds between two looks for streams whose time is over, while there is any traffic
 
 
 class MemoryJournal(LocalJournal):
     """Keeps ended streams for `retention` seconds and within `max_bytes` together; open ones always."""
 
-    immediate = True
     durable = False
 
-    def __init__(self, *, retention: float = 86_400.0, max_bytes: int = 512 * 1024 * 1024) -> None:
-        super().__init__()
-        self._retention = retention
-        self._max_bytes = max_bytes
-        self._ended: dict[str, float] = {}  # in the order they ended
+    def __init__(
+        self,
+        *,
+        retention: float = 86_400.0,
+        max_bytes: int = 512 * 1024 * 1024,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(retention=retention, max_bytes=max_bytes, now=now)
+        self._ended: dict[str, tuple[float, int]] = {}  # when, and how large, in the order they ended
         self._ended_bytes = 0
-        self._swept = time.time()
+        self._swept = now()
+
+    async def create(
+        self, info: StreamInfo, records: Sequence[bytes] = (), *, closed: bool = False
+    ) -> StreamWriter:
+        """Begin a stream. Raises `StreamExistsError`."""
+        if self._now() >= self._swept + _SWEEP:
+            self.sweep()
+        return await super().create(info, records, closed=closed)
 
     async def stop(self) -> None:
         """Nothing is kept."""
+        await super().stop()
         self._streams.clear()
         self._ended.clear()
 
-    def _drop(self, stream: LocalStream) -> None:
-        if self._ended.pop(stream.info.id, None) is not None:
-            self._ended_bytes -= stream.nbytes
-        super()._drop(stream)
+    def moved(self, stream: Stream) -> None:
+        """Show at once what was appended: to be in memory is to be stored."""
+        stream.begin()
+        stream.commit()
+        if self._deleting:
+            self._going = list(self._deleting.values())
+            self._after([stream])
+        elif stream.closed:
+            self._stored([stream])
 
-    def _stored(self, streams: Sequence[LocalStream]) -> None:
-        """Take note of ended streams, and let go of the oldest ones beyond the bounds."""
-        now = time.time()
-        if now >= self._swept + _SWEEP:
-            self._swept = now
-            self.drop_expired()
-        for stream in streams:
-            if stream.closed:
-                self._ended[stream.info.id] = now
-                self._ended_bytes += stream.nbytes
+    def sweep(self) -> None:
+        """Let go of the streams whose time is over, and of ended ones that are too old or beyond the size."""
+        super().sweep()
+        now = self._swept = self._now()
         while self._ended:
-            oldest = next(iter(self._ended))
+            oldest, (ended, _) = next(iter(self._ended.items()))
             over = self._ended_bytes > self._max_bytes and len(self._ended) > 1
-            if not over and now - self._ended[oldest] < self._retention:
+            if not over and now - ended < self._retention:
                 break
-            del self._ended[oldest]
-            self._ended_bytes -= self._streams.pop(oldest).nbytes
+            self._have_deleted(self._streams[oldest])
+
+    def _store(self, streams: Sequence[Stream]) -> bool:  # noqa: ARG002
+        return True
+
+    def _stored(self, streams: Sequence[Stream]) -> None:
+        for stream in streams:
+            if stream.closed and stream.lost is None and stream.info.id not in self._ended:
+                self._ended[stream.info.id] = (self._now(), stream.records.nbytes)
+                self._ended_bytes += stream.records.nbytes
+                if self._ended_bytes > self._max_bytes:
+                    self.sweep()
+
+    def _drop(self, stream: Stream) -> None:
+        self._ended_bytes -= self._ended.pop(stream.info.id, (0.0, 0))[1]
+        super()._drop(stream)

@@ -107,6 +107,8 @@ class PackedRecords:
         packed._runs, ends, blob = _decode(data)
         packed._ends.frombytes(ends)
         packed._blob += blob
+        if not packed._runs or (packed._ends[-1] if ends else 0) != len(blob):
+            raise ValueError("packed records are damaged")
         _, begin, end = packed._runs[-1]
         packed._run = (begin, end, len(begin), len(end))
         return packed

@@ -2,89 +2,73 @@
 
 Everything that moved in one turn of the event loop becomes one row of `log`, written in the loop's thread: with the
 file in WAL mode that is a copy into the page cache, some tens of microseconds, and it survives the death of the process.
-When a stream ends, its records go packed into one row of `segments`, and the log is cut behind the oldest stream still
-open. A stream that stays open long is given a segment now and then, so that the log stays short. At start, the open
-streams are what the segments and the log say.
+Now and then the streams that have ended, and what has become long of the open ones, go packed into `segments`, and the
+log is cut behind the oldest stream it is still needed for. At start, the open streams are what the segments and the
+log say.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import logging
-import os
-import sqlite3
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from everytoken.errors import ConfigurationError, JournalUnavailableError
-from everytoken.journal import StreamInfo  # noqa: TC001  # msgspec reads the annotations
-from everytoken.journal.local import LocalJournal, LocalStream
-from everytoken.journal.packed import PackedRecords
+from everytoken.errors import JournalUnavailableError
+from everytoken.journal.local import LocalJournal
+from everytoken.journal.sqlite_file import SQLITE_FAULTS, Extra, SqliteFile, State, decode_state, encode
+from everytoken.journal.sqlite_recovery import Recovered
+from everytoken.journal.sqlite_segments import Segments
+from everytoken.journal.stream import Stream, StreamWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from everytoken.journal.sqlite_file import Entry, Statement
 
 __all__ = ["SqliteJournal"]
 
 logger = logging.getLogger("everytoken.journal")
 
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE streams (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    state BLOB NOT NULL,          -- msgpack of _State
-    tail INTEGER NOT NULL,        -- records in its segments
-    closed INTEGER NOT NULL,
-    bytes INTEGER NOT NULL,
-    used REAL NOT NULL            -- seconds since 1970
-);
-CREATE INDEX streams_by_age ON streams (closed, used);
-CREATE TABLE segments (
-    stream INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    records BLOB NOT NULL,        -- a dump of PackedRecords
-    PRIMARY KEY (stream, first)
-);
-CREATE TABLE log (
-    number INTEGER PRIMARY KEY,
-    entries BLOB NOT NULL         -- msgpack of a list of entries
-);
-"""
-_LOG_LIMIT = 32 * 1024 * 1024  # bytes of log after which streams that are still open get a segment
+_SEGMENT = 1024 * 1024  # packed bytes of an open stream in memory from which on they get a segment
+_LOG_LIMIT = 32 * 1024 * 1024  # bytes of log from which on the open streams that it is kept for get segments
+_TIDY = 64  # commits from one tidying up to the next
+_BATCH = 16  # streams tidied up at once: what the event loop can do without being missed
 _CHECKPOINT = 4 * 1024 * 1024  # bytes of commits after which the WAL is copied into the file
-_TRIM = 256  # commits between two cuts of the log
-_CACHE = 64 * 1024 * 1024  # bytes of ended streams kept in memory for readers
-_SWEEP = 60.0  # seconds between two looks at age and size
+_SWEEP = 60.0  # seconds between two looks for streams whose time is over
+_CUT = 2 * 1024 * 1024  # bytes of log cut off at once
+_PAUSE = 0.02  # seconds between two batches of old streams
+
+_INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
+_FIND = "SELECT number, tail, until, state FROM streams WHERE id = ? AND ended IS NOT NULL"
+_SIZE = "SELECT bytes FROM streams WHERE number = ? AND ended IS NOT NULL"
+_OLD = (
+    "SELECT number FROM streams WHERE until <= ? AND ended IS NOT NULL "
+    "UNION SELECT number FROM streams WHERE ended < ? LIMIT ?"
+)
+_OLDEST = "SELECT number, bytes FROM streams WHERE ended IS NOT NULL ORDER BY ended LIMIT ?"
+_UPSERT_STREAM = (
+    "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET tail = excluded.tail, "
+    "ended = excluded.ended, until = excluded.until, bytes = bytes + excluded.bytes, state = excluded.state"
+)
 
 
-class _State(msgspec.Struct):
-    """What is stored of a stream besides its records."""
+class _Work:
+    """One commit: what it does to the file, and what is to be done here once it has."""
 
-    info: StreamInfo
-    last_sequence: str | None = None
-    producers: dict[str, tuple[int, int]] = {}
+    __slots__ = ("effects", "entries", "row", "size", "statements")
 
+    def __init__(self, row: int) -> None:
+        self.row = row
+        self.entries: list[Entry] = []
+        self.size = 0
+        self.statements: list[Statement] = []
+        self.effects: list[Callable[[], object]] = []
 
-class _Extra(msgspec.Struct, omit_defaults=True):
-    """The rarer parts of a log entry."""
-
-    state: _State | None = None
-    closed: bool = False
-    deleted: bool = False
-
-
-# One entry: the stream's number, the offset of its first record here, the records, and rarely more.
-_Entry = tuple[int, int, list[bytes], _Extra | None]
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_entries = msgspec.msgpack.Decoder(list[_Entry]).decode
-_decode_state = msgspec.msgpack.Decoder(_State).decode
+    def add(self, sql: str, *values: object) -> None:
+        self.statements.append((sql, values))
 
 
 class SqliteJournal(LocalJournal):
@@ -101,386 +85,331 @@ class SqliteJournal(LocalJournal):
         retention: float = 86_400.0,
         max_bytes: int = 2 * 1024**3,
         durability: str = "process",
+        now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__()
-        self._path = path
-        self._retention = retention
-        self._max_bytes = max_bytes
-        self._durability = durability
-        self._db: sqlite3.Connection = None  # type: ignore[assignment]  # until start()
-        self._reading = asyncio.Lock()
-        self._lock_file: int | None = None
-        self._next_number = 1
-        self._log_number = 0
+        super().__init__(retention=retention, max_bytes=max_bytes, now=now)
+        self._in_thread = durability == "power"
+        self._file = SqliteFile(path, sync=self._in_thread)
+        self._last_number = 0
+        self._last_row = 0
+        self._rows: deque[tuple[int, int]] = deque()  # rows of the log, with their sizes
         self._log_bytes = 0
+        self._floors: dict[Stream, int] = {}  # stream -> the first row of the log that it needs
+        self._ended: deque[Stream] = deque()  # streams that have no segment of their end yet
+        self._ended_bytes = 0  # of those that have one, on disk
+        self._touched: dict[int, float] = {}  # ended streams with a ttl -> when they were used
+        self._since_tidy = 0
         self._since_checkpoint = 0
-        self._since_trim = 0
-        self._floor: dict[int, int] = {}  # open stream -> the first row of the log that it needs
-        self._stored_tail: dict[int, int] = {}  # open stream -> records in its segments
-        self._known_epoch: dict[int, int] = {}
-        self._cached: dict[str, int] = {}  # ended streams in memory, oldest first
-        self._cached_bytes = 0
-        self._found_open: list[str] = []
+        self._found_open: dict[Stream, None] = {}
+        self._segments = Segments(self._file)
         self._background: set[asyncio.Future[Any]] = set()
+        self._checkpointing = False
         self._sweeper: asyncio.Task[None] | None = None
+        self._sweeping = False
 
     # Life
 
     async def start(self) -> None:
         """Open the file and find the streams that are still open. Raises `ConfigurationError`."""
-        await asyncio.to_thread(self._open_file)
-        self._sweeper = asyncio.create_task(self._sweep_for_ever())
-
-    async def stop(self) -> None:
-        """Store what is on its way and close the file."""
-        await super().stop()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, *self._background, return_exceptions=True)
-        if self._db is not None:
-            await asyncio.to_thread(self._db.close)
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
-
-    async def orphans(self) -> list[str]:
-        """Return the streams that were open when this process started; each call, those not yet taken over."""
-        found, self._found_open = self._found_open, []
-        return found
-
-    def _open_file(self) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._take_lock()
-            self._db = self._connect()
-            self._migrate()
-            self._recover()
-        except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigurationError(
-                f"the journal {self._path} cannot be used: {reason}; move the file away to begin a new one"
-            ) from error
-
-    def _take_lock(self) -> None:
-        # SQLite's own locks would let two processes take turns, each with its own idea of the open streams.
-        self._lock_file = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"the journal {self._path} is in use by another process; give this one its own (--journal)"
-            ) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0.0)
-        os.chmod(self._path, 0o600)  # noqa: PTH101  # other people's conversations are nobody's business
-        db.execute("PRAGMA journal_mode = WAL")
-        # In WAL mode NORMAL never syncs at a commit, only when the WAL is copied, which is done in a thread.
-        db.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
-        db.execute("PRAGMA wal_autocheckpoint = 0")
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        return db
-
-    def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > _VERSION:
-            raise ConfigurationError(
-                f"the journal {self._path} was made by a newer everytoken (schema {version})"
-            )
-        if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-
-    def _recover(self) -> None:
-        """Rebuild the streams that are open from their segments and the log."""
-        streams: dict[int, LocalStream] = {}
-        for number, state, tail in self._db.execute(
-            "SELECT number, state, tail FROM streams WHERE closed = 0"
-        ):
-            stream = self._stream(number, _decode_state(state))
-            stream.publish(self._segments(self._db, number)[:])
-            stream.used = (
-                time.time()
-            )  # when it was used last is not stored; too long is better than too short
-            self._stored_tail[number] = tail
-            streams[number] = stream
-        sealed = {number for (number,) in self._db.execute("SELECT number FROM streams WHERE closed = 1")}
-        for row, entries in self._db.execute("SELECT number, entries FROM log ORDER BY number"):
-            self._log_number = row
-            for number, first, records, extra in _decode_entries(entries):
-                self._next_number = max(self._next_number, number + 1)
-                if number not in sealed:
-                    self._redo(streams, row, number, first, records, extra)
-        (highest,) = self._db.execute("SELECT max(number) FROM streams").fetchone()
-        self._next_number = max(self._next_number, (highest or 0) + 1)
-        for number, stream in streams.items():
+        recovered = await asyncio.to_thread(self._open_file)
+        self._last_row, self._last_number = recovered.last_row, recovered.last_number
+        self._rows, self._ended_bytes = recovered.rows, recovered.ended_bytes
+        self._log_bytes = sum(size for _, size in self._rows)
+        for number, stream in sorted(recovered.streams.items()):
+            self._floors[stream] = recovered.floors.get(number, self._last_row + 1)
+            stream.stored_epoch = stream.info.epoch
             self._streams[stream.info.id] = stream
-            self._floor.setdefault(number, self._log_number + 1)
-            self._known_epoch[number] = stream.info.epoch
-        self._found_open = [stream.info.id for stream in streams.values()]
-
-    def _redo(
-        self,
-        streams: dict[int, LocalStream],
-        row: int,
-        number: int,
-        first: int,
-        records: list[bytes],
-        extra: _Extra | None,
-    ) -> None:
-        """Apply one entry of the log to what the segments say."""
-        if extra is not None and extra.deleted:
-            streams.pop(number, None)
-            return
-        if extra is not None and extra.state is not None:
-            if number in streams:
-                streams[number].info = extra.state.info
-                streams[number].last_sequence = extra.state.last_sequence
-                streams[number].producers = extra.state.producers
-            else:
-                streams[number] = self._stream(number, extra.state)
-        stream = streams.get(number)
-        if stream is None:
-            return  # it was deleted, and the log still has its end
-        self._floor.setdefault(number, row)
-        stream.publish(records[max(0, stream.tail - first) :])
-
-    @staticmethod
-    def _stream(number: int, state: _State) -> LocalStream:
-        stream = LocalStream(state.info)
-        stream.number = number
-        stream.created = True
-        stream.last_sequence, stream.producers = state.last_sequence, state.producers
-        return stream
-
-    @staticmethod
-    def _segments(db: sqlite3.Connection, number: int) -> PackedRecords:
-        packed = PackedRecords()
-        rows = db.execute("SELECT records FROM segments WHERE stream = ? ORDER BY first", (number,))
-        for position, (data,) in enumerate(rows):
-            part = PackedRecords.load(data)
-            if position == 0:
-                packed = part
-            else:
-                packed.extend(part[:])
-        return packed
-
-    # Group commit
-
-    def _store(self, streams: Sequence[LocalStream]) -> None:
-        entries: list[_Entry] = []
-        ending: list[LocalStream] = []
-        for stream in streams:
-            extra: _Extra | None = None
-            if (
-                not stream.created
-                or self._known_epoch.get(stream.number) != stream.info.epoch
-                or stream.producers
-                or stream.last_sequence is not None
-            ):
-                if not stream.number:
-                    stream.number = self._next_number
-                    self._next_number += 1
-                extra = _Extra(state=_state(stream))
-            if stream.pending_result is not None:
-                ending.append(stream)
-            else:
-                entries.append((stream.number, stream.tail, stream.pending, extra))
-        try:
-            self._write(entries, ending)
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.rollback()
-            raise JournalUnavailableError(f"SQLite: {error}") from error
-        for number, *_ in entries:
-            self._floor.setdefault(number, self._log_number)
-        for stream in streams:
-            self._known_epoch[stream.number] = stream.info.epoch
-
-    def _write(self, entries: list[_Entry], ending: list[LocalStream]) -> None:
-        db = self._db
-        if ending:
-            db.execute("BEGIN IMMEDIATE")
-        if entries:
-            data = _encode(entries)
-            db.execute("INSERT INTO log VALUES (?, ?)", (self._log_number + 1, data))
-            self._log_bytes += len(data)
-            self._since_checkpoint += len(data)
-        for stream in ending:
-            self._write_segment(stream, ended=True)
-        if ending:
-            db.execute("COMMIT")
-        if entries:
-            self._log_number += 1
-
-    def _write_segment(self, stream: LocalStream, *, ended: bool) -> None:
-        """Write the records that are in no segment yet, and the stream's row."""
-        first = self._stored_tail.get(stream.number, 0)
-        part = stream.records if not first else PackedRecords()
-        if first:
-            part.extend(stream.records[first:])
-        if stream.pending and ended:
-            whole = PackedRecords.load(part.dump()) if part is stream.records else part
-            whole.extend(stream.pending)
-            part = whole
-        data = part.dump()
-        state = _state(stream)
-        if ended:
-            state.info = msgspec.structs.replace(state.info, result=stream.pending_result)
-        tail = first + len(part)
-        if len(part):
-            self._db.execute("INSERT INTO segments VALUES (?, ?, ?)", (stream.number, first, data))
-        self._db.execute(
-            "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET "
-            "state = excluded.state, tail = excluded.tail, closed = excluded.closed, "
-            "bytes = bytes + excluded.bytes, used = excluded.used",
-            (stream.number, stream.info.id, _encode(state), tail, int(ended), len(data), time.time()),
-        )
-        self._since_checkpoint += len(data)
-        if not ended:
-            self._stored_tail[stream.number] = tail
-
-    def _stored(self, streams: Sequence[LocalStream]) -> None:
-        for stream in streams:
             if stream.closed:
-                for table in (self._floor, self._stored_tail, self._known_epoch):
-                    table.pop(stream.number, None)
-                self._cache(stream)
-        self._since_trim += 1
-        if self._since_trim >= _TRIM:
-            self._since_trim = 0
-            self._trim()
-        if self._since_checkpoint >= _CHECKPOINT:
-            self._since_checkpoint = 0
-            self._in_background(self._checkpoint)
-
-    def _trim(self) -> None:
-        """Cut the log behind the oldest stream still open; give long ones a segment when it has grown too long."""
-        try:
-            if self._log_bytes > _LOG_LIMIT:
-                self._log_bytes = 0
-                self._db.execute("BEGIN IMMEDIATE")
-                for stream in list(self._streams.values()):
-                    if stream.number in self._floor:
-                        self._write_segment(stream, ended=False)
-                        self._floor[stream.number] = self._log_number + 1
-                self._db.execute("COMMIT")
-            floor = min(self._floor.values(), default=self._log_number + 1)
-            self._db.execute("DELETE FROM log WHERE number < ?", (floor,))
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.rollback()
-            logger.warning("the journal could not be tidied: %s", error)
-
-    def _in_background(self, work: Any) -> None:
-        future = asyncio.get_running_loop().run_in_executor(None, work)
-        self._background.add(future)
-        future.add_done_callback(self._background.discard)
-
-    def _checkpoint(self) -> None:
-        """Copy the WAL into the file, from another thread, until it has caught up with the commits."""
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._path)) as db:
-            for _ in range(5):
-                _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if pages == copied:
-                    break
-
-    # Ended streams
-
-    def _cache(self, stream: LocalStream) -> None:
-        """Keep an ended stream in memory for a while, within bounds."""
-        self._cached[stream.info.id] = stream.nbytes
-        self._cached_bytes += stream.nbytes
-        while self._cached_bytes > _CACHE and len(self._cached) > 1:
-            oldest = next(iter(self._cached))
-            self._cached_bytes -= self._cached.pop(oldest)
-            self._streams.pop(oldest, None)
-
-    async def _load(self, stream_id: str) -> LocalStream | None:
-        async with self._reading:
-            if stream_id in self._streams:
-                return self._streams[stream_id]
-            try:
-                stream = await asyncio.to_thread(self._read, stream_id)
-            except sqlite3.Error as error:
-                raise JournalUnavailableError(f"SQLite: {error}") from error
-            if stream is not None:
-                self._streams[stream_id] = stream
-                self._cache(stream)
-            return stream
-
-    def _read(self, stream_id: str) -> LocalStream | None:
-        with contextlib.closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=5.0)) as db:
-            row = db.execute(
-                "SELECT number, state FROM streams WHERE id = ? AND closed = 1", (stream_id,)
-            ).fetchone()
-            if row is None:
-                return None
-            stream = self._stream(row[0], _decode_state(row[1]))
-            stream.publish(self._segments(db, row[0])[:])
-            stream.closed = True
-            return stream
-
-    def _drop(self, stream: LocalStream) -> None:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._forget(self._db, [stream.number])
-            entry: _Entry = (stream.number, 0, [], _Extra(deleted=True))
-            self._db.execute("INSERT INTO log VALUES (?, ?)", (self._log_number + 1, _encode([entry])))
-            self._db.execute("COMMIT")
-            self._log_number += 1
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.rollback()
-            raise JournalUnavailableError(f"SQLite: {error}") from error
-        self._cached_bytes -= self._cached.pop(stream.info.id, 0)
-        for table in (self._floor, self._stored_tail, self._known_epoch):
-            table.pop(stream.number, None)
-        super()._drop(stream)
-
-    @staticmethod
-    def _forget(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
-        for number in numbers:
-            db.execute("DELETE FROM segments WHERE stream = ?", (number,))
-            db.execute("DELETE FROM streams WHERE number = ?", (number,))
+                self._ended.append(stream)
+            else:
+                stream.used = (
+                    self._now()
+                )  # when it was is not stored; too long a life is better than too short
+                self._found_open[stream] = None
+        self._sweeper = asyncio.create_task(self._sweep_for_ever())
 
     async def _sweep_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
-            try:
-                self.drop_expired()
-                self.sweep(time.time())
-            except (sqlite3.Error, JournalUnavailableError) as error:
-                logger.warning("the journal could not let go of old streams: %s", error)
+            self.sweep()
 
-    def sweep(self, now: float) -> None:
-        """Let go of ended streams that are too old, and of the oldest beyond the size; a few at a time."""
-        db = self._db
-        old = [
-            (number, stream_id)
-            for number, stream_id in db.execute(
-                "SELECT number, id FROM streams WHERE closed = 1 AND used < ? ORDER BY used LIMIT 1000",
-                (now - self._retention,),
-            )
+    def _open_file(self) -> Recovered:
+        self._file.open()
+        try:
+            return Recovered(self._file, self._fetch)
+        except SQLITE_FAULTS as error:
+            self._file.close()
+            raise self._file.unusable(error) from error
+
+    async def stop(self) -> None:
+        """Store what is on its way and close the file."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await super().stop()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.to_thread(self._file.close)
+
+    async def orphans(self) -> list[str]:
+        """Return the streams that were open when this process started and that nobody has claimed yet."""
+        return [
+            stream.info.id
+            for stream in self._found_open
+            if not (stream.info.shared or stream.closing or stream.lost)
         ]
-        (total,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM streams").fetchone()
-        if total > self._max_bytes:
-            for number, stream_id, size in db.execute(
-                "SELECT number, id, bytes FROM streams WHERE closed = 1 ORDER BY used LIMIT 1000"
+
+    async def claim(self, stream_id: str) -> StreamWriter:
+        """Become the writer at the next epoch. Raises `StreamNotFoundError`, `StreamClosedError`."""
+        writer = await super().claim(stream_id)
+        self._found_open.pop(writer.log, None)
+        return writer
+
+    # Group commit
+
+    def _store(self, streams: Sequence[Stream]) -> bool:
+        work = _Work(self._last_row + 1)
+        for stream in streams:
+            extra = None
+            if (
+                stream.storing_result is not None
+                or stream.storing_marks is not stream.marks
+                or stream.stored_epoch != stream.info.epoch
+                or self._going
             ):
-                if total <= self._max_bytes:
-                    break
-                old.append((number, stream_id))
-                total -= size
-        if not old:
+                extra = self._extra(work, stream)
+            if stream.storing or extra is not None:
+                work.entries.append((stream.number, stream.tail, stream.storing, extra))
+        self._since_tidy += 1
+        if self._since_tidy >= _TIDY or self._sweeping:
+            self._tidy(work)
+        if work.entries:
+            work.add(_INSERT_LOG, work.row, data := encode(work.entries))
+            work.size = len(data)
+        if not work.statements:
+            return True
+        if self._in_thread:
+            future = asyncio.get_running_loop().run_in_executor(None, self._file.execute, work.statements)
+            future.add_done_callback(lambda _: self._finish(future, work, streams))
+            return False
+        self._file.execute(work.statements)
+        self._take_note(work, streams)
+        return True
+
+    def _finish(self, future: asyncio.Future[None], work: _Work, streams: Sequence[Stream]) -> None:
+        error = future.exception()
+        if error is None:
+            self._take_note(work, streams)
+            self._commit.done()
+        else:
+            assert isinstance(error, JournalUnavailableError)
+            self._commit.failed(error)
+
+    def _extra(self, work: _Work, stream: Stream) -> Extra | None:
+        created = not stream.created
+        deleted = stream in self._going
+        if created:
+            if stream.lost is not None:
+                return None  # its creation was given up
+            self._last_number += 1
+            stream.number = self._last_number
+        if deleted:
+            self._delete_rows(work, stream.number)
+        state = None
+        if stream.storing_marks is not stream.marks or stream.stored_epoch != stream.info.epoch:
+            state = State(stream.info, stream.storing_marks)
+        result = stream.storing_result
+        if state is None and result is None and not deleted:
+            return None
+        return Extra(state=state, created=created, result=result, deleted=deleted)
+
+    def _take_note(self, work: _Work, streams: Sequence[Stream]) -> None:
+        """Bring what is known of the file up to date: `work` is done."""
+        if work.entries:
+            self._last_row = work.row
+            self._rows.append((work.row, work.size))
+            self._log_bytes += work.size
+            self._since_checkpoint += work.size
+            for stream in streams:
+                if stream not in self._floors and not (stream.closed or stream.lost):
+                    self._floors[stream] = work.row
+                stream.stored_epoch = stream.info.epoch
+                if stream.storing_result is not None:
+                    self._ended.append(stream)
+        for effect in work.effects:
+            effect()
+        for stream in self._going:
+            self._floors.pop(stream, None)
+        if self._since_checkpoint >= _CHECKPOINT and not self._checkpointing:
+            self._since_checkpoint = 0
+            self._checkpointing = True
+            future = asyncio.get_running_loop().run_in_executor(None, self._file.checkpoint)
+            self._background.add(future)
+            future.add_done_callback(self._checkpointed)
+
+    def _checkpointed(self, future: asyncio.Future[None]) -> None:
+        self._background.discard(future)
+        self._checkpointing = False
+        future.result()
+
+    # Tidying up: each time a little, as a part of somebody's commit
+
+    def _tidy(self, work: _Work) -> None:
+        self._since_tidy = 0
+        self._cut_log(work)
+        for stream in [self._ended[i] for i in range(min(_BATCH, len(self._ended)))]:
+            self._seal(work, stream)
+        still_open = [stream for stream in self._floors if not stream.closed]
+        long = [stream for stream in still_open if stream.records.nbytes > _SEGMENT]
+        if self._log_bytes > _LOG_LIMIT:
+            long += sorted(still_open, key=self._floors.__getitem__)
+        for stream in dict.fromkeys(long[:_BATCH]):
+            self._extend_segments(work, stream)
+        if self._sweeping:
+            self._delete_old(work)
+
+    def _cut_log(self, work: _Work) -> None:
+        """Have the rows go that no stream needs."""
+        floor = min(self._floors.values(), default=work.row)
+        size = count = 0
+        for row, row_size in self._rows:
+            if row >= floor or size > _CUT:
+                break
+            size += row_size
+            count += 1
+        if count:
+            work.add("DELETE FROM log WHERE number <= ?", self._rows[count - 1][0])
+            work.effects.append(lambda: self._log_cut(count, size))
+
+    def _log_cut(self, count: int, size: int) -> None:
+        for _ in range(count):
+            self._rows.popleft()
+        self._log_bytes -= size
+
+    def _seal(self, work: _Work, stream: Stream) -> None:
+        """Have an ended stream stand in the tables, whole."""
+        if stream.lost is not None or stream in self._going:
+            work.effects.append(self._ended.popleft)
             return
-        db.execute("BEGIN IMMEDIATE")
-        self._forget(db, [number for number, _ in old])
-        db.execute("COMMIT")
-        db.execute("PRAGMA incremental_vacuum")
-        for _, stream_id in old:
-            self._streams.pop(stream_id, None)
-            self._cached_bytes -= self._cached.pop(stream_id, 0)
+        size = self._put(work, stream, ended=self._now())
+        work.effects.append(lambda: self._sealed(stream, size))
 
+    def _sealed(self, stream: Stream, size: int) -> None:
+        self._ended.popleft()
+        self._ended_bytes += size
+        self._floors.pop(stream, None)
+        if self._streams.get(stream.info.id) is stream:
+            del self._streams[stream.info.id]
+        self._remember(stream)
 
-def _state(stream: LocalStream) -> _State:
-    return _State(stream.info, stream.last_sequence, stream.producers)
+    def _extend_segments(self, work: _Work, stream: Stream) -> None:
+        """Have what is in memory of an open stream stand in a segment."""
+        if stream in self._going:
+            return
+        self._put(work, stream, ended=None)
+        moving = any(entry[0] == stream.number for entry in work.entries)
+        work.effects.append(lambda: self._extended(stream, work.row if moving else None))
+
+    def _extended(self, stream: Stream, row: int | None) -> None:
+        if row is None:
+            del self._floors[stream]
+        else:
+            self._floors[stream] = row
+        self._remember(stream)
+
+    def _put(self, work: _Work, stream: Stream, *, ended: float | None) -> int:
+        records = stream.records
+        data = records.dump() if len(records) else b""
+        state = encode(State(stream.info, stream.marks))
+        info = stream.info
+        until = info.expires if info.ttl is None else stream.used + info.ttl
+        if data:
+            work.add("INSERT INTO segments VALUES (?, ?, ?)", stream.number, stream.base, data)
+        size = len(data) + len(state)
+        work.add(_UPSERT_STREAM, stream.number, info.id, stream.tail, ended, until, size, state)
+        self._since_checkpoint += size
+        return size
+
+    def _remember(self, stream: Stream) -> None:
+        """Let go of a stream's records in memory but for the segment just made, which is kept for readers a while."""
+        if len(stream.records):
+            self._segments.keep(stream.number, stream.base, stream.records)
+        stream.forget()
+
+    # Streams whose time is over
+
+    def sweep(self) -> None:
+        """Let go of the streams whose time is over, and of ended ones that are too old or beyond the size."""
+        super().sweep()
+        self._sweeping = True
+        self._commit.soon()
+
+    def _delete_old(self, work: _Work) -> None:
+        touched = dict(self._touched)
+        for number, until in touched.items():
+            work.add("UPDATE streams SET until = ? WHERE number = ?", until, number)
+        old = [number for number in self._old() if number not in touched]
+        self._sweeping = len(old) == _BATCH
+        for number in old:
+            self._delete_rows(work, number)
+            work.entries.append((number, 0, [], Extra(deleted=True)))
+        work.effects.append(lambda: self._old_deleted(touched))
+
+    def _old_deleted(self, touched: dict[int, float]) -> None:
+        self._touched = {key: until for key, until in self._touched.items() if touched.get(key) != until}
+        if self._sweeping:
+            asyncio.get_running_loop().call_later(_PAUSE, self._commit.soon)
+
+    def _old(self) -> list[int]:
+        """Return the numbers of some ended streams that need not be kept."""
+        now = self._now()
+        try:
+            old = self._file.look_up(_OLD, now, now - self._retention, _BATCH)
+            over = self._ended_bytes - self._max_bytes
+            if over > 0 and not old:
+                for number, size in self._file.look_up(_OLDEST, _BATCH):
+                    old.append((number,))
+                    over -= size
+                    if over <= 0:
+                        break
+        except JournalUnavailableError as error:
+            logger.warning("the journal could not look for old streams: %s", error.message)
+            return []
+        return [number for (number,) in old]
+
+    def _delete_rows(self, work: _Work, number: int) -> None:
+        found = self._file.look_up(_SIZE, number)
+        work.add("DELETE FROM segments WHERE stream = ?", number)
+        work.add("DELETE FROM streams WHERE number = ?", number)
+        work.effects.append(lambda: self._rows_deleted(number, found[0][0] if found else 0))
+
+    def _rows_deleted(self, number: int, size: int) -> None:
+        self._ended_bytes -= size
+        self._touched.pop(number, None)
+        self._segments.forget(number)
+
+    # Reading what is not in memory
+
+    def _find(self, stream_id: str) -> Stream | None:
+        found = self._file.look_up(_FIND, stream_id)
+        if not found:
+            return None
+        number, tail, until, data = found[0]
+        try:
+            state = decode_state(data)
+        except SQLITE_FAULTS as error:
+            raise JournalUnavailableError(f"stream {stream_id} is damaged: {error}") from error
+        stream = Stream(state.info, self._fetch, tail=tail)
+        stream.number, stream.stored_epoch = number, state.info.epoch
+        stream.created = stream.closed = True
+        stream.marks = stream.storing_marks = stream.due_marks = state.marks
+        if state.info.ttl is not None:
+            stream.used = self._touched.get(number, until) - state.info.ttl
+        return stream
+
+    def _touch(self, stream: Stream) -> None:
+        super()._touch(stream)
+        if stream.closed and stream.info.ttl is not None:
+            self._touched[stream.number] = stream.used + stream.info.ttl
+
+    async def _fetch(self, stream: Stream, offset: int, limit: int) -> Sequence[bytes]:
+        return await self._segments.read(stream.number, offset, limit)

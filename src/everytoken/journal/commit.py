@@ -1,0 +1,143 @@
+"""Group commit: what moved in one turn of the event loop is stored together, one commit at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from everytoken.errors import JournalUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from everytoken.journal.stream import Stream
+
+__all__ = ["GroupCommit", "StorageBusyError"]
+
+logger = logging.getLogger("everytoken.journal")
+
+_RETRY = (0.005, 1.0)  # seconds between tries while the storage refuses: first and longest
+_PATIENCE = 1.0  # seconds that those who wait are kept waiting while the storage is only busy
+
+
+class StorageBusyError(JournalUnavailableError):
+    """The storage cannot store at this moment, but surely will soon."""
+
+
+class GroupCommit:
+    """Has `store` store the streams that moved. Nothing is shown to readers before that.
+
+    `store` returns True when it is done, or False when it will call `done` or `failed` later; it may raise
+    `JournalUnavailableError`, with nothing stored then. `after` is called when the readers have been told.
+    """
+
+    def __init__(
+        self, store: Callable[[Sequence[Stream]], bool], after: Callable[[Sequence[Stream]], None]
+    ) -> None:
+        self._store = store
+        self._after = after
+        self._dirty: list[Stream] = []
+        self._storing: list[Stream] = []
+        self._scheduled = False
+        self._busy = False
+        self._pause = 0.0
+        self._failing_since = 0.0
+        self._retry: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self.failing = False  # whether those who wait are turned away
+
+    def add(self, stream: Stream) -> None:
+        """Have a stream looked at with the next commit, at the end of this turn of the event loop."""
+        if not stream.dirty:
+            stream.dirty = True
+            self._dirty.append(stream)
+        self.soon()
+
+    def soon(self) -> None:
+        """Have a commit, with or without streams that moved."""
+        if not (self._scheduled or self._busy or self._retry):
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        self._retry = None
+        streams, self._dirty = self._dirty, []
+        for stream in streams:
+            stream.begin()
+        self._storing = streams
+        self._busy = True
+        try:
+            done = self._store(streams)
+        except JournalUnavailableError as error:
+            self.failed(error)
+            return
+        if done:
+            self.done()
+
+    def done(self) -> None:
+        """Take what was being stored as stored."""
+        self._busy = False
+        if self._pause:
+            if self.failing:
+                logger.warning("the journal stores again")
+            self._pause = 0.0
+            self.failing = False
+        streams, self._storing = self._storing, []
+        for stream in streams:
+            stream.commit()
+        self._after(streams)
+        if self._dirty:
+            self.soon()
+        self._tell_idle()
+
+    def failed(self, error: JournalUnavailableError) -> None:
+        """Take what was being stored as not stored, and try again in a while."""
+        loop = asyncio.get_running_loop()
+        self._busy = False
+        if not self._pause:
+            self._failing_since = loop.time()
+        self._pause = min(max(self._pause * 2, _RETRY[0]), _RETRY[1])
+        patient = isinstance(error, StorageBusyError) and loop.time() - self._failing_since < _PATIENCE
+        if not patient and not self.failing:
+            self.failing = True
+            logger.warning("the journal cannot store: %s; readers wait until it can", error.message)
+        streams, self._storing = self._storing, []
+        for stream in streams:
+            stream.put_back()
+            stream.dirty = True
+        self._dirty = list(dict.fromkeys(streams + self._dirty))
+        if not patient:
+            for stream in self._dirty:
+                stream.give_up(error)
+        self._retry = loop.call_later(self._pause, self._flush)
+        self._tell_idle()
+
+    def check(self) -> None:
+        """Raise `JournalUnavailableError` while the storage refuses."""
+        if self.failing:
+            raise JournalUnavailableError("the journal cannot store now")
+
+    async def finish(self) -> None:
+        """Store what is on its way, if that can be; nothing is tried again after it."""
+        self._stop_retrying()
+        while self._busy or self._dirty:
+            if not self._busy:
+                self._flush()
+            if self._busy:
+                self._idle = asyncio.get_running_loop().create_future()
+                await self._idle
+            if self._stop_retrying():
+                logger.error("the journal was stopped while it could not store; what waited is lost")
+                return
+
+    def _stop_retrying(self) -> bool:
+        retry, self._retry = self._retry, None
+        if retry is not None:
+            retry.cancel()
+        return retry is not None
+
+    def _tell_idle(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)

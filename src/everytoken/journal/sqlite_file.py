@@ -1,0 +1,207 @@
+"""The SQLite file of a journal: its schema, who may have it open, and what stands in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from everytoken.errors import ConfigurationError, JournalUnavailableError
+from everytoken.journal import StreamInfo  # noqa: TC001  # msgspec reads the annotations
+from everytoken.journal.commit import StorageBusyError
+from everytoken.journal.rules import Marks  # noqa: TC001  # likewise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = [
+    "SQLITE_FAULTS",
+    "Entry",
+    "Extra",
+    "SqliteFile",
+    "State",
+    "Statement",
+    "decode_entries",
+    "decode_state",
+    "encode",
+]
+
+_VERSION = 1
+_WAL_PAGES = 16_384  # of 4 KiB each: from which length on the WAL is begun anew by force
+_SCHEMA = """
+CREATE TABLE streams (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    tail INTEGER NOT NULL,        -- records in its segments
+    ended REAL,                   -- when it was closed, seconds since 1970; null of an open one
+    until REAL,                   -- when it ends in any case: by its ttl, or because it expires
+    bytes INTEGER NOT NULL,       -- of its segments and its state
+    state BLOB NOT NULL           -- msgpack of State
+);
+CREATE INDEX streams_by_age ON streams (ended, bytes) WHERE ended IS NOT NULL;
+CREATE INDEX streams_by_end ON streams (until) WHERE until IS NOT NULL;
+CREATE INDEX streams_open ON streams (number) WHERE ended IS NULL;
+CREATE TABLE segments (
+    stream INTEGER NOT NULL,
+    first INTEGER NOT NULL,       -- offset before its first record
+    records BLOB NOT NULL,        -- a dump of PackedRecords
+    PRIMARY KEY (stream, first)
+);
+CREATE TABLE log (
+    number INTEGER PRIMARY KEY,
+    entries BLOB NOT NULL         -- msgpack of a list of entries
+);
+"""
+
+
+class State(msgspec.Struct):
+    """What is stored of a stream besides its records."""
+
+    info: StreamInfo
+    marks: Marks
+
+
+class Extra(msgspec.Struct, omit_defaults=True):
+    """The rarer parts of an entry.
+
+    `created`: it is the stream's first; `result`: it is the last, and this is what the stream was closed with;
+    `deleted`: the stream is gone.
+    """
+
+    state: State | None = None
+    created: bool = False
+    result: dict[str, Any] | None = None
+    deleted: bool = False
+
+
+# The stream's number, the offset before its first record here, the records, and rarely more.
+Entry = tuple[int, int, list[bytes], Extra | None]
+Statement = tuple[str, "Sequence[object]"]
+
+encode = msgspec.msgpack.Encoder().encode
+decode_entries = msgspec.msgpack.Decoder(list[Entry]).decode
+decode_state = msgspec.msgpack.Decoder(State).decode
+
+SQLITE_FAULTS = (sqlite3.Error, msgspec.MsgspecError, ValueError)  # what a damaged or unwilling file raises
+
+
+class SqliteFile:
+    """The connections to one file: `write` for who commits, `read` for a thread that reads, `look_up` is for the event loop."""
+
+    def __init__(self, path: Path, *, sync: bool) -> None:
+        """`sync`: have every commit survive the death of the machine, by one fsync."""
+        self._path = path
+        self._sync = sync
+        self._lock: int | None = None
+        self.write: sqlite3.Connection = None  # type: ignore[assignment]  # until open()
+        self.read: sqlite3.Connection = None  # type: ignore[assignment]  # likewise
+        self._look: sqlite3.Connection = None  # type: ignore[assignment]  # likewise
+
+    def open(self) -> None:
+        """Open the file, or make it. Raises `ConfigurationError`."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._take_lock()
+            self.write = self._connect()
+            self.write.execute("PRAGMA journal_mode = WAL")
+            self._migrate()
+            self.read = self._connect()
+            self._look = self._connect()
+        except (OSError, *SQLITE_FAULTS) as error:
+            self.close()
+            raise self.unusable(error) from error
+        except ConfigurationError:
+            self.close()
+            raise
+
+    def unusable(self, error: Exception) -> ConfigurationError:
+        """Return the one line that says what is wrong with the file."""
+        reason = getattr(error, "strerror", None) or str(error)
+        return ConfigurationError(
+            f"the journal {self._path} cannot be used: {reason}; move the file away to begin a new one"
+        )
+
+    def _take_lock(self) -> None:
+        # SQLite's own locks would let two processes take turns, each with its own idea of the open streams.
+        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"the journal {self._path} is in use by another process; give this one its own (--journal)"
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        # 0600 from the beginning: other people's conversations are nobody's business.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0.0)
+        # In WAL mode NORMAL syncs only when the WAL is copied into the file, which is done in a thread, and when it is
+        # begun anew; with OFF a power cut could leave the file damaged.
+        db.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        return db
+
+    def _migrate(self) -> None:
+        (version,) = self.write.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            raise ConfigurationError(
+                f"the journal {self._path} was made by a newer everytoken (schema {version}); use that one"
+            )
+        if version == 0:
+            self.write.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        for db in (self._look, self.read, self.write):
+            if db is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def execute(self, statements: Sequence[Statement]) -> None:
+        """Carry out statements in one transaction. Raises `JournalUnavailableError`, with nothing done then."""
+        db = self.write
+        try:
+            if len(statements) == 1:
+                db.execute(*statements[0])
+                return
+            db.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                db.execute(*statement)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                db.rollback()
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+                sqlite3.SQLITE_BUSY,
+                sqlite3.SQLITE_LOCKED,
+            }
+            raise (StorageBusyError if busy else JournalUnavailableError)(f"SQLite: {error}") from error
+
+    def look_up(self, sql: str, *values: object) -> list[Any]:
+        """Return a few rows, in the event loop's thread. Raises `JournalUnavailableError`."""
+        try:
+            return self._look.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise JournalUnavailableError(f"SQLite: {error}") from error
+
+    def checkpoint(self) -> None:
+        """Copy the WAL into the file, from any thread, until it has caught up with the commits.
+
+        While there is a commit every millisecond it may never catch up, and the WAL never begin anew. When it has
+        grown too long, the last part is copied with commits kept out, for as long as one fsync takes.
+        """
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as db:
+            for _ in range(5):
+                _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if pages == copied:
+                    return
+            if pages > _WAL_PAGES:
+                db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()

@@ -1,0 +1,302 @@
+"""One stream as this process sees it: what is committed, for its readers, and what waits to be stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+from everytoken.errors import EverytokenError, FencedError, OffsetInvalidError, StreamClosedError
+from everytoken.journal.packed import PackedRecords
+from everytoken.journal.rules import Marks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from everytoken.journal import StreamInfo
+
+    Fetch = Callable[["Stream", int, int], Awaitable[Sequence[bytes]]]
+
+__all__ = ["Stream", "StreamWriter", "some_of"]
+
+logger = logging.getLogger("everytoken.journal")
+
+_STEP = 64  # records taken at once, between two looks at their size
+_FULL = 1024 * 1024  # bytes waiting to be stored at which a writer pauses
+
+
+class _Mover(Protocol):
+    def moved(self, stream: Stream) -> None: ...
+
+
+class Stream:
+    """A stream's records from `base` to `tail` are in memory, packed; those before are in storage.
+
+    What a writer appends is `pending`; `begin` makes it `storing`, and then either `commit` shows it to the readers or
+    `put_back` has it stored again. `newest` are the records of the last commit, as they came: a reader that keeps up
+    gets these, and only for one that does not they are made anew.
+    """
+
+    __slots__ = (
+        "_fetch",
+        "_moved",
+        "_newest",
+        "_records",
+        "_storing_waiting",
+        "_waiting",
+        "base",
+        "closed",
+        "created",
+        "dirty",
+        "due_marks",
+        "info",
+        "lost",
+        "marks",
+        "number",
+        "pending",
+        "pending_bytes",
+        "pending_result",
+        "revocable",
+        "stored_epoch",
+        "storing",
+        "storing_marks",
+        "storing_result",
+        "tail",
+        "used",
+    )
+
+    def __init__(self, info: StreamInfo, fetch: Fetch | None = None, *, tail: int = 0) -> None:
+        """`fetch` reads records that are not in memory: all those before `tail`."""
+        self._fetch = fetch
+        self._moved: list[Callable[[], None]] = []
+        self._newest: Sequence[bytes] = ()
+        self._records = PackedRecords()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._storing_waiting: list[asyncio.Future[None]] = []
+        self.base = tail
+        self.tail = tail
+        self.info = info
+        self.number = 0  # the storage's own name for it
+        self.created = False  # whether it is stored
+        self.closed = False
+        self.dirty = False  # whether the next group commit has to look at it
+        self.lost: EverytokenError | None = None  # why nothing can be read or written any more
+        self.pending: list[bytes] = []
+        self.pending_bytes = 0
+        self.pending_result: dict[str, Any] | None = None  # set when closing waits to be stored
+        self.storing: list[bytes] = []
+        self.storing_result: dict[str, Any] | None = None
+        self.marks = self.storing_marks = self.due_marks = Marks()  # stored, being stored, when all is stored
+        self.stored_epoch = -1
+        self.revocable = (
+            False  # whether all that waits came by `submit`, whose caller can be told that it is not stored
+        )
+        self.used = info.created
+
+    # Readers
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the stream is gone."""
+        return self.lost is not None
+
+    @property
+    def records(self) -> PackedRecords:
+        """The committed records that are in memory."""
+        return self._records
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody wants to hear of commits."""
+        return bool(self._moved)
+
+    def take(self, offset: int, limit: int) -> Sequence[bytes] | None:
+        """Return committed records from `offset` on, about `limit` bytes; None for those that have to be fetched."""
+        if self.tail - offset == len(self._newest) and self.lost is None:
+            return self._newest
+        if offset > self.tail:
+            raise OffsetInvalidError("this offset is past the end of the stream", param="offset")
+        if offset < self.base or self.lost is not None:
+            return None
+        return some_of(self._records, offset - self.base, limit)
+
+    async def fetch(self, offset: int, limit: int) -> Sequence[bytes]:
+        """Do as `take`, from storage. Raises `JournalUnavailableError`, `StreamNotFoundError` too."""
+        taken = self.take(offset, limit)
+        if taken is not None:
+            return taken
+        if self.lost is not None:
+            raise self.lost
+        assert self._fetch is not None
+        return await self._fetch(self, offset, limit)
+
+    def subscribe(self, moved: Callable[[], None]) -> None:
+        """Have `moved` called after every commit."""
+        self._moved.append(moved)
+
+    def unsubscribe(self, moved: Callable[[], None]) -> None:
+        """Call it no more."""
+        if moved in self._moved:
+            self._moved.remove(moved)
+
+    # Storage
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing can be appended any more, stored or not yet."""
+        return self.closed or self.pending_result is not None or self.storing_result is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is not stored yet."""
+        return self.closing != self.closed or bool(self.pending or self.storing)
+
+    def load(self, records: Sequence[bytes]) -> None:
+        """Have records in memory that are stored."""
+        self._records.extend(records)
+        self.tail += len(records)
+
+    def forget(self) -> None:
+        """Keep no records in memory: they are in storage."""
+        self._records = PackedRecords()
+        self.base = self.tail
+        self._newest = ()
+
+    def publish(self, records: Sequence[bytes]) -> None:
+        """Show records that are stored to the readers."""
+        self._records.extend(records)
+        self.tail += len(records)
+        self._newest = records
+        # A reader that has had enough takes itself off the list in this call: hence the copy.
+        for moved in self._moved.copy():
+            try:
+                moved()
+            except Exception:  # one reader's fault must not keep the others from what is theirs
+                logger.exception("a reader of stream %s failed", self.info.id)
+
+    def begin(self) -> None:
+        """Take what is pending as being stored."""
+        self.dirty = False
+        self.storing, self.pending = self.pending, []
+        self.pending_bytes = 0
+        self.storing_result, self.pending_result = self.pending_result, None
+        self.storing_marks = self.due_marks
+        if self._waiting:
+            self._storing_waiting += self._waiting
+            self._waiting = []
+
+    def commit(self) -> None:
+        """Take what was being stored as stored."""
+        records, self.storing = self.storing, []
+        self.created = True
+        self.marks = self.storing_marks
+        if self.storing_result is not None:
+            self.info.result, self.storing_result = self.storing_result, None
+            self.closed = True
+        self.publish(records)
+        if self._storing_waiting:
+            waiting, self._storing_waiting = self._storing_waiting, []
+            _settle(waiting, None)
+
+    def put_back(self) -> None:
+        """Take what was being stored as pending again: it could not be stored."""
+        if self.storing:
+            self.pending = self.storing + self.pending
+            self.pending_bytes = sum(map(len, self.pending))
+            self.storing = []
+        if self.storing_result is not None:
+            self.pending_result, self.storing_result = self.storing_result, None
+        self._waiting = self._storing_waiting + self._waiting
+        self._storing_waiting = []
+
+    def give_up(self, error: EverytokenError) -> None:
+        """Tell those who wait that nothing was stored, and take back what they wanted to have stored."""
+        if self.revocable:
+            self.pending, self.pending_bytes, self.pending_result = [], 0, None
+            self.due_marks = self.marks
+        waiting, self._waiting = self._waiting, []
+        _settle(waiting, error)
+
+    def lose(self, error: EverytokenError) -> None:
+        """Tell everybody that there is nothing to read or write here any more."""
+        self.lost = error
+        waiting = self._storing_waiting + self._waiting
+        self._storing_waiting, self._waiting = [], []
+        _settle(waiting, error)
+        self.publish([])
+
+    def wait(self) -> asyncio.Future[None]:
+        """Return a future that is done when what waits now is stored."""
+        stored = asyncio.get_running_loop().create_future()
+        self._waiting.append(stored)
+        return stored
+
+
+class StreamWriter:
+    """The writer of a stream in one epoch."""
+
+    __slots__ = ("_epoch", "_journal", "log")
+
+    def __init__(self, journal: _Mover, stream: Stream) -> None:
+        self._journal = journal
+        self._epoch = stream.info.epoch
+        self.log = stream
+
+    @property
+    def full(self) -> bool:
+        """Whether the writer should pause until the log has moved."""
+        return self.log.pending_bytes > _FULL
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Append records. Raises `StreamClosedError`, `FencedError`, `StreamNotFoundError`."""
+        stream = self.log
+        if self._epoch != stream.info.epoch or stream.lost is not None or stream.closing:
+            self._refuse()
+        stream.revocable = False
+        stream.pending += records
+        for record in records:
+            stream.pending_bytes += len(record)
+        if not stream.dirty:
+            self._journal.moved(stream)
+
+    def close(self, records: Sequence[bytes], result: dict[str, Any]) -> None:
+        """Append the last records and close. Raises as `append` does."""
+        stream = self.log
+        if self._epoch != stream.info.epoch or stream.lost is not None or stream.closing:
+            self._refuse()
+        stream.revocable = False
+        stream.pending += records
+        stream.pending_result = result
+        self._journal.moved(stream)
+
+    def _refuse(self) -> None:
+        stream = self.log
+        if stream.lost is not None:
+            raise stream.lost
+        if self._epoch != stream.info.epoch:
+            raise FencedError(f"stream {stream.info.id} has another writer now")
+        raise StreamClosedError(f"stream {stream.info.id} has ended")
+
+
+def some_of(records: PackedRecords, start: int, limit: int) -> list[bytes]:
+    """Return records from `start` on, about `limit` bytes of them."""
+    taken: list[bytes] = []
+    size = 0
+    while size < limit:
+        some = records[start : start + _STEP]
+        if not some:
+            break
+        taken += some
+        start += len(some)
+        size += sum(map(len, some))
+    return taken
+
+
+def _settle(waiting: Sequence[asyncio.Future[None]], error: EverytokenError | None) -> None:
+    for stored in waiting:
+        if stored.done():
+            continue
+        if error is None:
+            stored.set_result(None)
+        else:
+            stored.set_exception(error)

@@ -1,0 +1,510 @@
+"""What every journal promises (`everytoken.journal`), held against each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.journal_backends import BACKENDS, Reader, info, read_all, until
+
+from everytoken.errors import (
+    FencedError,
+    InvalidRequestError,
+    OffsetInvalidError,
+    ProducerGapError,
+    ProducerStaleError,
+    SequenceConflictError,
+    StreamClosedError,
+    StreamExistsError,
+    StreamNotFoundError,
+)
+from everytoken.journal import Append, Producer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from everytoken.journal import Journal
+
+
+@pytest.fixture(params=list(BACKENDS))
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return BACKENDS[request.param](tmp_path)
+
+
+@pytest.fixture
+async def journal(backend: Any) -> AsyncIterator[Journal]:
+    journal = await backend.open()
+    yield journal
+    await journal.stop()
+
+
+def _records(count: int, start: int = 0) -> list[bytes]:
+    return [b'{"n":%d,"of":"the same stream"}' % n for n in range(start, start + count)]
+
+
+# Appending and reading
+
+
+async def test_a_record_is_visible_only_when_it_is_stored(backend: Any, journal: Journal) -> None:
+    writer = await journal.create(info())
+    seen: list[int] = []
+    writer.log.subscribe(lambda: seen.append(writer.log.tail))
+    writer.append([b"1"])
+    if not backend.immediate:
+        assert writer.log.tail == 0
+        assert not writer.log.take(0, 100)
+        assert seen == []
+    await until(lambda: writer.log.tail == 1)
+    assert seen == [1]
+    assert writer.log.take(0, 100) == [b"1"]
+
+
+async def test_what_is_appended_in_one_turn_of_the_loop_comes_in_one_piece(
+    backend: Any, journal: Journal
+) -> None:
+    if backend.immediate:
+        pytest.skip("stores at once")
+    writer = await journal.create(info())
+    seen: list[int] = []
+    writer.log.subscribe(lambda: seen.append(writer.log.tail))
+    writer.append([b"1"])
+    writer.append([b"2", b"3"])
+    writer.append([b"4"])
+    await until(lambda: seen)
+    assert seen == [4]
+    assert writer.log.take(0, 100) == [b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.parametrize("limit", [1, 40, 1000, 1_000_000])
+async def test_every_offset_gives_the_records_behind_it(journal: Journal, limit: int) -> None:
+    records = _records(200)
+    writer = await journal.create(info(), records[:3])
+    for start in range(3, 200, 13):
+        writer.append(records[start : start + 13])
+        await until(lambda: writer.log.tail == min(200, start + 13))  # noqa: B023
+    for offset in (*range(0, 200, 17), 198, 199):
+        some = await writer.log.fetch(offset, limit)
+        assert list(some) == records[offset : offset + len(some)]
+        assert some
+        assert sum(map(len, some)) < limit + 64 * 40
+        assert await read_all(writer.log, offset, limit) == records[offset:]
+    assert not writer.log.take(200, limit)
+    assert not await writer.log.fetch(200, limit)
+
+
+async def test_an_offset_past_the_tail_is_an_error_at_once(journal: Journal) -> None:
+    writer = await journal.create(info(), [b"1", b"2"])
+    with pytest.raises(OffsetInvalidError):
+        writer.log.take(3, 100)
+    with pytest.raises(OffsetInvalidError):
+        await writer.log.fetch(3, 100)
+
+
+async def test_several_readers_during_appends_all_get_everything_once_and_in_order(journal: Journal) -> None:
+    records = _records(300)
+    writer = await journal.create(info())
+    readers = [Reader(writer.log) for _ in range(5)]
+    tasks = [asyncio.create_task(reader.run()) for reader in readers]
+    for n in range(0, 296, 4):
+        writer.append(records[n : n + 4])
+        if n == 100:
+            await until(lambda: writer.log.tail >= 50)
+            late = Reader(await journal.open("s"), 50)
+            tasks.append(asyncio.create_task(late.run()))
+        if n % 3 == 0:
+            await asyncio.sleep(0)
+    writer.close(records[296:], {"outcome": "completed"})
+    *early, last = await asyncio.gather(*tasks)
+    assert all(one == records for one in early)
+    assert last == records[50:]
+
+
+async def test_a_reader_that_unsubscribes_in_its_call_keeps_no_other_from_its_own(journal: Journal) -> None:
+    writer = await journal.create(info())
+    calls: list[str] = []
+
+    def first() -> None:
+        calls.append("first")
+        writer.log.unsubscribe(first)
+
+    writer.log.subscribe(first)
+    writer.log.subscribe(lambda: calls.append("second"))
+    writer.append([b"1"])
+    await until(lambda: writer.log.tail == 1)
+    writer.append([b"2"])
+    await until(lambda: writer.log.tail == 2)
+    assert calls == ["first", "second", "second"]
+
+
+async def test_one_reader_that_fails_does_not_keep_others_from_their_records(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = await journal.create(info())
+    seen: list[int] = []
+
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    writer.log.subscribe(broken)
+    writer.log.subscribe(lambda: seen.append(writer.log.tail))
+    writer.append([b"1"])
+    await until(lambda: seen)
+    writer.append([b"2"])
+    await until(lambda: seen == [1, 2])
+    assert "a bug" in caplog.text
+
+
+async def test_records_of_any_bytes_and_size_come_back_as_they_are(journal: Journal) -> None:
+    records = [b"", b"\0", bytes(range(256)), b"x" * 300_000, b"", "é流".encode(), b"\r\n"]
+    writer = await journal.create(info())
+    writer.append(records)
+    await until(lambda: writer.log.tail == len(records))
+    assert await read_all(writer.log) == records
+
+
+# The end
+
+
+async def test_last_records_and_the_end_come_in_one_step(journal: Journal) -> None:
+    writer = await journal.create(info(), [b"1"])
+    seen: list[tuple[int, bool]] = []
+    writer.log.subscribe(lambda: seen.append((writer.log.tail, writer.log.closed)))
+    writer.append([b"2"])
+    writer.close([b"3"], {"outcome": "completed", "usage": None})
+    await until(lambda: writer.log.closed)
+    assert seen[-1] == (3, True)
+    assert all(not closed for tail, closed in seen if tail < 3)
+    assert writer.log.info.result == {"outcome": "completed", "usage": None}
+    again = await journal.open("s")
+    assert again.closed
+    assert again.info.result == {"outcome": "completed", "usage": None}
+    assert await read_all(again) == [b"1", b"2", b"3"]
+
+
+async def test_nothing_can_be_appended_after_the_end(journal: Journal) -> None:
+    writer = await journal.create(info())
+    writer.close([], {})
+    with pytest.raises(StreamClosedError):
+        writer.append([b"1"])
+    await until(lambda: writer.log.closed)
+    for append in (lambda: writer.append([b"1"]), lambda: writer.close([], {})):
+        with pytest.raises(StreamClosedError):
+            append()
+    with pytest.raises(StreamClosedError):
+        await journal.claim("s")
+    assert writer.log.tail == 0
+
+
+async def test_a_stream_can_be_made_with_records_and_its_end(journal: Journal) -> None:
+    await journal.create(info(result={"outcome": "completed"}), [b"1", b"2"], closed=True)
+    log = await journal.open("s")
+    assert (log.tail, log.closed, log.info.result) == (2, True, {"outcome": "completed"})
+    assert await read_all(log) == [b"1", b"2"]
+
+
+# Names
+
+
+async def test_a_stream_is_made_once(journal: Journal) -> None:
+    await journal.create(info(owner="me"))
+    with pytest.raises(StreamExistsError):
+        await journal.create(info(owner="somebody else"))
+    assert (await journal.open("s")).info.owner == "me"
+
+
+async def test_of_two_that_make_the_same_stream_at_once_one_has_it(journal: Journal) -> None:
+    made = await asyncio.gather(
+        *(journal.create(info(owner=str(n))) for n in range(5)), return_exceptions=True
+    )
+    assert sorted(type(one).__name__ for one in made).count("StreamExistsError") == 4
+
+
+async def test_an_ended_stream_still_has_its_name(journal: Journal) -> None:
+    await journal.create(info(), closed=True)
+    with pytest.raises(StreamExistsError):
+        await journal.create(info())
+
+
+async def test_what_is_not_there_is_not_found(journal: Journal) -> None:
+    with pytest.raises(StreamNotFoundError):
+        await journal.open("nothing")
+    with pytest.raises(StreamNotFoundError):
+        await journal.claim("nothing")
+    with pytest.raises(StreamNotFoundError):
+        await journal.delete("nothing")
+    with pytest.raises(StreamNotFoundError):
+        await journal.submit("nothing", Append(records=[b"1"]))
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["still open", "ended"])
+async def test_a_deleted_stream_is_gone_and_its_readers_and_writer_are_told(
+    journal: Journal, *, ended: bool
+) -> None:
+    writer = await journal.create(info(), [b"1"])
+    if ended:
+        writer.close([], {})
+        await until(lambda: writer.log.closed)
+    log = await journal.open("s")
+    told: list[bool] = []
+    log.subscribe(lambda: told.append(log.deleted))
+    await journal.delete("s")
+    if not ended:
+        assert told[-1:] == [True]
+        assert log.take(0, 100) is None
+        with pytest.raises(StreamNotFoundError):
+            await log.fetch(0, 100)
+        with pytest.raises(StreamNotFoundError):
+            writer.append([b"2"])
+    with pytest.raises(StreamNotFoundError):
+        await journal.open("s")
+    again = await journal.create(info(), [b"other"])
+    assert await read_all(again.log) == [b"other"]
+
+
+async def test_owner_and_meta_are_kept(journal: Journal) -> None:
+    meta = {
+        "request": {"model": "m", "messages": [{"role": "user", "content": "é"}]},
+        "seed": 7,
+        "grace": None,
+    }
+    await journal.create(info(owner="abc", meta=meta, created=123.5, ttl=None, expires=9e9))
+    kept = (await journal.open("s")).info
+    assert (kept.owner, kept.meta, kept.created, kept.expires) == ("abc", meta, 123.5, 9e9)
+    assert kept.content_type == "application/json"
+
+
+# Two writers
+
+
+async def test_a_claim_fences_the_writer_before(journal: Journal) -> None:
+    old = await journal.create(info())
+    old.append([b"1"])
+    new = await journal.claim("s")
+    with pytest.raises(FencedError):
+        old.append([b"late"])
+    with pytest.raises(FencedError):
+        old.close([b"late"], {})
+    assert await read_all(new.log) == [b"1"], "what was appended before the claim is there when it returns"
+    new.append([b"2"])
+    new.close([b"3"], {"outcome": "completed"})
+    await until(lambda: new.log.closed)
+    assert await read_all(await journal.open("s")) == [b"1", b"2", b"3"]
+    assert new.log.info.epoch == 1
+
+
+async def test_of_many_claims_the_last_one_writes(journal: Journal) -> None:
+    writers = [await journal.create(info())]
+    writers += [await journal.claim("s") for _ in range(4)]
+    for number, writer in enumerate(writers[:-1]):
+        with pytest.raises(FencedError):
+            writer.append([b"%d" % number])
+    writers[-1].append([b"mine"])
+    await until(lambda: writers[-1].log.tail == 1)
+    assert (await journal.open("s")).info.epoch == 4
+
+
+# Appends by anybody
+
+
+async def _shared(journal: Journal, **more: Any) -> None:
+    await journal.create(info(shared=True, **more))
+
+
+async def test_submitted_records_are_stored_when_it_returns(journal: Journal) -> None:
+    await _shared(journal)
+    log = await journal.open("s")
+    done = await journal.submit("s", Append(records=[b"1", b"2"]))
+    assert (done.tail, done.closed, done.duplicate, done.seq) == (2, False, False, None)
+    assert await read_all(log) == [b"1", b"2"]
+    done = await journal.submit("s", Append(records=[b"3"], close=True, result={"by": "me"}))
+    assert (done.tail, done.closed) == (3, True)
+    assert (log.tail, log.closed, log.info.result) == (3, True, {"by": "me"})
+    with pytest.raises(StreamClosedError):
+        await journal.submit("s", Append(records=[b"4"]))
+    again = await journal.submit("s", Append(close=True))
+    assert (again.tail, again.closed) == (3, True), "to close what is closed changes nothing"
+
+
+async def test_submits_at_once_are_all_stored_in_some_order(journal: Journal) -> None:
+    await _shared(journal)
+    done = await asyncio.gather(*(journal.submit("s", Append(records=[b"%d" % n])) for n in range(20)))
+    assert sorted(one.tail for one in done) == list(range(1, 21))
+    records = await read_all(await journal.open("s"))
+    assert sorted(records) == sorted(b"%d" % n for n in range(20))
+    for n, one in enumerate(done):
+        assert records[one.tail - 1] == b"%d" % n
+
+
+async def test_readers_see_submitted_records(journal: Journal) -> None:
+    await _shared(journal)
+    reader = Reader(await journal.open("s"))
+    task = asyncio.create_task(reader.run())
+    for n in range(5):
+        await journal.submit("s", Append(records=[b"%d" % n], close=n == 4))
+    assert await task == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_sequence_must_rise_bytewise(journal: Journal) -> None:
+    await _shared(journal)
+    await journal.submit("s", Append(records=[b"1"], sequence="a"))
+    for low in ("a", "Z", ""):
+        with pytest.raises(SequenceConflictError):
+            await journal.submit("s", Append(records=[b"no"], sequence=low))
+    await journal.submit("s", Append(records=[b"2"]))
+    await journal.submit("s", Append(records=[b"3"], sequence="aa"))
+    with pytest.raises(SequenceConflictError):
+        await journal.submit("s", Append(records=[b"no"], sequence="a9"[:1]))
+    assert await read_all(await journal.open("s")) == [b"1", b"2", b"3"]
+
+
+async def test_a_producers_append_counts_once(journal: Journal) -> None:
+    await _shared(journal)
+
+    async def put(epoch: int, seq: int, who: str = "p", **more: Any) -> tuple[int, bool, int | None]:
+        append = Append(records=[f"{who}{epoch}.{seq}".encode()], producer=Producer(who, epoch, seq), **more)
+        done = await journal.submit("s", append)
+        return done.tail, done.duplicate, done.seq
+
+    assert await put(0, 0) == (1, False, 0)
+    assert await put(0, 0) == (1, True, 0)
+    assert await put(0, 1) == (2, False, 1)
+    assert await put(0, 0) == (2, True, 1)
+    with pytest.raises(ProducerGapError) as gap:
+        await put(0, 3)
+    assert (gap.value.expected, gap.value.received) == (2, 3)
+    assert await put(0, 0, "q") == (3, False, 0)
+    with pytest.raises(ProducerGapError):
+        await put(0, 1, "new")
+    with pytest.raises(InvalidRequestError):
+        await put(1, 1)
+    assert await put(1, 0) == (4, False, 0)
+    with pytest.raises(ProducerStaleError) as stale:
+        await put(0, 2)
+    assert stale.value.epoch == 1
+    assert await put(1, 1, close=True) == (5, False, 1)
+    assert await put(1, 1, close=True) == (5, True, 1), "a repeated append is no error after the end"
+    assert await read_all(await journal.open("s")) == [b"p0.0", b"p0.1", b"q0.0", b"p1.0", b"p1.1"]
+
+
+async def test_the_same_append_three_times_at_once_counts_once(journal: Journal) -> None:
+    await _shared(journal)
+    append = Append(records=[b"1"], producer=Producer("p", 0, 0))
+    done = await asyncio.gather(*(journal.submit("s", append) for _ in range(3)))
+    assert sorted(one.duplicate for one in done) == [False, True, True]
+    assert all(one.tail == 1 for one in done), "none is acknowledged before it is stored"
+    assert (await journal.open("s")).tail == 1
+
+
+# Time
+
+
+async def test_a_stream_lives_on_for_its_ttl_after_it_was_used(backend: Any, journal: Journal) -> None:
+    await _shared(journal, ttl=100, created=backend.clock())
+    backend.clock.ahead += 90
+    await journal.submit("s", Append(records=[b"1"]))
+    backend.clock.ahead += 90
+    await journal.open("s")
+    backend.clock.ahead += 90
+    await journal.open("s", touch=False)
+    backend.clock.ahead += 11
+    with pytest.raises(StreamNotFoundError):
+        await journal.open("s")
+    with pytest.raises(StreamNotFoundError):
+        await journal.submit("s", Append(records=[b"2"]))
+    again = await journal.create(info())
+    assert again.log.tail == 0
+
+
+async def test_a_stream_expires(backend: Any, journal: Journal) -> None:
+    await journal.create(info(expires=backend.clock() + 100))
+    backend.clock.ahead += 99
+    await journal.open("s")
+    backend.clock.ahead += 2
+    with pytest.raises(StreamNotFoundError):
+        await journal.open("s")
+
+
+async def test_the_readers_of_a_stream_whose_time_is_over_are_told(backend: Any, journal: Any) -> None:
+    await _shared(journal, ttl=100, created=backend.clock())
+    log = await journal.open("s")
+    backend.clock.ahead += 101
+    journal.sweep()
+    await until(lambda: log.deleted)
+    with pytest.raises(StreamNotFoundError):
+        await log.fetch(0, 100)
+
+
+# A new start
+
+
+@pytest.fixture
+async def durable(backend: Any) -> Any:
+    if not backend.durable:
+        pytest.skip("keeps nothing")
+    return backend
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["stopped", "crashed"])
+async def test_everything_is_there_after_a_new_start(durable: Any, *, crashed: bool) -> None:
+    journal = await durable.open()
+    meta = {"request": {"model": "m"}}
+    writer = await journal.create(info("open", owner="me", meta=meta, created=5.0), _records(3))
+    writer = await journal.claim("open")
+    writer.append(_records(100, 3))
+    ended = await journal.create(info("ended"), _records(50))
+    ended.close([b"last"], {"outcome": "failed"})
+    await _shared(journal)
+    await journal.submit("s", Append(records=[b"1"], sequence="b", producer=Producer("p", 2, 0), close=False))
+    await journal.create(info("gone"), [b"1"])
+    await journal.delete("gone")
+    await until(lambda: writer.log.tail == 103 and ended.log.closed)
+    await (durable.crash(journal) if crashed else journal.stop())
+
+    journal = await durable.open()
+    log = await journal.open("open")
+    assert (log.info.owner, log.info.meta, log.info.created, log.info.epoch) == ("me", meta, 5.0, 1)
+    assert (log.tail, log.closed) == (103, False)
+    assert await read_all(log) == _records(103)
+    log = await journal.open("ended")
+    assert (log.tail, log.closed, log.info.result) == (51, True, {"outcome": "failed"})
+    assert await read_all(log) == [*_records(50), b"last"]
+    with pytest.raises(StreamNotFoundError):
+        await journal.open("gone")
+    with pytest.raises(SequenceConflictError):
+        await journal.submit("s", Append(records=[b"no"], sequence="a"))
+    with pytest.raises(ProducerStaleError):
+        await journal.submit("s", Append(records=[b"no"], producer=Producer("p", 1, 5)))
+    assert (await journal.submit("s", Append(records=[b"1"], producer=Producer("p", 2, 0)))).duplicate
+    assert (await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 2, 1)))).tail == 2
+    again = await journal.claim("open")
+    assert again.log.info.epoch == 2
+    again.append([b"more"])
+    again.close([], {"outcome": "completed"})
+    await until(lambda: again.log.closed)
+    assert await read_all(await journal.open("open"), 103) == [b"more"]
+    await journal.stop()
+
+
+async def test_the_responses_that_were_being_written_are_orphans_oldest_first(durable: Any) -> None:
+    journal = await durable.open()
+    for n in range(6):
+        await journal.create(info(f"s{n}", created=float(n + 1)))
+    await _shared(journal)
+    await journal.delete("s4")
+    closed = await journal.claim("s5")
+    closed.close([], {})
+    await until(lambda: closed.log.closed)
+    assert await journal.orphans() == []
+    await durable.crash(journal)
+
+    journal = await durable.open()
+    assert await journal.orphans() == ["s0", "s1", "s2", "s3"]
+    assert await journal.orphans() == ["s0", "s1", "s2", "s3"], "until somebody goes on with them"
+    await journal.claim("s1")
+    await journal.delete("s3")
+    assert await journal.orphans() == ["s0", "s2"]
+    await journal.create(info("new"))
+    assert await journal.orphans() == ["s0", "s2"]
+    await journal.stop()

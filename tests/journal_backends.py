@@ -1,0 +1,136 @@
+"""The journals that the contract is held against, and what a test needs to say about them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from everytoken.journal import StreamInfo
+from everytoken.journal.memory import MemoryJournal
+from everytoken.journal.sqlite import SqliteJournal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from everytoken.journal import Journal, Log
+
+PATIENCE = 5.0  # seconds after which something that should happen at once counts as not happening
+
+
+class Clock:
+    """The time of day, which a test moves."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+class Memory:
+    """The journal in memory; nothing is left after a crash."""
+
+    durable = False
+    immediate = True
+
+    def __init__(self, path: Path) -> None:
+        self.clock = Clock()
+
+    async def open(self, **settings: Any) -> Journal:
+        journal = MemoryJournal(now=self.clock, **settings)
+        await journal.start()
+        return journal
+
+    async def crash(self, journal: Journal) -> None:
+        raise NotImplementedError
+
+
+class Sqlite:
+    """The journal in a SQLite file."""
+
+    durable = True
+    immediate = False
+    durability = "process"
+
+    def __init__(self, path: Path) -> None:
+        self.clock = Clock()
+        self.path = path / "journal.sqlite"
+
+    async def open(self, **settings: Any) -> SqliteJournal:
+        journal = SqliteJournal(self.path, now=self.clock, durability=self.durability, **settings)
+        await journal.start()
+        return journal
+
+    async def crash(self, journal: Any) -> None:
+        """Let go of the file as the death of the process does: what has not been stored is gone."""
+        journal._sweeper.cancel()
+        journal._commit._stop_retrying()
+        journal._commit._busy = True  # nothing more is stored
+        await asyncio.gather(journal._sweeper, *journal._background, return_exceptions=True)
+        await asyncio.to_thread(journal._file.close)
+
+
+class SqlitePower(Sqlite):
+    """The same with an fsync for each commit, made in a thread."""
+
+    durability = "power"
+
+
+BACKENDS = {"memory": Memory, "sqlite": Sqlite, "sqlite with fsync": SqlitePower}
+
+
+def info(stream_id: str = "s", **more: Any) -> StreamInfo:
+    return StreamInfo(**{"id": stream_id, "content_type": "application/json", "created": time.time(), **more})
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the event loop run until `condition` holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # what it looks at has no event
+            await asyncio.sleep(0)
+
+
+async def read_all(log: Log, offset: int = 0, limit: int = 1000) -> list[bytes]:
+    """Return what is committed from `offset` on, a piece at a time."""
+    records: list[bytes] = []
+    while offset < log.tail:
+        some = log.take(offset, limit)
+        if some is None:
+            some = await log.fetch(offset, limit)
+        assert some, "at least one record, if there is one"
+        records += some
+        offset += len(some)
+    return records
+
+
+class Reader:
+    """Reads a log to its end as readers do: told of commits by plain calls, at its own offset."""
+
+    def __init__(self, log: Log, offset: int = 0) -> None:
+        self.log = log
+        self.offset = offset
+        self.records: list[bytes] = []
+        self.calls = 0
+        self._woken = asyncio.Event()
+        log.subscribe(self._moved)
+
+    def _moved(self) -> None:
+        self.calls += 1
+        self._woken.set()
+
+    async def run(self) -> Sequence[bytes]:
+        """Return everything, once the stream has ended."""
+        async with asyncio.timeout(PATIENCE):
+            while not (self.log.closed and self.offset == self.log.tail):
+                self._woken.clear()
+                some = self.log.take(self.offset, 500)
+                if some is None:
+                    some = await self.log.fetch(self.offset, 500)
+                self.records += some
+                self.offset += len(some)
+                if not some and not self.log.closed:
+                    await self._woken.wait()
+        self.log.unsubscribe(self._moved)
+        return self.records
