@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from "node:test";
 import { Chat } from "@ai-sdk/react";
 import { DefaultChatTransport, lastAssistantMessageIsCompleteWithToolCalls } from "ai";
 import { startGateway, Upstream, Wire } from "../browser/harness.mjs";
-import { mount } from "./hook.mjs";
+import { mount, mountDocumented } from "./hook.mjs";
 
 const TEXT = "Streams are rivers. 流式传输 👨‍👩‍👧 é, and then they end.";
 const PIECES = TEXT.match(/.{1,4}/gsu);
@@ -303,4 +303,48 @@ test("a long answer is replayed in few steps, however many tokens it had", async
   await again.resumeStream();
   assert.equal(textOf(again), words.join(""));
   assert.ok(updates < 50, `${updates} updates`);
+});
+
+test("the component of the documentation asks, comes back after a reload, stops and says what went wrong", async () => {
+  const id = chatId();
+  const shown = (page) => page.container.querySelector("p.assistant")?.textContent ?? "";
+  const button = (page, name) => [...page.container.querySelectorAll("button")].find((one) => one.textContent === name);
+  const ask = () => {
+    const input = page.container.querySelector("input");
+    Object.getOwnPropertyDescriptor(window.HTMLInputElement.prototype, "value").set.call(input, "Explain streams");
+    input.dispatchEvent(new window.Event("input", { bubbles: true }));
+    page.container.querySelector("form").dispatchEvent(new window.Event("submit", { bubbles: true, cancelable: true }));
+  };
+  let page = await mountDocumented({ id }, gateway.url);
+  await until(() => page.container.querySelector("input"));
+  ask();
+  const call = await upstream.next();
+  assert.equal(call.body.messages[0].content, "Explain streams");
+  call.write("Streams ");
+  await until(() => shown(page) === "Streams ");
+  page.unmount();
+  page = await mountDocumented({ id }, gateway.url);
+  call.write("are rivers.");
+  await until(() => shown(page) === "Streams are rivers." && button(page, "Stop"));
+  button(page, "Stop").click();
+  await call.closed;
+  await until(() => !button(page, "Stop"));
+  assert.equal(shown(page), "Streams are rivers.");
+  assert.equal(page.container.querySelector("[role=alert]"), null);
+  page.unmount();
+  page = await mountDocumented({ id: chatId() }, gateway.url);
+  await until(() => page.container.querySelector("input"));
+  ask();
+  const cut = await upstream.next();
+  cut.write("Half");
+  await until(() => shown(page) === "Half");
+  cut.cut();
+  await until(() => page.container.querySelector("[role=alert]"));
+  assert.equal(shown(page), "Half");
+  button(page, "Again").click();
+  const again = await upstream.next();
+  again.write("Whole");
+  again.finish();
+  await until(() => shown(page) === "Whole" && !page.container.querySelector("[role=alert]"));
+  page.unmount();
 });
