@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from everytoken.chat import Accumulator, ChatRequest, decode_chunk
-from everytoken.errors import ConnectError, EverytokenError, RemoteProtocolError, StatusError, TruncatedError
+from everytoken.errors import (
+    ConnectError,
+    EverytokenError,
+    NotAnEventStreamError,
+    RemoteProtocolError,
+    StatusError,
+    TruncatedError,
+)
 from everytoken.recovery import (
     Breaker,
     Connect,
@@ -327,4 +334,4 @@ class _Attempt:
         elif self._head.content_type.startswith("application/json"):
             simulation.call(recovery.receive_whole, self._body)
         else:
-            simulation.call(recovery.fail, RemoteProtocolError("no stream"))
+            simulation.call(recovery.fail, NotAnEventStreamError("no stream"))

@@ -138,7 +138,7 @@ class _RepeatedCalls:
     """The delivered calls coming again, under other ids; new fragments get the place and form of the first ones."""
 
     def __init__(self, delivered: Calls) -> None:
-        self._delivered = delivered.all
+        self._delivered = list(delivered.all)  # of the transcript, which grows meanwhile
         self._names = [Cursor("tool name", call.name) for call in self._delivered]
         self._arguments = [Cursor("tool arguments", call.arguments) for call in self._delivered]
         self._repeated = Calls()

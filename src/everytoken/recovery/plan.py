@@ -81,10 +81,10 @@ class Planner:
 
     def next(self, now: float, attempts: Sequence[Attempt], jitter: float) -> Plan | None:
         """Return the next attempt, or None when nothing is left that would be faithful."""
-        if self.faults >= self.policy.attempts:
+        streamed = not self._streaming_keeps_failing(attempts)
+        if streamed and self.faults >= self.policy.attempts:
             return None
         failed = attempts[-1] if attempts else None
-        streamed = not self._streaming_keeps_failing(attempts)
         for target in self._order(now, failed):
             wanted = max(0.0, self.not_before.get(target.name, now) - now)
             if wanted > self.policy.retry_after_max:
@@ -101,7 +101,7 @@ class Planner:
         targets = [target for target in self.targets if target.name not in self.unusable]
         if failed is not None:
             here = next((i for i, target in enumerate(targets) if target.name == failed.upstream), 0)
-            if _speaks_of_the_upstream(failed.cause):
+            if _in_trouble(failed.cause, self.policy):
                 here += 1
             targets = targets[here:] + targets[:here]
         return sorted(targets, key=lambda target: not self.breaker.allows(target.name, now))
@@ -162,14 +162,18 @@ class Planner:
         return Plan(target, strategy, streamed, body, overlap=overlap, added=added)
 
     def _streaming_keeps_failing(self, attempts: Sequence[Attempt]) -> bool:
-        """Whether the last allowed attempt should do without streaming: it was streaming that broke, every time.
+        """Whether the last attempt should do without streaming: it was streaming that broke, every time.
 
-        Not so where no stream began, and not for silence: that would only be a longer silence.
+        Not so where no stream began, nor for silence, which would only be a longer silence. A continuation that got on
+        before it broke is streamed once more; doing without is then one attempt beyond those allowed.
         """
-        if "non-streaming" not in self.policy.strategies or not self.last or self.faults < 2:
+        faults = [attempt for attempt in attempts if is_fault(attempt.cause, self.policy)]
+        if "non-streaming" not in self.policy.strategies or self.faults < 2:
             return False
-        faults = [attempt.cause for attempt in attempts if is_fault(attempt.cause, self.policy)]
-        return not any(isinstance(cause, (ConnectError, StatusError, StalledError)) for cause in faults)
+        if any(isinstance(fault.cause, (ConnectError, StatusError, StalledError)) for fault in faults):
+            return False
+        got_on = faults[-1].strategy == "prefill" and faults[-1].streamed and faults[-1].chunks > 0
+        return self.faults == self.policy.attempts - (0 if got_on else 1)
 
 
 def is_fault(cause: EverytokenError | None, policy: Policy) -> bool:
@@ -179,9 +183,10 @@ def is_fault(cause: EverytokenError | None, policy: Policy) -> bool:
     return not isinstance(cause, DivergedError)
 
 
-def _speaks_of_the_upstream(cause: EverytokenError | None) -> bool:
+def _in_trouble(cause: EverytokenError | None, policy: Policy) -> bool:
     """Whether `cause` says that the upstream itself is in trouble, rather than this one stream."""
-    return isinstance(cause, (ConnectError, StatusError, StalledError, NotAnEventStreamError))
+    kinds = (ConnectError, StatusError, StalledError, NotAnEventStreamError)
+    return isinstance(cause, kinds) and is_fault(cause, policy)
 
 
 def _asks_for_json(request: ChatRequest) -> bool:
