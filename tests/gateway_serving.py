@@ -259,9 +259,16 @@ async def served(app: Any, *, http: Any = DirectProtocol, **options: Any) -> Asy
     try:
         yield listening.getsockname()[1]
     finally:
+        # What `server.shutdown` does, without its pauses.
+        for accepting in server.servers:
+            accepting.close()
         for connection in list(server.server_state.connections):
             connection.transport.abort()
-        await server.shutdown(sockets=[listening])
+        while server.server_state.tasks:
+            await asyncio.wait(set(server.server_state.tasks))
+        for accepting in server.servers:
+            await accepting.wait_closed()
+        listening.close()
 
 
 def over(*upstreams: Any, **settings: Any) -> Gateway:

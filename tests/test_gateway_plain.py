@@ -8,6 +8,7 @@ import logging
 import httpx2
 import pytest
 
+from everytoken.gateway.follow import Client
 from everytoken.recovery import Policy
 from everytoken.testing import Answer
 from gateway_serving import ManualUpstream, Wire, serving
@@ -18,7 +19,7 @@ TEXTS = {
     "thai": "สวัสดีชาวโลก ภาษาไทยไม่มีช่องว่างระหว่างคำ " * 40,
     "emoji": "👍🏽👨‍👩‍👧🇯🇵🏳️‍🌈" * 100,
     "families without a space": "👨‍👩‍👧‍👦" * 500,
-    "one long word": "a" * 60_000,
+    "one long word": "a" * 20_000,
     "everything": Answer().text,
 }
 ONCE = Policy(attempts=1)
@@ -70,6 +71,29 @@ async def test_half_a_word_is_not_held_back_in_a_stall():
         began = asyncio.get_running_loop().time()
         assert await wire.frame() == b"antidis"
         assert asyncio.get_running_loop().time() - began < 0.5
+
+
+@pytest.mark.virtual_time
+async def test_what_ends_while_the_client_is_waited_for_is_not_missed(monkeypatch):
+    upstream = ManualUpstream()
+    async with serving(upstream) as gateway, Wire.to(gateway.port) as wire:
+        wire.send("POST", "/api/chat", {"prompt": "Hello"})
+        attempt = await upstream.attempt()
+        attempt.accept()
+        head = await wire.head()
+        send = Client.send
+
+        async def send_slowly(client, body):
+            monkeypatch.undo()
+            attempt.send(" end")
+            attempt.finish()
+            await send(client, body)
+
+        monkeypatch.setattr(Client, "send", send_slowly)
+        attempt.send("held")  # until its time is up, and nothing else is to come
+        answer = await wire.rest(head)
+    assert answer.body == b"held end"
+    assert answer.complete
 
 
 async def test_headers():

@@ -131,7 +131,9 @@ class _EventFollower:
                 await client.send(openai.encode(records, self.offset - len(records)))
                 self._quiet_since = self._now()
                 continue
-            if log.closed and self.offset == log.tail:
+            if self.offset < log.tail:
+                continue  # it has moved while it was read
+            if log.closed:
                 return True
             self._live = True
             await client.wait(self._quiet_since + KEEP_ALIVE)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["plain_chat"]
 
 _BATCH = 64 * 1024
+_SLICE = 8 * 1024  # characters segmented in one turn of the loop: a few milliseconds
 
 
 async def plain_chat(gateway: Gateway, request: Request) -> None:
@@ -82,17 +83,28 @@ async def _follow_text(client: Client, log: Log) -> None:
             if records is None:
                 records = await log.fetch(offset, _BATCH)
             offset += len(records)
-            now = loop.time()
-            for piece in wire.push(_text(records), now) if records else wire.tick(now):
-                await client.send(piece)
             if records:
+                await _push(client, wire, _text(records))
                 continue
-            if log.closed and offset == log.tail:
+            for piece in wire.tick(loop.time()):
+                await client.send(piece)
+            if offset < log.tail:
+                continue  # it has moved while the client was waited for
+            if log.closed:
                 await _end(client, log, wire)
                 return
             await client.wait(wire.deadline())
     finally:
         log.unsubscribe(client.wake)
+
+
+async def _push(client: Client, wire: TextWire, text: str) -> None:
+    loop = asyncio.get_running_loop()
+    for begin in range(0, len(text), _SLICE):
+        if begin:
+            await asyncio.sleep(0)  # the others' turn
+        for piece in wire.push(text[begin : begin + _SLICE], loop.time()):
+            await client.send(piece)
 
 
 async def _end(client: Client, log: Log, wire: TextWire) -> None:
