@@ -53,11 +53,13 @@ def test_the_host_is_shown_as_a_url_has_it():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_readers_are_told_when_the_server_stops(number):
+def test_readers_are_told_when_the_server_stops(number, tmp_path):
     """The reader gets an error rather than an end, the upstream is left, and the log says nothing twice."""
+    file = tmp_path / "everytoken.toml"
+    file.write_text("drain = 0.1", encoding="utf-8")
     with (
         ScriptedUpstream(Answer(delay=0.001), faults=STALLED) as upstream,
-        gateway("--upstream", upstream.base_url) as (process, url),
+        gateway("--upstream", upstream.base_url, "--config", str(file)) as (process, url),
         post(url, QUESTION) as response,
     ):
         read = response.read1(65536)

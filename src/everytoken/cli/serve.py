@@ -69,6 +69,12 @@ _GRACEFUL = 5  # seconds for answers to be written when the server stops
     "[default: a SQLite file in your data directory]",
 )
 @click.option(
+    "--drain",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="How long responses may go on after SIGTERM before they are handed over.  [default: 20]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -84,6 +90,7 @@ def serve(
     first_content: float | None,
     content_gap: float | None,
     journal: str | None,
+    drain: float | None,
     log_level: str,
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
@@ -98,6 +105,8 @@ def serve(
     config = _settings(load(config_file), host, port, upstreams, limits)
     if journal is not None:
         config = msgspec.structs.replace(config, journal=journal)
+    if drain is not None:
+        config = msgspec.structs.replace(config, drain=drain)
     _run(config)
 
 
@@ -179,9 +188,11 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let responses finish, hand over the rest, let the readers of those go, then stop the server."""
         await self._gateway.relays.drain(self._gateway.config.drain)
-        for protocol in list(self.server_state.connections):
-            if isinstance(protocol, DirectProtocol):
-                protocol.break_off_streams()
+        if self._gateway.journal.durable:
+            # What was handed over does not end here, so its readers would never leave by themselves.
+            for protocol in list(self.server_state.connections):
+                if isinstance(protocol, DirectProtocol):
+                    protocol.break_off_streams()
         await super().shutdown(sockets)
 
 
