@@ -1,14 +1,43 @@
 """Streamed LLM responses made dependable: every token, exactly once, in order, and never a wrong ending."""
 
-__all__ = ["__version__"]
+from __future__ import annotations
 
-__version__: str
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everytoken.client.aio import AsyncClient
+    from everytoken.client.sync import Client
+    from everytoken.errors import EverytokenError
+    from everytoken.recovery import Policy
+
+    __version__: str
+
+__all__ = ["AsyncClient", "Client", "EverytokenError", "Policy", "__version__"]
+
+# Each program needs some of it only, and none should wait for the rest.
+_MODULES = {
+    "AsyncClient": "everytoken.client.aio",
+    "Client": "everytoken.client.sync",
+    "EverytokenError": "everytoken.errors",
+    "Policy": "everytoken.recovery",
+}
 
 
-def __getattr__(name: str) -> str:
-    # Reading a distribution's metadata takes longer than importing the rest; few ask for it.
+def __getattr__(name: str) -> Any:
+    value: Any
     if name == "__version__":
         from importlib import metadata  # noqa: PLC0415
 
-        return metadata.version("everytoken")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = metadata.version("everytoken")
+    elif name in _MODULES:
+        from importlib import import_module  # noqa: PLC0415
+
+        value = getattr(import_module(_MODULES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

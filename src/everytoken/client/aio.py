@@ -1,0 +1,183 @@
+"""`AsyncClient`: the driver carried out in an event loop, asyncio's or trio's. The twin of `sync`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+
+from everytoken.client.effects import Close, Deliver, Head, Open, Opened, Read, Sleep
+from everytoken.client.shared import Shared
+from everytoken.client.watch import WATCH, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from typing import Unpack
+
+    from everytoken.client.effects import Effect, Result
+    from everytoken.client.options import AsyncOptions
+    from everytoken.recovery import Policy
+
+__all__ = ["AsyncClient"]
+
+_DRAIN = 0.01  # seconds for the last bytes of a body behind [DONE], so that its connection can be kept
+_clock = anyio.current_time
+
+
+class AsyncClient(httpx2.AsyncClient):
+    """An `httpx2.AsyncClient` whose streamed chat completions come whole, or raise.
+
+    It takes what `httpx2.AsyncClient` takes, and the `policy` by which a response is recovered. Streamed chat completions
+    (`POST` to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`;
+    everything else is passed through untouched.
+    """
+
+    def __init__(self, *, policy: Policy | None = None, **options: Unpack[AsyncOptions]) -> None:
+        super().__init__(**options)
+        # Needs httpcore2, which takes a while to import; by now httpx2 has done it.
+        from everytoken.client.network import watch_network  # noqa: PLC0415
+
+        watch_network(self)
+        self._shared = Shared(policy)
+
+    async def send(
+        self,
+        request: httpx2.Request,
+        *,
+        stream: bool = False,
+        auth: Any = httpx2.USE_CLIENT_DEFAULT,
+        follow_redirects: Any = httpx2.USE_CLIENT_DEFAULT,
+    ) -> httpx2.Response:
+        """Send a request.
+
+        Raises `httpx2.TransportError`, whose cause is an `EverytokenError` where recovery has given up; so does reading
+        the response.
+        """
+        asked = self._shared.asked(request)
+        if asked is None:
+            return await super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+
+        async def send(attempt: httpx2.Request) -> httpx2.Response:
+            # A redirect could lead our caller's credentials elsewhere.
+            return await super(AsyncClient, self).send(
+                attempt, stream=True, auth=auth, follow_redirects=False
+            )
+
+        body = _Body(self._shared.driver(asked, _clock).run(), send)
+        try:
+            head = await body.begin()
+        except httpx2.TransportError as error:
+            self._shared.failed(asked, error)
+            raise
+        response = body.response(request, head)
+        if not stream:
+            await response.aread()
+        return response
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The body of a response as the driver makes it."""
+
+    def __init__(
+        self,
+        steps: Generator[Effect, Result, None],
+        send: Callable[[httpx2.Request], Awaitable[httpx2.Response]],
+    ) -> None:
+        self._steps = steps
+        self._send = send
+        self._started = _clock()
+        self._response: httpx2.Response | None = None
+        self._attempt: httpx2.Response | None = None
+        self._reads: AsyncIterator[bytes] | None = None
+        self._watch: Watch | None = None
+
+    async def begin(self) -> Head:
+        """Return the head of the response."""
+        head = await self._next()
+        assert isinstance(head, Head)
+        return head
+
+    def response(self, request: httpx2.Request, head: Head) -> httpx2.Response:
+        """Return the response with this body."""
+        self._response = httpx2.Response(
+            head.status, headers=head.headers, stream=self, request=request, extensions=head.extensions
+        )
+        return self._response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (given := await self._next()) is not None:
+            assert isinstance(given, Deliver)
+            yield given.data
+
+    async def aclose(self) -> None:
+        """Close the connection at once."""
+        self._steps.close()
+        await self._close(reusable=False)
+        if self._response is not None:
+            self._response.elapsed = timedelta(seconds=_clock() - self._started)
+
+    async def _next(self) -> Head | Deliver | None:
+        """Do what the driver asks until there is something for the caller."""
+        result: Result = None
+        try:
+            while True:
+                effect = self._steps.send(result)
+                if isinstance(effect, (Head, Deliver)):
+                    return effect
+                result = await self._perform(effect)
+        except StopIteration:
+            return None
+        except BaseException:
+            # A cancelled task closes what it has opened before it ends.
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
+
+    async def _perform(self, effect: Effect) -> Result:
+        if isinstance(effect, Read):
+            return await self._read(effect.deadline)
+        if isinstance(effect, Open):
+            return await self._open(effect)
+        if isinstance(effect, Close):
+            return await self._close(reusable=effect.reusable)
+        assert isinstance(effect, Sleep)
+        return await anyio.sleep(max(0.0, effect.until - _clock()))
+
+    async def _open(self, effect: Open) -> Result:
+        self._watch = Watch(_clock, effect.deadline, effect.sent)
+        token = WATCH.set(self._watch)
+        try:
+            self._attempt = response = await self._send(effect.request)
+        except httpx2.TransportError as error:
+            return error
+        finally:
+            WATCH.reset(token)
+        self._reads = response.aiter_raw()
+        headers = [(name.lower(), value) for name, value in response.headers.raw]
+        return Opened(response.status_code, headers, response.extensions)
+
+    async def _read(self, deadline: float) -> Result:
+        assert self._watch is not None
+        assert self._reads is not None
+        self._watch.deadline = deadline
+        token = WATCH.set(self._watch)
+        try:
+            return await anext(self._reads, b"")
+        except httpx2.TransportError as error:
+            return error
+        finally:
+            WATCH.reset(token)
+
+    async def _close(self, *, reusable: bool) -> None:
+        response, self._attempt = self._attempt, None
+        if response is None:
+            return
+        if reusable:
+            end = _clock() + _DRAIN
+            while isinstance(data := await self._read(end), bytes) and data and _clock() < end:
+                pass
+        with suppress(httpx2.TransportError):
+            await response.aclose()

@@ -1,0 +1,125 @@
+"""What the caller asked for, and the requests we send for it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import msgspec
+
+from everytoken.chat import ChatRequest
+from everytoken.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from everytoken.client.effects import Opened
+    from everytoken.recovery import Policy
+
+__all__ = ["Asked"]
+
+_STREAM = re.compile(r".*/v1/stream/[A-Za-z0-9_-]+")
+_OF_THE_BODY = {"content-length", "content-type", "transfer-encoding", "idempotency-key"}
+_DIGITS = 32
+
+
+class Asked:
+    """A request for a streamed chat completion."""
+
+    def __init__(self, request: httpx2.Request, chat: ChatRequest) -> None:
+        self.request = request
+        self.chat = chat
+        self._keys: dict[bytes, str] = {}
+
+    @classmethod
+    def read(cls, request: httpx2.Request) -> Asked | None:
+        """Return what `request` asks for, None if that is no streamed chat completion or not for us to judge."""
+        if request.method != "POST" or not request.url.path.endswith("/chat/completions"):
+            return None
+        try:
+            body = request.content
+        except httpx2.RequestNotRead:
+            return None
+        if b'"stream"' not in body:
+            return None
+        try:
+            chat = ChatRequest.from_json(body)
+        except InvalidRequestError:
+            return None  # the server's to say
+        return cls(request, chat) if chat.stream else None
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the caller's SDK has sent the same request before."""
+        return self.request.headers.get("x-stainless-retry-count", "0") != "0"
+
+    @property
+    def fingerprint(self) -> tuple[str, int]:
+        """What a repetition of this request has in common with it."""
+        return str(self.request.url), hash(self.request.content)
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the caller's key, which some servers quote when they refuse it."""
+        secret = self.request.headers.get("authorization", "").rpartition(" ")[2]
+        return text.replace(secret, "***") if secret else text
+
+    def attempt(self, body: dict[str, Any], policy: Policy, *, streamed: bool) -> httpx2.Request:
+        """Return the request of one attempt.
+
+        The same body goes out under the same `Idempotency-Key`, so a server that keeps to it (everytoken does) begins
+        one response, however often the way there breaks.
+        """
+        payload = msgspec.json.encode(body)
+        given = self.request.headers.get("idempotency-key") if not self._keys else None
+        key = self._keys.setdefault(payload, given or secrets.token_hex(_DIGITS // 2))
+        headers = self._headers()
+        headers["content-type"] = "application/json"
+        headers["idempotency-key"] = key
+        silence = policy.first_content if streamed else policy.non_streaming
+        return self._request("POST", self.request.url, headers, policy, silence, payload)
+
+    def resumption(self, stream: httpx2.URL, offset: str, policy: Policy, silence: float) -> httpx2.Request:
+        """Return the request to read the response `stream` on from `offset`, or from its start."""
+        headers = self._headers()
+        headers["accept"] = "text/event-stream"
+        if offset:
+            headers["last-event-id"] = offset
+        return self._request("GET", stream.copy_with(path=f"{stream.path}/events"), headers, policy, silence)
+
+    def stream_of(self, opened: Opened) -> httpx2.URL | None:
+        """Return where an answer can be read again, if it is everytoken's and at the origin we asked.
+
+        Our credentials go nowhere else.
+        """
+        named = dict(opened.headers)
+        location = named.get(b"location")
+        if location is None or b"stream-next-offset" not in named:
+            return None
+        try:
+            url = self.request.url.join(location.decode("ascii"))
+        except (UnicodeDecodeError, httpx2.InvalidURL):
+            return None
+        asked = self.request.url
+        same = (url.scheme, url.host, url.port) == (asked.scheme, asked.host, asked.port)
+        return url.copy_with(query=None, fragment=None) if same and _STREAM.fullmatch(url.path) else None
+
+    def _headers(self) -> httpx2.Headers:
+        headers = httpx2.Headers(
+            [(name, value) for name, value in self.request.headers.multi_items() if name not in _OF_THE_BODY]
+        )
+        headers["accept-encoding"] = "identity"  # compression delays tokens
+        return headers
+
+    def _request(
+        self,
+        method: str,
+        url: httpx2.URL,
+        headers: httpx2.Headers,
+        policy: Policy,
+        silence: float,
+        content: bytes | None = None,
+    ) -> httpx2.Request:
+        # What holds where the network is not watched (see `network`).
+        timeout = httpx2.Timeout(policy.connect, read=silence * 2).as_dict()
+        extensions = {**self.request.extensions, "timeout": timeout}
+        return httpx2.Request(method, url, headers=headers, content=content, extensions=extensions)

@@ -1,0 +1,191 @@
+"""The driver of one response in process: it hands the recovery what happens, and asks the shell for what it decides.
+
+A generator of effects, so that sync and async are the same code; the shells (`sync`, `aio`) carry the effects out. Time
+is the shell's clock less the time that the caller kept us waiting: an upstream has not stalled because its reader was
+busy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from everytoken.client.effects import Close, Deliver, Head, Open, Opened, Read, Sleep
+from everytoken.client.failures import CALLERS_FAULT, as_ours, as_theirs
+from everytoken.client.follow import Follower
+from everytoken.client.heads import head_of, refusal
+from everytoken.errors import EverytokenError, StatusError
+from everytoken.recovery import Connect, Disconnect, End, Recovery, State
+from everytoken.upstream.exchange import Exchange
+from everytoken.wire.openai import DONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from everytoken.client.asked import Asked
+    from everytoken.client.effects import Effect, Result
+    from everytoken.recovery import Policy
+
+__all__ = ["Driver"]
+
+_EVENT_STREAM = b"text/event-stream"
+
+
+class Driver:
+    """Makes one response out of as many attempts as that takes. It is the sink of the attempt's exchange."""
+
+    def __init__(self, asked: Asked, recovery: Recovery, policy: Policy, clock: Callable[[], float]) -> None:
+        self._asked = asked
+        self._recovery = recovery
+        self._policy = policy
+        self._clock = clock
+        self._away = 0.0  # seconds that the caller has kept us waiting
+        self._exchange = Exchange(self, secret=None)
+        self._opened: Opened | None = None
+        self._has_head = False  # the caller has been handed one
+        self._records: list[bytes] = []
+
+    def run(self) -> Generator[Effect, Result, None]:
+        """Yield what is to be done; raises `httpx2.TransportError` when the response ends without being whole."""
+        recovery = self._recovery
+        recovery.start(self._now())
+        while True:
+            yield from self._deliver()
+            while recovery.decisions:
+                decision = recovery.decisions.popleft()
+                if isinstance(decision, Connect):
+                    stream = yield from self._connect(decision)
+                    if stream is not None:
+                        yield from Follower(self._asked, stream, self._policy, self._clock).run()
+                        return
+                    yield from self._deliver()
+                elif isinstance(decision, Disconnect):
+                    yield Close(decision.reusable)
+                elif isinstance(decision, End):
+                    yield from self._end(decision)
+                    return
+            if recovery.state is State.BACKING_OFF:
+                yield Sleep(recovery.deadline + self._away)
+                self._take(recovery.tick(max(self._now(), recovery.deadline)))
+            else:
+                self._receive((yield Read(recovery.deadline + self._away)))
+
+    def _now(self) -> float:
+        return self._clock() - self._away
+
+    # An attempt
+
+    def _connect(self, decision: Connect) -> Generator[Effect, Result, httpx2.URL | None]:
+        """Begin an attempt; return where to read the response again, if it is everytoken's."""
+        self._exchange = Exchange(self, secret=None)
+        self._opened = None
+        request = self._asked.attempt(decision.body, self._policy, streamed=decision.streamed)
+        result = yield Open(request, self._recovery.deadline + self._away, self._sent)
+        if not isinstance(result, Opened):
+            self._receive_error(result)
+            return None
+        self._recovery.connected(self._now())
+        stream = self._asked.stream_of(result)
+        if stream is not None and 200 <= result.status < 300:
+            yield self._head(result)
+            return stream
+        self._opened = result
+        self._exchange.on_head(result.status, result.headers)
+        if not self._has_head and self._recovery.accepted and _is_event_stream(result):
+            yield self._head(result)
+        return None
+
+    def _sent(self) -> float:
+        self._recovery.connected(self._now())
+        return self._recovery.deadline + self._away
+
+    def _receive(self, result: Result) -> None:
+        if isinstance(result, bytes):
+            if result:
+                self._exchange.on_body(result)
+            else:
+                self._exchange.on_end()
+            # Comments may have kept coming all the time.
+            self._take(self._recovery.tick(self._now()))
+        else:
+            self._receive_error(result)
+
+    def _receive_error(self, error: httpx2.TransportError) -> None:
+        if isinstance(error, CALLERS_FAULT):
+            raise error
+        recovery = self._recovery
+        if isinstance(error, httpx2.TimeoutException):
+            self._take(recovery.tick(max(self._now(), recovery.deadline)))
+        else:
+            self._exchange.on_error(as_ours(error, begun=self._opened is not None))
+
+    # What the exchange reports (a `Sink`)
+
+    def on_connected(self) -> None:
+        """The request is on its way."""
+
+    def on_accepted(self) -> None:
+        """The upstream has answered with success."""
+        self._recovery.accept(self._now())
+
+    def on_data(self, data: bytes) -> None:
+        """Take bytes of the stream."""
+        self._take(self._recovery.receive_data(self._now(), data))
+
+    def on_whole(self, body: bytes) -> None:
+        """Take an answer in one piece."""
+        self._take(self._recovery.receive_whole(self._now(), body))
+
+    def on_eof(self) -> None:
+        """The stream's bytes have ended."""
+        self._take(self._recovery.receive_eof(self._now()))
+
+    def on_error(self, error: EverytokenError) -> None:
+        """The attempt has failed."""
+        self._take(self._recovery.fail(self._now(), error))
+
+    # What the caller gets
+
+    def _take(self, records: Sequence[bytes]) -> None:
+        self._records += records
+
+    def _deliver(self) -> Generator[Effect, Result, None]:
+        if self._records:
+            if not self._has_head and self._opened is not None:
+                yield self._head(self._opened)
+            data = b"".join([_event(record) for record in self._records])
+            self._records.clear()
+            yield from self._hand_over(data)
+
+    def _head(self, opened: Opened) -> Head:
+        self._has_head = True
+        return head_of(opened)
+
+    def _hand_over(self, data: bytes) -> Generator[Effect, Result, None]:
+        before = self._clock()
+        yield Deliver(data)
+        self._away += self._clock() - before
+
+    def _end(self, decision: End) -> Generator[Effect, Result, None]:
+        error = decision.error
+        if error is None:
+            yield Deliver(DONE)
+            return
+        cause = self._recovery.attempts[-1].cause if self._recovery.attempts else None
+        if not self._has_head and self._opened is not None and isinstance(cause, StatusError):
+            yield refusal(self._opened, error)
+            yield Deliver(cause.body)
+            return
+        raise as_theirs(error, self._asked.request)
+
+
+def _event(record: bytes) -> bytes:
+    """Return a record as an event; a line end in it (only between JSON's tokens) becomes a space."""
+    if b"\n" in record or b"\r" in record:
+        record = record.replace(b"\n", b" ").replace(b"\r", b" ")
+    return b"data: %b\n\n" % record
+
+
+def _is_event_stream(opened: Opened) -> bool:
+    return any(name == b"content-type" and _EVENT_STREAM in value.lower() for name, value in opened.headers)

@@ -1,0 +1,41 @@
+"""Heads of responses as the caller gets them: an attempt's, without what was true of its bytes only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everytoken.client.effects import Head
+
+if TYPE_CHECKING:
+    from everytoken.client.effects import Opened
+    from everytoken.errors import EverytokenError
+
+__all__ = ["head_of", "refusal"]
+
+_OF_THE_BYTES = {b"content-length", b"content-encoding", b"transfer-encoding", b"connection", b"keep-alive"}
+_KEPT = ("http_version", "reason_phrase")
+
+
+def head_of(opened: Opened) -> Head:
+    """Return the head of a streamed response, whatever form the attempt's answer had."""
+    headers = [pair for pair in _headers(opened) if pair[0] != b"content-type"]
+    headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
+    return Head(opened.status, headers, _extensions(opened))
+
+
+def refusal(opened: Opened, error: EverytokenError) -> Head:
+    """Return the head of a refusal as it came; `error` says in the extension `everytoken_error` what was tried.
+
+    The SDKs' own retries must not multiply ours; this is how to tell them.
+    """
+    headers = [pair for pair in _headers(opened) if pair[0] != b"x-should-retry"]
+    headers.append((b"x-should-retry", b"false"))
+    return Head(opened.status, headers, {**_extensions(opened), "everytoken_error": error})
+
+
+def _headers(opened: Opened) -> list[tuple[bytes, bytes]]:
+    return [pair for pair in opened.headers if pair[0] not in _OF_THE_BYTES]
+
+
+def _extensions(opened: Opened) -> dict[str, object]:
+    return {name: opened.extensions[name] for name in _KEPT if name in opened.extensions}
