@@ -63,11 +63,6 @@ class Response:
             error.code = told["code"]  # type: ignore[misc]  # the class it had in another process is not known here
         return error
 
-    def stop(self) -> None:
-        """Stop it, if it is written here."""
-        if self.relay is not None:
-            self.relay.stop()
-
 
 async def open_response(gateway: Gateway, request: Request, chat: ChatRequest, *, owner: str) -> Response:
     """Begin a response, or attach to the one that the request's `Idempotency-Key` has begun.

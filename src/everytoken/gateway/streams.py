@@ -131,7 +131,5 @@ async def _read_events(gateway: Gateway, request: Request, log: Log) -> None:
 
 async def _cancel(gateway: Gateway, request: Request, log: Log) -> None:
     """Stop a response: its upstream connection is closed, every reader is told. Stopping it again does nothing."""
-    relay = gateway.relays.get(log.info.id)
-    if relay is not None:
-        relay.stop()
+    await gateway.relays.stop(log.info.id)
     await answer(request, 204, b"", b"")

@@ -86,7 +86,7 @@ async def stop(gateway: Gateway, request: Request, chat_id: str) -> None:
     assert chat is not None
     found = await _current(gateway, chat, owner)
     if found is not None:
-        found[1].stop()
+        await gateway.relays.stop(found[1].stream_id)
     await answer(request, 204, b"", b"")
 
 
@@ -110,7 +110,7 @@ async def _remember(chat: Chat, turn: Turn, response: Response) -> None:
     try:
         await chat.begin(turn)
     except JournalError:
-        response.stop()
+        await gateway.relays.stop(response.stream_id)
         raise
 
 

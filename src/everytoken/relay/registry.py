@@ -14,6 +14,7 @@ import msgspec
 
 from everytoken.chat import ChatRequest
 from everytoken.errors import (
+    CancelledError,
     EverytokenError,
     FencedError,
     JournalError,
@@ -184,6 +185,23 @@ class Relays:
     def get(self, stream_id: str) -> Relay | None:
         """Return the relay that writes this stream here, or None."""
         return self._relays.get(stream_id)
+
+    async def stop(self, stream_id: str) -> None:
+        """Stop a response, wherever it is written; one that has ended, or is none, stays as it is.
+
+        Written elsewhere, it is closed from here: its writer is fenced off and leaves the upstream. Raises `JournalError`.
+        """
+        relay = self._relays.get(stream_id)
+        if relay is not None:
+            relay.stop()
+            return
+        log = await self.journal.open(stream_id)
+        if log.closed or "request" not in log.info.meta:
+            return
+        error = CancelledError("the response was stopped")
+        with contextlib.suppress(StreamClosedError, FencedError):
+            writer = await self.journal.claim(stream_id)
+            writer.close([msgspec.json.encode(error_body(error))], {"outcome": "cancelled", **error_body(error)})
 
     def hurry(self) -> None:
         """Do not wait for responses to finish, neither in a `drain` that is under way nor in one to come."""

@@ -136,8 +136,6 @@ def _appended(body: bytes, given: str | None, content_type: str) -> list[bytes]:
 
 async def delete(gateway: Gateway, request: Request, log: Log) -> None:
     """Delete a stream; a response that is still being written is stopped first."""
-    relay = gateway.relays.get(log.info.id)
-    if relay is not None:
-        relay.stop()
+    await gateway.relays.stop(log.info.id)
     await gateway.journal.delete(log.info.id)
     await respond(gateway, request, 204, [])
