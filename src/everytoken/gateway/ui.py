@@ -49,7 +49,7 @@ async def ui_chat(gateway: Gateway, request: Request, owner: str, body: dict[str
         client = Client(request)
         try:
             if chat is not None:
-                await _remember(chat, turn, response)
+                await _remember(gateway, chat, turn, response)
             if await wait_for_head(request, client, response):
                 wire = UIWire(response.stream_id, message_id=turn.message)
                 await _stream(request, client, response, wire, chat)
@@ -106,7 +106,7 @@ def _turn(stream_id: str, last: dict[str, Any]) -> Turn:
     return Turn(stream_id, stream_id)
 
 
-async def _remember(chat: Chat, turn: Turn, response: Response) -> None:
+async def _remember(gateway: Gateway, chat: Chat, turn: Turn, response: Response) -> None:
     try:
         await chat.begin(turn)
     except JournalError:
