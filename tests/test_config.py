@@ -72,6 +72,11 @@ def test_without_a_file_there_are_the_defaults_and_the_environment():
         pytest.param("port = 80.5", "$.port", id="half a port"),
         pytest.param("max_body = 0", "max_body must be", id="no body at all"),
         pytest.param("grace = nan", "grace must be", id="no number of seconds"),
+        pytest.param("drain = inf", "drain must be", id="a drain without an end"),
+        pytest.param("retention = nan", "retention must be", id="a retention that is no number"),
+        pytest.param("max_journal = 0", "max_journal must be", id="a journal without room"),
+        pytest.param("long_poll = -1", "long_poll must be", id="a poll into the past"),
+        pytest.param("durability = 'none'", "$.durability", id="a durability there is not"),
         pytest.param("api_keys = 'sk'", "$.api_keys", id="a text for a list"),
         pytest.param("policy = 5", "$.policy", id="a number for a table"),
         pytest.param(

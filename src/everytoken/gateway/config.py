@@ -97,6 +97,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("max_body must be at least 1 byte")
         if math.isnan(self.grace):
             raise ValueError("grace must be a number of seconds")
+        if not 0 <= self.drain < math.inf:
+            raise ValueError("drain must be a finite number of seconds, 0 or more")
+        if not self.retention > 0:
+            raise ValueError("retention must be more than 0 seconds")
+        if self.max_journal < 1:
+            raise ValueError("max_journal must be at least 1 byte")
         if not 0 <= self.long_poll <= 3600:
             raise ValueError("long_poll must be from 0 to 3600 seconds")
 
