@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -231,3 +232,14 @@ async def test_a_server_that_says_by_an_error_that_the_client_has_gone():
         await attempt.released.wait()
         await serving
     await gateway.stop()
+
+
+async def test_what_texts_beyond_ascii_need_is_read_at_the_start_and_beside_the_loop(monkeypatch):
+    threads = []
+    monkeypatch.setattr("everytoken.smoothing.preload", lambda: threads.append(threading.current_thread()))
+    gateway = over(ManualUpstream())
+    await asyncio.gather(gateway.start(), gateway.start())
+    await gateway.start()
+    await gateway.stop()
+    [thread] = threads
+    assert thread is not threading.main_thread()
