@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LIMIT = 20.0  # seconds until a test gives up
+PATIENCE = 1.0  # seconds until a key is pressed again
 
 _PARTS = re.compile(
     r"\x1b\[([?0-9;]*)([A-Za-z])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|([^\x1b])", re.DOTALL
@@ -139,6 +140,16 @@ class Terminal:
         while not seen():
             assert self._read(deadline), f"the program has ended, showing:\n{self.screen.text}"
 
+    def type_until(self, text: str, seen: Callable[[], bool]) -> None:
+        """Type `text`, again and again, until `seen`: readline overhears a signal just before it begins to wait."""
+        for _ in range(int(LIMIT / PATIENCE)):
+            self.type(text)
+            while self._ready(PATIENCE):
+                self._read(0)
+                if seen():
+                    return
+        raise AssertionError(f"{text!r} has had no effect on:\n{self.screen.text}")
+
     def read_to_end(self) -> int:
         """Read until the program has ended, and return its exit status."""
         deadline = time.monotonic() + LIMIT
@@ -147,8 +158,7 @@ class Terminal:
         return self.process.wait(LIMIT)
 
     def _read(self, deadline: float) -> bool:
-        ready, _, _ = select.select([self.master], [], [], max(deadline - time.monotonic(), 0))
-        assert ready, f"nothing more comes after:\n{self.screen.text}"
+        assert self._ready(deadline - time.monotonic()), f"nothing more comes after:\n{self.screen.text}"
         try:
             data = os.read(self.master, 65536)
         except OSError:  # Linux says so when the last process has closed the terminal
@@ -156,3 +166,6 @@ class Terminal:
         self.raw += data
         self.screen.feed(self._decoder.decode(data))
         return bool(data)
+
+    def _ready(self, seconds: float) -> bool:
+        return bool(select.select([self.master], [], [], max(seconds, 0))[0])

@@ -13,7 +13,7 @@ import sys
 import termios
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click.testing
@@ -21,6 +21,7 @@ import pytest
 
 from command_line import EVERYTOKEN, environment, gateway, run, started, wait_for
 from everytoken.cli import chat as chat_module
+from everytoken.cli import commands
 from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream, Status
 from terminal import Terminal
 
@@ -175,7 +176,7 @@ def test_nobody_there_by_default(closed_port, monkeypatch):
     for name in ("EVERYTOKEN_BASE_URL", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(chat_module, "_DEFAULT_URL", f"http://127.0.0.1:{closed_port}/v1")
-    done = click.testing.CliRunner().invoke(chat_module.chat, ["hi"])
+    done = click.testing.CliRunner().invoke(commands, ["chat", "hi"])
     assert done.exit_code == 1
     assert done.stderr == (
         f"everytoken: nothing answers at http://127.0.0.1:{closed_port}/v1; start a server with: everytoken serve\n"
@@ -313,7 +314,7 @@ def cutting_proxy(url, *, cut_after):
     connections = []
 
     def serve(client):
-        with client, socket.create_connection((host, int(port))) as server:
+        with suppress(OSError), client, socket.create_connection((host, int(port))) as server:
             left = cut_after
             while left > 0:
                 ready, _, _ = select.select([client, server], [], [])
@@ -408,9 +409,12 @@ def test_a_conversation():
         terminal.type("\x03")
         terminal.read_until(lambda: screen.text.endswith("stopped\n>"))
         wait_for(upstream.attempts[1].closed.is_set, WITHIN)
-        terminal.type("nonsense\x03")
-        terminal.read_until(lambda: screen.text.endswith("\n>"))
-        terminal.type("\rthree\r")
+        terminal.type("nonsense")
+        terminal.read_until(lambda: screen.text.endswith("> nonsense"))
+        terminal.type_until("\x03", lambda: screen.text.endswith("\n>"))
+        terminal.type("\r")
+        terminal.read_until(lambda: screen.text.endswith("\n>\n>"))
+        terminal.type("three\r")
         terminal.read_until(lambda: screen.text.endswith("Yes, of course.\n>"))
         terminal.type("\x04")
         assert terminal.read_to_end() == 0
@@ -429,8 +433,8 @@ def test_a_conversation_survives_a_failure(closed_port):
         terminal.read_until(lambda: terminal.screen.text.endswith("\n>"))
         terminal.type("one\r")
         terminal.read_until(lambda: terminal.screen.text.endswith("Connection refused\n>"))
-        terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.read_to_end() == 143
+        terminal.type("\x04")
+        assert terminal.read_to_end() == 0
 
 
 def test_chat_does_not_load_a_server():
