@@ -201,7 +201,9 @@ class Relays:
         error = CancelledError("the response was stopped")
         with contextlib.suppress(StreamClosedError, FencedError):
             writer = await self.journal.claim(stream_id)
-            writer.close([msgspec.json.encode(error_body(error))], {"outcome": "cancelled", **error_body(error)})
+            writer.close(
+                [msgspec.json.encode(error_body(error))], {"outcome": "cancelled", **error_body(error)}
+            )
 
     def hurry(self) -> None:
         """Do not wait for responses to finish, neither in a `drain` that is under way nor in one to come."""
