@@ -1,0 +1,100 @@
+// One `chat.completion.chunk`, and the errors that come in its place inside a stream that began with 200.
+
+import { EverytokenError } from "./errors.js";
+
+/** The end mark of a completed response. */
+export const DONE = "[DONE]";
+
+export interface ToolCallDelta {
+  index?: number;
+  id?: string;
+  type?: string;
+  function?: { name?: string; arguments?: string };
+}
+
+export interface Delta {
+  role?: string;
+  content?: string | null;
+  refusal?: string | null;
+  reasoning_content?: string | null;
+  reasoning?: string | null;
+  tool_calls?: ToolCallDelta[] | null;
+  function_call?: { name?: string; arguments?: string } | null;
+}
+
+export interface Choice {
+  index: number;
+  delta?: Delta | null;
+  finish_reason?: string | null;
+}
+
+export interface Chunk {
+  id: string;
+  object: string;
+  created: number;
+  model: string;
+  choices: Choice[];
+  usage?: Record<string, unknown> | null;
+  [more: string]: unknown;
+}
+
+// Values of finish_reason by which a server says that it broke off.
+const BROKEN_OFF = /^(error|abort|insufficient_system_resource)$/;
+
+/** Read an event's data as JSON. Throws `malformed-event`. */
+export function readJson(data: string): any {
+  try {
+    return JSON.parse(data);
+  } catch (cause) {
+    throw new EverytokenError("malformed-event", "the server sent something that is not JSON", true, { cause });
+  }
+}
+
+/** Return the error in an event named `event` with the JSON `value`, whatever its shape; undefined if there is none. */
+export function errorIn(value: any, event = ""): EverytokenError | undefined {
+  const choices: any[] | undefined = Array.isArray(value?.choices) ? value.choices : undefined;
+  const failed = choices?.find((choice) => choice?.error ?? BROKEN_OFF.test(choice?.finish_reason));
+  const isError = value?.object === "error" || value?.type === "error" || event === "error";
+  // What has no choices is no chunk, and these keys are what error bodies are made of.
+  const isBody = !choices && (value?.detail || (value?.message && value.code));
+  let error = value?.error || value?.errors || failed?.error || ((isError || isBody) && value) || failed;
+  if (!error) return;
+  if (Array.isArray(error)) error = error[0];
+  const { code, type, message, detail } = Object(error);
+  const text = message ?? detail ?? error;
+  return new EverytokenError(
+    typeof code === "string" ? code : "upstream-error-event",
+    typeof text === "string" ? text : "the upstream broke off",
+    type ? type === "upstream_error" || /^(overloaded|journal-unavailable)$/.test(code) : true,
+    { cause: error },
+  );
+}
+
+/** Return the error that an HTTP answer is. */
+export async function errorOf(response: Response): Promise<EverytokenError> {
+  const { status } = response;
+  const text = await response.text().catch(() => "");
+  let told;
+  try {
+    told = errorIn(JSON.parse(text));
+  } catch {
+    // Not everybody answers in JSON.
+  }
+  return new EverytokenError(
+    told?.code.includes("-") ? told.code : "upstream-status",
+    told?.message ?? `the server answered ${status} ${response.statusText}`.trim(),
+    status >= 500 || [408, 409, 425, 429].includes(status),
+    { cause: response },
+  );
+}
+
+/** Milliseconds that a refusal asks to be left alone, undefined if it does not say. */
+export function retryAfter(response: unknown, now: number): number | undefined {
+  const value = response instanceof Response && response.headers.get("Retry-After");
+  if (!value) return;
+  const ms = /^\d+$/.test(value) ? +value * 1000 : Date.parse(value) - now;
+  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
+}
+
+export const isEventStream = (response: Response) =>
+  response.headers.get("Content-Type")?.startsWith("text/event-stream") ?? false;

@@ -1,0 +1,26 @@
+// What may go wrong, by the stable codes that the gateway uses too.
+
+/** Every failure this package reports on purpose. `code` is stable and in kebab-case; the message is for people. */
+export class EverytokenError extends Error {
+  override readonly name = "EverytokenError";
+
+  constructor(
+    readonly code: string,
+    message: string,
+    /** Whether the same call may succeed later. */
+    readonly retryable = true,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+  }
+}
+
+/** The bytes ended without an end mark: an end is a claim. */
+export const truncated = () =>
+  new EverytokenError("upstream-truncated", "the answer ended without saying that it is complete");
+
+/** What a `fetch` or a body throws is a connection that could not be made or has broken. */
+export const asError = (cause: unknown) =>
+  cause instanceof EverytokenError
+    ? cause
+    : new EverytokenError("upstream-connect", `no connection: ${cause instanceof Error ? cause.message : cause}`, true, { cause });

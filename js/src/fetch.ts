@@ -1,0 +1,112 @@
+// A `fetch` for SDKs: what it returns for a streamed chat completion has a body that does not break.
+
+import { DONE, errorOf, isEventStream } from "./chunk.js";
+import { pause } from "./clock.js";
+import { asError, EverytokenError } from "./errors.js";
+import { follow, streamUrl } from "./follow.js";
+import { backOff, surroundings, type ReadOptions } from "./policy.js";
+import { ask } from "./read.js";
+import { recover } from "./recover.js";
+import { newKey } from "./stream.js";
+
+interface ChatRequest {
+  url: string;
+  body: Record<string, any>;
+}
+
+// A request that is not a streamed chat completion is none of our business.
+function streamedChat(input: unknown, init: RequestInit | undefined): ChatRequest | undefined {
+  if (init?.method?.toUpperCase() !== "POST" || typeof init.body !== "string" || input instanceof Request) return;
+  const { href, pathname } = new URL(String(input), globalThis.location?.href);
+  if (!pathname.endsWith("/chat/completions")) return;
+  try {
+    const body = JSON.parse(init.body);
+    return body?.stream === true ? { url: href, body } : undefined;
+  } catch {
+    return;
+  }
+}
+
+/** Make a `fetch` as `fetch` is, with another policy for instance. */
+export function createFetch(options: ReadOptions = {}): typeof globalThis.fetch {
+  const around = surroundings(options);
+  const { policy, clock } = around;
+  return async (input, init) => {
+    const chat = streamedChat(input, init);
+    if (!chat) return around.fetch(input, init);
+    const abort = new AbortController();
+    const signal = init!.signal ? AbortSignal.any([init!.signal, abort.signal]) : abort.signal;
+    const headers = new Headers(init!.headers);
+    if (!headers.has("Idempotency-Key")) headers.set("Idempotency-Key", newKey());
+    // So that a repetition can be one, where the server takes seeds.
+    let seeded = chat.body.seed == null;
+    const seed = Math.floor(clock.random() * 2 ** 31);
+    const send = (streamed: boolean, patience: number) => {
+      const body = { ...chat.body, ...(seeded && { seed }), ...(!streamed && { stream: false, stream_options: undefined }) };
+      return ask(
+        around,
+        chat.url,
+        { ...init, headers, body: JSON.stringify(body), signal },
+        (policy.connect + patience * (streamed ? policy.firstContent : policy.nonStreaming)) * 1000,
+        () => new EverytokenError("upstream-stalled-first-content", "no answer has begun"),
+      );
+    };
+
+    let response: Response | undefined;
+    for (let failures = 0; !response; ) {
+      try {
+        response = await send(true, 1);
+        if (seeded && (response.status === 400 || response.status === 422)) {
+          seeded = false; // it may be about the seed
+          response = undefined;
+        } else if (!response.ok && response.redirected) throw await errorOf(response);
+      } catch (cause) {
+        signal.throwIfAborted();
+        response = undefined;
+        if (++failures >= policy.attempts) throw asError(cause);
+        await pause(clock, backOff(around, failures), signal);
+      }
+    }
+    if (!response.ok) return response; // the SDK knows what to do
+    const url = streamUrl(response, chat.url);
+    const pieces = url && isEventStream(response) ? follow({ url, offset: "", headers: resuming(headers), signal }, around, response) : recover(response, send, around, signal);
+    return new Response(body(pieces, abort), { status: response.status, headers: streamHeaders(response) });
+  };
+}
+
+/** For `new OpenAI({ fetch })`: against everytoken it reads on by offsets, against others it retries and replays. */
+export const fetch: typeof globalThis.fetch = /* @__PURE__ */ createFetch();
+
+function resuming(headers: Headers): Headers {
+  const kept = new Headers(headers);
+  for (const name of ["Content-Type", "Content-Length", "Idempotency-Key"]) kept.delete(name);
+  return kept;
+}
+
+function streamHeaders(response: Response): Headers {
+  const headers = new Headers(response.headers);
+  for (const name of ["Content-Encoding", "Content-Length"]) headers.delete(name);
+  headers.set("Content-Type", "text/event-stream; charset=utf-8");
+  return headers;
+}
+
+function body(pieces: AsyncGenerator<string | { data: string; id: string }>, abort: AbortController): ReadableStream<Uint8Array> {
+  const utf8 = new TextEncoder();
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done, value } = await pieces.next();
+        if (done) return controller.close();
+        const { data, id } = typeof value === "string" ? { data: value, id: "" } : value;
+        const lines = `data: ${data.replace(/\n/g, "\ndata: ")}\n${id && data !== DONE ? `id: ${id}\n` : ""}\n`;
+        controller.enqueue(utf8.encode(lines));
+      } catch (error) {
+        controller.error(error);
+      }
+    },
+    async cancel() {
+      abort.abort();
+      await pieces.return(undefined).catch(() => {});
+    },
+  });
+}

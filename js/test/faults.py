@@ -1,0 +1,39 @@
+"""Every fault behind a base URL of its own; the JSON on standard output says which. Ends with its standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import AsyncExitStack
+
+from everytoken.testing import FAULTS, Answer, ScriptedUpstream
+
+
+async def main() -> None:
+    """Serve one upstream for each fault and position: the first attempt breaks, or (`always`) every one."""
+    async with AsyncExitStack() as stack:
+        rows = []
+        for fault in FAULTS.values():
+            if fault.address is not None:
+                continue  # the address itself is broken: no attempt arrives that could be counted
+            for position in fault.positions:
+                for when in (0, "always"):
+                    answer = Answer(needs_seed=True, prefill="refuse")
+                    upstream = ScriptedUpstream(answer, faults=[(when, fault, position)])
+                    await stack.enter_async_context(upstream)
+                    rows.append(
+                        {
+                            "name": fault.name,
+                            "kind": fault.kind.value,
+                            "position": position,
+                            "first": when == 0,
+                            "url": upstream.base_url,
+                            "text": upstream.answer.text,
+                        }
+                    )
+        print(json.dumps(rows), flush=True)  # noqa: T201
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+asyncio.run(main())

@@ -1,0 +1,270 @@
+// `fetch` for SDKs, with the openai package on top and no network: what it asks, and what the loop sees.
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { createFetch } from "everytoken";
+import OpenAI, { APIError } from "openai";
+import { Body, chunk, event, FINISH, ManualClock, MESSAGES, offset, Server, settled, sse } from "./helpers.mjs";
+
+const DONE = "data: [DONE]\n\n";
+
+function loop(server, { policy, ...request } = {}) {
+  const clock = new ManualClock();
+  const fetch = createFetch({ fetch: server.fetch, clock, policy });
+  const client = new OpenAI({ apiKey: "k", baseURL: "http://model.test/v1", maxRetries: 0, fetch });
+  const run = { clock, text: "", chunks: [], end: undefined };
+  run.done = (async () => {
+    const stream = await client.chat.completions.create({ model: "m", messages: MESSAGES, stream: true, ...request });
+    for await (const chunk of stream) {
+      run.chunks.push(chunk);
+      run.text += chunk.choices[0]?.delta?.content || "";
+    }
+  })().then(
+    () => (run.end = "completed"),
+    (error) => (run.end = error),
+  );
+  return run;
+}
+
+const body = (...events) => events.map((value) => (typeof value === "string" ? value : event(value))).join("");
+const cut = (...events) => sse(new Body().write(body(...events)).end());
+const bodyOf = (call) => JSON.parse(call.body);
+const json = (value) => new Response(JSON.stringify(value), { headers: { "Content-Type": "application/json" } });
+const HELLO = [chunk("", { role: "assistant" }), chunk("Hel"), chunk("lo 世"), chunk("界")];
+
+describe("against everytoken", () => {
+  test("a lost connection is taken up at the offset", async () => {
+    const first = new Body();
+    const server = new Server(sse(first, { id: "s1" }), sse(event(chunk("world"), 2) + event(FINISH, 3) + DONE));
+    const run = loop(server);
+    await settled();
+    first.write(event(chunk("Hello "), 1)).break();
+    await run.clock.advance(375);
+    await run.done;
+    assert.deepEqual([run.end, run.text], ["completed", "Hello world"]);
+    const [post, get] = server.asked;
+    assert.match(post.headers.get("Idempotency-Key"), /^[0-9a-f]{32}$/);
+    assert.equal(get.url, "http://model.test/v1/stream/s1/events");
+    assert.equal(get.headers.get("Last-Event-ID"), offset(1));
+    assert.equal(get.headers.get("Authorization"), "Bearer k");
+    assert.equal(get.headers.has("Idempotency-Key"), false);
+  });
+
+  test("the gateway's error is the SDK's own", async () => {
+    const error = { error: { message: "3 attempts failed", type: "upstream_error", code: "recovery-exhausted" } };
+    const run = loop(new Server(sse(event(chunk("Hello "), 1) + event(error, 2), { id: "s1" })));
+    await run.done;
+    assert.ok(run.end instanceof APIError);
+    assert.equal(run.end.code, "recovery-exhausted");
+  });
+
+  test("the gateway's recovery is waited for, however long it is without content", async () => {
+    const first = new Body();
+    const run = loop(new Server(sse(first, { id: "s1" })));
+    for (let i = 0; i < 8; i++) {
+      await run.clock.advance(15_000);
+      first.write(": keep-alive\n");
+    }
+    first.write(event(chunk("late"), 1) + event(FINISH, 2) + DONE);
+    await run.done;
+    assert.deepEqual([run.end, run.text], ["completed", "late"]);
+  });
+});
+
+describe("what is none of its business goes through untouched", () => {
+  for (const [name, init, path] of [
+    ["a request that is not streamed", { method: "POST", body: '{"stream":false}' }, "/v1/chat/completions"],
+    ["another route", { method: "POST", body: '{"stream":true}' }, "/v1/responses"],
+    ["a body that is not JSON", { method: "POST", body: "stream" }, "/v1/chat/completions"],
+    ["a GET", {}, "/v1/models"],
+  ]) {
+    test(name, async () => {
+      const answer = json({});
+      const server = new Server(answer);
+      assert.equal(await createFetch({ fetch: server.fetch })(`http://model.test${path}`, init), answer);
+      assert.equal(server.asked[0].body, init.body);
+      assert.deepEqual([...server.asked[0].headers], []);
+    });
+  }
+});
+
+describe("against any other server", () => {
+  test("an answer that is whole is passed on as it was sent", async () => {
+    const odd = '{"id": "x",  "choices": [{"index":0,"delta":{"content":"Hi"}}], "other": 1.0}';
+    const server = new Server(sse(body(odd.replace(/^/, "data: ") + "\n\n", FINISH, DONE)));
+    const response = await createFetch({ fetch: server.fetch, clock: new ManualClock() })("http://model.test/v1/chat/completions", {
+      method: "POST",
+      body: '{"stream":true}',
+    });
+    assert.equal(await response.text(), `data: ${odd}\n\n${event(FINISH)}${DONE}`);
+    assert.equal(response.headers.get("Content-Type"), "text/event-stream; charset=utf-8");
+  });
+
+  for (let at = 0; at <= HELLO.length; at++) {
+    test(`a cut behind ${at} chunks is replayed with the same seed, and what repeats is dropped`, async () => {
+      // The repetition comes in other pieces, and under another id.
+      const again = [chunk("", { role: "assistant" }), chunk("Hello "), chunk("世界!")].map((c) => ({ ...c, id: "c2", created: 2 }));
+      const server = new Server(cut(...HELLO.slice(0, at)), sse(body(...again, { ...FINISH, id: "c2" }, DONE)));
+      const run = loop(server);
+      await run.clock.advance(375);
+      await run.done;
+      assert.deepEqual([run.end, run.text], ["completed", "Hello 世界!"]);
+      const [first, second] = server.asked.map(bodyOf);
+      assert.equal(first.seed, 2 ** 30);
+      assert.deepEqual(second, first);
+      assert.equal(new Set(server.asked.map(({ headers }) => headers.get("Idempotency-Key"))).size, 1);
+      if (at) {
+        assert.deepEqual([...new Set(run.chunks.map(({ id }) => id))], ["c1"]);
+        assert.equal(run.chunks.filter(({ choices }) => choices[0].delta.role).length, 1);
+      }
+    });
+  }
+
+  test("the caller's own seed stands", async () => {
+    const server = new Server(sse(body(chunk("Hi"), FINISH, DONE)));
+    await loop(server, { seed: 7 }).done;
+    assert.equal(bodyOf(server.asked[0]).seed, 7);
+  });
+
+  test("a server that refuses our seed is asked without", async () => {
+    const server = new Server(new Response("{}", { status: 400 }), sse(body(chunk("Hi"), FINISH, DONE)));
+    const run = loop(server);
+    await run.done;
+    assert.equal(run.text, "Hi");
+    assert.equal("seed" in bodyOf(server.asked[1]), false);
+  });
+
+  test("a repetition that differs is an error, never a splice", async () => {
+    for (const other of [[chunk("Help!")], [chunk("He"), FINISH, DONE], [chunk("Hel"), chunk(null, {}, "length")], [FINISH]]) {
+      const server = new Server(cut(chunk("Hello ")), sse(body(...other)));
+      const run = loop(server);
+      await run.clock.advance(375);
+      await run.done;
+      assert.deepEqual([run.end.code, run.text], ["recovery-exhausted", "Hello "]);
+      assert.match(run.end.message, /differs/);
+      assert.equal(run.end.cause.code, "upstream-truncated");
+    }
+  });
+
+  test("when streaming itself keeps failing the answer is asked for in one piece", async () => {
+    const server = new Server(
+      cut(chunk("Hello ")),
+      cut(chunk("Hel"), chunk("lo w")),
+      json({ id: "c3", choices: [{ index: 0, message: { role: "assistant", content: "Hello world" }, finish_reason: "stop" }] }),
+    );
+    const run = loop(server, { stream_options: { include_usage: true } });
+    await run.clock.advance(10_000);
+    await run.done;
+    assert.deepEqual([run.end, run.text], ["completed", "Hello world"]);
+    const last = bodyOf(server.asked[2]);
+    assert.equal(last.stream, false);
+    assert.equal("stream_options" in last, false);
+    assert.equal(last.seed, bodyOf(server.asked[0]).seed);
+  });
+
+  test("a server that does not stream is no fault", async () => {
+    const server = new Server(json({ id: "c", choices: [{ index: 0, message: { content: "Hi" }, finish_reason: "stop" }] }));
+    const run = loop(server);
+    await run.done;
+    assert.deepEqual([run.end, run.text], ["completed", "Hi"]);
+  });
+
+  test("when nothing helps the loop throws, with the first cause", async () => {
+    const server = new Server(cut(chunk("Hello ")), cut(), json({ choices: [] }));
+    const run = loop(server);
+    await run.clock.advance(10_000);
+    await run.done;
+    assert.deepEqual([run.end.code, run.end.cause.code, run.text], ["recovery-exhausted", "upstream-truncated", "Hello "]);
+    assert.equal(server.asked.length, 3);
+  });
+
+  test("a tool call is repeated too: its first id stands, its arguments come once", async () => {
+    const call = (index, id, name, args) => chunk(null, { tool_calls: [{ index, ...(id && { id, type: "function" }), function: { ...(name && { name }), arguments: args } }] });
+    const end = chunk(null, {}, "tool_calls");
+    const server = new Server(
+      cut(call(0, "call_a", "weather", ""), call(0, "", "", '{"ci')),
+      sse(body(call(0, "call_b", "weather", ""), call(0, "", "", '{"city":"Rom"}'), call(1, "call_c", "time", "{}"), end, DONE)),
+    );
+    const run = loop(server);
+    await run.clock.advance(375);
+    await run.done;
+    assert.equal(run.end, "completed");
+    const calls = [];
+    for (const { choices } of run.chunks) {
+      for (const { index, id, function: called } of choices[0].delta.tool_calls ?? []) {
+        const joined = (calls[index] ??= { id: "", name: "", arguments: "" });
+        joined.id += id ?? "";
+        joined.name += called.name ?? "";
+        joined.arguments += called.arguments;
+      }
+    }
+    assert.deepEqual(calls, [
+      { id: "call_a", name: "weather", arguments: '{"city":"Rom"}' },
+      { id: "call_c", name: "time", arguments: "{}" },
+    ]);
+  });
+
+  test("several choices are not laid over each other", async () => {
+    const two = { ...chunk("a"), choices: [0, 1].map((index) => ({ index, delta: { content: "a" }, finish_reason: null })) };
+    const run = loop(new Server(cut(two)), { n: 2 });
+    await run.clock.advance(10_000);
+    await run.done;
+    assert.equal(run.end.code, "upstream-truncated");
+  });
+
+  for (const [name, silent, ms] of [
+    ["before the answer", () => new Promise(() => {}), 40_000],
+    ["before the first content", () => sse(new Body().write(body(chunk("", { role: "assistant" })))), 30_000],
+    ["between two pieces of content", () => sse(new Body().write(body(chunk("Hel"), ": ping\n\n", chunk("")))), 30_000],
+  ]) {
+    test(`silence ${name} ends the attempt, and the next one answers`, async () => {
+      const server = new Server(silent, sse(body(chunk("Hello"), FINISH, DONE)));
+      const run = loop(server);
+      await run.clock.advance(ms - 1);
+      assert.equal(server.asked.length, 1);
+      await run.clock.advance(1 + 375);
+      await run.done;
+      assert.deepEqual([run.end, run.text], ["completed", "Hello"]);
+    });
+  }
+
+  test("usage and [DONE] may lag behind the finish reason for a moment", async () => {
+    const first = new Body().write(body(chunk("Hi"), FINISH));
+    const run = loop(new Server(sse(first)));
+    await run.clock.advance(1999);
+    assert.equal(run.end, undefined);
+    await run.clock.advance(1);
+    await run.done;
+    assert.deepEqual([run.end, first.cancelled], ["completed", true]);
+  });
+
+  test("a refusal is left to the SDK", async () => {
+    const server = new Server(new Response('{"error":{"message":"no"}}', { status: 401 }));
+    const run = loop(server);
+    await run.done;
+    assert.equal(run.end.status, 401);
+  });
+
+  test("Retry-After is honoured within an answer", async () => {
+    const server = new Server(
+      cut(chunk("Hel")),
+      new Response("", { status: 429, headers: { "Retry-After": "3" } }),
+      sse(body(chunk("Hello"), FINISH, DONE)),
+    );
+    const run = loop(server);
+    await run.clock.advance(375);
+    assert.deepEqual(run.clock.waits, [3000]);
+    await run.clock.advance(3000);
+    await run.done;
+    assert.equal(run.text, "Hello");
+  });
+
+  test("a break closes the connection", async () => {
+    const first = new Body().write(body(chunk("Hel")));
+    const server = new Server(sse(first));
+    const client = new OpenAI({ apiKey: "k", baseURL: "http://model.test/v1", fetch: createFetch({ fetch: server.fetch, clock: new ManualClock() }) });
+    for await (const _ of await client.chat.completions.create({ model: "m", messages: MESSAGES, stream: true })) break;
+    await settled();
+    assert.equal(server.asked[0].signal.aborted, true);
+  });
+});
