@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import openai
 
 import everytoken
 from everytoken.errors import EverytokenError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from everytoken.testing import ScriptedUpstream
 
 MESSAGES: Any = [{"role": "user", "content": "Explain transformers"}]
@@ -51,7 +55,16 @@ def _content(chunk: Any) -> str:
     return (choice.delta.content or "") if not choice.index else ""
 
 
-def ask(base_url: str, policy: everytoken.Policy | None = None, **options: Any) -> Outcome:
+def ignore(_content: str) -> None:
+    """Process content in no way."""
+
+
+def ask(
+    base_url: str,
+    policy: everytoken.Policy | None = None,
+    process: Callable[[str], None] = ignore,
+    **options: Any,
+) -> Outcome:
     """The guide's synchronous loop."""
     with openai.OpenAI(
         base_url=base_url,
@@ -65,6 +78,7 @@ def ask(base_url: str, policy: everytoken.Policy | None = None, **options: Any) 
             for chunk in stream:
                 content = _content(chunk)
                 full_response += content
+                process(content)
         except openai.OpenAIError as error:
             return Outcome(full_response, error)
         return Outcome(full_response)
@@ -75,12 +89,17 @@ def client_for(base_url: str, policy: everytoken.Policy | None = None, **options
     return openai.AsyncOpenAI(base_url=base_url, api_key="secret", http_client=http_client, **options)
 
 
-async def ask_async(base_url: str, policy: everytoken.Policy | None = None, **options: Any) -> Outcome:
+async def ask_async(
+    base_url: str,
+    policy: everytoken.Policy | None = None,
+    process: Callable[[str], None] = ignore,
+    **options: Any,
+) -> Outcome:
     async with client_for(base_url, policy, **options) as async_client:
-        return await read(async_client)
+        return await read(async_client, process)
 
 
-async def read(async_client: openai.AsyncOpenAI) -> Outcome:
+async def read(async_client: openai.AsyncOpenAI, process: Callable[[str], None] = ignore) -> Outcome:
     """The guide's asynchronous loop."""
     full_response = ""
     try:
@@ -88,6 +107,7 @@ async def read(async_client: openai.AsyncOpenAI) -> Outcome:
         async for chunk in stream:
             content = _content(chunk)
             full_response += content
+            process(content)
     except openai.OpenAIError as error:
         return Outcome(full_response, error)
     return Outcome(full_response)
@@ -101,3 +121,13 @@ def is_explicit(outcome: Outcome, upstream: ScriptedUpstream) -> bool:
         return outcome.cause is not None
     # The upstream's own refusal, before anything of an answer.
     return isinstance(outcome.error, openai.APIStatusError) and not outcome.text
+
+
+async def _import_all() -> None:
+    """Let the HTTP client import what it imports with its first connection: in a test that is a blocked event loop."""
+    async with everytoken.AsyncClient(verify=CONTEXT) as client:
+        with suppress(httpx2.ConnectError):
+            await client.get("http://127.0.0.1:1")
+
+
+asyncio.run(_import_all())

@@ -11,7 +11,6 @@ from everytoken.testing import (
     FAULTS,
     Answer,
     CleanEnd,
-    Close,
     Fault,
     Kind,
     Reset,
@@ -94,7 +93,7 @@ BYTES = b"".join(
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize("end", [CleanEnd(), Close(), Reset()], ids=lambda end: type(end).__name__)
+@pytest.mark.parametrize("end", [CleanEnd(), Reset()], ids=lambda end: type(end).__name__)
 async def test_the_answer_cut_at_every_byte(end):
     for offset in range(len(BYTES) + 1):
         cut = [Send(BYTES[:offset]), Wait(0.01), end]

@@ -1,4 +1,4 @@
-"""`AsyncClient`: the driver carried out in an event loop, asyncio's or trio's. The twin of `sync`."""
+"""`AsyncClient`: the driver carried out in an event loop. The twin of `sync`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx2
 
-from everytoken.client.effects import Close, Deliver, Head, Open, Opened, Read, Sleep
+from everytoken.client.effects import Close, Deliver, Head, Open, Read, Sleep
+from everytoken.client.heads import opened
 from everytoken.client.shared import Shared
 from everytoken.client.watch import WATCH, Watch
 
@@ -155,9 +156,9 @@ class _Body(httpx2.AsyncByteStream):
             return error
         finally:
             WATCH.reset(token)
-        self._reads = response.aiter_raw()
-        headers = [(name.lower(), value) for name, value in response.headers.raw]
-        return Opened(response.status_code, headers, response.extensions)
+        consumed = response.is_stream_consumed
+        self._reads = _whole(response.content) if consumed else response.aiter_raw()
+        return opened(response)
 
     async def _read(self, deadline: float) -> Result:
         assert self._watch is not None
@@ -181,3 +182,8 @@ class _Body(httpx2.AsyncByteStream):
                 pass
         with suppress(httpx2.TransportError):
             await response.aclose()
+
+
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    """Yield an answer that has been read already."""
+    yield body

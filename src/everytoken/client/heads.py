@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everytoken.client.effects import Head
+from everytoken.client.effects import Head, Opened
 
 if TYPE_CHECKING:
-    from everytoken.client.effects import Opened
+    import httpx2
+
     from everytoken.errors import EverytokenError
 
-__all__ = ["head_of", "refusal"]
+__all__ = ["head_of", "opened", "refusal"]
 
 _OF_THE_BYTES = {b"content-length", b"content-encoding", b"transfer-encoding", b"connection", b"keep-alive"}
 _KEPT = ("http_version", "reason_phrase")
+
+
+def opened(response: httpx2.Response) -> Opened:
+    """Return the head of an attempt's answer. One that has been read already (by a hook, a mock) is not packed any more."""
+    headers = [(name.lower(), value) for name, value in response.headers.raw]
+    if response.is_stream_consumed:
+        headers = [pair for pair in headers if pair[0] != b"content-encoding"]
+    return Opened(response.status_code, headers, response.extensions)
 
 
 def head_of(opened: Opened) -> Head:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from everytoken.client.effects import Close, Deliver, Head, Open, Opened, Read, Sleep
+from everytoken.client.effects import Close, Deliver, Head, Open, Read, Sleep
+from everytoken.client.heads import opened
 from everytoken.client.shared import Shared
 from everytoken.client.watch import WATCH, Watch
 
@@ -151,9 +152,9 @@ class _Body(httpx2.SyncByteStream):
             return error
         finally:
             WATCH.reset(token)
-        self._reads = response.iter_raw()
-        headers = [(name.lower(), value) for name, value in response.headers.raw]
-        return Opened(response.status_code, headers, response.extensions)
+        consumed = response.is_stream_consumed
+        self._reads = iter((response.content,)) if consumed else response.iter_raw()
+        return opened(response)
 
     def _read(self, deadline: float) -> Result:
         assert self._watch is not None
