@@ -514,6 +514,7 @@ async def test_the_models(status, body, expected):
             b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
             % (status, len(data), data)
         )
+        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     upstream = HttpUpstream("up", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
