@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from everytoken.client.aio import AsyncClient
     from everytoken.client.sync import Client
+    from everytoken.client.words import words
     from everytoken.errors import EverytokenError
     from everytoken.recovery import Policy
+    from everytoken.showing import show
 
     __version__: str
 
-__all__ = ["AsyncClient", "Client", "EverytokenError", "Policy", "__version__"]
+__all__ = ["AsyncClient", "Client", "EverytokenError", "Policy", "__version__", "show", "words"]
 
 # Each program needs some of it only, and none should wait for the rest.
 _MODULES = {
@@ -20,6 +22,8 @@ _MODULES = {
     "Client": "everytoken.client.sync",
     "EverytokenError": "everytoken.errors",
     "Policy": "everytoken.recovery",
+    "show": "everytoken.showing",
+    "words": "everytoken.client.words",
 }
 
 
