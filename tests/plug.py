@@ -150,7 +150,24 @@ class Reading:
     faults: list[str] = field(default_factory=list)
 
 
-async def read(urls: Callable[[], list[str]], prompt: str, rng: random.Random) -> Reading:
+class Progress:
+    """How many records all readers together have got; who waits for a number is woken by it."""
+
+    def __init__(self) -> None:
+        self._records = 0
+        self._moved = asyncio.Event()
+
+    def add(self) -> None:
+        self._records += 1
+        self._moved.set()
+
+    async def reach(self, records: float) -> None:
+        while self._records < records:
+            self._moved.clear()
+            await self._moved.wait()
+
+
+async def read(urls: Callable[[], list[str]], prompt: str, rng: random.Random, progress: Progress) -> Reading:
     """Ask, and read to the end; after a break come back by offset, to any of the nodes."""
     reading = Reading(prompt)
     key, location = f"plug-{prompt}", ""
@@ -176,6 +193,7 @@ async def read(urls: Callable[[], list[str]], prompt: str, rng: random.Random) -
                             break
                     else:
                         _take(reading, *part)
+                        progress.add()
                         if reading.ends:
                             break
             reading.connections += 1
@@ -229,25 +247,43 @@ async def _request(
 
 
 async def run(
-    nodes: list[Node],
     upstream: Upstream,
     *,
     responses: int,
+    chunks: int,
     seed: int,
-    disturb: Callable[[random.Random, Callable[[], bool]], Awaitable[None]],
+    kills: int,
+    kill: Callable[[random.Random], Awaitable[None]],
     alive: Callable[[], list[Node]],
 ) -> list[str]:
-    """Have `responses` read while `disturb` does its worst; return everything that is wrong."""
-    rng = random.Random(seed)
+    """Have `responses` read while `kill` strikes `kills` times, whenever a random share of all records has been read.
+
+    Returns everything that is wrong.
+    """
+    rng, progress = random.Random(seed), Progress()
     readers = [
         asyncio.create_task(
-            read(lambda: [node.url for node in alive()], f"{seed}-{number}", random.Random(rng.random()))
+            read(
+                lambda: [node.url for node in alive()],
+                f"{seed}-{number}",
+                random.Random(rng.random()),
+                progress,
+            )
         )
         for number in range(responses)
     ]
-    trouble = asyncio.create_task(disturb(rng, lambda: all(reader.done() for reader in readers)))
-    results = await asyncio.gather(*readers, return_exceptions=True)
-    await trouble
+
+    async def strike() -> None:
+        for share in sorted(rng.uniform(0.02, 0.95) for _ in range(kills)):
+            await progress.reach(share * responses * chunks)
+            await kill(rng)
+
+    striking = asyncio.create_task(strike())
+    try:
+        results = await asyncio.gather(*readers, return_exceptions=True)
+        await striking
+    finally:
+        striking.cancel()
     return [problem for result in results for problem in _problems(result, upstream)]
 
 
@@ -269,18 +305,20 @@ async def sqlite_round(
     async with Upstream(chunks, pace) as upstream:
         node = Node("--upstream", upstream.url, "--journal", f"sqlite:///{directory}/{seed}.sqlite")
 
-        async def disturb(rng: random.Random, over: Callable[[], bool]) -> None:
-            for _ in range(kills):
-                await asyncio.sleep(chunks * pace * rng.uniform(0.1, 0.6))
-                if over():
-                    return
-                await node.kill()
-                await node.start()
+        async def kill(_: random.Random) -> None:
+            await node.kill()
+            await node.start()
 
         try:
             await node.start()
             return await run(
-                [node], upstream, responses=responses, seed=seed, disturb=disturb, alive=lambda: [node]
+                upstream,
+                responses=responses,
+                chunks=chunks,
+                seed=seed,
+                kills=kills,
+                kill=kill,
+                alive=lambda: [node],
             )
         finally:
             await node.kill()
@@ -292,17 +330,21 @@ async def redis_round(url: str, *, responses: int, chunks: int, pace: float, see
         nodes = [Node("--upstream", upstream.url, "--journal", url) for _ in range(2)]
         living = list(nodes)
 
-        async def disturb(rng: random.Random, over: Callable[[], bool]) -> None:
-            await asyncio.sleep(chunks * pace * rng.uniform(0.2, 0.8))
-            if not over():
-                dead = rng.choice(nodes)
-                living.remove(dead)
-                await dead.kill()
+        async def kill(rng: random.Random) -> None:
+            dead = rng.choice(nodes)
+            living.remove(dead)
+            await dead.kill()
 
         try:
             await asyncio.gather(*(node.start() for node in nodes))
             return await run(
-                nodes, upstream, responses=responses, seed=seed, disturb=disturb, alive=lambda: living
+                upstream,
+                responses=responses,
+                chunks=chunks,
+                seed=seed,
+                kills=1,
+                kill=kill,
+                alive=lambda: living,
             )
         finally:
             await asyncio.gather(*(node.kill() for node in nodes))
