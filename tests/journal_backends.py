@@ -65,9 +65,10 @@ class Sqlite:
 
     async def crash(self, journal: Any) -> None:
         """Let go of the file as the death of the process does: what has not been stored is gone."""
+        await until(lambda: not journal._commit._busy)
+        journal._commit._store = lambda _: False
         journal._sweeper.cancel()
         journal._commit._stop_retrying()
-        journal._commit._busy = True  # nothing more is stored
         await asyncio.gather(journal._sweeper, *journal._background, return_exceptions=True)
         await asyncio.to_thread(journal._file.close)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,3 +56,34 @@ def test_what_has_nothing_in_common_is_kept_as_it_is() -> None:
     packed.extend(records)
     assert packed[:] == records
     assert packed.nbytes < sum(map(len, records)) * 1.1
+
+
+@given(_RECORDS, st.integers(min_value=1, max_value=5), st.data())
+def test_parts_put_together_are_the_same_records(
+    records: list[bytes], step: int, data: st.DataObject
+) -> None:
+    one, other = PackedRecords(), PackedRecords()
+    for start in range(0, len(records), step):
+        one.extend(records[start : start + step])
+        if data.draw(
+            st.booleans()
+        ):  # what could not be stored is taken back, and comes again with what follows
+            one.truncate(start)
+            assert one[:] == records[:start]
+            one.extend(records[start : start + step])
+        other.extend_part(one.part(start))
+        assert other[:] == records[: start + step]
+    length = data.draw(st.integers(min_value=0, max_value=len(records)))
+    loaded = PackedRecords.load(one.dump(length))
+    assert loaded[:] == records[:length]
+    loaded.extend(records[length:])
+    assert loaded[:] == records
+
+
+@pytest.mark.parametrize("length", range(40))
+def test_what_is_damaged_is_not_loaded(length: int) -> None:
+    packed = PackedRecords()
+    packed.extend([_chunk("a"), _chunk("b"), _chunk("c")])
+    data = packed.dump(3)
+    with pytest.raises(ValueError):
+        PackedRecords.load(data[: len(data) * length // 40])

@@ -78,6 +78,7 @@ class LocalJournal:
         stream.pending += records
         if closed:
             stream.pending_result = info.result or {}
+            stream.closing = True
         self._streams[info.id] = stream
         try:
             await self._stored_soon(stream)
@@ -130,6 +131,7 @@ class LocalJournal:
             stream.due_marks = marks_after(stream.due_marks, append)
             if append.close:
                 stream.pending_result = append.result or {}
+                stream.closing = True
             tail = stream.tail + len(stream.storing) + len(stream.pending)
             await self._stored_soon(stream)
         else:
@@ -175,11 +177,13 @@ class LocalJournal:
         self.moved(stream)
 
     def _begin(self, streams: Sequence[Stream]) -> bool:
-        self._going = [stream for stream in streams if self._deleting.get(stream.info.id) is stream]
+        if self._deleting:
+            self._going = [stream for stream in streams if self._deleting.get(stream.info.id) is stream]
         return self._store(streams)
 
     def _after(self, streams: Sequence[Stream]) -> None:
-        for stream in self._going:
+        going, self._going = self._going, []
+        for stream in going:
             self._drop(stream)
         self._stored(streams)
 

@@ -15,7 +15,11 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PackedRecords"]
+__all__ = ["PackedRecords", "Part"]
+
+# The runs that begin in it (their first record, counted from the part's, and what they have in common), and of each
+# record only the middle.
+Part = tuple[list[tuple[int, bytes, bytes]] | None, list[bytes]]
 
 _decode = msgspec.msgpack.Decoder(tuple[list[tuple[int, bytes, bytes]], bytes, bytes]).decode
 
@@ -96,9 +100,47 @@ class PackedRecords:
             here = there
         return result
 
-    def dump(self) -> bytes:
-        """Return everything as bytes, for `load`."""
-        return msgspec.msgpack.encode((self._runs, self._ends.tobytes(), bytes(self._blob)))
+    def truncate(self, length: int) -> None:
+        """Take back all records but the first `length`."""
+        del self._ends[length:]
+        del self._blob[self._ends[-1] if length else 0 :]
+        while len(self._runs) > 1 and self._runs[-1][0] >= length:
+            del self._runs[-1]
+        self._resume()
+
+    def part(self, start: int) -> Part:
+        """Return the records from `start` on as they stand here, for `extend_part` of one that holds those before."""
+        runs = None
+        if self._runs[-1][0] >= start:
+            runs = [(first - start, begin, end) for first, begin, end in self._runs if first >= start]
+        blob, middles = self._blob, []
+        here = self._ends[start - 1] if start else 0
+        for there in self._ends[start:]:
+            middles.append(bytes(blob[here:there]))
+            here = there
+        return runs, middles
+
+    def extend_part(self, part: Part) -> None:
+        """Append what `part` returned."""
+        runs, middles = part
+        for first, begin, end in runs or ():
+            if first + len(self) == 0:
+                self._runs.clear()
+            self._runs.append((first + len(self), begin, end))
+        for middle in middles:
+            self._blob += middle
+            self._ends.append(len(self._blob))
+        self._resume()
+
+    def _resume(self) -> None:
+        _, begin, end = self._runs[-1]
+        self._run = (begin, end, len(begin), len(end))
+
+    def dump(self, length: int) -> bytes:
+        """Return the first `length` records as bytes, for `load`."""
+        runs = [run for run in self._runs if run[0] < length or run[0] == 0]
+        blob = bytes(self._blob[: self._ends[length - 1] if length else 0])
+        return msgspec.msgpack.encode((runs, self._ends[:length].tobytes(), blob))
 
     @classmethod
     def load(cls, data: bytes) -> PackedRecords:
@@ -109,8 +151,7 @@ class PackedRecords:
         packed._blob += blob
         if not packed._runs or (packed._ends[-1] if ends else 0) != len(blob):
             raise ValueError("packed records are damaged")
-        _, begin, end = packed._runs[-1]
-        packed._run = (begin, end, len(begin), len(end))
+        packed._resume()
         return packed
 
 

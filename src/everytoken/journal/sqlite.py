@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import JournalUnavailableError
 from everytoken.journal.local import LocalJournal
-from everytoken.journal.sqlite_file import SQLITE_FAULTS, Extra, SqliteFile, State, decode_state, encode
+from everytoken.journal.sqlite_file import (
+    NOTHING,
+    SQLITE_FAULTS,
+    Extra,
+    SqliteFile,
+    State,
+    decode_state,
+    encode,
+)
 from everytoken.journal.sqlite_recovery import Recovered
 from everytoken.journal.sqlite_segments import Segments
 from everytoken.journal.stream import Stream, StreamWriter
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from everytoken.journal.packed import Part
     from everytoken.journal.sqlite_file import Entry, Statement
 
 __all__ = ["SqliteJournal"]
@@ -58,11 +67,12 @@ _UPSERT_STREAM = (
 class _Work:
     """One commit: what it does to the file, and what is to be done here once it has."""
 
-    __slots__ = ("effects", "entries", "row", "size", "statements")
+    __slots__ = ("effects", "entries", "extended", "row", "size", "statements")
 
     def __init__(self, row: int) -> None:
         self.row = row
         self.entries: list[Entry] = []
+        self.extended: set[Stream] = set()  # open streams that get a segment
         self.size = 0
         self.statements: list[Statement] = []
         self.effects: list[Callable[[], object]] = []
@@ -168,6 +178,9 @@ class SqliteJournal(LocalJournal):
 
     def _store(self, streams: Sequence[Stream]) -> bool:
         work = _Work(self._last_row + 1)
+        self._since_tidy += 1
+        if self._since_tidy >= _TIDY or self._sweeping:
+            self._tidy(work)
         for stream in streams:
             extra = None
             if (
@@ -177,11 +190,14 @@ class SqliteJournal(LocalJournal):
                 or self._going
             ):
                 extra = self._extra(work, stream)
-            if stream.storing or extra is not None:
-                work.entries.append((stream.number, stream.tail, stream.storing, extra))
-        self._since_tidy += 1
-        if self._since_tidy >= _TIDY or self._sweeping:
-            self._tidy(work)
+            if stream.storing:
+                if stream in work.extended:  # the rows that say what its records have in common may go now
+                    part: Part = ([(0, b"", b"")], stream.storing)
+                else:
+                    part = stream.records.part(stream.tail - stream.base)
+                work.entries.append((stream.number, stream.tail, part, extra))
+            elif extra is not None:
+                work.entries.append((stream.number, stream.tail, NOTHING, extra))
         if work.entries:
             work.add(_INSERT_LOG, work.row, data := encode(work.entries))
             work.size = len(data)
@@ -306,19 +322,19 @@ class SqliteJournal(LocalJournal):
         if stream in self._going:
             return
         self._put(work, stream, ended=None)
-        moving = any(entry[0] == stream.number for entry in work.entries)
-        work.effects.append(lambda: self._extended(stream, work.row if moving else None))
+        work.extended.add(stream)
+        work.effects.append(lambda: self._extended(work, stream))
 
-    def _extended(self, stream: Stream, row: int | None) -> None:
-        if row is None:
-            del self._floors[stream]
+    def _extended(self, work: _Work, stream: Stream) -> None:
+        if any(entry[0] == stream.number for entry in work.entries):
+            self._floors[stream] = work.row
         else:
-            self._floors[stream] = row
+            del self._floors[stream]
         self._remember(stream)
 
     def _put(self, work: _Work, stream: Stream, *, ended: float | None) -> int:
-        records = stream.records
-        data = records.dump() if len(records) else b""
+        length = stream.tail - stream.base
+        data = stream.records.dump(length) if length else b""
         state = encode(State(stream.info, stream.marks))
         info = stream.info
         until = info.expires if info.ttl is None else stream.used + info.ttl
@@ -331,7 +347,7 @@ class SqliteJournal(LocalJournal):
 
     def _remember(self, stream: Stream) -> None:
         """Let go of a stream's records in memory but for the segment just made, which is kept for readers a while."""
-        if len(stream.records):
+        if stream.tail > stream.base:
             self._segments.keep(stream.number, stream.base, stream.records)
         stream.forget()
 
@@ -351,7 +367,7 @@ class SqliteJournal(LocalJournal):
         self._sweeping = len(old) == _BATCH
         for number in old:
             self._delete_rows(work, number)
-            work.entries.append((number, 0, [], Extra(deleted=True)))
+            work.entries.append((number, 0, NOTHING, Extra(deleted=True)))
         work.effects.append(lambda: self._old_deleted(touched))
 
     def _old_deleted(self, touched: dict[int, float]) -> None:
@@ -400,7 +416,7 @@ class SqliteJournal(LocalJournal):
             raise JournalUnavailableError(f"stream {stream_id} is damaged: {error}") from error
         stream = Stream(state.info, self._fetch, tail=tail)
         stream.number, stream.stored_epoch = number, state.info.epoch
-        stream.created = stream.closed = True
+        stream.created = stream.closed = stream.closing = True
         stream.marks = stream.storing_marks = stream.due_marks = state.marks
         if state.info.ttl is not None:
             stream.used = self._touched.get(number, until) - state.info.ttl

@@ -13,6 +13,7 @@ import msgspec
 from everytoken.errors import ConfigurationError, JournalUnavailableError
 from everytoken.journal import StreamInfo  # noqa: TC001  # msgspec reads the annotations
 from everytoken.journal.commit import StorageBusyError
+from everytoken.journal.packed import Part  # likewise
 from everytoken.journal.rules import Marks  # noqa: TC001  # likewise
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "NOTHING",
     "SQLITE_FAULTS",
     "Entry",
     "Extra",
@@ -80,7 +82,8 @@ class Extra(msgspec.Struct, omit_defaults=True):
 
 
 # The stream's number, the offset before its first record here, the records, and rarely more.
-Entry = tuple[int, int, list[bytes], Extra | None]
+Entry = tuple[int, int, Part, Extra | None]
+NOTHING: Part = (None, [])
 Statement = tuple[str, "Sequence[object]"]
 
 encode = msgspec.msgpack.Encoder().encode

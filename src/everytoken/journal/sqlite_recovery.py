@@ -9,6 +9,7 @@ from everytoken.journal.sqlite_file import decode_entries, decode_state
 from everytoken.journal.stream import Stream
 
 if TYPE_CHECKING:
+    from everytoken.journal.packed import Part
     from everytoken.journal.sqlite_file import Extra, SqliteFile
     from everytoken.journal.stream import Fetch
 
@@ -38,8 +39,8 @@ class Recovered:
         for row, entries in self._db.execute("SELECT number, entries FROM log ORDER BY number"):
             self.rows.append((row, len(entries)))
             self.last_row = row
-            for number, first, records, extra in decode_entries(entries):
-                self._redo(row, number, first, records, extra)
+            for number, first, part, extra in decode_entries(entries):
+                self._redo(row, number, first, part, extra)
         (highest,) = self._db.execute("SELECT coalesce(max(number), 0) FROM streams").fetchone()
         self.last_number = max(self.last_number, highest)
         (self.ended_bytes,) = self._db.execute(
@@ -53,7 +54,7 @@ class Recovered:
         stream.marks = stream.due_marks = stored.marks
         self.streams[number] = stream
 
-    def _redo(self, row: int, number: int, first: int, records: list[bytes], extra: Extra | None) -> None:
+    def _redo(self, row: int, number: int, first: int, part: Part, extra: Extra | None) -> None:
         self.last_number = max(self.last_number, number)
         stream = self.streams.get(number)
         if stream is None:
@@ -65,7 +66,8 @@ class Recovered:
         self.floors.setdefault(number, row)
         if first > stream.tail:
             raise ValueError(f"records are missing before row {row} of its log")
-        stream.load(records[stream.tail - first :])
+        if first == stream.tail:  # otherwise it is in the segments: those end between two entries
+            stream.load(part)
         if extra is None:
             return
         if extra.state is not None:
@@ -73,7 +75,7 @@ class Recovered:
             stream.marks = stream.due_marks = extra.state.marks
         if extra.result is not None:
             stream.info.result = extra.result
-            stream.closed = True
+            stream.closed = stream.closing = True
         if extra.deleted:
             del self.streams[number], self.floors[number]
 

@@ -45,7 +45,8 @@ class Segments:
         except SQLITE_FAULTS as error:
             raise JournalUnavailableError(f"SQLite: {error}") from error
         self._kept.move_to_end((stream, first))
-        return some_of(self._kept[stream, first], offset - first, limit)
+        records = self._kept[stream, first]
+        return some_of(records, offset - first, len(records), limit)
 
     def _read(self, stream: int, first: int) -> PackedRecords:
         row = self._file.read.execute(_READ, (stream, first)).fetchone()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from everytoken.journal import StreamInfo
+    from everytoken.journal.packed import Part
 
     Fetch = Callable[["Stream", int, int], Awaitable[Sequence[bytes]]]
 
@@ -46,6 +47,7 @@ class Stream:
         "_waiting",
         "base",
         "closed",
+        "closing",
         "created",
         "dirty",
         "due_marks",
@@ -79,6 +81,7 @@ class Stream:
         self.number = 0  # the storage's own name for it
         self.created = False  # whether it is stored
         self.closed = False
+        self.closing = False  # whether nothing can be appended any more, stored or not yet
         self.dirty = False  # whether the next group commit has to look at it
         self.lost: EverytokenError | None = None  # why nothing can be read or written any more
         self.pending: list[bytes] = []
@@ -102,7 +105,7 @@ class Stream:
 
     @property
     def records(self) -> PackedRecords:
-        """The committed records that are in memory."""
+        """The records in memory: from `base` to `tail`, and then those that are being stored."""
         return self._records
 
     @property
@@ -118,7 +121,7 @@ class Stream:
             raise OffsetInvalidError("this offset is past the end of the stream", param="offset")
         if offset < self.base or self.lost is not None:
             return None
-        return some_of(self._records, offset - self.base, limit)
+        return some_of(self._records, offset - self.base, self.tail - self.base, limit)
 
     async def fetch(self, offset: int, limit: int) -> Sequence[bytes]:
         """Do as `take`, from storage. Raises `JournalUnavailableError`, `StreamNotFoundError` too."""
@@ -142,29 +145,23 @@ class Stream:
     # Storage
 
     @property
-    def closing(self) -> bool:
-        """Whether nothing can be appended any more, stored or not yet."""
-        return self.closed or self.pending_result is not None or self.storing_result is not None
-
-    @property
     def waits(self) -> bool:
         """Whether something is not stored yet."""
-        return self.closing != self.closed or bool(self.pending or self.storing)
+        return self.closing is not self.closed or bool(self.pending or self.storing)
 
-    def load(self, records: Sequence[bytes]) -> None:
+    def load(self, part: Part) -> None:
         """Have records in memory that are stored."""
-        self._records.extend(records)
-        self.tail += len(records)
+        self._records.extend_part(part)
+        self.tail = self.base + len(self._records)
 
     def forget(self) -> None:
-        """Keep no records in memory: they are in storage."""
+        """Keep no committed records in memory: they are in storage."""
         self._records = PackedRecords()
+        self._records.extend(self.storing)
         self.base = self.tail
         self._newest = ()
 
-    def publish(self, records: Sequence[bytes]) -> None:
-        """Show records that are stored to the readers."""
-        self._records.extend(records)
+    def _publish(self, records: Sequence[bytes]) -> None:
         self.tail += len(records)
         self._newest = records
         # A reader that has had enough takes itself off the list in this call: hence the copy.
@@ -178,6 +175,7 @@ class Stream:
         """Take what is pending as being stored."""
         self.dirty = False
         self.storing, self.pending = self.pending, []
+        self._records.extend(self.storing)
         self.pending_bytes = 0
         self.storing_result, self.pending_result = self.pending_result, None
         self.storing_marks = self.due_marks
@@ -193,7 +191,7 @@ class Stream:
         if self.storing_result is not None:
             self.info.result, self.storing_result = self.storing_result, None
             self.closed = True
-        self.publish(records)
+        self._publish(records)
         if self._storing_waiting:
             waiting, self._storing_waiting = self._storing_waiting, []
             _settle(waiting, None)
@@ -201,6 +199,7 @@ class Stream:
     def put_back(self) -> None:
         """Take what was being stored as pending again: it could not be stored."""
         if self.storing:
+            self._records.truncate(self.tail - self.base)
             self.pending = self.storing + self.pending
             self.pending_bytes = sum(map(len, self.pending))
             self.storing = []
@@ -213,6 +212,7 @@ class Stream:
         """Tell those who wait that nothing was stored, and take back what they wanted to have stored."""
         if self.revocable:
             self.pending, self.pending_bytes, self.pending_result = [], 0, None
+            self.closing = self.closed
             self.due_marks = self.marks
         waiting, self._waiting = self._waiting, []
         _settle(waiting, error)
@@ -223,7 +223,7 @@ class Stream:
         waiting = self._storing_waiting + self._waiting
         self._storing_waiting, self._waiting = [], []
         _settle(waiting, error)
-        self.publish([])
+        self._publish([])
 
     def wait(self) -> asyncio.Future[None]:
         """Return a future that is done when what waits now is stored."""
@@ -267,6 +267,7 @@ class StreamWriter:
         stream.revocable = False
         stream.pending += records
         stream.pending_result = result
+        stream.closing = True
         self._journal.moved(stream)
 
     def _refuse(self) -> None:
@@ -278,14 +279,12 @@ class StreamWriter:
         raise StreamClosedError(f"stream {stream.info.id} has ended")
 
 
-def some_of(records: PackedRecords, start: int, limit: int) -> list[bytes]:
-    """Return records from `start` on, about `limit` bytes of them."""
+def some_of(records: PackedRecords, start: int, stop: int, limit: int) -> list[bytes]:
+    """Return records from `start` on, before `stop`, about `limit` bytes of them."""
     taken: list[bytes] = []
     size = 0
-    while size < limit:
-        some = records[start : start + _STEP]
-        if not some:
-            break
+    while start < stop and size < limit:
+        some = records[start : min(stop, start + _STEP)]
         taken += some
         start += len(some)
         size += sum(map(len, some))
