@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from cutting_proxy import CLOSE, CuttingProxy, cutting
@@ -139,3 +140,37 @@ async def test_a_reader_cut_off_while_the_response_goes_on_stays_exact(
         sent = await answers(proxy, path + below.partition("?")[0], query)
         cuts = [cut for cut, through in places(sent, "rst") if not ID_LINE.search(through)]
         assert await run(proxy, path + below, client, cuts[::3], ends=False) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("live", [False, "long-poll", "sse"])
+async def test_the_python_client_cut_off_anywhere_ends_with_the_exact_text(
+    live: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`iter_events` gives each piece with the offset behind it; what else it has goes ahead of what it has delivered."""
+    durable_streams = pytest.importorskip("durable_streams")
+    monkeypatch.setattr(reads, "_RECORDS", 1)
+
+    async def read(client: httpx.AsyncClient, url: str) -> str:
+        """Take each event together with its offset, and begin anew from there after any failure."""
+        text, offset = "", "-1"
+        while len(text) < len(TEXT):
+            try:
+                async with durable_streams.astream(url, offset=offset, live=live, client=client) as answer:
+                    async for event in answer.iter_events(mode="json"):
+                        chunks = event.data if isinstance(event.data, list) else [event.data]
+                        text += "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+                        offset = event.next_offset
+                        if len(text) >= len(TEXT):
+                            return text
+            except (httpx.HTTPError, durable_streams.DurableStreamError):
+                continue
+        return text
+
+    async with response(ends=True) as (proxy, path), httpx.AsyncClient(verify=False) as client:
+        sent = await answers(proxy, path, f"live={live}" if live else "")
+        cuts = [cut for how in ("fin", "rst") for cut, _ in places(sent, how)]
+        url = f"http://127.0.0.1:{proxy.port}{path}?cut="
+        for some in (cuts[first : first + 16] for first in range(0, len(cuts), 16)):
+            got = await asyncio.gather(*(read(client, f"{url}{cut}-python") for cut in some))
+            assert dict(zip(some, got, strict=True)) == dict.fromkeys(some, TEXT)
