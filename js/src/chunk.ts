@@ -65,7 +65,7 @@ export function errorIn(value: any, event = ""): EverytokenError | undefined {
   return new EverytokenError(
     typeof code === "string" ? code : "upstream-error-event",
     typeof text === "string" ? text : "the upstream broke off",
-    type ? type === "upstream_error" || /^(overloaded|journal-unavailable)$/.test(code) : true,
+    !/^(invalid_request|authentication|permission|not_found|cancelled)/.test(type),
     { cause: error },
   );
 }

@@ -144,8 +144,9 @@ export async function* recover(
       const error = asError(cause);
       causes.push(error);
       const wait = retryAfter(error.cause, clock.now()) ?? backOff(around, causes.length);
-      const hopeless = error.code === "upstream-diverged" || (transcript.begun && !transcript.plain);
-      if (hopeless || !error.retryable || causes.length >= policy.attempts || wait > policy.retryAfterMax * 1000) {
+      const refused = error.cause instanceof Response && !error.retryable;
+      const hopeless = refused || error.code === "upstream-diverged" || (transcript.begun && !transcript.plain);
+      if (hopeless || causes.length >= policy.attempts || wait > policy.retryAfterMax * 1000) {
         if (causes.length < 2) throw error;
         throw new EverytokenError("recovery-exhausted", `${causes.length} attempts failed; the last: ${error.message}`, true, { cause: causes[0] });
       }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createFetch } from "everytoken";
 import OpenAI, { APIError } from "openai";
-import { Body, chunk, event, FINISH, ManualClock, MESSAGES, offset, Server, settled, sse } from "./helpers.mjs";
+import { Body, chunk, event, FINISH, guide, ManualClock, MESSAGES, offset, Server, settled, sse } from "./helpers.mjs";
 
 const DONE = "data: [DONE]\n\n";
 
@@ -266,5 +266,40 @@ describe("against any other server", () => {
     for await (const _ of await client.chat.completions.create({ model: "m", messages: MESSAGES, stream: true })) break;
     await settled();
     assert.equal(server.asked[0].signal.aborted, true);
+  });
+});
+
+describe("cut behind every byte, the answer is exact", () => {
+  const utf8 = new TextEncoder();
+  const say = (content, finish_reason = null) => ({ choices: [{ delta: { content }, finish_reason }] });
+  const ANSWER = [say("Hi 世"), say("👍", "stop")];
+
+  // The first `at` bytes, then the end of the body or of the connection.
+  const cutAt = (bytes, at, how) => {
+    const steps = [(to) => to.enqueue(bytes.subarray(0, at)), (to) => (how === "end" ? to.close() : to.error(new TypeError("terminated")))];
+    return new ReadableStream({ pull: (controller) => steps.shift()(controller) });
+  };
+
+  async function everywhere(bytes, options, rest) {
+    let server;
+    const fetch = createFetch({ fetch: (...given) => server.fetch(...given), policy: { backoff: 0 } });
+    const client = new OpenAI({ apiKey: "k", baseURL: "http://model.test/v1", fetch });
+    for (let at = 0; at <= bytes.length; at++) {
+      for (const how of ["reset", "end"]) {
+        server = new Server(sse(cutAt(bytes, at, how), options), rest);
+        assert.equal(await guide(client), "Hi 世👍", `${how} behind ${at} bytes`);
+      }
+    }
+  }
+
+  test("by its offset", () => {
+    const events = ANSWER.map((value, i) => event(value, i + 1));
+    const rest = ({ headers }) => sse(events.slice(+(headers.get("Last-Event-ID") ?? 0)).join("") + DONE);
+    return everywhere(utf8.encode(events.join("") + DONE), { id: "s1" }, rest);
+  });
+
+  test("by a repetition", () => {
+    const whole = body(...ANSWER, DONE);
+    return everywhere(utf8.encode(whole), {}, () => sse(whole));
   });
 });

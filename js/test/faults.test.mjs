@@ -1,0 +1,83 @@
+// The guide's loop with only `fetch` passed in, straight at a model server with every fault of `everytoken.testing`.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { createFetch } from "everytoken";
+import OpenAI from "openai";
+import { MESSAGES, PYTHON, start } from "./helpers.mjs";
+
+// Faults that last: their time is cut short by a policy.
+const SILENT = /^(silent|only-|tls-|half-head)/;
+// Healthy but slow: 20 s of thinking, a second for each chunk; fetch.test.mjs has them in time of its own.
+const SLOW = new Set(["thinking-silence", "slow-gaps"]);
+const PATIENT = { backoff: 0.01 };
+const HASTY = { ...PATIENT, connect: 0, firstContent: 0.8, contentGap: 0.8 };
+
+let server, rows;
+
+before(async () => {
+  server = await start(PYTHON, [fileURLToPath(new URL("faults.py", import.meta.url))]);
+  rows = JSON.parse(server.first).filter(({ name, position }) => !SLOW.has(name) && (name !== "huge-event" || position === "middle"));
+});
+after(() => server.kill());
+
+async function run({ url, name, first }) {
+  const fetch = createFetch({ policy: SILENT.test(name) ? HASTY : PATIENT });
+  const client = new OpenAI({ apiKey: "k", baseURL: url, fetch, maxRetries: first ? 2 : 0 });
+  let text = "";
+  let error;
+  try {
+    const stream = await client.chat.completions.create({ model: "...", messages: MESSAGES, stream: true });
+    for await (const chunk of stream) {
+      const content = chunk.choices[0]?.delta?.content || "";
+      text += content;
+    }
+  } catch (caught) {
+    error = caught;
+  }
+  return { text, error };
+}
+
+// Some at a time: there are two hundred, and they share the machine.
+async function all(wanted, check) {
+  const left = rows.filter(wanted);
+  assert.ok(left.length > 0);
+  const bad = [];
+  const work = async () => {
+    for (let row; (row = left.shift()); ) {
+      const { text, error } = await run(row);
+      const problem = check(row, text, error);
+      if (problem) bad.push(`${row.name} at ${row.position}: ${problem}; ${JSON.stringify(text)}; ${error}`);
+    }
+  };
+  await Promise.all(Array.from({ length: 32 }, work));
+  assert.deepEqual(bad, []);
+}
+
+describe("every fault", () => {
+  test("of the first attempt leaves the exact text", () =>
+    all(
+      ({ kind, first }) => kind === "broken" && first,
+      // A refusal with a status is the SDK's to repeat; it gives that attempt another seed, so another whole answer.
+      (row, text, error) => error ? "failed" : (row.name.startsWith("status-") ? text.replace(" (take 2)", "") : text) !== row.text && "another text",
+    ));
+
+  test("of every attempt is an exception behind a true beginning, or the exact text", () =>
+    all(
+      ({ kind, first }) => kind === "broken" && !first,
+      (row, text, error) => (error ? !row.text.startsWith(text) : text !== row.text) && "another text",
+    ));
+
+  test("that is none leaves the exact text", () =>
+    all(
+      ({ kind, first }) => kind === "healthy" && first,
+      (row, text, error) => error ? "failed" : text !== row.text && row.name !== "several-choices" && "another text",
+    ));
+
+  test("that is a refusal is the SDK's own error", () =>
+    all(
+      ({ kind, first }) => kind === "refused" && !first,
+      (row, _, error) => error?.status !== +row.name.slice(-3) && "another error",
+    ));
+});
