@@ -20,8 +20,7 @@ import click.testing
 import pytest
 
 from command_line import EVERYTOKEN, environment, gateway, run, started, wait_for
-from everytoken.cli import chat as chat_module
-from everytoken.cli import commands
+from everytoken.cli import address, commands
 from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream, Status
 from terminal import Terminal
 
@@ -175,7 +174,7 @@ def test_nobody_there(closed_port):
 def test_nobody_there_by_default(closed_port, monkeypatch):
     for name in ("EVERYTOKEN_BASE_URL", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(chat_module, "_DEFAULT_URL", f"http://127.0.0.1:{closed_port}/v1")
+    monkeypatch.setattr(address, "DEFAULT_URL", f"http://127.0.0.1:{closed_port}/v1")
     done = click.testing.CliRunner().invoke(commands, ["chat", "hi"])
     assert done.exit_code == 1
     assert done.stderr == (

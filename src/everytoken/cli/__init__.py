@@ -16,6 +16,7 @@ __all__ = ["commands", "main"]
 _COMMANDS = {
     "serve": ("everytoken.cli.serve", "Serve the gateway: an OpenAI-compatible API and a chat page."),
     "chat": ("everytoken.cli.chat", "Ask a language model and show its answer while it comes."),
+    "tail": ("everytoken.cli.tail", "Show a stream from any offset, and follow it to its end."),
     "fake-upstream": (
         "everytoken.cli.fake_upstream",
         "Serve a scripted answer, OpenAI-compatible, and break it where you say.",

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import socket
-import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +11,8 @@ import httpx2
 import msgspec
 
 from everytoken.chat import ChatDecoder, chunks_of
-from everytoken.chat.inband import in_band_error
+from everytoken.cli.server import Server, reason
 from everytoken.errors import (
-    ConfigurationError,
     ConnectError,
     ErrorEventError,
     EventTooLargeError,
@@ -34,14 +30,14 @@ if TYPE_CHECKING:
     from everytoken.chat import Delta
     from everytoken.cli.views import View
 
-__all__ = ["Answer", "ChatServer", "code_of"]
+__all__ = ["PAUSES", "Answer", "ChatServer", "code_of"]
 
-_CONNECT = 10.0  # seconds
-_HEAD = 300.0  # seconds until an answer begins: a long prompt on a small machine takes its time
+PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each attempt to resume, until one brings something."""
+
 _SILENCE = 300.0  # seconds without content; servers need not send any while they think
 _SILENCE_RESUMABLE = 45.0  # seconds without a byte: the gateway sends a keep-alive every 15 s
 _LINGER = 1.0  # seconds for `[DONE]` behind a finish_reason, with which the answer is complete already
-_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each attempt to resume
 _GRACE = 30  # seconds for which the gateway goes on without us: those pauses, and some more
 _CANCEL = 2.0  # seconds for a cancellation to be accepted
 _NO_LIST = {404, 405, 501}  # a server with one model need not list it
@@ -52,69 +48,34 @@ _SHORTENED: dict[str | None, str] = {
 _STREAM = re.compile(r".*/v1/stream/[^/]+")
 
 
-class ChatServer:
-    """A server at `base_url` (the part before `/chat/completions`), asked with `api_key` if there is one.
-
-    Raises `ConfigurationError` for a key that cannot be sent.
-    """
-
-    def __init__(self, base_url: str, api_key: str | None) -> None:
-        headers = {"user-agent": "everytoken", "accept-encoding": "identity"}  # compression delays tokens
-        if api_key is not None:
-            if not (api_key.isascii() and api_key.isprintable()):
-                raise ConfigurationError("the API key has characters that cannot be sent")
-            headers["authorization"] = f"Bearer {api_key}"
-        # A proxy is for what is elsewhere.
-        direct = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-        self._http = httpx2.AsyncClient(
-            base_url=base_url,
-            headers=headers,
-            timeout=httpx2.Timeout(_HEAD, connect=_CONNECT),
-            mounts=direct,
-            # Reading the system's certificates takes a while; without any, nothing would be trusted.
-            verify=base_url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+class ChatServer(Server):
+    """A server of chat completions; `base_url` is the part of its URLs before `/chat/completions`."""
 
     async def first_model(self) -> str:
         """Return the model that the server lists first, or "default" if it lists none. Raises `UpstreamError`."""
         try:
-            response = await self._http.get("models")
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise ConnectError(_reason(error)) from error
-        if response.status_code not in _NO_LIST:
-            await self._check(response)
-        try:
-            return str(response.json()["data"][0]["id"])
-        except (ValueError, LookupError, TypeError):
-            return "default"
+            response = await self.get("models")
+            return str(msgspec.json.decode(await response.aread())["data"][0]["id"])
+        except StatusError as error:
+            if error.upstream_status not in _NO_LIST:
+                raise
+        except httpx2.TransportError as error:
+            raise ConnectError(reason(error)) from error
+        except (msgspec.DecodeError, LookupError, TypeError):
+            pass
+        return "default"
 
     async def ask(self, body: dict[str, Any], view: View) -> Answer:
         """Ask, and return when the answer has begun; `async with` it. Raises `UpstreamError`."""
-        answer = Answer(self._http, view)
-        request = self._http.build_request(
+        answer = Answer(self.http, view)
+        request = self.http.build_request(
             "POST",
             "chat/completions",
             json=body,
             headers={"accept": "text/event-stream", "everytoken-disconnect": str(_GRACE)},
         )
-        try:
-            response = await self._http.send(request, stream=True)
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise ConnectError(_reason(error)) from error
-        await self._check(response)
-        answer.begin(response)
+        answer.begin(await self.send(request))
         return answer
-
-    async def _check(self, response: httpx2.Response) -> None:
-        """Raise `StatusError` with the server's own message if it refuses."""
-        if response.is_success:
-            return
-        body = await response.aread()
-        raise StatusError(_refusal(response, body), upstream_status=response.status_code, body=body)
 
 
 class Answer:
@@ -123,14 +84,16 @@ class Answer:
     `notice` says why the answer is shorter than it could be, if the server told.
     """
 
-    def __init__(self, http: httpx2.AsyncClient, view: View) -> None:
+    def __init__(self, http: httpx2.AsyncClient, view: View, chat: ChatDecoder | None = None) -> None:
         self._http = http
         self._view = view
-        self._chat = ChatDecoder()
+        self._chat = chat or ChatDecoder()
+        self._ended = False  # nothing is left to read, and that is the end
         self._pieces: list[str] = []
         self._response: httpx2.Response | None = None
         self._stream: httpx2.URL | None = None
         self._last_event_id = ""
+        self._fruitless = 0  # attempts to resume since something has come
         self.notice: str | None = None
 
     @property
@@ -156,18 +119,18 @@ class Answer:
     async def read(self) -> None:
         """Read to the end, showing what comes. Raises `EverytokenError` when that is not a true one.
 
-        However it is left before the end, the server is told to stop. Raises `OSError` when the view fails.
+        When it is left before the end, the server is told to stop. Raises `OSError` when the view fails.
         """
         response, self._response = self._response, None
         assert response is not None
         try:
             cause = await self._read_connection(response)
-            while not self._chat.terminal:
+            while not (self._chat.terminal or self._ended):
                 if self._stream is None:
                     raise cause or _truncated(self._chat)
                 cause = await self._resume(cause)
         except (asyncio.CancelledError, OSError):
-            await self._cancel()
+            await self._leave()
             raise
         finally:
             await response.aclose()
@@ -183,7 +146,7 @@ class Answer:
             else:
                 raise NotAnEventStreamError(f"the server answered with {media}, not with an event stream")
         except httpx2.TransportError as error:
-            return TruncatedError(f"the connection broke: {_reason(error)}")
+            return TruncatedError(f"the connection broke: {reason(error)}")
         except TimeoutError:
             return StalledError("the server has fallen silent", phase="gap")
         finally:
@@ -211,25 +174,31 @@ class Answer:
     async def _resume(self, cause: EverytokenError | None) -> EverytokenError | None:
         """Go on where the answer was left; return what broke that connection. Raises `cause` if it cannot be done."""
         resumed = {"last-event-id": self._last_event_id} if self._last_event_id else {}
-        for pause in _PAUSES:
-            await asyncio.sleep(pause)
+        while self._fruitless < len(PAUSES):
+            await asyncio.sleep(PAUSES[self._fruitless])
+            self._fruitless += 1
             request = self._http.build_request("GET", f"{self._stream}/events", headers=resumed)
             try:
                 response = await self._http.send(request, stream=True)
             except httpx2.TransportError:
                 continue
             try:
-                if response.status_code == 204:  # all has been read, and no more will come
-                    raise _truncated(self._chat)
+                if response.status_code == 204:
+                    self._nothing_left()
+                    return None
                 if 400 <= response.status_code < 500:
-                    raise cause or _truncated(self._chat)
+                    break
                 if response.is_success:
                     return await self._read_connection(response)
             finally:
                 await response.aclose()
         raise cause or _truncated(self._chat)
 
-    async def _cancel(self) -> None:
+    def _nothing_left(self) -> None:
+        """All has been read, and no more will come. Raises `TruncatedError` when that is not the end."""
+        raise _truncated(self._chat)
+
+    async def _leave(self) -> None:
         """Stop the answer. Leaving is enough for most servers; the gateway would go on for other readers."""
         if self._stream is None or self._chat.terminal:
             return
@@ -251,6 +220,8 @@ class Answer:
     def _receive(self, events: Sequence[ServerSentEvent]) -> bool:
         """Show what the events bring of the answer; return whether they bring any."""
         content = False
+        if events:
+            self._fruitless = 0
         for event in events:
             chunk = self._chat.receive_event(event)
             if event.id:
@@ -293,29 +264,3 @@ def _truncated(chat: ChatDecoder) -> TruncatedError:
     except TruncatedError as error:
         return error
     raise AssertionError("the answer is complete")
-
-
-def _refusal(response: httpx2.Response, body: bytes) -> str:
-    """Say in one sentence what a response says that is not a success."""
-    try:
-        told = in_band_error("", msgspec.json.decode(body))
-    except msgspec.DecodeError:
-        told = None
-    status = f"{response.status_code} {response.reason_phrase}".strip()
-    if told is not None:
-        return f"the server answered {status}: {told.message}"
-    location = response.headers.get("location")
-    return f"the server answered {status}" + (f", see {location}" if location else "")
-
-
-def _reason(error: Exception) -> str:
-    """Return what the operating system says, where it is the cause."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
-        if isinstance(cause, OSError) and cause.errno:
-            # asyncio puts words of its own in `strerror`; the resolver's numbers are not the system's.
-            return str(cause.strerror) if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__

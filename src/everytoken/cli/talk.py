@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from everytoken.cli.asking import ChatServer
+from everytoken.cli.ending import Outcome
 from everytoken.cli.views import view_of
 from everytoken.errors import EverytokenError
 
@@ -12,15 +13,7 @@ if TYPE_CHECKING:
     from everytoken.cli.asking import Answer
     from everytoken.cli.output import Output
 
-__all__ = ["Outcome", "Talk"]
-
-
-class Outcome(NamedTuple):
-    """How an answer ended: `error` unless it is complete, whether it had `begun`, and what else the user should know."""
-
-    error: EverytokenError | None
-    begun: bool
-    notice: str | None
+__all__ = ["Talk"]
 
 
 class Talk:

@@ -243,5 +243,5 @@ async def read_all(log: Log) -> list[bytes]:
 
 
 def new_stream_id() -> str:
-    """Return a stream id that cannot be guessed: 128 random bits."""
-    return secrets.token_urlsafe(16)
+    """Return a stream id that cannot be guessed: 128 random bits; no command line takes it for an option."""
+    return secrets.token_hex(16)

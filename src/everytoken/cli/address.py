@@ -1,0 +1,45 @@
+"""Which server is meant, and the key for it: from options and the environment."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+import click
+
+__all__ = ["DEFAULT_URL", "api_key", "base_url", "base_url_option", "is_url"]
+
+DEFAULT_URL = "http://127.0.0.1:8000/v1"
+
+base_url_option = click.option(
+    "--base-url",
+    metavar="URL",
+    help=f"An OpenAI-compatible server; to one without a path /v1 is added.  [default: EVERYTOKEN_BASE_URL, OPENAI_BASE_URL, or {DEFAULT_URL}]",
+)
+
+
+def api_key() -> str | None:
+    """Return the key of the environment, if there is one."""
+    key = os.environ.get("EVERYTOKEN_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
+    return key.strip() or None
+
+
+def base_url(option: str | None) -> str:
+    """Return the URL before `/chat/completions`: that of the option, of the environment, or the default.
+
+    Raises `click.UsageError` when it is none.
+    """
+    environ = os.environ
+    url = option or environ.get("EVERYTOKEN_BASE_URL") or environ.get("OPENAI_BASE_URL") or DEFAULT_URL
+    if not is_url(url):
+        raise click.UsageError(f"{url!r} is not an http:// or https:// URL")
+    return f"{url.rstrip('/')}/v1" if urlsplit(url).path in {"", "/"} else url
+
+
+def is_url(text: str) -> bool:
+    """Whether a server can be asked at this address."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,66 @@
+"""How a command ends: the line on standard error, and the exit status."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from everytoken.cli import address
+from everytoken.cli.asking import code_of
+from everytoken.cli.text import one_line
+from everytoken.errors import ConnectError, EverytokenError, StatusError
+
+if TYPE_CHECKING:
+    from everytoken.cli.signals import StoppedError
+
+__all__ = ["Outcome", "failed_output", "report", "status_of"]
+
+_READER_GONE = 128 + signal.SIGPIPE  # as for any other program of a pipeline
+_GONE = {errno.EPIPE, errno.EIO}
+
+
+class Outcome(NamedTuple):
+    """How an answer ended: `error` unless it is complete, whether it had `begun`, and what else the user should know."""
+
+    error: EverytokenError | None
+    begun: bool
+    notice: str | None
+
+
+def report(outcome: Outcome, url: str) -> int:
+    """Say on standard error how an answer has ended, if not well, and return the exit status."""
+    error = outcome.error
+    if error is None:
+        if outcome.notice is not None:
+            click.echo(f"note: {outcome.notice}", err=True)
+        return 0
+    if outcome.begun and code_of(error) == "cancelled":
+        line = f"cancelled: {error.message}"
+    elif outcome.begun:
+        line = f"interrupted: {error.message} ({code_of(error)})"
+    elif not isinstance(error, ConnectError):
+        line = f"everytoken: {error.message}"
+    elif url == address.DEFAULT_URL:
+        line = f"everytoken: nothing answers at {url}; start a server with: everytoken serve"
+    else:
+        line = f"everytoken: cannot connect to {url}: {error.message}"
+    if isinstance(error, StatusError) and error.upstream_status == 401:
+        line += "; the key is taken from EVERYTOKEN_API_KEY or OPENAI_API_KEY"
+    click.echo(one_line(line), err=True)
+    return 1
+
+
+def failed_output(error: OSError) -> int:
+    """Return the exit status after writing has failed; who has closed a pipe knows."""
+    if error.errno in _GONE:
+        return _READER_GONE
+    click.echo(f"everytoken: cannot write the answer: {error.strerror or error}", err=True)
+    return 1
+
+
+def status_of(stopped: StoppedError) -> int:
+    """Return the exit status after a signal, as a shell counts it."""
+    return 128 + stopped.number

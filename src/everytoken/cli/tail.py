@@ -1,0 +1,80 @@
+"""`everytoken tail`: a stream of the gateway, as it is and as it grows."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import click
+
+from everytoken.cli.address import api_key, base_url_option, is_url
+from everytoken.cli.address import base_url as chosen_base_url
+from everytoken.cli.ending import failed_output, report, status_of
+from everytoken.cli.following import follow
+from everytoken.cli.output import Output
+from everytoken.cli.server import Server
+from everytoken.cli.signals import Signals, StoppedError
+
+if TYPE_CHECKING:
+    from everytoken.cli.ending import Outcome
+
+__all__ = ["tail"]
+
+_STDOUT = 1
+_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@-]*")
+
+
+@click.command()
+@click.argument("stream", metavar="URL")
+@click.option(
+    "--offset",
+    metavar="OFFSET",
+    default="-1",
+    help="Where to begin: an offset of this stream, or now for what is yet to come.  [default: the start]",
+)
+@base_url_option
+def tail(stream: str, offset: str, base_url: str | None) -> None:
+    """Show a stream from any offset, and follow it to its end.
+
+    URL is a stream's: http://127.0.0.1:8000/v1/stream/ID, also with /events behind it. The path alone (a Location
+    header) or the ID alone will do, too: the server is then that of --base-url.
+
+    A model's response is shown as `everytoken chat` shows it: rendered on a terminal, its text and nothing else into a
+    pipe or a file. Any other stream is shown as it was written, JSON one message a line. A connection that breaks is
+    taken up again where it was left. Ctrl-C only stops reading: the response goes on.
+
+    Exit status: 0 when the stream was shown to its end, 1 when it was not (standard error says why), 2 for a wrong
+    command line, 130 after Ctrl-C.
+    """
+    url, server = _addresses(stream, base_url)
+    with Signals() as signals:
+        output = Output(_STDOUT, lambda: signals.stopped)
+        try:
+            status = report(signals.run(_follow(url, offset, output)), server)
+        except StoppedError as error:
+            status = status_of(error)
+        except OSError as error:
+            status = failed_output(error)
+    sys.exit(status)
+
+
+async def _follow(url: str, offset: str, output: Output) -> Outcome:
+    server = Server(url, api_key())
+    try:
+        return await follow(server, url, offset, output)
+    finally:
+        await server.close()
+
+
+def _addresses(stream: str, base_url: str | None) -> tuple[str, str]:
+    """Return the stream's URL, and that of the server for a message that nobody is there."""
+    if is_url(stream):
+        return stream, stream
+    server = chosen_base_url(base_url)
+    if stream.startswith("/"):
+        return urljoin(server, stream), server
+    if _ID.fullmatch(stream) is None:
+        raise click.UsageError(f"{stream!r} is neither the URL nor the ID of a stream")
+    return f"{server.rstrip('/')}/stream/{stream}", server
