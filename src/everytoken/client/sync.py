@@ -44,6 +44,11 @@ class Client(httpx2.Client):
         watch_network(self)
         self._shared = Shared(policy)
 
+    def __del__(self) -> None:
+        # Like the SDKs' own clients: nobody closes the client of the guide's program.
+        with suppress(Exception):
+            self.close()
+
     def send(
         self,
         request: httpx2.Request,
