@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -9,10 +10,12 @@ import signal
 import socket
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from command_line import gateway, run, started, wait_for
+from everytoken.sse import SSEDecoder
 from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream
 
 STALLED = [("always", "silent", "middle")]
@@ -72,6 +75,51 @@ def test_readers_are_told_when_the_server_stops(number, tmp_path):
     assert (process.returncode, out) == (0, b"")
     lines = error.decode().splitlines()
     assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_with_a_durable_journal_a_response_goes_on_after_the_next_start(number, tmp_path):
+    """The reader is broken off, with neither an error nor an end, and gets exactly the rest afterwards."""
+    arguments = [
+        "--journal",
+        f"sqlite:///{tmp_path}/journal.sqlite",
+        "--drain",
+        "0",
+        "--log-level",
+        "warning",
+    ]
+    with ScriptedUpstream(faults=[(0, "silent", "middle")]) as upstream:
+        arguments += ["--upstream", upstream.base_url]
+        with gateway(*arguments) as (process, url), post(url, QUESTION) as response:
+            stream = url + response.headers["location"]
+            read = b""
+            while not text_of(events(read)):
+                read += response.read1(65536)
+            process.send_signal(number)
+            with pytest.raises(http.client.IncompleteRead) as broken:
+                response.read()
+            before = events(read + broken.value.partial)
+            out, error = process.communicate(timeout=END)
+        assert (process.returncode, out, error) == (0, b"", b"")
+        assert 0 < len(text_of(before)) < len(DEFAULT_TEXT)
+        with gateway(*arguments, "--port", str(urlsplit(url).port)):
+            request = urllib.request.Request(f"{stream}/events", headers={"last-event-id": before[-1].id})
+            with urllib.request.urlopen(request, timeout=END) as response:
+                *rest, done = events(response.read())
+    assert done.data == "[DONE]"
+    assert text_of(before) + text_of(rest) == DEFAULT_TEXT
+    numbers = [int(event.id) for event in before + rest]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def events(data):
+    return SSEDecoder().receive_data(data)
+
+
+def text_of(chunks):
+    """Return the text of events that are chunks, each of them: no error, no `[DONE]`."""
+    deltas = [json.loads(event.data)["choices"][0]["delta"] for event in chunks]
+    return "".join(delta.get("content") or "" for delta in deltas)
 
 
 def test_the_key_goes_upstream_and_nowhere_else():

@@ -95,7 +95,8 @@ def serve(
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
 
-    Prints one line with its URL when it is ready. Ctrl-C stops it, and tells whoever is reading an answer.
+    Prints one line with its URL when it is ready. Ctrl-C stops it at once, SIGTERM when responses have had time to
+    finish; what is unfinished goes on at the next start, unless it was kept in memory only.
     """
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
