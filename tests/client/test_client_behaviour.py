@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import signal
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import httpx2
 import openai
@@ -17,9 +19,10 @@ import everytoken
 from command_line import wait_for
 from everytoken.errors import EverytokenError, RecoveryExhaustedError
 from everytoken.testing import Answer, CleanEnd, Head, ScriptedUpstream, Send, Status, Wait
-from guide_loops import CONTEXT, HASTY, MESSAGES, ask, ask_async, client_for, read
+from guide_loops import CONTEXT, HASTY, MESSAGES, ask, ask_async, client_for, read, shortened
 
 LONG = Answer(Answer.of_chunks(2000).content, delay=0.01)
+GUIDE = Path(__file__).parents[2] / "spec" / "guide"
 ASKED = {"model": "m", "messages": MESSAGES, "stream": True}
 
 
@@ -48,6 +51,24 @@ class TestLeavingEarly:
                 for _ in stream:
                     break
             wait_for(lambda: not upstream.open_connections, 1)
+
+    def test_dropping_the_stream_does_too(self):
+        with ScriptedUpstream(LONG) as upstream, sync_client(upstream) as client:
+            for _ in start(client):
+                break
+            gc.collect()
+            wait_for(lambda: not upstream.open_connections, 1)
+
+    def test_what_another_thread_closes_does_not_end_as_if_it_were_whole(self):
+        faults = [("always", "only-comments", "one")]
+        with ScriptedUpstream(faults=faults, sleep=shortened) as upstream, sync_client(upstream) as client:
+            stream = start(client)
+            next(stream)
+            timer = threading.Timer(0.05, stream.close)
+            timer.start()
+            with pytest.raises((openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError)):
+                list(stream)
+            timer.join()
 
     def test_ctrl_c_does_too(self):
         with (
@@ -156,6 +177,19 @@ class TestGivingUp:
             assert isinstance(outcome.error.response.extensions["everytoken_error"], EverytokenError)
             assert len(upstream.attempts) == 3
 
+    def test_the_guides_error_handling_does_what_it_says(self, capsys):
+        block = (GUIDE / "interrupted.txt").read_text(encoding="utf-8")
+        policy = everytoken.Policy(attempts=1)
+        pieces = []
+        with (
+            ScriptedUpstream(faults=[("always", "clean-end", "middle")]) as upstream,
+            sync_client(upstream, policy=policy) as client,
+        ):
+            exec(block, {"stream": start(client), "process": pieces.append})
+            assert upstream.text.startswith("".join(pieces))
+            assert 0 < len("".join(pieces)) < len(upstream.text)
+            assert capsys.readouterr().out == "Stream interrupted: Connection error.\n"
+
     @pytest.mark.parametrize(
         ("fault", "raised"),
         [
@@ -253,6 +287,14 @@ class TestPassingThrough:
             assert headers.items() <= sent.headers.items()
             assert sent.headers["accept-encoding"] == "identity"
             assert sent.path.endswith("?api-version=1")
+
+    def test_the_same_request_under_the_callers_key_is_the_same_to_the_byte(self):
+        with ScriptedUpstream() as upstream, everytoken.Client(verify=CONTEXT) as client:
+            for key in ("a", "a", None):
+                headers = {} if key is None else {"idempotency-key": key}
+                client.post(f"{upstream.base_url}/chat/completions", json=ASKED, headers=headers)
+            first, again, other = (request.body for request in upstream.requests)
+            assert first == again != other
 
     def test_further_attempts_have_keys_of_their_own(self):
         with ScriptedUpstream(faults=[(0, "close-before-head", "start"), (1, "reset", "middle")]) as upstream:

@@ -94,6 +94,7 @@ class _Body(httpx2.AsyncByteStream):
         self._attempt: httpx2.Response | None = None
         self._reads: AsyncIterator[bytes] | None = None
         self._watch: Watch | None = None
+        self._closed = False
 
     async def begin(self) -> Head:
         """Return the head of the response."""
@@ -115,6 +116,7 @@ class _Body(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Close the connection at once."""
+        self._closed = True
         self._steps.close()
         await self._close(reusable=False)
         if self._response is not None:
@@ -130,7 +132,11 @@ class _Body(httpx2.AsyncByteStream):
                     return effect
                 result = await self._perform(effect)
         except StopIteration:
+            if self._closed:  # by another task, which is no end of the response
+                raise httpx2.StreamClosed from None
             return None
+        except GeneratorExit:
+            raise  # nobody waits any more, so nothing can be waited for
         except BaseException:
             # A cancelled task closes what it has opened before it ends.
             with anyio.CancelScope(shield=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ __all__ = ["Asked"]
 _STREAM = re.compile(r".*/v1/stream/[A-Za-z0-9_-]+")
 _OF_THE_BODY = {"content-length", "content-type", "transfer-encoding", "idempotency-key"}
 _DIGITS = 32
+_SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
 
 
 class Asked:
@@ -57,6 +59,13 @@ class Asked:
     def fingerprint(self) -> tuple[str, int]:
         """What a repetition of this request has in common with it."""
         return str(self.request.url), hash(self.request.content)
+
+    @property
+    def seed(self) -> int:
+        """A seed for a request that has none. A caller who names an idempotency key sends the same request again."""
+        if "idempotency-key" in self.request.headers:
+            return int.from_bytes(hashlib.sha256(self.request.content).digest()[:4]) % _SEEDS
+        return secrets.randbelow(_SEEDS)
 
     def redact(self, text: str) -> str:
         """Return `text` without the caller's key, which some servers quote when they refuse it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import secrets
 from typing import TYPE_CHECKING
 
 from everytoken.client.asked import Asked
@@ -19,7 +18,6 @@ __all__ = ["Shared"]
 
 _MAX_EXPERIENCE = 1024
 _MAX_FAILED = 64
-_SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
 
 
 class Shared:
@@ -59,7 +57,7 @@ class Shared:
         recovery = Recovery(
             request=asked.chat,
             targets=[target],
-            seed=secrets.randbelow(_SEEDS),
+            seed=asked.seed,
             jitter=random.random,
             experience=lambda target: self._experience_of(target.name, asked.chat.model),
             breaker=Breaker(),

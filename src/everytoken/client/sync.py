@@ -97,6 +97,7 @@ class _Body(httpx2.SyncByteStream):
         self._attempt: httpx2.Response | None = None
         self._reads: Iterator[bytes] = iter(())
         self._watch: Watch | None = None
+        self._closed = False
 
     def begin(self) -> Head:
         """Return the head of the response."""
@@ -118,6 +119,7 @@ class _Body(httpx2.SyncByteStream):
 
     def close(self) -> None:
         """Close the connection at once."""
+        self._closed = True
         self._steps.close()
         self._close(reusable=False)
         if self._response is not None:
@@ -133,6 +135,8 @@ class _Body(httpx2.SyncByteStream):
                     return effect
                 result = self._perform(effect)
         except StopIteration:
+            if self._closed:  # by another thread, which is no end of the response
+                raise httpx2.StreamClosed from None
             return None
         except BaseException:
             self.close()
