@@ -61,6 +61,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # uvloop's handle of a timer that is due at once cannot tell its time
         self._readers = 0
         self._grace_timer: asyncio.TimerHandle | None = None
         self.grace = grace
@@ -217,16 +218,16 @@ class Relay:
                 self._timer = None
             return
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._due <= deadline:
                 return
             self._timer.cancel()
+        self._due = deadline
         self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
-        assert self._timer is not None
-        due, self._timer = self._timer.when(), None
+        self._timer = None
         # The loop may fire a timer a tick of its clock early.
-        self._tell(lambda now: self.recovery.tick(max(due, now)))
+        self._tell(lambda now: self.recovery.tick(max(self._due, now)))
 
     def _end(self, decision: End) -> None:
         if self._grace_timer is not None:
