@@ -266,3 +266,32 @@ async def test_the_error_record_is_what_the_sdks_raise_from():
     }
     assert result["outcome"] == "interrupted"
     assert result["usage"]["estimated"] is True
+
+
+def test_a_timer_that_is_due_at_once_fires_under_uvloop():
+    """uvloop gives a handle without `when()` for a delay that rounds to 0 ms; a response must not hang on that."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def broken(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    async def main():
+        server = await asyncio.start_server(broken, "127.0.0.1", 0)
+        upstream = HttpUpstream("u0", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        journal = MemoryJournal()
+        await journal.start()
+        # Waits of all lengths around a millisecond, where the clocks of loop and machine are rounded differently.
+        for number in range(40):
+            policy = Policy(backoff=number / 20_000, backoff_max=1.0)
+            target = Target(name="u0", policy=policy)
+            relays = Relays({"u0": upstream}, lambda _, target=target: [target], journal, jitter=lambda: 0.5)
+            result = await ended(await relays.begin(ChatRequest(BODY)), seconds=5.0)
+            assert result["outcome"] == "failed"
+            assert len(result["attempts"]) == 3
+        await upstream.stop()
+        await journal.stop()
+        server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
