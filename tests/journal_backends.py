@@ -71,6 +71,8 @@ class Sqlite:
         journal._commit._stop_retrying()
         await asyncio.gather(journal._sweeper, *journal._background, return_exceptions=True)
         await asyncio.to_thread(journal._file.close)
+        journal._commit._busy = False
+        journal._commit._dirty.clear()
 
 
 class SqlitePower(Sqlite):

@@ -254,8 +254,7 @@ def test_a_journal_does_as_a_list_would(machine: type[JournalMachine]) -> None:
     )
 
 
-def _a_record(chance: random.Random) -> bytes:
-    kind = chance.choice([b"a", b"b", b""])
+def _a_record(kind: bytes, chance: random.Random) -> bytes:
     return kind * 40 + b"%d" % chance.randrange(1000) + kind * 30
 
 
@@ -267,7 +266,8 @@ def test_a_journal_does_as_a_list_would_on_a_long_walk(machine: type[JournalMach
     walk = machine()
     walk.start()
     for _ in range(300):
-        records = [_a_record(chance) for _ in range(chance.randrange(1, 4))]
+        kind = chance.choice([b"a", b"b", b""])
+        records = [_a_record(kind, chance) for _ in range(chance.randrange(1, 4))]
         which = chance.randrange(3)
         if len(walk.model) < 3:
             walk.create(records, shared=chance.random() < 0.2)

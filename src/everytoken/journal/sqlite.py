@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import JournalUnavailableError
 from everytoken.journal.local import LocalJournal
+from everytoken.journal.packed import PackedRecords
 from everytoken.journal.sqlite_file import (
     NOTHING,
     SQLITE_FAULTS,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from everytoken.journal.packed import Part
     from everytoken.journal.sqlite_file import Entry, Statement
 
 __all__ = ["SqliteJournal"]
@@ -72,7 +72,9 @@ class _Work:
     def __init__(self, row: int) -> None:
         self.row = row
         self.entries: list[Entry] = []
-        self.extended: set[Stream] = set()  # open streams that get a segment
+        # Open streams that get a segment, and what is to be in memory of them: the rows that say what the records
+        # before have in common may go, so that those being stored now begin anew.
+        self.extended: dict[Stream, PackedRecords] = {}
         self.size = 0
         self.statements: list[Statement] = []
         self.effects: list[Callable[[], object]] = []
@@ -191,8 +193,8 @@ class SqliteJournal(LocalJournal):
             ):
                 extra = self._extra(work, stream)
             if stream.storing:
-                if stream in work.extended:  # the rows that say what its records have in common may go now
-                    part: Part = ([(0, b"", b"")], stream.storing)
+                if stream in work.extended:
+                    part = work.extended[stream].part(0)
                 else:
                     part = stream.records.part(stream.tail - stream.base)
                 work.entries.append((stream.number, stream.tail, part, extra))
@@ -315,14 +317,15 @@ class SqliteJournal(LocalJournal):
         self._floors.pop(stream, None)
         if self._streams.get(stream.info.id) is stream:
             del self._streams[stream.info.id]
-        self._remember(stream)
+        self._remember(stream, PackedRecords())
 
     def _extend_segments(self, work: _Work, stream: Stream) -> None:
         """Have what is in memory of an open stream stand in a segment."""
         if stream in self._going:
             return
         self._put(work, stream, ended=None)
-        work.extended.add(stream)
+        records = work.extended[stream] = PackedRecords()
+        records.extend(stream.storing)
         work.effects.append(lambda: self._extended(work, stream))
 
     def _extended(self, work: _Work, stream: Stream) -> None:
@@ -330,7 +333,7 @@ class SqliteJournal(LocalJournal):
             self._floors[stream] = work.row
         else:
             del self._floors[stream]
-        self._remember(stream)
+        self._remember(stream, work.extended[stream])
 
     def _put(self, work: _Work, stream: Stream, *, ended: float | None) -> int:
         length = stream.tail - stream.base
@@ -345,11 +348,11 @@ class SqliteJournal(LocalJournal):
         self._since_checkpoint += size
         return size
 
-    def _remember(self, stream: Stream) -> None:
+    def _remember(self, stream: Stream, records: PackedRecords) -> None:
         """Let go of a stream's records in memory but for the segment just made, which is kept for readers a while."""
         if stream.tail > stream.base:
             self._segments.keep(stream.number, stream.base, stream.records)
-        stream.forget()
+        stream.forget(records)
 
     # Streams whose time is over
 

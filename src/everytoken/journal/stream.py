@@ -154,10 +154,9 @@ class Stream:
         self._records.extend_part(part)
         self.tail = self.base + len(self._records)
 
-    def forget(self) -> None:
-        """Keep no committed records in memory: they are in storage."""
-        self._records = PackedRecords()
-        self._records.extend(self.storing)
+    def forget(self, records: PackedRecords) -> None:
+        """Keep no committed records in memory: they are in storage. `records`: those being stored."""
+        self._records = records
         self.base = self.tail
         self._newest = ()
 
