@@ -18,7 +18,9 @@ let server, rows;
 
 before(async () => {
   server = await start(PYTHON, [fileURLToPath(new URL("faults.py", import.meta.url))]);
-  rows = JSON.parse(server.first).filter(({ name, position }) => !SLOW.has(name) && (name !== "huge-event" || position === "middle"));
+  // Waiting and 50 MB are the same everywhere, and take their time.
+  const dear = ({ name }) => SILENT.test(name) || name === "huge-event";
+  rows = JSON.parse(server.first).filter((row) => !SLOW.has(row.name) && (!dear(row) || /start|middle/.test(row.position)));
 });
 after(() => server.kill());
 

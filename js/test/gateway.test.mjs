@@ -13,17 +13,21 @@ const TOKENS = ["Streaming ", "流式", "传输", " 👨‍👩‍👧", " é", 
 const TEXT = TOKENS.join("");
 const QUICK = { backoff: 0 };
 
-let folder, journal, model, calls, gateway, wire;
+const LIMIT = { timeout: 30_000 };
+
+let folder, journal, model, gateway, wire;
+const calls = [];
+let waiting = () => {};
 
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), "everytoken-"));
   journal = `sqlite:///${join(folder, "journal.db")}`;
-  calls = [];
   model = await modelServer((request, response, body) => {
     if (request.method !== "POST") return response.end('{"object":"list","data":[]}');
     response.writeHead(200, { "Content-Type": "text/event-stream" });
     const call = { body: JSON.parse(body), response, closed: new Promise((resolve) => response.on("close", resolve)) };
     calls.push(call);
+    waiting();
     if (call.body.messages.at(-1).content === "Hello") response.end([...TOKENS.map((token) => event(chunk(token))), event(FINISH), "data: [DONE]\n\n"].join(""));
     else call.response.write(event(chunk("Begun. ")));
   });
@@ -42,20 +46,20 @@ const sdk = (url, policy = QUICK) => new OpenAI({ apiKey: "k", baseURL: `${url}/
 
 /** The next request that reaches the model. */
 async function call(number) {
-  while (calls.length <= number) await new Promise((resolve) => setImmediate(resolve));
+  while (calls.length <= number) await new Promise((resolve) => (waiting = resolve));
   return calls[number];
 }
 
 describe("the guide's loop, with only `fetch` passed in", () => {
   for (const how of ["reset", "end"]) {
-    test(`is exact wherever its connection is cut: ${how}`, async () => {
+    test(`is exact wherever its connection is cut: ${how}`, LIMIT, async () => {
       wire.bytes = 0;
       assert.equal(await guide(sdk(wire.url)), TEXT);
       const length = wire.bytes;
       assert.ok(length > 1000);
       const client = sdk(wire.url);
       // fetch.test.mjs has every byte; here is a real connection, in a stride that meets each part of an event.
-      for (let at = 0; at < length; at += 19) {
+      for (let at = 0; at < length; at += 37) {
         wire.cut(at, how);
         assert.equal(await guide(client), TEXT, `cut behind ${at} bytes`);
       }
@@ -63,7 +67,7 @@ describe("the guide's loop, with only `fetch` passed in", () => {
   }
 });
 
-test("stream() is exact when its connection is cut, and its text is the journal's", async () => {
+test("stream() is exact when its connection is cut, and its text is the journal's", LIMIT, async () => {
   for (let at = 300; at < 2000; at += 53) {
     wire.cut(at);
     const answer = stream(`${wire.url}/v1/chat/completions`, { body: { model: "m", messages: MESSAGES }, policy: QUICK });
@@ -81,7 +85,7 @@ test("stream() is exact when its connection is cut, and its text is the journal'
 describe("a reader", () => {
   const begin = (options) => stream(`${gateway.url}/v1/chat/completions`, { body: { model: "m", messages: [{ role: "user", content: "Slowly" }] }, ...options });
 
-  test("stops the response: the model's connection is closed, and other readers are told", async () => {
+  test("stops the response: the model's connection is closed, and other readers are told", LIMIT, async () => {
     const number = calls.length;
     const answer = begin();
     const other = [];
@@ -99,7 +103,7 @@ describe("a reader", () => {
     await (await call(number)).closed;
   });
 
-  test("that breaks off leaves the response running, and finds it again", async () => {
+  test("that breaks off leaves the response running, and finds it again", LIMIT, async () => {
     const number = calls.length;
     const answer = begin();
     for await (const _ of answer) break;
@@ -110,7 +114,7 @@ describe("a reader", () => {
     assert.equal(again.text, "Over.");
   });
 
-  test("of a chat for people is given the events", async () => {
+  test("of a chat for people is given the events", LIMIT, async () => {
     const number = calls.length;
     const answer = stream(`${gateway.url}/api/chat`, { body: { prompt: "Slowly" }, policy: QUICK });
     const read = (async () => {
@@ -122,37 +126,33 @@ describe("a reader", () => {
   });
 });
 
-test("a gateway that is killed in the middle and started again finishes every answer", async () => {
+test("a gateway that is killed in the middle and started again finishes every answer", LIMIT, async () => {
   const number = calls.length;
   const slowly = { model: "m", messages: [{ role: "user", content: "Slowly, please" }], stream: true };
   const policy = { backoff: 0.1, backoffMax: 0.1 };
-  const client = sdk(gateway.url, policy);
-  const run = (async () => {
+  let texts = 0;
+  let begun;
+  const both = new Promise((resolve) => (begun = () => ++texts === 2 && resolve()));
+  const looped = (async () => {
     let text = "";
-    for await (const chunk of await client.chat.completions.create(slowly)) {
+    for await (const chunk of await sdk(gateway.url, policy).chat.completions.create(slowly)) {
       text += chunk.choices[0]?.delta?.content || "";
-      begun();
+      if (text === "Begun. ") begun();
     }
     return text;
   })();
-  let begun;
-  const first = new Promise((resolve) => (begun = resolve));
   const answer = stream(`${gateway.url}/v1/chat/completions`, { body: slowly, policy });
-  const states = [];
   const streamed = (async () => {
-    for await (const _ of answer) states.push(answer.state);
+    for await (const _ of answer) if (answer.text === "Begun. ") begun();
+    return answer.text;
   })();
-  await Promise.all([first, call(number), call(number + 1)]);
-  while (!states.length) await new Promise((resolve) => setImmediate(resolve));
+  await both;
   const { port } = new URL(gateway.url);
   await gateway.kill();
   gateway = await startGateway(model.url, journal, port);
   // The gateway asks the model for each answer again, and is given the same beginning.
-  for (const number_ of [number + 2, number + 3]) {
-    const upstream = await call(number_);
-    upstream.response.end(event(chunk("Over.")) + event(FINISH) + "data: [DONE]\n\n");
+  for (const again of [number + 2, number + 3]) {
+    (await call(again)).response.end(event(chunk("Over.")) + event(FINISH) + "data: [DONE]\n\n");
   }
-  assert.equal(await run, "Begun. Over.");
-  await streamed;
-  assert.equal(answer.text, "Begun. Over.");
+  assert.deepEqual(await Promise.all([looped, streamed]), ["Begun. Over.", "Begun. Over."]);
 });

@@ -1,0 +1,2 @@
+export { StreamingText, type StreamingTextProps } from "./streaming-text.js";
+export { useStream, type StreamView, type UseStreamOptions } from "./use-stream.js";
