@@ -42,6 +42,14 @@ def journal_at(url: str, *, port: int, retention: float, max_bytes: int, durabil
         else:
             path = Path(parts.path[1:])
         return SqliteJournal(path, retention=retention, max_bytes=max_bytes, durability=durability)
+    if parts.scheme in {"redis", "rediss", "unix"}:
+        try:
+            from everytoken.journal.redis import RedisJournal  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                "the journal in Redis needs a package: pip install 'everytoken[redis]'"
+            ) from error
+        return RedisJournal(url, retention=retention)
     raise ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
 
 
