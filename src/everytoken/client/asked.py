@@ -21,7 +21,6 @@ __all__ = ["Asked"]
 
 _STREAM = re.compile(r".*/v1/stream/[A-Za-z0-9_-]+")
 _OF_THE_BODY = {"content-length", "content-type", "transfer-encoding", "idempotency-key"}
-_DIGITS = 32
 _SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
 
 
@@ -80,7 +79,7 @@ class Asked:
         """
         payload = msgspec.json.encode(body)
         given = self.request.headers.get("idempotency-key") if not self._keys else None
-        key = self._keys.setdefault(payload, given or secrets.token_hex(_DIGITS // 2))
+        key = self._keys.setdefault(payload, given or secrets.token_hex(16))
         headers = self._headers()
         headers["content-type"] = "application/json"
         headers["idempotency-key"] = key
