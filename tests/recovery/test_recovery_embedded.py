@@ -18,7 +18,11 @@ from everytoken.upstream.local import MODEL, LocalModel
 CUTS = 20
 BODY = {
     "model": MODEL,
-    "messages": [{"role": "user", "content": "Name three rivers."}],
+    # The template puts a long message of its own where there is no system message.
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Name three rivers."},
+    ],
     "stream": True,
     "seed": 11,
     "temperature": 0.8,
