@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "conformance"
 DELTAS = ["Hé🌊", "\u2028.\n"]
 TEXT = "".join(DELTAS)
-SMALL = [json.dumps({"choices": [{"index": 0, "delta": {"content": delta}}]}) for delta in DELTAS]
-LAST = '{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
 ID_LINE = re.compile(
     rb"\nid: \d+\n\Z"
 )  # the one place where an id has been read, and its event is not whole yet
@@ -41,11 +39,13 @@ async def response(*, ends: bool) -> AsyncIterator[tuple[CuttingProxy, str]]:
             wire.send("POST", "/v1/chat/completions", HELLO)
             attempt = await upstream.attempt()
             attempt.accept()
-            for chunk in SMALL:
-                attempt.sink.on_data(f"data: {chunk}\n\n".encode())
-            path = (await wire.head()).headers["location"]
+            for delta in DELTAS:
+                finish = "stop" if ends and delta is DELTAS[-1] else None
+                chunk = {"choices": [{"index": 0, "delta": {"content": delta}, "finish_reason": finish}]}
+                attempt.sink.on_data(f"data: {json.dumps(chunk)}\n\n".encode())
             if ends:
-                attempt.sink.on_data(f"data: {LAST}\n\ndata: [DONE]\n\n".encode())
+                attempt.sink.on_data(b"data: [DONE]\n\n")
+            path = (await wire.head()).headers["location"]
         yield proxy, path
 
 
