@@ -247,15 +247,14 @@ class RedisJournal:
             raise FencedError(f"stream {stream_id} has another writer now")
         # Whoever wrote it can add nothing from here on: what is there now is all there is.
         state = await self._state(stream_id)
-        info.epoch += 1
-        old = self._streams.get(stream_id)
-        stream = self._stream(info, 0, state["marks"])
-        async for _, fields in self._entries(stream_id, 0, state["tail"]):
-            _show(stream, _records(fields[b"r"]), None)
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.lost is not None:
+            stream = self._stream(state["info"], 0, state["marks"])
+        # Readers who have followed it here go on with the same one.
         self._keep(stream, ours=True)
-        if old is not None:
-            old.info.epoch = info.epoch  # a writer of before on this very node is fenced off as well
-            self._followed.setdefault(stream_id, 0.0)
+        stream.info.epoch = state["info"].epoch
+        async for last, fields in self._entries(stream_id, stream.tail, state["tail"]):
+            self._take(stream, last, fields)
         return StreamWriter(self, stream)
 
     async def orphans(self) -> list[str]:
