@@ -27,10 +27,16 @@ _STDOUT = 1
 @click.argument("prompt", required=False)
 @base_url_option
 @click.option("--model", metavar="NAME", help="The model to ask.  [default: the first one the server lists]")
-@click.option("--system", metavar="TEXT", help="Instructions that stand before the conversation.")
-@click.option("--seed", type=int, metavar="N", help="Ask for the same answer again.")
-@click.option("--temperature", type=float, metavar="T", help="How freely the model chooses its words.")
-@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Length limit of an answer.")
+@click.option("--system", metavar="TEXT", help="Instructions to the model, before the conversation.")
+@click.option(
+    "--seed", type=int, metavar="N", help="The same number gives the same answer again, if the server can."
+)
+@click.option(
+    "--temperature", type=float, metavar="T", help="How freely the model chooses its words; 0 is the least."
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer wanted, in tokens."
+)
 def chat(
     prompt: str | None,
     base_url: str | None,
@@ -45,8 +51,17 @@ def chat(
     PROMPT is the question. What is piped in is the question, too, or stands below PROMPT. With neither, on a terminal,
     a conversation begins: Ctrl-C stops an answer, Ctrl-D leaves.
 
-    On a terminal the answer is rendered; into a pipe or a file goes its text and nothing else. The API key is taken
-    from EVERYTOKEN_API_KEY or OPENAI_API_KEY.
+    On a terminal the answer is rendered; into a pipe or a file goes its text and nothing else. An answer counts as
+    complete only when the server has said so. Ctrl-C stops it where it is generated.
+
+    \b
+    Examples:
+      everytoken chat "Explain transformers in one paragraph"
+      everytoken chat
+      git diff | everytoken chat "Write a commit message for:"
+      everytoken chat --base-url https://api.openai.com/v1 --model NAME "Hello"
+
+    The API key is taken from EVERYTOKEN_API_KEY or OPENAI_API_KEY.
 
     Exit status: 0 when the answer is complete, 1 when it is not (standard error says why), 2 for a wrong command line,
     130 after Ctrl-C.

@@ -45,6 +45,8 @@ def tail(stream: str, offset: str, base_url: str | None) -> None:
     pipe or a file. Any other stream is shown as it was written, JSON one message a line. A connection that breaks is
     taken up again where it was left. Ctrl-C only stops reading: the response goes on.
 
+    The API key is taken from EVERYTOKEN_API_KEY or OPENAI_API_KEY.
+
     Exit status: 0 when the stream was shown to its end, 1 when it was not (standard error says why), 2 for a wrong
     command line, 130 after Ctrl-C.
     """
