@@ -65,7 +65,7 @@ def chat(
 
     Exit status: 0 when the answer is complete, 1 when it is not (standard error says why), 2 for a wrong command line,
     130 after Ctrl-C.
-    """
+    """  # noqa: D301  # click wants the character
     question = _question(prompt)
     url = chosen_base_url(base_url)
     settings = {"seed": seed, "temperature": temperature, "max_tokens": max_tokens}
