@@ -501,6 +501,19 @@ def test_thinking_in_parts_is_not_continued():
     assert recovery.error.code == "not-continuable"
 
 
+def test_half_a_surrogate_pair_delivered_as_an_escape_is_not_continued():
+    half, other = (WORD.replace(b"word ", text) for text in (b"a\\ud83d", b"\\ude00b"))
+    recovery = in_state("accepted")
+    recovery.receive_data(10.0, half)
+    recovery.fail(10.0, TruncatedError("cut"))
+    assert recovery.error.code == "not-continuable"
+    recovery = in_state("accepted")
+    recovery.receive_data(10.0, half + other)
+    assert recovery.transcript.text == "a😀b"
+    recovery.fail(10.0, TruncatedError("cut"))
+    assert recovery.state is State.BACKING_OFF
+
+
 def test_a_choice_nobody_asked_for_is_not_continued():
     recovery = in_state("streaming")
     recovery.receive_data(10.0, WORD.replace(b'"index":0', b'"index":1'))

@@ -114,6 +114,11 @@ class ChatDecoder:
             return self._receive_unusual(event, chunk)
         return self._receive_chunk(event, chunk)
 
+    @property
+    def holds_half(self) -> bool:
+        """Whether the last chunk ended inside a surrogate pair, so that half a character is held back."""
+        return bool(self._halves)
+
     def receive_eof(self) -> None:
         """Take note that the stream has ended; raises `TruncatedError` when that is not a true end."""
         if self.terminal:

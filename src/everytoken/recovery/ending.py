@@ -27,7 +27,18 @@ def why_not_continuable(request: ChatRequest, transcript: Transcript) -> str | N
         return "logprobs cannot be continued faithfully"
     if transcript.parts:
         return "content that is not all text cannot be continued faithfully"
+    if transcript.halved or not _is_unicode(transcript.text):
+        return "it was cut inside a character"
     return None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be sent on: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def exhausted(attempts: Sequence[Attempt]) -> EverytokenError:

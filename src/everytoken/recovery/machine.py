@@ -305,6 +305,7 @@ class Recovery:
         attempt, intake = self.attempts[-1], self._intake
         attempt.ended, attempt.cause = now, cause
         attempt.usage, attempt.chunks = intake.chat.usage, intake.chunks
+        self.transcript.halved = self.transcript.halved or intake.chat.holds_half
         if isinstance(self._aligner, Proving) and self._aligner.verdict is not None and attempt.streamed:
             self.experience(self._plan.target).prefill = self._aligner.verdict
 

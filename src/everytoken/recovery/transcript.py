@@ -21,7 +21,8 @@ class Transcript:
     """Everything delivered of the first choice; texts stand in growing buffers.
 
     `chunks` counts the records with content. `several`: there were choices besides the first. `parts`: there was
-    content in another form than text. `first` is the first record of all.
+    content in another form than text. `halved`: a record ended inside a surrogate pair, and nothing followed it.
+    `first` is the first record of all.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class Transcript:
         self.chunks = 0
         self.several = False
         self.parts = False
+        self.halved = False
         self.first: bytes | None = None
 
     @property

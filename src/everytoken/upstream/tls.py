@@ -30,7 +30,7 @@ def client_context() -> ssl.SSLContext:
         return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
-    if paths.cafile is None and paths.capath is None:
+    if not (paths.cafile or paths.capath):
         bundle = next((bundle for bundle in _BUNDLES if Path(bundle).is_file()), None)
         if bundle is not None:
             context.load_verify_locations(cafile=bundle)
