@@ -200,6 +200,7 @@ async def test_a_journal_that_cannot_keep_up_pauses_the_upstream() -> None:
         log = writer.log
         append = staticmethod(writer.append)
         close = staticmethod(writer.close)
+        when_fenced = staticmethod(writer.when_fenced)
 
     relay._writer = slow = Slow()
     attempt.send("two ", "three ")

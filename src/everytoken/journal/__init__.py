@@ -130,6 +130,9 @@ class Writer(Protocol):
     def full(self) -> bool:
         """Whether so much waits to be stored that the writer should pause until the log has moved."""
 
+    def when_fenced(self, told: Callable[[], None]) -> None:
+        """Have `told` called when another writer takes over, as soon as that is known here."""
+
     def append(self, records: Sequence[bytes]) -> None:
         """Append records with the next group commit. Returns at once; raises `StreamClosedError`, `FencedError`."""
 
@@ -167,6 +170,9 @@ class Journal(Protocol):
 
     async def orphans(self) -> list[str]:
         """Return the open streams, not `shared`, whose writer's process is gone, oldest first."""
+
+    async def is_read_elsewhere(self, stream_id: str) -> bool:
+        """Whether a stream has readers on other nodes. Raises `JournalUnavailableError`."""
 
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`."""

@@ -105,7 +105,7 @@ class LocalJournal:
         if stream.closing:
             raise StreamClosedError(f"stream {stream_id} has ended")
         self._commit.check()
-        stream.info.epoch += 1
+        stream.fence(stream.info.epoch + 1)
         writer = StreamWriter(self, stream)
         await self._stored_soon(stream)
         return writer
@@ -113,6 +113,10 @@ class LocalJournal:
     async def orphans(self) -> list[str]:
         """Return the open streams whose maker is gone: none, in one process."""
         return []
+
+    async def is_read_elsewhere(self, stream_id: str) -> bool:  # noqa: ARG002  # there is no elsewhere
+        """Whether a stream has readers on other nodes: no."""
+        return False
 
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`, `JournalUnavailableError`."""

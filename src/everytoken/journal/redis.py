@@ -43,10 +43,14 @@ __all__ = ["RedisJournal"]
 logger = logging.getLogger("everytoken.journal")
 
 _OPEN = b"et:open"
+_TAKEN = (
+    b"et:taken"  # a Redis Stream of what was taken over: tells a writer at once, its next append in any case
+)
 _LEASE = 10.0  # seconds without a sign of life after which a node counts as dead
 _FOLLOW = (
     100  # milliseconds a read for records of other nodes blocks: how soon a new stream is followed, at most
 )
+_READING = 15.0  # seconds for which a node says that it reads a stream of another
 _FOLLOWED = 60.0  # seconds a stream that nobody reads any more is still followed
 _CACHED = 1024  # ended streams kept in memory
 _BATCH = 512  # entries read at once
@@ -83,6 +87,8 @@ class RedisJournal:
         self._commit = GroupCommit(self._store, self._stored)
         self._hashes: dict[str, str] = {}
         self._connection: Any = None
+        self._taken = b"0-0"
+        self._told = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._background: list[asyncio.Task[None]] = []
 
@@ -93,6 +99,8 @@ class RedisJournal:
         try:
             await self._load_scripts()
             await self._beat()
+            newest = await self._redis.xrevrange(_TAKEN, count=1)
+            self._taken = newest[0][0] if newest else b"0-0"
         except (RedisError, OSError) as error:
             raise JournalUnavailableError(f"Redis cannot be reached: {error}") from error
         with contextlib.suppress(RedisError):
@@ -245,6 +253,8 @@ class RedisJournal:
             raise StreamClosedError(f"stream {stream_id} has ended")
         if answer != b"ok":
             raise FencedError(f"stream {stream_id} has another writer now")
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.xadd(_TAKEN, {b"id": stream_id, b"node": self._node}, maxlen=1000)
         # Whoever wrote it can add nothing from here on: what is there now is all there is.
         state = await self._state(stream_id)
         stream = self._streams.get(stream_id)
@@ -252,7 +262,7 @@ class RedisJournal:
             stream = self._stream(state["info"], 0, state["marks"])
         # Readers who have followed it here go on with the same one.
         self._keep(stream, ours=True)
-        stream.info.epoch = state["info"].epoch
+        stream.fence(state["info"].epoch)
         async for last, fields in self._entries(stream_id, stream.tail, state["tail"]):
             self._take(stream, last, fields)
         return StreamWriter(self, stream)
@@ -267,6 +277,13 @@ class RedisJournal:
         except (RedisError, OSError) as error:
             raise JournalUnavailableError(f"Redis: {error}") from error
         return [stream_id.decode() for stream_id, node in owners.items() if not nodes[node]]
+
+    async def is_read_elsewhere(self, stream_id: str) -> bool:
+        """Whether a stream has readers on other nodes. Raises `JournalUnavailableError`."""
+        try:
+            return bool(await self._redis.exists(_keys(stream_id)[0] + b":read"))
+        except (RedisError, OSError) as error:
+            raise JournalUnavailableError(f"Redis: {error}") from error
 
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
@@ -374,12 +391,17 @@ class RedisJournal:
         stream.closing = stream.closed
         self._ours.discard(stream.info.id)
         if reply == b"fenced":
-            stream.info.epoch += 1
-            self._followed[stream.info.id] = time.monotonic()
+            self._fence(stream)
             return
         if reply.startswith(b"gap:"):
             logger.error("stream %s: Redis has lost records (%s)", stream.info.id, reply.decode())
         stream.lose(StreamNotFoundError("the stream is gone"))
+
+    def _fence(self, stream: Stream) -> None:
+        """Another node writes the stream from here on; its readers here follow that one."""
+        self._ours.discard(stream.info.id)
+        self._followed[stream.info.id] = time.monotonic()
+        stream.fence(stream.info.epoch + 1)
 
     def _stored(self, streams: Sequence[Stream]) -> None:
         for stream in streams:
@@ -430,7 +452,8 @@ class RedisJournal:
 
     async def _follow_once(self) -> None:
         now = time.monotonic()
-        positions: dict[Any, Any] = {}
+        positions: dict[Any, Any] = {_TAKEN: self._taken}
+        reading: list[bytes] = []
         for stream_id, since in list(self._followed.items()):
             stream = self._streams.get(stream_id)
             if stream is None or stream.closed or stream.lost is not None:
@@ -438,12 +461,20 @@ class RedisJournal:
             elif stream.watched:
                 self._followed[stream_id] = now
                 positions[_keys(stream_id)[1]] = f"{stream.tail}-0"
+                reading.append(_keys(stream_id)[0])
             elif now - since > _FOLLOWED:
                 self._drop(stream_id)
-        if not positions:
-            await asyncio.sleep(_FOLLOW / 1000)
-            return
+        if reading and now - self._told > _READING / 3:
+            self._told = now
+            for key in reading:
+                await self._redis.set(key + b":read", b"1", px=int(_READING * 1000))
         for key, entries in await self._redis.xread(positions, count=_BATCH, block=_FOLLOW) or ():
+            if key == _TAKEN:
+                for name, fields in entries:
+                    self._taken = name
+                    if fields[b"node"] != self._node.encode() and fields[b"id"].decode() in self._ours:
+                        self._fence(self._streams[fields[b"id"].decode()])
+                continue
             stream = self._streams.get(key.decode()[3:-4])
             if stream is not None and stream.info.id in self._followed:
                 for name, fields in entries:

@@ -51,6 +51,7 @@ class Stream:
         "created",
         "dirty",
         "due_marks",
+        "fenced",
         "info",
         "lost",
         "marks",
@@ -95,6 +96,7 @@ class Stream:
             False  # whether all that waits came by `submit`, whose caller can be told that it is not stored
         )
         self.used = info.created
+        self.fenced: Callable[[], None] | None = None  # whom to tell that another writer has taken over
 
     # Readers
 
@@ -224,6 +226,13 @@ class Stream:
         _settle(waiting, error)
         self._publish([])
 
+    def fence(self, epoch: int) -> None:
+        """Take note that the stream has a writer at this epoch, and tell the one before."""
+        self.info.epoch = epoch
+        told, self.fenced = self.fenced, None
+        if told is not None:
+            told()
+
     def wait(self) -> asyncio.Future[None]:
         """Return a future that is done when what waits now is stored."""
         stored = asyncio.get_running_loop().create_future()
@@ -245,6 +254,10 @@ class StreamWriter:
     def full(self) -> bool:
         """Whether the writer should pause until the log has moved."""
         return self.log.pending_bytes > _FULL
+
+    def when_fenced(self, told: Callable[[], None]) -> None:
+        """Have `told` called when another writer takes over."""
+        self.log.fenced = told
 
     def append(self, records: Sequence[bytes]) -> None:
         """Append records. Raises `StreamClosedError`, `FencedError`, `StreamNotFoundError`."""

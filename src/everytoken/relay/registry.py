@@ -115,7 +115,15 @@ class Relays:
             redact=self._redact,
         )
         grace = info.meta.get("grace")
-        relay = Relay(info.id, recovery, writer, self.upstreams, ended=self._ended, grace=grace)
+        relay = Relay(
+            info.id,
+            recovery,
+            writer,
+            self.upstreams,
+            ended=self._ended,
+            grace=grace,
+            is_read_elsewhere=self.journal.is_read_elsewhere,
+        )
         self._relays[info.id] = relay
         return relay
 

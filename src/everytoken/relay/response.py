@@ -16,6 +16,7 @@ from everytoken.errors import (
     CancelledError,
     EverytokenError,
     FencedError,
+    JournalError,
     StreamClosedError,
     error_body,
     one_line,
@@ -23,7 +24,7 @@ from everytoken.errors import (
 from everytoken.recovery import Connect, Disconnect, End
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from everytoken.journal import Log, Writer
     from everytoken.recovery import Recovery
@@ -52,6 +53,7 @@ class Relay:
         *,
         ended: Callable[[Relay], None],
         grace: float | None,
+        is_read_elsewhere: Callable[[str], Awaitable[bool]],
     ) -> None:
         self.stream_id = stream_id
         self.recovery = recovery
@@ -65,6 +67,8 @@ class Relay:
         self._readers = 0
         self._grace_timer: asyncio.TimerHandle | None = None
         self.grace = grace
+        self._is_read_elsewhere = is_read_elsewhere
+        self._asking: asyncio.Task[None] | None = None
         self._paused = False
         self._let_go = False
         self._abandoned = False
@@ -77,13 +81,19 @@ class Relay:
 
     def start(self) -> None:
         """Begin the first attempt."""
+        self._writer.when_fenced(self._fenced)
         self._tell(self.recovery.start)
 
     def resume(self, records: Sequence[bytes], cause: EverytokenError) -> None:
         """Begin behind `records`, which another writer has delivered until `cause`."""
+        self._writer.when_fenced(self._fenced)
         self._tell(self.recovery.resume, records, cause)
         self.reader_came()
         self.reader_went()  # if nobody comes for it, it ends as any other
+
+    def _fenced(self) -> None:
+        logger.warning("response %s: another process goes on with it; this one stops", self.stream_id)
+        self.let_go()
 
     def let_go(self) -> None:
         """Stop writing without ending the response: somebody else goes on with it."""
@@ -111,12 +121,26 @@ class Relay:
             if self.grace == 0:
                 self._abandon()
             else:
-                self._grace_timer = self._loop.call_later(self.grace, self._abandon)
+                self._grace_timer = self._loop.call_later(self.grace, self._grace_is_over)
+
+    def _grace_is_over(self) -> None:
+        self._grace_timer = None
+        self._asking = self._loop.create_task(self._abandon_if_unread())
+
+    async def _abandon_if_unread(self) -> None:
+        try:
+            elsewhere = await self._is_read_elsewhere(self.stream_id)
+        except JournalError:
+            elsewhere = True  # nobody knows, so it goes on
+        if self._readers == 0 and self.recovery.outcome is None and self.grace is not None:
+            if elsewhere:
+                self._grace_timer = self._loop.call_later(self.grace, self._grace_is_over)
+            else:
+                self._abandon()
 
     def _abandon(self) -> None:
-        if self._readers == 0:
-            self._abandoned = True
-            self.stop()
+        self._abandoned = True
+        self.stop()
 
     # What the connection reports (a `Sink`)
 
