@@ -1,3 +1,4 @@
+# ruff: noqa: INP001  (a script of the npm package's tests)
 """Every fault behind a base URL of its own; the JSON on standard output says which. Ends with its standard input."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+"use client";
+
 // `<StreamingText>`: a text that grows by whole words behind a cursor.
 
 import { memo, useEffect, useRef, useState, type CSSProperties, type ReactNode } from "react";

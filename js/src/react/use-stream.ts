@@ -1,3 +1,5 @@
+"use client";
+
 // `useStream`: one answer in a component, which a reload and a second tab find again by its stream id.
 
 import { useCallback, useEffect, useRef, useState } from "react";

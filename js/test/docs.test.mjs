@@ -1,0 +1,73 @@
+// docs/node.md and docs/react.md: every block of code runs, or at least compiles.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { startGateway, startUpstream } from "./helpers.mjs";
+
+const blocks = (page, language) =>
+  [...readFileSync(new URL(`../../docs/${page}`, import.meta.url), "utf8").matchAll(/^```(\w+)\n([^]*?)^```$/gm)].filter(([, found]) => found === language).map(([, , code]) => code);
+const PROGRAMS = blocks("node.md", "js");
+const GUIDE = readFileSync(new URL("../../spec/guide/node.txt", import.meta.url), "utf8");
+
+// Inside the package, where its own name and its packages are found.
+let folder, upstream, gateway;
+before(async () => {
+  folder = mkdtempSync(fileURLToPath(new URL(".docs-", import.meta.url)));
+  upstream = await startUpstream("--delay", "0");
+  gateway = await startGateway(`${upstream.url}/v1`, "memory");
+});
+after(async () => {
+  await gateway.kill();
+  await upstream.kill();
+  rmSync(folder, { recursive: true });
+});
+
+async function run(code) {
+  const path = join(folder, "program.mjs");
+  writeFileSync(path, code);
+  const child = spawn(process.execPath, [path], { env: { ...process.env, OPENAI_API_KEY: "k", OPENAI_BASE_URL: `${gateway.url}/v1` } });
+  const said = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text) => (said[0] += text));
+  child.stderr.setEncoding("utf8").on("data", (text) => (said[1] += text));
+  const [code_] = await once(child, "close");
+  assert.equal(code_, 0, said[1]);
+  return said;
+}
+
+test("the guide's loop comes first, unchanged", () => {
+  assert.ok(PROGRAMS[0].endsWith(GUIDE.trim() + "\n"));
+});
+
+describe("a program of docs/node.md runs", () => {
+  for (const [number, code] of PROGRAMS.entries()) {
+    test(`number ${number + 1}`, async () => {
+      const [printed, told] = await run(code);
+      if (code.includes("SSEDecoder")) assert.equal(printed, "Hello\n");
+      else assert.match(printed, /^Streaming sends each token[^]*Done\. 👍🏽$/u);
+      if (code.includes("answer.state")) assert.match(told, /^completed stop http:\S+\/v1\/stream\/\S+$/m);
+      else assert.equal(told, "");
+    });
+  }
+});
+
+test("the components of docs/react.md, and what test/types says of the types, compile", () => {
+  const found = blocks("react.md", "tsx");
+  assert.equal(found.length, 2);
+  for (const [number, code] of found.entries()) writeFileSync(join(folder, `block${number}.tsx`), code);
+  // The reader's own choice of libraries, as far as the page uses them.
+  writeFileSync(
+    join(folder, "libraries.d.ts"),
+    `declare module "marked" { export const marked: { parse(source: string, options: { async: false }): string } }
+declare module "dompurify" { const DOMPurify: { sanitize(html: string): string }; export default DOMPurify }`,
+  );
+  const options = { noEmit: true, rootDir: "/", moduleResolution: "Bundler", module: "ESNext", allowJs: false };
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ extends: "../../tsconfig.json", compilerOptions: options, include: ["*", "../types/*"] }));
+  const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+  assert.equal(spawnSync(process.execPath, [tsc, "-p", folder], { encoding: "utf8" }).stdout, "");
+});
