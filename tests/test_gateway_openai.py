@@ -156,7 +156,7 @@ async def test_headers_of_a_stream(scripted_upstream):
     assert answer.headers["x-accel-buffering"] == "no"
     assert answer.headers["incremental"] == "?1"
     assert answer.headers["location"] == f"/v1/stream/{stream_id}"
-    assert len(stream_id) == 22
+    assert len(stream_id) == 32
     assert answer.headers["stream-next-offset"] == "0" * 16
     assert "Location" in answer.headers["access-control-expose-headers"]
 
