@@ -70,6 +70,9 @@ export function errorIn(value: any, event = ""): EverytokenError | undefined {
   );
 }
 
+/** Whether a refusal with this status may pass. */
+export const mayPass = (status: number) => status >= 500 || [408, 409, 425, 429].includes(status);
+
 /** Return the error that an HTTP answer is. */
 export async function errorOf(response: Response): Promise<EverytokenError> {
   const { status } = response;
@@ -83,7 +86,7 @@ export async function errorOf(response: Response): Promise<EverytokenError> {
   return new EverytokenError(
     told?.code.includes("-") ? told.code : "upstream-status",
     told?.message ?? `the server answered ${status} ${response.statusText}`.trim(),
-    status >= 500 || [408, 409, 425, 429].includes(status),
+    mayPass(status),
     { cause: response },
   );
 }

@@ -23,4 +23,7 @@ export const truncated = () =>
 export const asError = (cause: unknown) =>
   cause instanceof EverytokenError
     ? cause
-    : new EverytokenError("upstream-connect", `no connection: ${cause instanceof Error ? cause.message : cause}`, true, { cause });
+    : new EverytokenError("upstream-connect", `no connection: ${(cause as Error)?.message ?? cause}`, true, { cause });
+
+/** A streamed request was answered with something else. */
+export const notAnEventStream = () => new EverytokenError("not-an-event-stream", "the answer is no event stream");

@@ -1,9 +1,9 @@
 // A `fetch` for SDKs: what it returns for a streamed chat completion has a body that does not break.
 
-import { DONE, errorOf, isEventStream } from "./chunk.js";
+import { DONE, isEventStream, mayPass, retryAfter } from "./chunk.js";
 import { pause } from "./clock.js";
 import { asError, EverytokenError } from "./errors.js";
-import { follow, streamUrl } from "./follow.js";
+import { follow, streamUrl, withoutBody } from "./follow.js";
 import { backOff, surroundings, type ReadOptions } from "./policy.js";
 import { ask } from "./read.js";
 import { recover } from "./recover.js";
@@ -54,33 +54,46 @@ export function createFetch(options: ReadOptions = {}): typeof globalThis.fetch 
 
     let response: Response | undefined;
     for (let failures = 0; !response; ) {
+      let wait: number | undefined;
       try {
         response = await send(true, 1);
-        if (seeded && (response.status === 400 || response.status === 422)) {
+        const { ok, status, redirected } = response;
+        if (seeded && (status === 400 || status === 422)) {
           seeded = false; // it may be about the seed
           response = undefined;
-        } else if (!response.ok && response.redirected) throw await errorOf(response);
+          continue;
+        }
+        // A redirect may have made a GET of it.
+        if (ok || !(mayPass(status) || redirected)) break;
+        wait = retryAfter(response, clock.now());
+        if (++failures >= policy.attempts || wait! > policy.retryAfterMax * 1000) break;
       } catch (cause) {
         signal.throwIfAborted();
-        response = undefined;
         if (++failures >= policy.attempts) throw asError(cause);
-        await pause(clock, backOff(around, failures), signal);
       }
+      response?.body?.cancel().catch(() => {});
+      response = undefined;
+      await pause(clock, wait ?? backOff(around, failures), signal);
     }
-    if (!response.ok) return response; // the SDK knows what to do
+    if (!response.ok) return refused(response);
     const url = streamUrl(response, chat.url);
-    const pieces = url && isEventStream(response) ? follow({ url, offset: "", headers: resuming(headers), signal }, around, response) : recover(response, send, around, signal);
-    return new Response(body(pieces, abort), { status: response.status, headers: streamHeaders(response) });
+    const resume = { ...init, method: "GET", body: null, headers: withoutBody(headers) };
+    const pieces =
+      url && isEventStream(response)
+        ? follow({ url, offset: "", init: resume, signal }, around, response)
+        : recover(response, send, around, signal);
+    return new Response(body(pieces, abort), { headers: streamHeaders(response) });
   };
 }
 
 /** For `new OpenAI({ fetch })`: against everytoken it reads on by offsets, against others it retries and replays. */
 export const fetch: typeof globalThis.fetch = /* @__PURE__ */ createFetch();
 
-function resuming(headers: Headers): Headers {
-  const kept = new Headers(headers);
-  for (const name of ["Content-Type", "Content-Length", "Idempotency-Key"]) kept.delete(name);
-  return kept;
+// It has been tried again; SDKs need not.
+function refused({ body, status, statusText, headers }: Response): Response {
+  const told = new Headers(headers);
+  told.set("X-Should-Retry", "false");
+  return new Response(body, { status, statusText, headers: told });
 }
 
 function streamHeaders(response: Response): Headers {

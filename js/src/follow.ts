@@ -2,7 +2,7 @@
 
 import { DONE, errorIn, errorOf, isEventStream, readJson, retryAfter, type Chunk } from "./chunk.js";
 import { pause } from "./clock.js";
-import { asError, EverytokenError, truncated } from "./errors.js";
+import { asError, EverytokenError, notAnEventStream, truncated } from "./errors.js";
 import { backOff, type Surroundings } from "./policy.js";
 import { ask, read } from "./read.js";
 
@@ -23,7 +23,8 @@ export interface Following {
   offset: string;
   /** The request that begins the response; its Idempotency-Key lets it be sent again. */
   post?: { url: string; init: RequestInit };
-  headers?: HeadersInit | undefined;
+  /** What every other request has. */
+  init: RequestInit;
   signal: AbortSignal;
   /** Called when a connection is there, and when it is lost. */
   changed?: (open: boolean) => void;
@@ -39,6 +40,13 @@ export function streamUrl(response: Response, asked: string): string {
   // Beside the request, where a proxy has it under a prefix that the gateway does not know of.
   const beside = url.pathname.replace(/\/chat\/completions$/, location[0]);
   return url.origin + (beside === url.pathname ? new URL(location.input, url).pathname : beside);
+}
+
+/** The headers of a request as far as they are not about its body. */
+export function withoutBody(headers: Headers): Headers {
+  const kept = new Headers(headers);
+  for (const name of ["Content-Type", "Content-Length", "Idempotency-Key"]) kept.delete(name);
+  return kept;
 }
 
 /** Give every event of a response exactly once and in order, from `of.offset` on, its end as the last. */
@@ -72,7 +80,7 @@ export async function* follow(of: Following, around: Surroundings, response?: Re
         continue;
       }
       if (!response.ok) throw await errorOf(response);
-      if (!isEventStream(response)) throw new EverytokenError("not-an-event-stream", "the answer is no event stream");
+      if (!isEventStream(response)) throw notAnEventStream();
       of.changed?.(true);
       for await (const { event, data, id } of read(response, clock, () => policy.silence * 1000, silent, KEEP_ALIVE_MS)) {
         const piece: Piece = { data, id };
@@ -116,9 +124,9 @@ export async function* follow(of: Following, around: Surroundings, response?: Re
   }
 }
 
-function resume({ url, offset, headers }: Following): [string, RequestInit] {
-  const sent = new Headers(headers);
+function resume({ url, offset, init }: Following): [string, RequestInit] {
+  const sent = new Headers(init.headers);
   sent.set("Accept", "text/event-stream");
   if (offset) sent.set("Last-Event-ID", offset);
-  return [`${url}/events`, { headers: sent, cache: "no-store" }];
+  return [`${url}/events`, { ...init, headers: sent, cache: "no-store" }];
 }

@@ -3,7 +3,7 @@
 
 import { DONE, errorIn, errorOf, isEventStream, readJson, retryAfter, type Chunk, type Delta } from "./chunk.js";
 import { pause } from "./clock.js";
-import { asError, EverytokenError, truncated } from "./errors.js";
+import { asError, EverytokenError, notAnEventStream, truncated } from "./errors.js";
 import { backOff, type Surroundings } from "./policy.js";
 import { read } from "./read.js";
 
@@ -108,7 +108,8 @@ export async function* recover(
   const { policy, clock } = around;
   const transcript = new Transcript();
   const causes: EverytokenError[] = [];
-  const stalled = () => new EverytokenError(`upstream-stalled-${transcript.begun ? "gap" : "first-content"}`, "no content for too long");
+  const stalled = () =>
+    new EverytokenError(`upstream-stalled-${transcript.begun ? "gap" : "first-content"}`, "no content for too long");
   for (let next: Response | undefined = response; ; transcript.next()) {
     const last = causes.length > 0 && causes.length === policy.attempts - 1;
     const patience = last ? 2 : 1;
@@ -120,8 +121,10 @@ export async function* recover(
       const streamed = !last || causes.length < 2 || causes.some(({ code }) => /connect|status|stalled/.test(code));
       next ??= await again(streamed, patience);
       if (!next.ok) throw await errorOf(next);
-      allow(patience * (isEventStream(next) ? policy.firstContent : policy.nonStreaming));
-      for await (const { event, data } of isEventStream(next) ? read(next, clock, () => deadline - clock.now(), stalled) : json(next)) {
+      const events = isEventStream(next);
+      allow(patience * (events ? policy.firstContent : policy.nonStreaming));
+      const left = () => deadline - clock.now();
+      for await (const { event, data } of events ? read(next, clock, left, stalled) : json(next)) {
         if (data === DONE) break;
         const value = readJson(data);
         const error = errorIn(value, event);
@@ -148,7 +151,8 @@ export async function* recover(
       const hopeless = refused || error.code === "upstream-diverged" || (transcript.begun && !transcript.plain);
       if (hopeless || causes.length >= policy.attempts || wait > policy.retryAfterMax * 1000) {
         if (causes.length < 2) throw error;
-        throw new EverytokenError("recovery-exhausted", `${causes.length} attempts failed; the last: ${error.message}`, true, { cause: causes[0] });
+        const message = `${causes.length} attempts failed; the last: ${error.message}`;
+        throw new EverytokenError("recovery-exhausted", message, true, { cause: causes[0] });
       }
       await pause(clock, wait, signal);
       signal.throwIfAborted();
@@ -159,6 +163,6 @@ export async function* recover(
 
 async function* json(response: Response) {
   const value = readJson(await response.text());
-  if (!value?.choices?.length && !errorIn(value)) throw new EverytokenError("not-an-event-stream", "the answer is no event stream");
+  if (!value?.choices?.length && !errorIn(value)) throw notAnEventStream();
   yield whole(value);
 }

@@ -3,7 +3,7 @@
 import type { Chunk } from "./chunk.js";
 import { pause } from "./clock.js";
 import { EverytokenError } from "./errors.js";
-import { follow, streamUrl, type Following } from "./follow.js";
+import { follow, streamUrl, withoutBody, type Following } from "./follow.js";
 import { surroundings, type ReadOptions, type Surroundings } from "./policy.js";
 
 const STOP_MS = 3000; // how long a stop waits for the gateway's word
@@ -62,8 +62,10 @@ export class Stream implements AsyncIterable<Chunk> {
     const own = this.#abort.signal;
     const headers = new Headers(options.headers ?? (asked ? input.headers : undefined));
     const { body } = options;
-    const text = typeof body === "object" ? JSON.stringify({ ...body, stream: true }) : (body ?? (asked && input.body && input.text()));
+    const given = body ?? (asked && input.body && input.text());
+    const text = typeof body === "object" ? JSON.stringify({ ...body, stream: true }) : (given as string | Promise<string> | undefined);
     this.#of = {
+      init: { headers: withoutBody(headers) },
       url: text ? "" : url.replace(/\/events$/, ""),
       offset: options.offset ?? "",
       signal: options.signal ? AbortSignal.any([own, options.signal]) : own,
@@ -72,11 +74,9 @@ export class Stream implements AsyncIterable<Chunk> {
     if (text) {
       if (!headers.has("Idempotency-Key")) headers.set("Idempotency-Key", newKey());
       if (body || !headers.has("Content-Type")) headers.set("Content-Type", "application/json");
-      this.#of.post = { url, init: { method: "POST", headers: new Headers(headers) } };
+      this.#of.post = { url, init: { method: "POST", headers } };
       this.#around = { ...around, fetch: (to, init) => (init?.method ? this.#post(init, text) : around.fetch(to, init)) };
     }
-    for (const name of ["Idempotency-Key", "Content-Type", "Content-Length"]) headers.delete(name);
-    this.#of.headers = headers;
   }
 
   /** The response's own URL, which any number of readers may read; "" until the gateway has said it. */
@@ -108,8 +108,8 @@ export class Stream implements AsyncIterable<Chunk> {
 
   #cancel() {
     const { clock } = this.#around;
-    const { signal, headers } = this.#of;
-    this.#fetch(`${this.url}/cancel`, { method: "POST", headers: headers!, keepalive: true }).catch(() => {});
+    const { signal, init } = this.#of;
+    this.#fetch(`${this.url}/cancel`, { ...init, method: "POST", keepalive: true }).catch(() => {});
     void pause(clock, STOP_MS, signal).then(() => this.#abort.abort());
   }
 
@@ -138,7 +138,7 @@ export class Stream implements AsyncIterable<Chunk> {
       for await (const { chunk, error } of follow(this.#of, this.#around)) {
         if (error) throw error;
         if (!chunk) break;
-        const choice = chunk.choices?.[0];
+        const choice = chunk.choices?.find(({ index }) => !index);
         this.text += choice?.delta?.content ?? choice?.delta?.refusal ?? "";
         this.finishReason = choice?.finish_reason ?? this.finishReason;
         yield chunk;
@@ -153,6 +153,7 @@ export class Stream implements AsyncIterable<Chunk> {
 
   #fail(error: unknown) {
     if (this.#stopped) return this.#set("cancelled");
+    if (this.#options.signal?.aborted) throw error; // who has left does not know how it stands
     if (error instanceof EverytokenError) this.error = error;
     const cancelled = this.error?.code === "cancelled";
     this.#set(cancelled ? "cancelled" : this.text ? "interrupted" : "failed");

@@ -8,10 +8,10 @@ import { Body, chunk, event, FINISH, guide, ManualClock, MESSAGES, offset, Serve
 
 const DONE = "data: [DONE]\n\n";
 
-function loop(server, { policy, ...request } = {}) {
+function loop(server, { policy, maxRetries = 0, ...request } = {}) {
   const clock = new ManualClock();
   const fetch = createFetch({ fetch: server.fetch, clock, policy });
-  const client = new OpenAI({ apiKey: "k", baseURL: "http://model.test/v1", maxRetries: 0, fetch });
+  const client = new OpenAI({ apiKey: "k", baseURL: "http://model.test/v1", maxRetries, fetch });
   const run = { clock, text: "", chunks: [], end: undefined };
   run.done = (async () => {
     const stream = await client.chat.completions.create({ model: "m", messages: MESSAGES, stream: true, ...request });
@@ -238,7 +238,20 @@ describe("against any other server", () => {
     assert.deepEqual([run.end, first.cancelled], ["completed", true]);
   });
 
-  test("a refusal is left to the SDK", async () => {
+  test("a refusal that may pass is tried again with the same key and seed, and not by the SDK once more", async () => {
+    const busy = (headers) => new Response('{"error":{"message":"busy"}}', { status: 503, headers });
+    const server = new Server(busy({ "Retry-After": "2" }), busy(), busy());
+    const run = loop(server, { maxRetries: 2 });
+    await run.clock.advance(1999);
+    assert.equal(server.asked.length, 1);
+    await run.clock.advance(10_000);
+    await run.done;
+    assert.deepEqual([run.end.status, run.end.message], [503, "503 busy"]);
+    assert.equal(server.asked.length, 3);
+    assert.equal(new Set(server.asked.map(({ headers, body }) => headers.get("Idempotency-Key") + body)).size, 1);
+  });
+
+  test("a refusal for good is left to the SDK", async () => {
     const server = new Server(new Response('{"error":{"message":"no"}}', { status: 401 }));
     const run = loop(server);
     await run.done;

@@ -304,6 +304,7 @@ describe("leaving", () => {
     leave.abort(new Error("left"));
     await run.done;
     assert.equal(run.end.message, "left");
+    assert.equal(run.answer.state, "streaming");
     assert.deepEqual(run.clock.waits, []);
   });
 });

@@ -3,7 +3,8 @@
 const ID = /^[\w-]+$/; // it becomes part of a path
 
 export function kept(place = "url", name = "stream"): string {
-  const id = place === "session" ? sessionStorage.getItem(name) : place === "url" && new URL(location.href).searchParams.get(name);
+  const inUrl = () => new URL(location.href).searchParams.get(name);
+  const id = place === "session" ? sessionStorage.getItem(name) : place === "url" && inUrl();
   return id && ID.test(id) ? id : "";
 }
 

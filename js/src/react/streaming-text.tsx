@@ -26,7 +26,8 @@ const PLAIN: CSSProperties = { whiteSpace: "pre-wrap", overflowWrap: "anywhere" 
 
 // A finished block is never rendered again, even where `render` is a new function each time.
 const Block = memo(
-  ({ source, render }: { source: string; render: StreamingTextProps["render"] }) => (render ? render(source) : <div style={PLAIN}>{source}</div>),
+  ({ source, render }: { source: string; render: StreamingTextProps["render"] }) =>
+    render ? render(source) : <div style={PLAIN}>{source}</div>,
   (before, now) => before.source === now.source,
 );
 
@@ -59,7 +60,8 @@ function Cursor({ children }: { children: ReactNode }) {
   useEffect(() => {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     // Without a style sheet, which a Content Security Policy might refuse.
-    const blink = ref.current!.animate({ opacity: [1, 0] }, { duration: 1000, easing: "steps(2, jump-none)", iterations: Infinity });
+    const timing = { duration: 1000, easing: "steps(2, jump-none)", iterations: Infinity };
+    const blink = ref.current!.animate({ opacity: [1, 0] }, timing);
     return () => blink.cancel();
   }, []);
   return (

@@ -56,7 +56,7 @@ export function useStream(options: UseStreamOptions = {}) {
       policy: { away: Infinity, ...policy },
       signal: abort.signal,
       onState: () => {
-        if (body) keep(place, name, stream.id);
+        if (body && current.current?.stream === stream) keep(place, name, stream.id);
         show();
       },
     });
