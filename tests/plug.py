@@ -324,10 +324,15 @@ async def sqlite_round(
             await node.kill()
 
 
-async def redis_round(url: str, *, responses: int, chunks: int, pace: float, seed: int) -> list[str]:
+async def redis_round(
+    url: str, directory: Path, *, responses: int, chunks: int, pace: float, seed: int
+) -> list[str]:
     """Two gateways over one Redis; one is killed at a random moment and stays dead."""
+    config = directory / "everytoken.toml"
+    config.write_text("lease = 2.0\n", encoding="utf-8")
     async with Upstream(chunks, pace) as upstream:
-        nodes = [Node("--upstream", upstream.url, "--journal", url) for _ in range(2)]
+        options = ("--upstream", upstream.url, "--journal", url, "--config", str(config))
+        nodes = [Node(*options) for _ in range(2)]
         living = list(nodes)
 
         async def kill(rng: random.Random) -> None:
@@ -367,7 +372,7 @@ def main() -> None:
                     return 0
                 shape = {"responses": options.responses, "chunks": 80, "pace": 0.05, "seed": seed}
                 if options.redis:
-                    problems = await redis_round(options.redis, **shape)
+                    problems = await redis_round(options.redis, Path(directory), **shape)
                 else:
                     problems = await sqlite_round(Path(directory), kills=4, **shape)
                 print(f"seed {seed}: {'; '.join(problems[:5]) or 'exact'}", flush=True)  # noqa: T201

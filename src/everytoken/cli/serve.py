@@ -206,6 +206,7 @@ def _run(config: Config) -> None:
         retention=config.retention,
         max_bytes=config.max_journal,
         durability=config.durability,
+        lease=config.lease,
     )
     gateway = Gateway(config, _upstreams(config), journal)
     shown = f"[{config.host}]" if ":" in config.host else config.host

@@ -36,8 +36,6 @@ __all__ = ["Gateway"]
 
 logger = logging.getLogger("everytoken.gateway")
 
-_WATCH = 3.0  # seconds between two looks for responses whose writer is gone
-
 
 class Gateway:
     """An ASGI application over some upstreams and a journal.
@@ -98,7 +96,7 @@ class Gateway:
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
         await self.relays.take_over()
-        self._watch = asyncio.create_task(self.relays.watch(_WATCH))
+        self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
         self._started = True
 
     async def stop(self) -> None:

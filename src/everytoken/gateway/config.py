@@ -67,7 +67,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `journal`: where responses are kept, `retention` seconds long and within `max_journal` bytes; `durability`: whose
     death they survive, the process's or, with a sync at every commit, the machine's. `grace`: seconds a response goes
     on without a reader (negative: for ever). `drain`: seconds that responses may go on when the server is told to stop
-    (SIGTERM), before they are handed over. `api_keys`: who may call; empty: everybody who can reach it. `max_body`:
+    (SIGTERM), before they are handed over. `lease`: seconds without a sign of life after which a node's responses are
+    taken over by another. `api_keys`: who may call; empty: everybody who can reach it. `max_body`:
     bytes of a request body. `default_model`: for callers that name none. `long_poll`: seconds a reader that polls is
     kept waiting for the next record. `origins`: web pages that may read and write streams from elsewhere, such as
     `https://app.example`; `*` stands for all.
@@ -81,6 +82,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     durability: Literal["process", "power"] = "process"
     grace: float = 60.0
     drain: float = 20.0
+    lease: float = 10.0
     api_keys: list[str] = []
     max_body: int = 32 * 1024 * 1024
     default_model: str = ""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["journal_at"]
 
 
-def journal_at(url: str, *, port: int, retention: float, max_bytes: int, durability: str) -> Journal:
+def journal_at(
+    url: str, *, port: int, retention: float, max_bytes: int, durability: str, lease: float
+) -> Journal:
     """Return the journal that `url` means; "" is a SQLite file in the user's data directory, one for each `port`.
 
     So two servers do not get in each other's way, and one that is started again finds what it has written.
@@ -49,7 +51,7 @@ def journal_at(url: str, *, port: int, retention: float, max_bytes: int, durabil
             raise ConfigurationError(
                 "the journal in Redis needs a package: pip install 'everytoken[redis]'"
             ) from error
-        return RedisJournal(url, retention=retention)
+        return RedisJournal(url, retention=retention, lease=lease)
     raise ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
 
 

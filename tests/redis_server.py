@@ -1,0 +1,86 @@
+"""A Redis server of one's own, on a free port, in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REDIS = shutil.which("redis-server")
+PATIENCE = 10.0  # seconds to come up
+
+
+class RedisServer:
+    """Starts, pauses, kills and restarts it; what it holds is kept over a restart if `persistent`."""
+
+    def __init__(self, directory: Path, *, persistent: bool = True) -> None:
+        self._directory = directory
+        self._persistent = persistent
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        assert REDIS is not None
+        self._process = subprocess.Popen(
+            [
+                REDIS,
+                *(
+                    "--port",
+                    str(self.port),
+                    "--bind",
+                    "127.0.0.1",
+                    "--dir",
+                    str(self._directory),
+                    "--save",
+                    "",
+                ),
+                *("--appendonly", "yes" if self._persistent else "no", "--appendfsync", "everysec"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            assert time.monotonic() < deadline, "redis-server does not come up"
+            assert self._process.poll() is None, "redis-server has ended"
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1.0) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        os.kill(self.pid, signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def pause(self) -> None:
+        """Let it answer nothing, with its connections open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.resume()
+            self.kill()
