@@ -194,6 +194,11 @@ class RedisJournal:
                 stream.closed = stream.closing = True
                 stream.info.result = state["result"]
             self._keep(stream, ours=False)
+        elif not stream.closed:
+            async for last, fields in self._entries(stream_id, stream.tail, state["tail"]):
+                self._take(stream, last, fields)
+            if state["closed"] and not stream.closed:
+                _show(stream, (), state["result"])
         if touch and info.ttl is not None:
             with contextlib.suppress(RedisError, OSError):
                 for key in _keys(stream_id):

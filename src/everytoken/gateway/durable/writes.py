@@ -33,6 +33,7 @@ async def create(gateway: Gateway, request: Request, stream_id: str, owner: str)
         id=stream_id,
         content_type=headers.content_type(request) or headers.DEFAULT_TYPE,
         owner=owner,
+        shared=True,
         created=time.time(),
         ttl=headers.time_to_live(request),
         expires=headers.expires_at(request),
