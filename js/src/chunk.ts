@@ -26,6 +26,7 @@ export interface Choice {
   index: number;
   delta?: Delta | null;
   finish_reason?: string | null;
+  logprobs?: unknown;
 }
 
 export interface Chunk {
@@ -46,9 +47,12 @@ export function readJson(data: string): any {
   try {
     return JSON.parse(data);
   } catch (cause) {
-    throw new EverytokenError("malformed-event", "the server sent something that is not JSON", true, { cause });
+    throw new EverytokenError("malformed-event", "an event holds no JSON", true, { cause });
   }
 }
+
+// Some send the field empty with every chunk.
+const told = (error: any) => (typeof error !== "object" || Object.keys(error ?? {}).length > 0) && error;
 
 /** Return the error in an event named `event` with the JSON `value`, whatever its shape; undefined if there is none. */
 export function errorIn(value: any, event = ""): EverytokenError | undefined {
@@ -57,7 +61,7 @@ export function errorIn(value: any, event = ""): EverytokenError | undefined {
   const isError = value?.object === "error" || value?.type === "error" || event === "error";
   // What has no choices is no chunk, and these keys are what error bodies are made of.
   const isBody = !choices && (value?.detail || (value?.message && value.code));
-  let error = value?.error || value?.errors || failed?.error || ((isError || isBody) && value) || failed;
+  let error = told(value?.error) || told(value?.errors) || told(failed?.error) || ((isError || isBody) && value) || failed;
   if (!error) return;
   if (Array.isArray(error)) error = error[0];
   const { code, type, message, detail } = Object(error);
@@ -73,19 +77,22 @@ export function errorIn(value: any, event = ""): EverytokenError | undefined {
 /** Whether a refusal with this status may pass. */
 export const mayPass = (status: number) => status >= 500 || [408, 409, 425, 429].includes(status);
 
+/** What has no choices, such as a ping, is no chunk, and a loop over chunks would fail on it. */
+export const isChunk = (value: any): value is Chunk => Array.isArray(value?.choices);
+
 /** Return the error that an HTTP answer is. */
 export async function errorOf(response: Response): Promise<EverytokenError> {
   const { status } = response;
   const text = await response.text().catch(() => "");
-  let told;
+  let error;
   try {
-    told = errorIn(JSON.parse(text));
+    error = errorIn(JSON.parse(text));
   } catch {
     // Not everybody answers in JSON.
   }
   return new EverytokenError(
-    told?.code.includes("-") ? told.code : "upstream-status",
-    told?.message ?? `the server answered ${status} ${response.statusText}`.trim(),
+    error?.code.includes("-") ? error.code : "upstream-status",
+    error?.message ?? `the server answered ${status}`,
     mayPass(status),
     { cause: response },
   );

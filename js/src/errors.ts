@@ -17,7 +17,7 @@ export class EverytokenError extends Error {
 
 /** The bytes ended without an end mark: an end is a claim. */
 export const truncated = () =>
-  new EverytokenError("upstream-truncated", "the answer ended without saying that it is complete");
+  new EverytokenError("upstream-truncated", "the answer ended without its end mark");
 
 /** What a `fetch` or a body throws is a connection that could not be made or has broken. */
 export const asError = (cause: unknown) =>

@@ -37,11 +37,14 @@ export function createFetch(options: ReadOptions = {}): typeof globalThis.fetch 
     const abort = new AbortController();
     const signal = init!.signal ? AbortSignal.any([init!.signal, abort.signal]) : abort.signal;
     const headers = new Headers(init!.headers);
-    if (!headers.has("Idempotency-Key")) headers.set("Idempotency-Key", newKey());
+    const keyed = headers.has("Idempotency-Key");
+    const key = () => keyed || headers.set("Idempotency-Key", newKey()); // another one for another body
+    key();
     // So that a repetition can be one, where the server takes seeds.
     let seeded = chat.body.seed == null;
     const seed = Math.floor(clock.random() * 2 ** 31);
     const send = (streamed: boolean, patience: number) => {
+      if (!streamed) key();
       const body = { ...chat.body, ...(seeded && { seed }), ...(!streamed && { stream: false, stream_options: undefined }) };
       return ask(
         around,
@@ -60,6 +63,7 @@ export function createFetch(options: ReadOptions = {}): typeof globalThis.fetch 
         const { ok, status, redirected } = response;
         if (seeded && (status === 400 || status === 422)) {
           seeded = false; // it may be about the seed
+          key();
           response = undefined;
           continue;
         }

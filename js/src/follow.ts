@@ -1,6 +1,6 @@
 // One response of the gateway over as many connections as it takes, by its offsets.
 
-import { DONE, errorIn, errorOf, isEventStream, readJson, retryAfter, type Chunk } from "./chunk.js";
+import { DONE, errorIn, errorOf, isChunk, isEventStream, readJson, retryAfter, type Chunk } from "./chunk.js";
 import { pause } from "./clock.js";
 import { asError, EverytokenError, notAnEventStream, truncated } from "./errors.js";
 import { backOff, type Surroundings } from "./policy.js";
@@ -12,8 +12,8 @@ const KEEP_ALIVE_MS = 16_000; // the gateway is never quiet for longer
 export interface Piece {
   data: string;
   id: string;
-  chunk?: Chunk;
-  error?: EverytokenError;
+  chunk?: Chunk | undefined;
+  error?: EverytokenError | undefined;
 }
 
 export interface Following {
@@ -72,7 +72,7 @@ export async function* follow(of: Following, around: Surroundings, response?: Re
         yield { data: DONE, id: offset }; // closed, and we have all of it
         return;
       }
-      if (response.status === 204) {
+      if (response.status === 204 && offset) {
         // Somebody has come back behind the last record, and only the records tell how it ended.
         seen = offset;
         of.offset = "";
@@ -83,18 +83,16 @@ export async function* follow(of: Following, around: Surroundings, response?: Re
       if (!isEventStream(response)) throw notAnEventStream();
       of.changed?.(true);
       for await (const { event, data, id } of read(response, clock, () => policy.silence * 1000, silent, KEEP_ALIVE_MS)) {
-        const piece: Piece = { data, id };
-        if (data !== DONE) {
-          const value = readJson(data);
-          const error = errorIn(value, event);
-          if (error) piece.error = error;
-          else finished ||= !!(piece.chunk = value as Chunk).choices?.some((choice) => choice.finish_reason);
-        }
+        const value = data !== DONE && readJson(data);
+        const error = errorIn(value, event);
+        const chunk = error || !isChunk(value) ? undefined : value;
+        const end = error || data === DONE;
+        finished ||= !!chunk?.choices.some((choice) => choice.finish_reason);
         of.offset = id; // only now: an offset is committed together with its data
-        if (!seen || !piece.chunk) {
+        if (end || (chunk && !seen)) {
           given = true;
-          yield piece;
-          if (!piece.chunk) return;
+          yield { data, id, chunk, error };
+          if (end) return;
         }
         if (id === seen) seen = "";
       }

@@ -1,7 +1,7 @@
 // A streamed answer of a server that cannot be asked for the rest of it: the same request again, with the same seed,
 // and what repeats the delivered text is dropped, byte for byte. Never a doubled, shortened or spliced answer.
 
-import { DONE, errorIn, errorOf, isEventStream, readJson, retryAfter, type Chunk, type Delta } from "./chunk.js";
+import { DONE, errorIn, errorOf, isChunk, isEventStream, readJson, retryAfter, type Chunk, type Delta } from "./chunk.js";
 import { pause } from "./clock.js";
 import { asError, EverytokenError, notAnEventStream, truncated } from "./errors.js";
 import { backOff, type Surroundings } from "./policy.js";
@@ -36,7 +36,7 @@ class Transcript {
 
   /** Take a chunk, as sent; return what of it is to be delivered, "" for nothing. Throws `upstream-diverged`. */
   add(chunk: Chunk, data: string): { fresh: boolean; out: string } {
-    const [choice, second] = chunk.choices ?? [];
+    const [choice, second] = chunk.choices;
     const delta = choice?.delta ?? {};
     let fresh = false;
     let repeated = false;
@@ -56,7 +56,7 @@ class Transcript {
       this.#said[key] += holder[name] = piece.slice(known);
       repeated ||= known > 0;
     }
-    if (fresh && (second || choice?.index || (choice as any).logprobs)) this.plain = false;
+    if (fresh && (second || choice?.index || choice?.logprobs)) this.plain = false;
     this.begun ||= fresh;
     if (!this.#attempt) {
       this.#identity ??= { id: chunk.id, created: chunk.created };
@@ -129,9 +129,10 @@ export async function* recover(
         const value = readJson(data);
         const error = errorIn(value, event);
         if (error) throw error;
+        if (!isChunk(value)) continue;
         const { fresh, out } = transcript.add(value, data);
         if (out) yield out;
-        finished ||= !!(value as Chunk).choices?.some((choice) => choice.finish_reason);
+        finished ||= value.choices.some((choice) => choice.finish_reason);
         if (finished) allow(policy.linger);
         else if (fresh) allow(patience * policy.contentGap);
       }

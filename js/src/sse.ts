@@ -98,18 +98,13 @@ export class SSEDecoder {
   }
 
   #dispatch(): ServerSentEvent | undefined {
-    const data = this.#data.join("\n");
-    this.lastEventId = this.#id;
-    const dispatched = this.#data.length > 0 && {
-      event: this.#event || "message",
-      data,
-      id: this.lastEventId,
-      retry: this.retry,
-    };
+    const id = (this.lastEventId = this.#id);
+    const lines = this.#data;
+    const event = this.#event || "message";
     this.#event = "";
     this.#data = [];
     this.#dataBytes = 0;
-    return dispatched || undefined;
+    return lines.length ? { event, data: lines.join("\n"), id, retry: this.retry } : undefined;
   }
 }
 

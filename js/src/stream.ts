@@ -33,8 +33,7 @@ export interface StreamOptions extends ReadOptions {
 }
 
 /** A key that nobody else has; `crypto.randomUUID` is not there on plain HTTP. */
-export const newKey = () =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+export const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /** One response, to be iterated once. The loop ends when it has completed or you have stopped it, else it throws. */
 export class Stream implements AsyncIterable<Chunk> {
@@ -138,7 +137,7 @@ export class Stream implements AsyncIterable<Chunk> {
       for await (const { chunk, error } of follow(this.#of, this.#around)) {
         if (error) throw error;
         if (!chunk) break;
-        const choice = chunk.choices?.find(({ index }) => !index);
+        const choice = chunk.choices.find(({ index }) => !index);
         this.text += choice?.delta?.content ?? choice?.delta?.refusal ?? "";
         this.finishReason = choice?.finish_reason ?? this.finishReason;
         yield chunk;

@@ -43,7 +43,7 @@ describe("against everytoken", () => {
     await run.done;
     assert.deepEqual([run.end, run.text], ["completed", "Hello world"]);
     const [post, get] = server.asked;
-    assert.match(post.headers.get("Idempotency-Key"), /^[0-9a-f]{32}$/);
+    assert.match(post.headers.get("Idempotency-Key"), /^\d+(-\d+){3}$/);
     assert.equal(get.url, "http://model.test/v1/stream/s1/events");
     assert.equal(get.headers.get("Last-Event-ID"), offset(1));
     assert.equal(get.headers.get("Authorization"), "Bearer k");
@@ -120,6 +120,13 @@ describe("against any other server", () => {
     });
   }
 
+  test("a ping is no chunk, and an empty error is none", async () => {
+    const server = new Server(sse(body("event: ping\ndata: {}\n\n", "data: null\n\n", { ...chunk("Hi"), error: null, errors: [] }, FINISH, DONE)));
+    const run = loop(server);
+    await run.done;
+    assert.deepEqual([run.end, run.text, run.chunks.length], ["completed", "Hi", 2]);
+  });
+
   test("the caller's own seed stands", async () => {
     const server = new Server(sse(body(chunk("Hi"), FINISH, DONE)));
     await loop(server, { seed: 7 }).done;
@@ -132,6 +139,8 @@ describe("against any other server", () => {
     await run.done;
     assert.equal(run.text, "Hi");
     assert.equal("seed" in bodyOf(server.asked[1]), false);
+    const [first, second] = server.asked.map(({ headers }) => headers.get("Idempotency-Key"));
+    assert.notEqual(first, second); // another body
   });
 
   test("a repetition that differs is an error, never a splice", async () => {

@@ -45,7 +45,7 @@ describe("an answer", () => {
     const [post] = server.asked;
     assert.equal(post.method, "POST");
     assert.deepEqual(JSON.parse(post.body), { model: "m", messages: MESSAGES, stream: true });
-    assert.match(post.headers.get("Idempotency-Key"), /^[0-9a-f]{32}$/);
+    assert.match(post.headers.get("Idempotency-Key"), /^\d+(-\d+){3}$/);
     assert.deepEqual(run.clock.waits, []); // no timer is left behind
   });
 
@@ -78,6 +78,12 @@ describe("an answer", () => {
     assert.equal(run.answer.text, "Hello ");
     assert.equal(server.asked.length, 2);
   });
+});
+
+test("what is no chunk is not given out, but its offset counts", async () => {
+  const run = asked(new Server(sse(event(chunk("Hi"), 1) + event({}, 2) + event(FINISH, 3) + "data: [DONE]\n\n", { id: "s1" })));
+  await run.done;
+  assert.deepEqual([run.seen.length, run.answer.offset], [2, offset(3)]);
 });
 
 describe("a lost connection", () => {
