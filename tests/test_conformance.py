@@ -1,6 +1,6 @@
 """The Durable Streams project's own exam, against `everytoken serve`, for every journal.
 
-25 s for each: the exam sleeps through expiries and long-polls. So they are run side by side.
+25 s for each on a quiet machine: the exam sleeps through expiries and long-polls. So they are run side by side.
 """
 
 from __future__ import annotations

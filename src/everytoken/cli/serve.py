@@ -34,6 +34,7 @@ __all__ = ["serve"]
 _EMBEDDED = "embedded"
 _BACKLOG = 2048  # connections the kernel may hold for us while we are busy
 _GRACEFUL = 5  # seconds for answers to be written when the server stops
+_KEEP_ALIVE = 75  # seconds; who reuses a connection should be the one to close it, and nginx keeps them for 60
 
 
 @click.command()
@@ -222,6 +223,7 @@ def _run(config: Config) -> None:
             date_header=False,
             lifespan="on",
             timeout_graceful_shutdown=_GRACEFUL,
+            timeout_keep_alive=_KEEP_ALIVE,
         ),
         gateway,
         f"http://{shown}:{port}",
