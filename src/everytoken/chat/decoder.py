@@ -72,8 +72,9 @@ class ChatDecoder:
 
     def __init__(self, *, choices: int = 1, reasonless: bool = False) -> None:
         self._choices = choices
-        self._finished: set[int] = set()
-        self._seen: set[int] = set()
+        # Frozen, because the empty one is shared by all: many responses are open at a time.
+        self._finished: frozenset[int] = frozenset()
+        self._seen: frozenset[int] = frozenset()
         # Of each choice: the first half of a surrogate pair that ended its last chunk.
         self._halves: dict[int, str] = {}
         self._reasonless = reasonless
@@ -152,7 +153,7 @@ class ChatDecoder:
         index = choice.index
         if index is None:
             index = next(position for position, item in enumerate(choices) if item is choice)
-        self._seen.add(index)
+        self._seen |= {index}
         reason = choice.finish_reason
         if not reason:
             return
@@ -163,7 +164,7 @@ class ChatDecoder:
             raise in_band_error(event.event, loads(event.data)) or ErrorEventError(
                 f"the upstream broke off with finish_reason {reason!r}"
             )
-        self._finished.add(index)
+        self._finished |= {index}
         if len(self._finished) >= self._choices:
             self.terminal = True
 

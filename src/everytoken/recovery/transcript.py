@@ -27,8 +27,8 @@ class Transcript:
 
     def __init__(self) -> None:
         self._content = io.StringIO()
-        self._reasoning = io.StringIO()
-        self._refusal = io.StringIO()
+        self._reasoning: io.StringIO | None = None  # rare, like the next: many responses are open at a time
+        self._refusal: io.StringIO | None = None
         self._recent: deque[int] = deque(maxlen=_RECENT)
         self._identity: dict[str, Any] | None = None
         self.calls = Calls()
@@ -83,8 +83,13 @@ class Transcript:
         return delta.text
 
     def _add_others(self, delta: Delta) -> None:
-        self._reasoning.write(reasoning_of(delta))
-        self._refusal.write(delta.refusal or "")
+        reasoning = reasoning_of(delta)
+        if reasoning:
+            self._reasoning = self._reasoning or io.StringIO()
+            self._reasoning.write(reasoning)
+        if delta.refusal:
+            self._refusal = self._refusal or io.StringIO()
+            self._refusal.write(delta.refusal)
         for fragment in delta.tool_calls or ():
             self.calls.add(fragment)
         if delta.function_call is not None:
@@ -98,12 +103,12 @@ class Transcript:
     @property
     def reasoning(self) -> str:
         """The reasoning delivered so far."""
-        return self._reasoning.getvalue()
+        return self._reasoning.getvalue() if self._reasoning else ""
 
     @property
     def refusal(self) -> str:
         """The refusal delivered so far."""
-        return self._refusal.getvalue()
+        return self._refusal.getvalue() if self._refusal else ""
 
     @property
     def text_only(self) -> bool:

@@ -20,6 +20,7 @@ __all__ = ["HttpProtocol", "Pool"]
 logger = logging.getLogger("everytoken.upstream")
 
 _MAX_HEAD = 65_536  # bytes of status line and headers; nginx allows 32 KiB
+_FRAMED = frozenset({b"content-length", b"transfer-encoding"})
 _DRAIN = 1.0  # seconds a response may take to end properly after we have what we wanted
 
 
@@ -46,6 +47,7 @@ class HttpProtocol(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._retry: Callable[[], None] | None = None
         self._headers: list[tuple[bytes, bytes]] = []
+        self._until_close = False
         self._head_bytes = 0
         self._in_body = False
         self._busy = False
@@ -139,15 +141,10 @@ class HttpProtocol(asyncio.Protocol):
             self._retry()
         elif not self._in_body:
             exchange.on_error(ConnectError("the upstream closed the connection without an answer"))
-        elif exc is None and self._until_close():
+        elif exc is None and self._until_close:
             exchange.on_end()
         else:
             exchange.on_error(TruncatedError("the connection broke in the middle of the answer"))
-
-    def _until_close(self) -> bool:
-        """Whether the body has no other end than the connection's (RFC 9112 section 6.3)."""
-        framed = {b"content-length", b"transfer-encoding"}
-        return not any(name in framed for name, _ in self._headers)
 
     # What the parser reports
 
@@ -168,8 +165,11 @@ class HttpProtocol(asyncio.Protocol):
         if 100 <= status < 200:
             return
         self._in_body = True
+        headers, self._headers = self._headers, []
+        # Whether the body has no other end than the connection's (RFC 9112 section 6.3).
+        self._until_close = not any(name in _FRAMED for name, _ in headers)
         if self._exchange is not None:
-            self._exchange.on_head(status, self._headers)
+            self._exchange.on_head(status, headers)
 
     def on_body(self, body: bytes) -> None:
         """Pass on some bytes of the body."""
