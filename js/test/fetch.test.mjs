@@ -192,7 +192,7 @@ describe("against any other server", () => {
     const end = chunk(null, {}, "tool_calls");
     const server = new Server(
       cut(call(0, "call_a", "weather", ""), call(0, "", "", '{"ci')),
-      sse(body(call(0, "call_b", "weather", ""), call(0, "", "", '{"city":"Rom"}'), call(1, "call_c", "time", "{}"), end, DONE)),
+      sse(body(call(0, "call_b", "weather", '{"city":"Rom"}'), call(1, "call_c", "time", "{}"), end, DONE)),
     );
     const run = loop(server);
     await run.clock.advance(375);
@@ -265,6 +265,25 @@ describe("against any other server", () => {
     const run = loop(server);
     await run.done;
     assert.equal(run.end.status, 401);
+  });
+
+  test("a refusal for good within an answer ends it", async () => {
+    const server = new Server(cut(chunk("Hel")), new Response('{"error":{"message":"no more"}}', { status: 401 }));
+    const run = loop(server);
+    await run.clock.advance(10_000);
+    await run.done;
+    assert.deepEqual([run.end.code, run.text, server.asked.length], ["recovery-exhausted", "Hel", 2]);
+    assert.match(run.end.message, /no more/);
+  });
+
+  test("a body that is cancelled closes the connection", async () => {
+    const server = new Server(sse(new Body()));
+    const asked = createFetch({ fetch: server.fetch, clock: new ManualClock() })("http://model.test/v1/chat/completions", {
+      method: "POST",
+      body: '{"stream":true}',
+    });
+    await (await asked).body.cancel();
+    assert.equal(server.asked[0].signal.aborted, true);
   });
 
   test("Retry-After is honoured within an answer", async () => {

@@ -338,6 +338,15 @@ describe("the Location", () => {
   test("is taken as it is for other routes", async () => {
     assert.equal(await follows("/root/v1/stream/s1", "https://host.test/root/api/chat"), "https://host.test/root/v1/stream/s1/events");
   });
+  test("behind a redirect to another host is not followed", async () => {
+    const elsewhere = sse(new Body().write(event(chunk("a"), 1)).end(), { id: "s1" });
+    Object.defineProperty(elsewhere, "url", { value: "https://elsewhere.test/v1/chat/completions" });
+    const server = new Server(elsewhere);
+    const run = asked(server);
+    await run.done;
+    assert.equal(run.end.code, "upstream-truncated");
+    assert.equal(run.answer.url, "");
+  });
   test("of something else is not a stream's", async () => {
     assert.equal(await follows("/v1/stream/../../admin"), undefined);
     assert.equal(await follows("/elsewhere"), undefined);
