@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from everytoken.testing import ScriptedUpstream, VirtualTimeLoop
 
@@ -33,6 +34,10 @@ BLOCKING_ALLOWED: list[tuple[str, str]] = [
     # An indexed look at one or a few rows, likewise.
     ("everytoken/journal/sqlite_file.py", "look_up"),
 ]
+
+# How fast the machine is must not decide over a test.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 TURNS_TO_END = 20  # loop turns a task that is ending may take before it counts as left behind
 

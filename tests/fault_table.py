@@ -44,6 +44,8 @@ UPSTREAMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 When = Literal["first", "always"]
 
+_CLOSING = 2.0  # seconds of the virtual clock
+
 
 @dataclass(frozen=True)
 class Result:
@@ -99,7 +101,7 @@ async def respond(
 
 async def _quiet(scripted: ScriptedUpstream) -> None:
     """Give connections that are being closed the time to be; one kept for the next response stays."""
-    await asyncio.sleep(2.0)
+    await asyncio.sleep(_CLOSING)
     assert len(scripted.open_connections) <= 1, "a connection was left behind"
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REDIS = shutil.which("redis-server")
+PAUSE = 0.01
 PATIENCE = 10.0  # seconds to come up
 
 
@@ -57,7 +58,7 @@ class RedisServer:
         while not self._answers():
             assert time.monotonic() < deadline, "redis-server does not come up"
             assert self._process.poll() is None, "redis-server has ended"
-            time.sleep(0.01)
+            time.sleep(PAUSE)
 
     def _answers(self) -> bool:
         try:

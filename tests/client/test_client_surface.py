@@ -18,16 +18,13 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "python.md"
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 GUIDE = ROOT / "spec" / "guide"
-MOST = 0.060  # seconds of CPU time
 
 IMPORT = """
-import time
-before = time.process_time()
 import httpx2
-between = time.process_time()
 import everytoken
 everytoken.{name}
-print(time.process_time() - between)
+import sys
+print(*{{name.partition('.')[0] for name in sys.modules}})
 """
 
 
@@ -49,14 +46,24 @@ def test_importing_the_package_imports_nothing_but_the_standard_library():
 
 
 @pytest.mark.parametrize("name", ["Client", "AsyncClient"])
-def test_importing_a_client_takes_little_longer_than_the_http_library(name):
-    took = []
-    for _ in range(5):
-        run = subprocess.run(
-            [sys.executable, "-c", IMPORT.format(name=name)], capture_output=True, check=True, text=True
-        )
-        took.append(float(run.stdout))
-    assert min(took) <= MOST
+def test_a_client_loads_little_more_than_the_http_library(name):
+    """What would be felt at import is not there; the time itself is in the benchmarks."""
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORT.format(name=name)], capture_output=True, check=True, text=True
+    )
+    heavy = {
+        "uvicorn",
+        "uvloop",
+        "rich",
+        "budoux",
+        "regex",
+        "click",
+        "sqlite3",
+        "openai",
+        "redis",
+        "httptools",
+    }
+    assert not heavy & set(run.stdout.split())
 
 
 def test_pyright_agrees_with_the_types():
