@@ -33,8 +33,11 @@ __all__ = ["serve"]
 
 _EMBEDDED = "embedded"
 _BACKLOG = 2048  # connections the kernel may hold for us while we are busy
+_UNSENT = 64 * 1024  # bytes the kernel takes of an answer beyond what is on its way
 _GRACEFUL = 5  # seconds for answers to be written when the server stops
-_KEEP_ALIVE = 75  # seconds; who reuses a connection should be the one to close it, and nginx keeps them for 60
+_KEEP_ALIVE = (
+    75  # seconds; who reuses a connection should be the one to close it, and nginx keeps them for 60
+)
 
 
 @click.command()
@@ -198,7 +201,20 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _allow_many_connections() -> None:
+    """Raise the limit of open files as far as we may: many systems begin with 1024."""
+    try:
+        import resource  # noqa: PLC0415  # there is none for Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses what is above a limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _run(config: Config) -> None:
+    _allow_many_connections()
     listening = _listen(config.host, config.port)
     port = listening.getsockname()[1]
     journal = journal_at(
@@ -268,6 +284,10 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # Connections inherit it. Without it the kernel takes megabytes for a reader that has stopped, and when
+            # thousands have, its memory for sockets is gone for everybody.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         listening.bind(address)
         listening.listen(_BACKLOG)
     except OSError as error:

@@ -14,15 +14,13 @@ from everytoken.gateway.server import direct_of
 from everytoken.wire import openai
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from everytoken.gateway.http import Request
     from everytoken.journal import Log
 
 __all__ = ["Client", "follow_events"]
 
 KEEP_ALIVE = 15.0  # seconds; proxies commonly give up on a silent connection after 60
-_BATCH = 64 * 1024  # bytes taken from the log at once: what a transport buffers before it asks to wait
+_BATCH = 16 * 1024  # bytes taken from the log at once
 
 
 class Client:
@@ -70,6 +68,11 @@ class Client:
             self._wake = None
             if timer is not None:
                 timer.cancel()
+
+    async def drain(self) -> None:
+        """Wait until the client has taken what was sent, or nearly."""
+        if self.direct is not None:
+            await self.direct.drain()
 
     async def send(self, body: bytes) -> None:
         """Send a part of the body, waiting for the client where it is slow."""
@@ -124,11 +127,13 @@ class _EventFollower:
     async def run(self) -> bool:
         """Write until the log has ended or the client has gone; return whether the log's end was reached."""
         client, log = self._client, self._log
-        while not client.gone:
-            records = await self._next()
-            if records:
-                self.offset += len(records)
-                await client.send(openai.encode(records, self.offset - len(records)))
+        while True:
+            # Before anything is taken: of a reader that has stopped only what its transport holds is in memory.
+            await client.drain()
+            if client.gone:
+                return False
+            if body := await self._next():
+                await client.send(body)
                 self._quiet_since = self._now()
                 continue
             if self.offset < log.tail:
@@ -141,13 +146,16 @@ class _EventFollower:
             if self._now() - self._quiet_since >= KEEP_ALIVE:
                 await client.send(openai.KEEP_ALIVE)
                 self._quiet_since = self._now()
-        return False
 
-    async def _next(self) -> Sequence[bytes]:
+    async def _next(self) -> bytes:
+        """Return the next records as events, or nothing if there are none yet."""
         records = self._log.take(self.offset, _BATCH)
         if records is None:
             records = await self._log.fetch(self.offset, _BATCH)
-        return records
+        if not records:
+            return b""
+        before, self.offset = self.offset, self.offset + len(records)
+        return openai.encode(records, before)
 
 
 async def follow_events(client: Client, log: Log, offset: int) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plain_chat"]
 
-_BATCH = 64 * 1024
+_BATCH = 16 * 1024
 _SLICE = 8 * 1024  # characters segmented in one turn of the loop: a few milliseconds
 
 
@@ -78,7 +78,10 @@ async def _follow_text(client: Client, log: Log) -> None:
     offset = 0
     log.subscribe(client.wake)
     try:
-        while not client.gone:
+        while True:
+            await client.drain()
+            if client.gone:
+                return
             records = log.take(offset, _BATCH)
             if records is None:
                 records = await log.fetch(offset, _BATCH)

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from everytoken.gateway.http import Request
 
-__all__ = ["EXTENSION", "Direct", "DirectProtocol", "direct_of"]
+__all__ = ["BUFFER", "EXTENSION", "Direct", "DirectProtocol", "direct_of"]
 
 EXTENSION = "everytoken.direct"
+# Bytes that may wait in a connection before its answer has to; the kernel's buffer comes on top. A reader that has
+# stopped costs this and what was taken from the log at once, and there may be thousands.
+BUFFER = 4 * 1024
 
 
 class Direct:
@@ -62,6 +66,11 @@ class Direct:
         """Whether the client has disconnected."""
         return self._cycle.disconnected or self._cycle.transport.is_closing()
 
+    async def drain(self) -> None:
+        """Wait until the client can be written to, or has gone."""
+        if self._cycle.flow.write_paused:
+            await self._cycle.flow.drain()
+
     def write(self, body: bytes) -> bool:
         """Write a part of a chunked body; False, with nothing written, when the client has to be waited for."""
         cycle = self._cycle
@@ -98,6 +107,11 @@ class DirectProtocol(HttpToolsProtocol):
     directs: tuple[
         Direct, ...
     ] = ()  # of the requests not answered yet: more than one where they are pipelined
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin a connection, with a small buffer."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=BUFFER)
 
     def on_headers_complete(self) -> None:
         """Begin a request, as uvicorn does; its task has not run yet."""

@@ -30,7 +30,7 @@ __all__ = ["PATH", "resume", "stop", "ui_chat"]
 PATH: Final = re.compile(r"/api/chat/(.+)/(stream|stop)", re.DOTALL)
 """The routes of one chat; its id may hold anything, also a slash."""
 
-_BATCH = 64 * 1024
+_BATCH = 16 * 1024
 _OURS = frozenset({"id", "messages", "trigger", "messageId", "stream", "stream_options"})
 
 
@@ -162,6 +162,8 @@ async def _follow(client: Client, response: Response, wire: UIWire) -> bool:
             if events:
                 await client.send(events)
                 written = loop.time()
+                events = b""
+                await client.drain()
             records = log.take(offset, _BATCH)
             if records is None:
                 records = await log.fetch(offset, _BATCH)

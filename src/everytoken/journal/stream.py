@@ -22,7 +22,9 @@ __all__ = ["Stream", "StreamWriter", "some_of"]
 
 logger = logging.getLogger("everytoken.journal")
 
-_STEP = 64  # records taken at once, between two looks at their size
+_FIRST = 4  # records taken before the first look at their size
+_STEP = 64  # and at most between two looks
+_NEWEST = 16 * 1024  # bytes of a commit that a reader gets as they came, whatever its limit
 _FULL = 1024 * 1024  # bytes waiting to be stored at which a writer pauses
 
 
@@ -164,7 +166,7 @@ class Stream:
 
     def _publish(self, records: Sequence[bytes]) -> None:
         self.tail += len(records)
-        self._newest = records
+        self._newest = records if len(records) == 1 or sum(map(len, records)) <= _NEWEST else ()
         # A reader that has had enough takes itself off the list in this call: hence the copy.
         for moved in self._moved.copy():
             try:
@@ -294,12 +296,13 @@ class StreamWriter:
 def some_of(records: PackedRecords, start: int, stop: int, limit: int) -> list[bytes]:
     """Return records from `start` on, before `stop`, about `limit` bytes of them."""
     taken: list[bytes] = []
-    size = 0
+    size, step = 0, _FIRST
     while start < stop and size < limit:
-        some = records[start : min(stop, start + _STEP)]
+        some = records[start : min(stop, start + step)]
         taken += some
         start += len(some)
         size += sum(map(len, some))
+        step = max(1, min(_STEP, (limit - size) * len(taken) // max(size, 1)))
     return taken
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["events"]
 
+_PIECE = 16 * 1024  # bytes taken from the log at once: what a reader that has stopped costs
+
 
 async def events(gateway: Gateway, request: Request, log: Log, at: Position) -> None:
     """Send a stream from an offset on, to its end.
@@ -76,14 +78,16 @@ class _Follower:
                 return
             self._stale = False
             data = await self._next()
+            stuck = not data
             ended = log.closed and self._offset == log.tail
             if data or ended or not told:
                 await client.send(data + self._control())
-                quiet_since, told = loop.time(), True
+                quiet_since, told, data = loop.time(), True, b""  # not to be held while it is waited
+                await client.drain()
             if ended:
                 await client.finish()
                 return
-            if not self._stale and (not data or self._offset == log.tail):
+            if not self._stale and (stuck or self._offset == log.tail):
                 quiet_since = await self._rest(quiet_since)
 
     async def _next(self) -> bytes:
@@ -91,13 +95,18 @@ class _Follower:
         log = self._log
         if self._offset == log.tail:
             return b""
-        records = await piece(log, self._offset)
+        records = await piece(log, self._offset, _PIECE)
         if self.encoding == "text" and not (log.closed and self._offset + len(records) == log.tail):
-            records = records[: durable.whole(records)]
+            # A long record that ends in half a character needs the next one beside it.
+            records = records[: durable.whole(records)] or await self._more()
         if not records:
             return b""
         self._offset += len(records)
         return durable.data_event(records, self._offset, self.encoding)
+
+    async def _more(self) -> list[bytes]:
+        records = await piece(self._log, self._offset)
+        return records[: durable.whole(records)]
 
     def _control(self) -> bytes:
         at_tail = self._offset == self._log.tail

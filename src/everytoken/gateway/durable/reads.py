@@ -44,20 +44,20 @@ async def describe(gateway: Gateway, request: Request, log: Log) -> None:
     await respond(gateway, request, 200, head)
 
 
-async def piece(log: Log, offset: int) -> list[bytes]:
-    """Return the records of one answer. Raises `OffsetExpiredError`, `JournalUnavailableError`."""
+async def piece(log: Log, offset: int, limit: int | None = None) -> list[bytes]:
+    """Return the records of one answer, of about `limit` bytes. Raises `OffsetExpiredError`, `JournalUnavailableError`."""
     until = min(log.tail, (offset // _RECORDS + 1) * _RECORDS)
     records: list[bytes] = []
-    size = 0
-    while offset + len(records) < until and size < _BYTES:
+    limit, size = limit or _BYTES, 0
+    while offset + len(records) < until and size < limit:
         first = offset + len(records)
-        some = log.take(first, _BYTES)
+        some = log.take(first, limit)
         if some is None:
-            some = await log.fetch(first, _BYTES)
+            some = await log.fetch(first, limit)
         for record in some[: until - first]:
             records.append(record)
             size += len(record)
-            if size >= _BYTES:
+            if size >= limit:
                 break
     return records
 
