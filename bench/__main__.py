@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from bench import measure, peers, relaying, report
+from bench import durability, measure, peers, relaying, report
 from bench.stacks import STACKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -56,7 +56,8 @@ def main() -> int:
     repetitions = 1 if asked.quick else REPETITIONS
     results = relaying.run([stack for stack in stacks if stack.name not in missing], repetitions)
     results.absent |= missing
-    page = report.markdown(results, stacks, sse, repetitions, time.monotonic() - started)
+    durable = None if partial else durability.markdown(results, *durability.run())
+    page = report.markdown(results, stacks, sse, repetitions, time.monotonic() - started, durable)
     if partial:
         print("\n" + page)
     else:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from bench.stacks import Absent, Command, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 READY_LIMIT = 90.0
 STOP_LIMIT = 5.0
@@ -63,10 +64,16 @@ def upstream() -> Iterator[str]:
 
 
 @contextmanager
-def relay(start: Callable[[Place], Command], upstream_url: str) -> Iterator[tuple[str, int]]:
+def relay(
+    start: Callable[[Place], Command],
+    upstream_url: str,
+    beside: Callable[[Path], AbstractContextManager[str]] | None = None,
+) -> Iterator[tuple[str, int]]:
     """Run a stack; yield its URL and process id once it relays. Raises Absent if it does not."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        place = Place(Path(directory), free_port(), upstream_url, free_port())
+    with ExitStack() as around:
+        directory = around.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+        also = "" if beside is None else around.enter_context(beside(Path(directory)))
+        place = Place(Path(directory), free_port(), upstream_url, free_port(), also)
         command = start(place)
         log = Path(directory, "log")
         with log.open("w") as output:

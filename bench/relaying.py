@@ -126,7 +126,7 @@ def run(stacks: list[Stack], repetitions: int) -> Results:
                 if stack.name in results.absent:
                     continue
                 try:
-                    with processes.relay(stack.command, upstream_url) as (url, pid):
+                    with processes.relay(stack.command, upstream_url, stack.beside) as (url, pid):
                         load(url, upstream_url, WARM_UP, pid)
                         for point in points_of(stack):
                             _note(results, stack.name, point, load(url, upstream_url, point, pid), repetition)
@@ -160,7 +160,7 @@ def choose(only: list[str] | None, *, quick: bool) -> list[Stack]:
 
 
 def _key(name: str) -> str:
-    return name.lower().replace(" ", "-").removesuffix("-proxy")
+    return name.lower().replace(",", "").replace(" ", "-").removesuffix("-proxy")
 
 
 def install(stacks: list[Stack]) -> dict[str, str]:

@@ -25,7 +25,14 @@ MEMORY_LIMIT_KIB = 30.0  # per open response
 KEPT_KIB = MANY.chunks * len(Rendered(0).chunk(0, 0)) / 1024
 
 
-def markdown(results: Results, stacks: list[Stack], sse: str | None, repetitions: int, seconds: float) -> str:
+def markdown(
+    results: Results,
+    stacks: list[Stack],
+    sse: str | None,
+    repetitions: int,
+    seconds: float,
+    durability: str | None = None,
+) -> str:
     parts = [
         "# Benchmarks",
         "This page is written by `make bench` (`python -m bench`); nothing in it is edited by hand.",
@@ -45,6 +52,7 @@ def markdown(results: Results, stacks: list[Stack], sse: str | None, repetitions
         _first_token(results, stacks),
         "### Memory per open response",
         _memory(results, stacks),
+        *(["## Durability", durability] if durability else []),
         "## SSE decoding",
         sse or "Not measured in this run.",
         f"_The whole run took {seconds:.0f} s._",

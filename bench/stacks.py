@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.redis_server import REDIS, RedisServer
+
 from bench.peers import python_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Place:
     port: int
     upstream: str  # http://127.0.0.1:PORT, without /v1
     spare_port: int
+    beside: str = ""  # the URL of what runs beside it
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Stack:
     command: Callable[[Place], Command]
     keeps_up: bool = True  # with the many paced responses; if not, it is measured with the few only
     quick: bool = False  # part of a quick run
+    beside: Callable[[Path], AbstractContextManager[str]] | None = None  # what it needs, run in a directory
 
 
 def nginx(place: Place) -> Command:
@@ -79,17 +85,33 @@ proxy_buffering off;
 
 
 def everytoken(*options: str) -> Callable[[Place], Command]:
-    """Return how to start `everytoken serve` with these options; `{dir}` in them is its own directory."""
+    """Return how to start `everytoken serve` with these options.
+
+    `{dir}` in them is its own directory, `{beside}` the URL of what runs beside it.
+    """
 
     def command(place: Place) -> Command:
         program = Path(sys.executable).with_name("everytoken")
         if not program.exists():
             raise Absent("everytoken is not installed in this environment")
-        rest = [option.format(dir=place.directory) for option in options]
+        rest = [option.format(dir=place.directory, beside=place.beside) for option in options]
         upstream = f"{place.upstream}/v1"
         return Command([str(program), "serve", "--port", str(place.port), "--upstream", upstream, *rest])
 
     return command
+
+
+@contextmanager
+def redis(directory: Path) -> Iterator[str]:
+    """Run a Redis server that writes its log of commands to disk; yield its URL. Raises Absent."""
+    if REDIS is None:
+        raise Absent("redis-server is not installed")
+    server = RedisServer(directory)
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
 
 
 def sglang_router(place: Place) -> Command:
@@ -126,6 +148,13 @@ STACKS = (
         "`everytoken serve`: every record is in the file before a reader sees it",
         everytoken("--journal", "sqlite:///{dir}/journal.sqlite"),
         quick=True,
+    ),
+    Stack(
+        "everytoken, Redis",
+        "`everytoken serve --journal redis://…`: Redis has acknowledged every record before a reader sees it; its own "
+        "CPU is not counted",
+        everytoken("--journal", "{beside}"),
+        beside=redis,
     ),
     Stack("sglang-router", "Rust, passes bytes on and keeps nothing", sglang_router),
     Stack("LiteLLM proxy", "Python, 1 worker, no database, no callbacks", litellm, keeps_up=False),

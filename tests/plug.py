@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from everytoken.sse import SSEDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 EVERYTOKEN = str(Path(sys.executable).with_name("everytoken"))
 READY = 20.0  # seconds a gateway may take to start
@@ -72,14 +72,18 @@ class Upstream:
         writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         )
-        for piece in self.pieces(prompt):
+        for number, piece in enumerate(self.pieces(prompt)):
             self._write(writer, self._chunk({"content": piece}, None))
             await writer.drain()
-            await asyncio.sleep(self._pace)
+            await self.pause(number)
         self._write(writer, self._chunk({}, "stop"))
         self._write(writer, b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+    async def pause(self, _number: int) -> None:
+        """Wait after chunk `number`."""
+        await asyncio.sleep(self._pace)
 
     @staticmethod
     def _chunk(delta: dict[str, str], reason: str | None) -> bytes:
@@ -179,9 +183,9 @@ async def read(urls: Callable[[], list[str]], prompt: str, rng: random.Random, p
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, OSError):
                 if location:
                     headers = {"last-event-id": f"{reading.offset:016d}"}
-                    events = _request(url, "GET", f"{location}/events", headers, None)
+                    events = request(url, "GET", f"{location}/events", headers, None)
                 else:
-                    events = _request(url, "POST", "/v1/chat/completions", {"idempotency-key": key}, body)
+                    events = request(url, "POST", "/v1/chat/completions", {"idempotency-key": key}, body)
                 async for part in events:
                     if isinstance(part, dict):
                         status = int(part[":status"])
@@ -216,9 +220,9 @@ def _take(reading: Reading, data: str, offset: str) -> None:
         reading.text += choice["delta"].get("content") or ""
 
 
-async def _request(
+async def request(
     url: str, method: str, path: str, headers: dict[str, str], body: object
-) -> AsyncIterator[dict[str, str] | tuple[str, str]]:
+) -> AsyncGenerator[dict[str, str] | tuple[str, str], None]:
     """Yield the head of the answer, then its events. Raises when it breaks off."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)

@@ -6,8 +6,10 @@ import json
 
 import pytest
 from bench.chunks import DONE, Checker, Order, Rendered, read_order, request_body
+from bench.durability import Durability
+from bench.durability import markdown as durability_markdown
 from bench.measure import descendants, parse_pss_kib, parse_stat, total_us
-from bench.relaying import DIRECT, FEW, MANY, Results, Run
+from bench.relaying import DIRECT, FEW, MANY, Results, Run, choose
 from bench.report import markdown, meaning
 from bench.stacks import STACKS
 from bench.stats import Spread, quantile, ratios
@@ -150,3 +152,27 @@ def test_a_stack_that_did_not_run_is_named_with_the_reason():
     page = markdown(results, list(STACKS), None, 1, 1.0)
     assert "Skipped: cannot be installed: why not" in page
     assert "everytoken could not be measured" in page
+
+
+def test_a_journals_delay_is_taken_against_memory_within_a_repetition():
+    def late(ms: float) -> Run:
+        return Run(300, 30_000, 3.0, 1.0, ms, 4 * ms, 0, [], 10.0)
+
+    results = Results(
+        {
+            ("everytoken", MANY.name): [late(1.0), late(5.0)],
+            ("everytoken, SQLite", MANY.name): [late(1.5), late(5.5)],
+        }
+    )
+    found = Durability([2.0, 1.0, 9.0], [600.0, 700.0, 500.0], [400.0, 450.0, 350.0], 44.4)
+    row = durability_markdown(results, {"SQLite": found}, {}).splitlines()[-1]
+    assert row == "| SQLite | 2.0, p99 9.0 | 600 (500–700) [start 400] | 44 | 0.50 | 2.00 | – | – |"
+
+
+def test_a_journal_that_was_not_measured_is_named_with_the_reason():
+    page = durability_markdown(Results(), {}, {"Redis": "redis-server is not installed"})
+    assert "| Redis | skipped: redis-server is not installed |" in page
+
+
+def test_every_stack_can_be_asked_for_by_itself():
+    assert [stack.name for stack in choose(["everytoken-redis"], quick=False)] == ["everytoken, Redis"]
