@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import socket
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.redis_server import REDIS, RedisServer
 
 from everytoken.journal import StreamInfo
 from everytoken.journal.memory import MemoryJournal
+from everytoken.journal.redis import RedisJournal
+from everytoken.journal.redis_connection import pack
+from everytoken.journal.redis_entries import ALIVE
 from everytoken.journal.sqlite import SqliteJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from everytoken.journal import Journal, Log
 
@@ -81,7 +90,56 @@ class SqlitePower(Sqlite):
     durability = "power"
 
 
-BACKENDS = {"memory": Memory, "sqlite": Sqlite, "sqlite with fsync": SqlitePower}
+class RedisKind:
+    """The journal in a Redis server of the test's own; every stream has a namespace of its own: the server is emptied."""
+
+    durable = True
+    immediate = False
+    clock = None
+
+    def __init__(self, path: Path) -> None:
+        self.server = shared_redis()
+
+    async def open(self, **settings: Any) -> RedisJournal:
+        journal = RedisJournal(self.server.url, **settings)
+        await journal.start()
+        return journal
+
+    async def crash(self, journal: Any) -> None:
+        """Let go of the connections as the death of the process does, and have its lease run out."""
+        await until(lambda: not journal._writing.commit._busy)
+        journal._writing.commit._store = lambda _: False
+        journal._writing.commit._stop_retrying()
+        journal._beating.cancel()
+        await asyncio.gather(journal._beating, return_exceptions=True)
+        await journal._ask(pack("DEL", ALIVE % journal._node.encode()))
+        await journal._follower.stop()
+        await journal._link.stop()
+        journal._writing.commit._busy = False
+        journal._writing.commit._dirty.clear()
+
+
+_server: RedisServer | None = None
+
+
+def shared_redis() -> RedisServer:
+    """Return a running server that is empty; the first call starts it for all tests of this process."""
+    global _server  # noqa: PLW0603
+    if REDIS is None:
+        pytest.skip("there is no redis-server")
+    if _server is None:
+        directory = tempfile.TemporaryDirectory()
+        _server = RedisServer(Path(directory.name))
+        _server.start()
+        atexit.register(directory.cleanup)
+        atexit.register(_server.stop)
+    with socket.create_connection(("127.0.0.1", _server.port)) as connection:
+        connection.sendall(b"FLUSHALL\r\n")
+        assert connection.recv(16) == b"+OK\r\n"
+    return _server
+
+
+BACKENDS = {"memory": Memory, "sqlite": Sqlite, "sqlite with fsync": SqlitePower, "redis": RedisKind}
 
 
 def info(stream_id: str = "s", **more: Any) -> StreamInfo:

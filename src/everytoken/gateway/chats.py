@@ -69,6 +69,7 @@ class Chat:
                     owner=self._owner,
                     created=time.time(),
                     ttl=self._ttl,
+                    shared=True,
                 )
                 try:
                     await self._journal.create(info, [dumps(turn)])

@@ -63,7 +63,7 @@ class GroupCommit:
     def _flush(self) -> None:
         self._scheduled = False
         self._retry = None
-        streams, self._dirty = self._dirty, []
+        streams, self._dirty = list(dict.fromkeys(self._dirty)), []
         for stream in streams:
             stream.begin()
         self._storing = streams
@@ -113,6 +113,16 @@ class GroupCommit:
                 stream.give_up(error)
         self._retry = loop.call_later(self._pause, self._flush)
         self._tell_idle()
+
+    def hold(self) -> None:
+        """Begin no commit before `release`. There must be none under way."""
+        self._stop_retrying()
+        self._busy = True
+
+    def release(self) -> None:
+        """Go on, at once."""
+        self._busy = False
+        self._flush()
 
     def check(self) -> None:
         """Raise `JournalUnavailableError` while the storage refuses."""

@@ -1,9 +1,9 @@
 """A journal in Redis, shared by many nodes: any of them may die, and another one finishes the response.
 
-Everything that moved in one turn of the event loop goes to the server in one script call, and is shown to readers when
-that is acknowledged. The script checks the writer's epoch and where its records belong, so a writer that was taken for
-dead cannot add a byte, and a call that is repeated after a broken connection adds nothing twice. Readers of streams that
-are written elsewhere follow them with a blocking read; the end of a stream is stored, so no lost message can hang them.
+What moved in one turn of the event loop goes out as one command for each stream, and is shown to readers when the server
+has acknowledged it. The ids of the entries (see `redis_scripts`) make Redis itself refuse a writer that was taken for
+dead, and whatever is sent a second time. What a node has written stays in its memory until the stream ends, so that a
+server that has forgotten the last records, or all, is given them again.
 """
 
 from __future__ import annotations
@@ -12,146 +12,141 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-import hiredis
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
 
 from everytoken.errors import (
-    ConfigurationError,
     FencedError,
     JournalUnavailableError,
-    OffsetInvalidError,
     StreamClosedError,
     StreamExistsError,
     StreamNotFoundError,
 )
 from everytoken.journal import Append, Appended, StreamInfo
-from everytoken.journal import redis_scripts as scripts
-from everytoken.journal.commit import GroupCommit
+from everytoken.journal.redis_commands import change, create, delete, last_entry, life_of
+from everytoken.journal.redis_connection import Address, RedisConnection, ReplyError, pack
+from everytoken.journal.redis_entries import (
+    ALIVE,
+    NODES,
+    TAKEN,
+    Entry,
+    Position,
+    State,
+    decode_state,
+    fields_of,
+    info_key,
+    open_key,
+    read_key,
+    stream_key,
+)
+from everytoken.journal.redis_follower import RedisFollower, show
+from everytoken.journal.redis_link import RedisLink
+from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.rules import Marks, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
 __all__ = ["RedisJournal"]
 
 logger = logging.getLogger("everytoken.journal")
 
-_OPEN = b"et:open"
-_TAKEN = (
-    b"et:taken"  # a Redis Stream of what was taken over: tells a writer at once, its next append in any case
-)
-_LEASE = 10.0  # seconds without a sign of life after which a node counts as dead
-_FOLLOW = (
-    100  # milliseconds a read for records of other nodes blocks: how soon a new stream is followed, at most
-)
-_READING = 15.0  # seconds for which a node says that it reads a stream of another
-_FOLLOWED = 60.0  # seconds a stream that nobody reads any more is still followed
-_CACHED = 1024  # ended streams kept in memory
-_BATCH = 512  # entries read at once
-
-_encode = msgspec.msgpack.Encoder().encode
-_records = msgspec.msgpack.Decoder(list[bytes]).decode
-_info = msgspec.msgpack.Decoder(StreamInfo).decode
-_marks = msgspec.msgpack.Decoder(Marks).decode
-_result = msgspec.msgpack.Decoder(dict[str, Any]).decode
-
-
-def _keys(stream_id: str) -> tuple[bytes, bytes]:
-    return b"et:%b" % stream_id.encode(), b"et:%b:log" % stream_id.encode()
+_PATIENCE = 3.0  # seconds without a reply after which a connection counts as dead
+_TRIES = 20  # times to submit or claim when others do so at the same moment
+_PAUSE = 0.1  # seconds between two tries to read what is not there at the moment
+_COUNT = 128  # entries read at once
 
 
 class RedisJournal:
-    """Streams in the Redis at `url`; each is kept for `retention` seconds after its end. `lease` is in seconds."""
+    """Streams in the Redis at `url`; each is kept for `retention` seconds after its end.
+
+    A node that gives no sign of life for `lease` seconds has lost its streams: another may take them over.
+    """
 
     durable = True
 
-    def __init__(self, url: str, *, retention: float = 86_400.0, lease: float = _LEASE) -> None:
-        try:
-            self._redis: Any = Redis.from_url(  # its own types know of no bytes
-                url, socket_connect_timeout=2.0, socket_timeout=5.0, health_check_interval=0
-            )
-        except ValueError as error:
-            raise ConfigurationError(f"{url.partition('@')[2] or url!r} is no Redis URL: {error}") from error
-        self._node = secrets.token_hex(8)
-        self._kept = int(retention * 1000)
+    def __init__(self, url: str, *, retention: float = 86_400.0, lease: float = 10.0) -> None:
+        """Raises `ConfigurationError` for a URL that is none."""
+        self._address = Address.parse(url)
+        self._retention = int(retention * 1000)
         self._lease = lease
-        self._streams: dict[str, Stream] = {}
-        self._ours: set[str] = set()  # ids of the streams that this node writes
-        self._followed: dict[str, float] = {}  # ids of those it reads only -> since when nobody wants them
-        self._commit = GroupCommit(self._store, self._stored)
-        self._hashes: dict[str, str] = {}
-        self._connection: Any = None
-        self._taken = b"0-0"
-        self._told = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._background: list[asyncio.Task[None]] = []
+        self._node = secrets.token_hex(8)
+        self._link = RedisLink(self._address, self._greet, _PATIENCE)
+        self._follower = RedisFollower(self._address, self._link, _PATIENCE, self._taken)
+        self._writing = RedisWriting(self._link, self._node, self._retention, self._follow)
+        self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._doubtful: set[str] = set()  # streams that may have been made, though nobody was told so
+        self._quiet_until: float | None = None
+        self._beating: asyncio.Task[None] | None = None
 
     # Life
 
     async def start(self) -> None:
-        """Connect, and say what the server's own persistence is. Raises `JournalUnavailableError`."""
-        try:
-            await self._load_scripts()
-            await self._beat()
-            newest = await self._redis.xrevrange(_TAKEN, count=1)
-            self._taken = newest[0][0] if newest else b"0-0"
-        except (RedisError, OSError) as error:
-            raise JournalUnavailableError(f"Redis cannot be reached: {error}") from error
-        with contextlib.suppress(RedisError):
-            kept = await self._redis.config_get("appendonly", "save", "appendfsync")
-            logger.info(
-                "journal in Redis: appendonly %s (appendfsync %s), save %r",
-                kept.get("appendonly"),
-                kept.get("appendfsync"),
-                kept.get("save"),
-            )
-        self._background = [asyncio.create_task(self._stay_alive()), asyncio.create_task(self._follow())]
+        """Connect. Raises `JournalUnavailableError`, `ConfigurationError`."""
+        await self._link.start()
+        await self._follower.start()
+        await self._say_how_durable()
+        self._beating = asyncio.create_task(self._beat_for_ever())
 
     async def stop(self) -> None:
         """Store what is on its way, and leave one's streams to the others."""
-        await self._commit.finish()
-        for task in (*self._background, *self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._background, *self._tasks, return_exceptions=True)
-        with contextlib.suppress(RedisError, OSError):
-            await self._redis.delete(self._alive(self._node))
-        if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
-        await self._redis.aclose()
+        await self._writing.stop()
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        with contextlib.suppress(JournalUnavailableError):
+            await self._ask(pack("DEL", ALIVE % self._node.encode()))
+        await self._follower.stop()
+        await self._link.stop()
 
-    async def _load_scripts(self) -> None:
-        for name in scripts.__all__:
-            self._hashes[name] = await self._redis.script_load(getattr(scripts, name))
+    async def _say_how_durable(self) -> None:
+        reply, save = await self._link.pipeline(
+            pack("CONFIG", "GET", "append*"), pack("CONFIG", "GET", "save")
+        )
+        if isinstance(reply, ReplyError) or isinstance(save, ReplyError):
+            logger.info("journal in Redis at %s, which does not say how durable it is", self._address)
+            return
+        settings = {
+            name.decode(): value.decode() for name, value in zip(*[iter(reply + save)] * 2, strict=True)
+        }
+        if settings.get("appendonly") == "yes":
+            how = f"appended to a file, synced {settings.get('appendfsync', '')}"
+        elif settings.get("save"):
+            how = f"saved now and then ({settings['save']})"
+        else:
+            how = "kept in its memory only"
+        logger.info("journal in Redis at %s: %s", self._address, how)
 
-    @staticmethod
-    def _alive(node: str) -> str:
-        return f"et:node:{node}"
+    async def _greet(self, connection: RedisConnection) -> None:
+        """Bring the server and our own streams together again, before anything is added."""
+        loop = asyncio.get_running_loop()
+        # While the server was away no node could give a sign of life: that does not make them dead.
+        self._quiet_until = 0.0 if self._quiet_until is None else loop.time() + self._lease
+        await connection.pipeline(*self._beat())
+        for stream_id in list(self._doubtful):
+            await connection.pipeline(delete(stream_id, self._node))
+            self._doubtful.discard(stream_id)
+        await self._writing.reconcile(connection)
 
-    async def _beat(self) -> None:
-        await self._redis.set(self._alive(self._node), b"1", px=int(self._lease * 1000))
+    def _beat(self) -> tuple[bytes, bytes]:
+        node = self._node.encode()
+        return pack("SET", ALIVE % node, "1", "PX", int(self._lease * 1000)), pack("SADD", NODES, node)
 
-    async def _stay_alive(self) -> None:
+    async def _beat_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._lease / 3)
-            with contextlib.suppress(RedisError, OSError):
-                await self._beat()
+            with contextlib.suppress(JournalUnavailableError):
+                await self._link.pipeline(*self._beat())
 
-    async def _run(self, name: str, keys: Sequence[bytes], *arguments: Any) -> Any:
-        """Run a script. Raises `JournalUnavailableError`."""
-        try:
-            try:
-                return await self._redis.evalsha(self._hashes[name], len(keys), *keys, *arguments)
-            except NoScriptError:  # a server that was started again has forgotten them
-                await self._load_scripts()
-                return await self._redis.evalsha(self._hashes[name], len(keys), *keys, *arguments)
-        except (RedisError, OSError) as error:
-            raise JournalUnavailableError(f"Redis: {error}") from error
+    async def _ask(self, command: bytes) -> Any:
+        (reply,) = await self._link.pipeline(command)
+        if isinstance(reply, ReplyError):
+            raise JournalUnavailableError(f"Redis: {reply}")
+        return reply
 
     # Streams
 
@@ -159,345 +154,249 @@ class RedisJournal:
         self, info: StreamInfo, records: Sequence[bytes] = (), *, closed: bool = False
     ) -> StreamWriter:
         """Begin a stream. Raises `StreamExistsError`, `JournalUnavailableError`."""
-        self._commit.check()
-        log_keys = _keys(info.id)
-        result = (info.result or {}) if closed else None
-        answer = await self._run(
-            "CREATE",
-            (*log_keys, _OPEN),
-            _encode(info),
-            info.epoch,
-            "" if info.shared else self._node,
-            len(records),
-            _encode(list(records)),
-            b"" if result is None else _encode(result),
-            self._life(info),
-            info.id,
-        )
-        if answer != b"ok":
+        self._writing.commit.check()
+        node = "" if info.shared or closed else self._node
+        if closed:
+            info.result = info.result or {}
+        position = Position(info.epoch, len(records), closed)
+        life = life_of(info, self._retention if closed else None)
+        fields = fields_of(records, info.result, node)
+        connected = self._link.connection is not None
+        try:
+            reply = await self._ask(create(State(info, Marks(), node), position, life, fields))
+        except JournalUnavailableError:
+            if connected:
+                self._doubtful.add(info.id)
+            raise
+        if reply != b"OK":
             raise StreamExistsError(f"stream {info.id} exists")
-        stream = self._stream(info, 0, Marks())
-        _show(stream, records, result)
-        self._keep(stream, ours=not info.shared)
+        stream = self._stream(info, Position(info.epoch, 0))
+        stream.show(records, info.result)
+        stream.position = position
+        if node:
+            self._writing.add(stream)
         return StreamWriter(self, stream)
+
+    def _stream(self, info: StreamInfo, position: Position) -> Stream:
+        stream = Stream(info, self._fetch, tail=position.tail, watch=self._follow)
+        stream.created = True
+        stream.position = position
+        stream.closed = stream.closing = position.closed
+        self._streams[info.id] = stream
+        return stream
+
+    async def _look_up(self, stream_id: str) -> tuple[State, Position]:
+        found, last = await self._link.pipeline(pack("GET", info_key(stream_id)), last_entry(stream_id))
+        if isinstance(last, ReplyError) and not str(last).startswith("WRONGTYPE"):
+            raise JournalUnavailableError(f"Redis: {last}")
+        if not found or not last or isinstance(last, ReplyError):
+            raise StreamNotFoundError("there is no such stream")
+        try:
+            return decode_state(found), Position.parse(last[0][0])
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise JournalUnavailableError(f"stream {stream_id} is damaged: {error}") from error
 
     async def open(self, stream_id: str, *, touch: bool = True) -> Stream:
         """Return a stream to read. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
         stream = self._streams.get(stream_id)
-        if stream is not None and stream_id in self._ours and not stream.closed:
-            return stream
-        state = await self._state(stream_id)
-        info: StreamInfo = state["info"]
-        if stream is None or stream.lost is not None or stream.info.created != info.created:
-            stream = self._stream(info, state["tail"], state["marks"])
-            if state["closed"]:
-                stream.closed = stream.closing = True
-                stream.info.result = state["result"]
-            self._keep(stream, ours=False)
-        elif not stream.closed:
-            async for last, fields in self._entries(stream_id, stream.tail, state["tail"]):
-                self._take(stream, last, fields)
-            if state["closed"] and not stream.closed:
-                _show(stream, (), state["result"])
-        if touch and info.ttl is not None:
-            with contextlib.suppress(RedisError, OSError):
-                for key in _keys(stream_id):
-                    await self._redis.pexpire(key, self._life(info))
+        if stream is None or stream not in self._writing:
+            state, position = await self._look_up(stream_id)
+            stream = self._streams.get(stream_id)  # somebody else may have been quicker
+            if stream is None or stream.lost is not None or stream.info.created != state.info.created:
+                stream = self._stream(state.info, position)
+            elif stream not in self._writing and stream.position < position:
+                await self._catch_up(stream)
+        if touch and stream.info.ttl is not None:
+            life = stream.info.ttl * 1000
+            await self._link.pipeline(
+                pack("PEXPIRE", stream_key(stream_id), life), pack("PEXPIRE", info_key(stream_id), life)
+            )
         return stream
-
-    async def _state(self, stream_id: str) -> dict[str, Any]:
-        try:
-            found = cast("dict[bytes, bytes]", await self._redis.hgetall(_keys(stream_id)[0].decode()))
-        except (RedisError, OSError) as error:
-            raise JournalUnavailableError(f"Redis: {error}") from error
-        if not found:
-            raise StreamNotFoundError("there is no such stream")
-        info = _info(found[b"info"])
-        info.epoch = int(found[b"epoch"])
-        return {
-            "info": info,
-            "tail": int(found[b"tail"]),
-            "marks": _marks(found[b"marks"]) if found[b"marks"] else Marks(),
-            "raw_marks": found[b"marks"],
-            "closed": found[b"closed"] == b"1",
-            "result": _result(found[b"result"]) if found.get(b"result") else {},
-        }
 
     async def submit(self, stream_id: str, append: Append) -> Appended:
         """Check an append and store it, unless another one came in between: then check again."""
-        while True:
-            state = await self._state(stream_id)
-            marks, tail = state["marks"], state["tail"]
-            duplicate = is_duplicate(marks, append, closed=state["closed"])
-            if duplicate or (state["closed"] and not append.records):
-                seq = None if append.producer is None else marks.producers[append.producer.id][1]
-                return Appended(tail, state["closed"], duplicate=duplicate, seq=seq)
-            after = marks_after(marks, append)
-            answer = await self._run(
-                "SUBMIT",
-                _keys(stream_id),
-                tail,
-                state["raw_marks"],
-                len(append.records),
-                _encode(append.records),
-                _encode(after),
-                _encode(append.result or {}) if append.close else b"",
-            )
-            if answer == b"missing":
-                raise StreamNotFoundError("there is no such stream")
-            if answer == b"ok":
-                seq = None if append.producer is None else append.producer.seq
-                return Appended(tail + len(append.records), append.close, seq=seq)
+        lock = self._locks.setdefault(stream_id, asyncio.Lock())
+        async with lock:
+            for _ in range(_TRIES):
+                done = await self._try_to_submit(stream_id, append)
+                if done is not None:
+                    return done
+        raise JournalUnavailableError("too many append to this stream at once")
 
-    async def claim(self, stream_id: str) -> StreamWriter:
-        """Become the writer at the next epoch. Raises `StreamClosedError`, `FencedError` if another was quicker."""
-        state = await self._state(stream_id)
-        info: StreamInfo = state["info"]
-        answer = await self._run("CLAIM", (_keys(stream_id)[0], _OPEN), stream_id, info.epoch, self._node)
-        if answer == b"closed":
-            raise StreamClosedError(f"stream {stream_id} has ended")
-        if answer != b"ok":
-            raise FencedError(f"stream {stream_id} has another writer now")
-        with contextlib.suppress(RedisError, OSError):
-            await self._redis.xadd(_TAKEN, {b"id": stream_id, b"node": self._node}, maxlen=1000)
-        # Whoever wrote it can add nothing from here on: what is there now is all there is.
-        state = await self._state(stream_id)
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.lost is not None:
-            stream = self._stream(state["info"], 0, state["marks"])
-        # Readers who have followed it here go on with the same one.
-        self._keep(stream, ours=True)
-        stream.fence(state["info"].epoch)
-        async for last, fields in self._entries(stream_id, stream.tail, state["tail"]):
-            self._take(stream, last, fields)
-        return StreamWriter(self, stream)
+    async def _try_to_submit(self, stream_id: str, append: Append) -> Appended | None:
+        state, before = await self._look_up(stream_id)
+        duplicate = is_duplicate(state.marks, append, closed=before.closed)
+        after = before
+        if not duplicate and (append.records or (append.close and not before.closed)):
+            if state.node:
+                raise FencedError(f"stream {stream_id} is written by its own writer")
+            state.marks = marks_after(state.marks, append)
+            if append.close:
+                state.info.result = append.result or {}
+            after = Position(state.info.epoch, before.tail + len(append.records), append.close)
+            fields = fields_of(append.records, state.info.result)
+            life = life_of(state.info, self._retention if after.closed else None)
+            if await self._ask(change(state, before, after, life, fields)) != b"OK":
+                return None  # look again
+            stream = self._streams.get(stream_id)
+            if stream is not None and stream.position == before:
+                show(stream, Entry((after.entry_id, fields)))
+        seq = None if append.producer is None else state.marks.producers[append.producer.id][1]
+        return Appended(after.tail, after.closed, duplicate=duplicate, seq=seq)
 
     async def orphans(self) -> list[str]:
-        """Return the open streams whose node gives no sign of life."""
-        try:
-            owners = cast("dict[bytes, bytes]", await self._redis.hgetall(_OPEN.decode()))
-            nodes = {
-                node: await self._redis.exists(self._alive(node.decode())) for node in set(owners.values())
-            }
-        except (RedisError, OSError) as error:
-            raise JournalUnavailableError(f"Redis: {error}") from error
-        return [stream_id.decode() for stream_id, node in owners.items() if not nodes[node]]
+        """Return the open streams of nodes that give no sign of life, oldest first."""
+        if asyncio.get_running_loop().time() < (self._quiet_until or 0.0):
+            return []
+        nodes = [node for node in await self._ask(pack("SMEMBERS", NODES)) if node != self._node.encode()]
+        alive = await self._link.pipeline(*(pack("EXISTS", ALIVE % node) for node in nodes)) if nodes else []
+        found: list[tuple[float, str]] = []
+        for node in (node for node, lives in zip(nodes, alive, strict=True) if lives == 0):
+            members = await self._ask(pack("ZRANGE", open_key(node.decode()), 0, -1, "WITHSCORES"))
+            if not members:
+                await self._ask(pack("SREM", NODES, node))
+            found += [(float(score), name.decode()) for name, score in zip(*[iter(members)] * 2, strict=True)]
+        return [name for _, name in sorted(found)]
 
     async def is_read_elsewhere(self, stream_id: str) -> bool:
         """Whether a stream has readers on other nodes. Raises `JournalUnavailableError`."""
-        try:
-            return bool(await self._redis.exists(_keys(stream_id)[0] + b":read"))
-        except (RedisError, OSError) as error:
-            raise JournalUnavailableError(f"Redis: {error}") from error
+        return bool(await self._ask(pack("EXISTS", read_key(stream_id))))
 
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
-        if not await self._run("DELETE", (*_keys(stream_id), _OPEN), stream_id):
-            raise StreamNotFoundError("there is no such stream")
-        stream = self._drop(stream_id)
+        state, _ = await self._look_up(stream_id)
+        reply = await self._ask(delete(stream_id, state.node))
+        stream = self._streams.get(stream_id)
         if stream is not None:
-            stream.lose(StreamNotFoundError("the stream is gone"))
+            self._follower.leave(stream)
+            self._writing.lose(stream, StreamNotFoundError("the stream is gone"))
+        if reply != b"OK":
+            raise StreamNotFoundError("there is no such stream")
 
     def moved(self, stream: Stream) -> None:
         """Have a stream stored with the next group commit."""
-        self._commit.add(stream)
+        self._writing.commit.add(stream)
 
-    # What this process keeps of them
+    # Taking over
 
-    def _stream(self, info: StreamInfo, tail: int, marks: Marks) -> Stream:
-        stream = Stream(info, self._fetch, tail=tail)
-        stream.created = True
-        stream.marks = stream.due_marks = marks
-        return stream
+    async def claim(self, stream_id: str) -> StreamWriter:
+        """Become the writer at the next epoch.
 
-    def _keep(self, stream: Stream, *, ours: bool) -> None:
-        stream_id = stream.info.id
-        self._streams.pop(stream_id, None)
-        self._streams[stream_id] = stream
-        self._ours.discard(stream_id)
-        self._followed.pop(stream_id, None)
-        if ours and not stream.closed:
-            self._ours.add(stream_id)
-        elif not stream.closed:
-            self._followed[stream_id] = time.monotonic()
-        if len(self._streams) > _CACHED:
-            for name in [name for name, kept in self._streams.items() if kept.closed and not kept.watched][
-                :64
-            ]:
-                del self._streams[name]
+        Raises `StreamNotFoundError`, `StreamClosedError`, `FencedError` if another node was quicker.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.waits:
+            stored = stream.wait()
+            self.moved(stream)
+            await stored
+        seen: int | None = None
+        for _ in range(_TRIES):
+            state, before = await self._look_up(stream_id)
+            if before.closed:
+                raise StreamClosedError(f"stream {stream_id} has ended")
+            if seen is not None and state.info.epoch != seen:
+                raise FencedError(f"stream {stream_id} has another writer now")
+            seen = state.info.epoch
+            if stream is not None:
+                stream.closing = (
+                    True  # what its writer here still wanted to append would come behind the takeover
+                )
+            try:
+                taken = await self._take(state, before)
+            finally:
+                if stream is not None:
+                    stream.closing = stream.closed
+            if taken:
+                return await self._taken_over(state, before)
+        raise JournalUnavailableError(f"stream {stream_id} is still being written")
 
-    def _drop(self, stream_id: str) -> Stream | None:
-        self._ours.discard(stream_id)
-        self._followed.pop(stream_id, None)
-        return self._streams.pop(stream_id, None)
+    async def _take(self, state: State, before: Position) -> bool:
+        left, state.node = state.node, self._node
+        state.info.epoch += 1
+        after = Position(state.info.epoch, before.tail)
+        fields = fields_of((), None, self._node)
+        reply, *_ = await self._link.pipeline(
+            change(state, before, after, life_of(state.info, None), fields, left=left),
+            # A writer that is only slow, and silent, hears of it now; its next append would tell it in any case.
+            pack("XADD", TAKEN, "MAXLEN", "~", 1000, "*", "id", state.info.id),
+        )
+        if isinstance(reply, ReplyError):
+            raise JournalUnavailableError(f"Redis: {reply}")
+        return bool(reply == b"OK")
 
-    def _life(self, info: StreamInfo) -> int:
-        """Return for how many milliseconds a stream is kept when it is not used."""
-        life = self._kept if info.ttl is None else info.ttl * 1000
-        return life if info.expires is None else max(1, min(life, int((info.expires - time.time()) * 1000)))
+    async def _taken_over(self, state: State, before: Position) -> StreamWriter:
+        stream = self._streams.get(state.info.id)
+        if stream is None or stream.lost is not None:
+            stream = self._stream(state.info, before)
+        self._follower.leave(stream)
+        if stream not in self._writing and stream.position < before:
+            await self._catch_up(stream)
+        # Readers who have followed it here go on with the same one.
+        stream.fence(state.info.epoch)
+        stream.position = Position(state.info.epoch, stream.tail)
+        self._writing.add(stream)
+        return StreamWriter(self, stream)
 
-    # Group commit
-
-    def _store(self, streams: Sequence[Stream]) -> bool:
-        task = asyncio.get_running_loop().create_task(self._send(streams))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return False
-
-    async def _send(self, streams: Sequence[Stream]) -> None:
-        try:
-            replies = await self._append(streams)
-        except NoScriptError:
-            await self._fail(JournalUnavailableError("Redis was started again"))
-        except (RedisError, OSError) as error:
-            await self._fail(JournalUnavailableError(f"Redis: {error}"))
-        else:
-            for stream, reply in zip(streams, replies, strict=True):
-                if reply != b"ok":
-                    self._refused(stream, reply)
-            self._commit.done()
-
-    async def _append(self, streams: Sequence[Stream]) -> list[bytes]:
-        """Send one script call, packed by hand: redis-py's pipelines cost three times as much."""
-        keys: list[bytes] = [_OPEN]
-        arguments: list[Any] = [self._kept]
-        for stream in streams:
-            result = stream.storing_result
-            keys += _keys(stream.info.id)
-            arguments += (
-                stream.info.id,
-                stream.info.epoch,
-                stream.tail,
-                stream.tail + len(stream.storing),
-                _encode(stream.storing),
-                b"" if result is None else _encode(result),
-            )
-        command = hiredis.pack_command(("EVALSHA", self._hashes["APPEND"], len(keys), *keys, *arguments))
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = self._redis.connection_pool.make_connection()
-            await connection.connect()
-        await connection.send_packed_command([command], check_health=False)
-        return cast("list[bytes]", await connection.read_response())
-
-    async def _fail(self, error: JournalUnavailableError) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await connection.disconnect(nowait=True)
-        with contextlib.suppress(RedisError, OSError):
-            await self._load_scripts()
-        self._commit.failed(error)
-
-    def _refused(self, stream: Stream, reply: bytes) -> None:
-        """Take back what was not stored: the stream has another writer, or is gone."""
-        stream.put_back()
-        stream.pending, stream.pending_bytes, stream.pending_result = [], 0, None
-        stream.closing = stream.closed
-        self._ours.discard(stream.info.id)
-        if reply == b"fenced":
-            self._fence(stream)
-            return
-        if reply.startswith(b"gap:"):
-            logger.error("stream %s: Redis has lost records (%s)", stream.info.id, reply.decode())
-        stream.lose(StreamNotFoundError("the stream is gone"))
-
-    def _fence(self, stream: Stream) -> None:
-        """Another node writes the stream from here on; its readers here follow that one."""
-        self._ours.discard(stream.info.id)
-        self._followed[stream.info.id] = time.monotonic()
-        stream.fence(stream.info.epoch + 1)
-
-    def _stored(self, streams: Sequence[Stream]) -> None:
-        for stream in streams:
-            if stream.closed:
-                self._ours.discard(stream.info.id)
+    def _taken(self, stream_id: str) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._writing.look_at(stream)
 
     # Reading
 
+    def _follow(self, stream: Stream) -> None:
+        if stream.watched and stream not in self._writing:
+            self._follower.follow(stream)
+
     async def _fetch(self, stream: Stream, offset: int, limit: int) -> Sequence[bytes]:
-        if offset > stream.tail:
-            raise OffsetInvalidError("this offset is past the end of the stream", param="offset")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._lease
+        while True:
+            with contextlib.suppress(JournalUnavailableError):
+                taken = await self._read(stream, offset, limit)
+                if taken:
+                    return taken
+            # Redis is away, or has lost what it had, and its writer is about to give it again.
+            if loop.time() > deadline:
+                raise JournalUnavailableError("Redis cannot be reached, or has lost records of this stream")
+            await asyncio.sleep(_PAUSE)
+
+    async def _read(self, stream: Stream, offset: int, limit: int) -> list[bytes]:
         taken: list[bytes] = []
         size = 0
-        async for last, fields in self._entries(stream.info.id, offset, stream.tail):
-            records = _records(fields[b"r"])
-            records = records[max(0, offset - (last - len(records))) :]
-            taken += records
-            size += sum(map(len, records))
-            if size >= limit:
+        async for entry in self._entries(stream.info.id, offset):
+            for record in entry.records[max(0, offset + len(taken) - entry.first) :]:
+                if offset + len(taken) == stream.tail or size >= limit:
+                    return taken
+                taken.append(record)
+                size += len(record)
+            if offset + len(taken) == stream.tail:
                 break
-        return taken[: stream.tail - offset]
+        return taken
 
-    async def _entries(self, stream_id: str, offset: int, tail: int) -> Any:
-        """Yield (offset behind it, fields) of the entries that hold records from `offset` to `tail`."""
-        log = _keys(stream_id)[1].decode()
-        while offset < tail:
-            try:
-                found = await self._redis.xrange(log, min=f"({offset}-1", count=_BATCH)
-            except (RedisError, OSError) as error:
-                raise JournalUnavailableError(f"Redis: {error}") from error
-            if not found:
-                raise StreamNotFoundError("the stream is gone")
-            for name, fields in found:
-                if b"r" in fields:
-                    offset = int(name.partition(b"-")[0])
-                    yield offset, fields
-                else:
-                    return
+    async def _catch_up(self, stream: Stream) -> None:
+        """Show the readers of a stream what there is behind its tail."""
+        async for entry in self._entries(stream.info.id, stream.tail):
+            show(stream, entry)
+        if stream.lost is not None:
+            raise stream.lost
 
-    async def _follow(self) -> None:
-        """Read on in every stream that is written elsewhere and wanted here, for ever."""
+    async def _entries(self, stream_id: str, offset: int) -> AsyncIterator[Entry]:
+        """Yield the entries from the one that holds `offset` on. Raises `StreamNotFoundError`."""
+        key = stream_key(stream_id)
+        start = Position(
+            0, offset, closed=True
+        ).entry_id  # the first that can be it, if it is of the first epoch
         while True:
-            try:
-                await self._follow_once()
-            except (RedisError, OSError) as error:
-                logger.debug("following streams of other nodes: %s", error)
-                await asyncio.sleep(0.1)
-
-    async def _follow_once(self) -> None:
-        now = time.monotonic()
-        positions: dict[Any, Any] = {_TAKEN: self._taken}
-        reading: list[bytes] = []
-        for stream_id, since in list(self._followed.items()):
-            stream = self._streams.get(stream_id)
-            if stream is None or stream.closed or stream.lost is not None:
-                del self._followed[stream_id]
-            elif stream.watched:
-                self._followed[stream_id] = now
-                positions[_keys(stream_id)[1]] = f"{stream.tail}-0"
-                reading.append(_keys(stream_id)[0])
-            elif now - since > _FOLLOWED:
-                self._drop(stream_id)
-        if reading and now - self._told > _READING / 3:
-            self._told = now
-            for key in reading:
-                await self._redis.set(key + b":read", b"1", px=int(_READING * 1000))
-        for key, entries in await self._redis.xread(positions, count=_BATCH, block=_FOLLOW) or ():
-            if key == _TAKEN:
-                for name, fields in entries:
-                    self._taken = name
-                    if fields[b"node"] != self._node.encode() and fields[b"id"].decode() in self._ours:
-                        self._fence(self._streams[fields[b"id"].decode()])
+            found = await self._ask(pack("XRANGE", key, start, "+", "COUNT", _COUNT))
+            if not found:
+                if not await self._ask(pack("EXISTS", key)):
+                    raise StreamNotFoundError("the stream is gone")
+                return
+            first = Position.parse(found[0][0])
+            if first.tail < offset:  # that epoch begins before: the entry is in it, or in a later one
+                start = Position(first.epoch, offset, closed=True).entry_id
                 continue
-            stream = self._streams.get(key.decode()[3:-4])
-            if stream is not None and stream.info.id in self._followed:
-                for name, fields in entries:
-                    self._take(stream, int(name.partition(b"-")[0]), fields)
-
-    @staticmethod
-    def _take(stream: Stream, last: int, fields: dict[bytes, bytes]) -> None:
-        if b"r" in fields:
-            records = _records(fields[b"r"])
-            _show(stream, records[max(0, stream.tail - (last - len(records))) :], None)
-        else:
-            _show(stream, (), _result(fields[b"c"]))
-
-
-def _show(stream: Stream, records: Sequence[bytes], result: dict[str, Any] | None) -> None:
-    """Show readers what is stored already."""
-    stream.pending = list(records)
-    stream.pending_result = result
-    stream.closing = stream.closing or result is not None
-    stream.begin()
-    stream.commit()
+            for raw in found:
+                yield Entry(raw)
+            start = b"(%b" % found[-1][0]

@@ -41,12 +41,14 @@ class Stream:
     """
 
     __slots__ = (
+        "__weakref__",
         "_fetch",
         "_moved",
         "_newest",
         "_records",
         "_storing_waiting",
         "_waiting",
+        "_watch",
         "base",
         "closed",
         "closing",
@@ -61,6 +63,7 @@ class Stream:
         "pending",
         "pending_bytes",
         "pending_result",
+        "position",
         "revocable",
         "stored_epoch",
         "storing",
@@ -70,9 +73,17 @@ class Stream:
         "used",
     )
 
-    def __init__(self, info: StreamInfo, fetch: Fetch | None = None, *, tail: int = 0) -> None:
-        """`fetch` reads records that are not in memory: all those before `tail`."""
+    def __init__(
+        self,
+        info: StreamInfo,
+        fetch: Fetch | None = None,
+        *,
+        tail: int = 0,
+        watch: Callable[[Stream], None] | None = None,
+    ) -> None:
+        """`fetch` reads records that are not in memory: all those before `tail`. `watch` is told of new readers."""
         self._fetch = fetch
+        self._watch = watch
         self._moved: list[Callable[[], None]] = []
         self._newest: Sequence[bytes] = ()
         self._records = PackedRecords()
@@ -82,6 +93,7 @@ class Stream:
         self.tail = tail
         self.info = info
         self.number = 0  # the storage's own name for it
+        self.position: Any = None  # where it is in the storage, in the storage's own words
         self.created = False  # whether it is stored
         self.closed = False
         self.closing = False  # whether nothing can be appended any more, stored or not yet
@@ -140,6 +152,8 @@ class Stream:
     def subscribe(self, moved: Callable[[], None]) -> None:
         """Have `moved` called after every commit."""
         self._moved.append(moved)
+        if self._watch is not None:
+            self._watch(self)
 
     def unsubscribe(self, moved: Callable[[], None]) -> None:
         """Call it no more."""
@@ -173,6 +187,14 @@ class Stream:
                 moved()
             except Exception:  # one reader's fault must not keep the others from what is theirs
                 logger.exception("a reader of stream %s failed", self.info.id)
+
+    def show(self, records: Sequence[bytes], result: dict[str, Any] | None) -> None:
+        """Show the readers what somebody else has stored; `result` if that is the end."""
+        self._records.extend(records)
+        if result is not None:
+            self.info.result = result
+            self.closed = self.closing = True
+        self._publish(records)
 
     def begin(self) -> None:
         """Take what is pending as being stored."""
@@ -210,6 +232,21 @@ class Stream:
             self.pending_result, self.storing_result = self.storing_result, None
         self._waiting = self._storing_waiting + self._waiting
         self._storing_waiting = []
+
+    def keep(self, count: int, *, closed: bool) -> None:
+        """Of what was being stored, take the first `count` records as stored, and the end if `closed`; not the rest."""
+        self.pending = self.storing[count:] + self.pending
+        self.pending_bytes = sum(map(len, self.pending))
+        self.storing = self.storing[:count]
+        self._records.truncate(self.tail - self.base + count)
+        if not closed and self.storing_result is not None:
+            self.pending_result, self.storing_result = self.storing_result, None
+
+    def drop_pending(self) -> None:
+        """Forget what is not stored: it never will be."""
+        self.put_back()
+        self.pending, self.pending_bytes, self.pending_result = [], 0, None
+        self.closing = self.closed
 
     def give_up(self, error: EverytokenError) -> None:
         """Tell those who wait that nothing was stored, and take back what they wanted to have stored."""
@@ -249,7 +286,7 @@ class StreamWriter:
 
     def __init__(self, journal: _Mover, stream: Stream) -> None:
         self._journal = journal
-        self._epoch = stream.info.epoch
+        self._epoch = -1 if stream.info.shared else stream.info.epoch  # everybody's stream has no writer
         self.log = stream
 
     @property

@@ -1,0 +1,76 @@
+"""The commands that change a stream as a whole, packed: they carry out `redis_scripts`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from everytoken.journal.redis_connection import pack
+from everytoken.journal.redis_entries import encode, info_key, open_key, stream_key
+from everytoken.journal.redis_scripts import CHANGE, CREATE, DELETE, SEAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everytoken.journal import StreamInfo
+    from everytoken.journal.redis_entries import Position, State
+
+__all__ = ["change", "create", "delete", "last_entry", "life_of", "seal"]
+
+_TOMBSTONE = 600_000  # milliseconds that a deleted stream's writer can know of it
+
+
+def life_of(info: StreamInfo, retention: int | None) -> str:
+    """Return for how many milliseconds a stream is kept if it is not used; "" for ever. `retention`: of an ended one."""
+    lives = [] if retention is None else [retention]
+    if info.ttl is not None:
+        lives = [info.ttl * 1000]
+    if info.expires is not None:
+        lives.append(int((info.expires - time.time()) * 1000))
+    return str(max(1, min(lives))) if lives else ""
+
+
+def create(state: State, position: Position, life: str, fields: Sequence[bytes]) -> bytes:
+    """Make a stream that has its first entry and is then at `position`. Replies `OK` or `EXISTS`."""
+    info = state.info
+    keys = (stream_key(info.id), info_key(info.id), open_key(state.node))
+    score = str(info.created) if state.node and not position.closed else ""
+    arguments = (position.entry_id, encode(state), life, info.id, score)
+    return pack("EVAL", CREATE, 3, *keys, *arguments, *fields)
+
+
+def change(
+    state: State,
+    before: Position,
+    after: Position,
+    life: str,
+    fields: Sequence[bytes],
+    *,
+    left: str | None = None,
+) -> bytes:
+    """Add an entry to a stream that is at `before`, and store its state. Replies `OK`, `GONE` or `OTHER`.
+
+    `left`: the node that has written it, if that is another one than now.
+    """
+    info = state.info
+    joined = open_key(state.node)
+    keys = (stream_key(info.id), info_key(info.id), joined if left is None else open_key(left), joined)
+    score = str(info.created) if state.node and not after.closed else ""
+    arguments = (before.entry_id, after.entry_id, encode(state), life, info.id, score)
+    return pack("EVAL", CHANGE, 4, *keys, *arguments, *fields)
+
+
+def seal(stream_id: str, position: Position, fields: Sequence[bytes]) -> bytes:
+    """Put one entry in the place of all."""
+    return pack("EVAL", SEAL, 1, stream_key(stream_id), position.entry_id, *fields)
+
+
+def delete(stream_id: str, node: str) -> bytes:
+    """Forget a stream that `node` writes, if it is open. Replies `OK` or `GONE`."""
+    keys = (stream_key(stream_id), info_key(stream_id), open_key(node))
+    return pack("EVAL", DELETE, 3, *keys, stream_id, _TOMBSTONE)
+
+
+def last_entry(stream_id: str) -> bytes:
+    """Read the last entry of a stream."""
+    return pack("XREVRANGE", stream_key(stream_id), "+", "-", "COUNT", 1)

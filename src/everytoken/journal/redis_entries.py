@@ -1,0 +1,121 @@
+"""How a stream stands in Redis: its keys, the ids of its entries, and what is in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from everytoken.journal import StreamInfo  # noqa: TC001  # msgspec reads the annotations
+from everytoken.journal.packed import PackedRecords
+from everytoken.journal.rules import Marks  # noqa: TC001  # likewise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["ALIVE", "NODES", "TAKEN", "Entry", "Position", "State", "fields_of", "info_key", "open_key"]
+__all__ += ["decode_state", "encode", "read_key", "stream_key"]
+
+NODES = b"everytoken:nodes"  # a set: every node that may have open streams
+TAKEN = b"everytoken:taken"  # a Redis Stream of takeovers, so that a writer that is silent learns of it
+ALIVE = b"everytoken:alive:%b"  # there while a node lives
+
+_PACKED = 64  # records from which on an entry has them packed, as one field
+
+encode = msgspec.msgpack.Encoder().encode
+_decode_result = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
+class State(msgspec.Struct):
+    """What is stored of a stream besides its records. `node`: who writes it, "" if anybody may."""
+
+    info: StreamInfo
+    marks: Marks
+    node: str = ""
+
+
+decode_state = msgspec.msgpack.Decoder(State).decode
+
+
+def stream_key(stream_id: str) -> bytes:
+    """Return the key of a stream's entries."""
+    return b"everytoken:s:%b" % stream_id.encode()
+
+
+def info_key(stream_id: str) -> bytes:
+    """Return the key of a stream's state."""
+    return b"everytoken:i:%b" % stream_id.encode()
+
+
+def read_key(stream_id: str) -> bytes:
+    """Return the key that is there while another node than the writer's reads a stream."""
+    return b"everytoken:r:%b" % stream_id.encode()
+
+
+def open_key(node: str) -> bytes:
+    """Return the key of a node's open streams, sorted by their age."""
+    return b"everytoken:open:%b" % node.encode()
+
+
+class Position(NamedTuple):
+    """Where a stream is after an entry: the epoch it was written in, the tail, whether it has ended."""
+
+    epoch: int
+    tail: int
+    closed: bool = False
+
+    @property
+    def entry_id(self) -> bytes:
+        """The id of that entry; ids rise with the epoch, then with the tail."""
+        return b"%d-%d" % (self.epoch + 1, 2 * self.tail + self.closed)
+
+    @classmethod
+    def parse(cls, entry_id: bytes) -> Position:
+        """Read an entry's id."""
+        epoch, _, number = entry_id.partition(b"-")
+        return cls(int(epoch) - 1, int(number) >> 1, bool(int(number) & 1))
+
+
+def fields_of(records: Sequence[bytes], result: dict[str, Any] | None = None, node: str = "") -> list[bytes]:
+    """Return an entry's fields: a record each, or all of them packed; the result it ends with; who begins to write."""
+    if len(records) < _PACKED:
+        fields = [part for record in records for part in (b"r", record)]
+    else:
+        packed = PackedRecords()
+        packed.extend(records)
+        fields = [b"p", packed.dump(len(packed))]
+    if result is not None:
+        fields += (b"c", encode(result))
+    if node or not fields:
+        fields += (b"e", node.encode())
+    return fields
+
+
+class Entry:
+    """One entry, read."""
+
+    __slots__ = ("claimed", "packed", "position", "records", "result")
+
+    def __init__(self, raw: Sequence[Any]) -> None:
+        """`raw`: id and fields. Raises `ValueError` if it is damaged."""
+        entry_id, fields = raw
+        self.position = Position.parse(entry_id)
+        self.records: Sequence[bytes] = ()
+        self.result: dict[str, Any] | None = None
+        self.claimed = self.packed = False
+        for i in range(0, len(fields), 2):
+            name, value = fields[i], fields[i + 1]
+            if name == b"r":
+                self.records = [*self.records, value]
+            elif name == b"p":
+                self.records = PackedRecords.load(value)[:]
+                self.packed = True
+            elif name == b"c":
+                self.result = _decode_result(value)
+            elif name == b"e":
+                self.claimed = True
+
+    @property
+    def first(self) -> int:
+        """The offset before its first record."""
+        return self.position.tail - len(self.records)

@@ -1,0 +1,84 @@
+"""A connection to Redis that comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from everytoken.errors import ConfigurationError, JournalUnavailableError
+from everytoken.journal.redis_connection import RedisConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from everytoken.journal.redis_connection import Address
+
+__all__ = ["RedisLink"]
+
+logger = logging.getLogger("everytoken.journal")
+
+_RETRY = (0.02, 1.0)  # seconds between tries to connect: first and longest
+
+
+class RedisLink:
+    """Keeps a connection; `connection` is None while there is none, or while `greet` is still at it."""
+
+    def __init__(
+        self, address: Address, greet: Callable[[RedisConnection], Awaitable[None]], patience: float
+    ) -> None:
+        """`greet` is called with every new connection, before anybody else gets it."""
+        self._address = address
+        self._greet = greet
+        self._patience = patience
+        self._task: asyncio.Task[None] | None = None
+        self.connection: RedisConnection | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises `JournalUnavailableError`, `ConfigurationError`."""
+        connection = await self._connect()
+        self._task = asyncio.create_task(self._stay(connection))
+
+    async def stop(self) -> None:
+        """Let go of it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self.connection is not None:
+            self.connection.close()
+            await self.connection.lost.wait()
+            self.connection = None
+
+    async def pipeline(self, *commands: bytes) -> list[Any]:
+        """Send packed commands and return their replies. Raises `JournalUnavailableError`."""
+        if self.connection is None:
+            raise JournalUnavailableError(f"Redis at {self._address} cannot be reached")
+        return await self.connection.pipeline(*commands)
+
+    async def _connect(self) -> RedisConnection:
+        connection = await RedisConnection.connect(self._address, self._patience)
+        try:
+            await self._greet(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self.connection = connection
+        return connection
+
+    async def _stay(self, connection: RedisConnection) -> None:
+        while True:
+            await connection.lost.wait()
+            self.connection = None
+            logger.warning("the connection to Redis at %s is lost", self._address)
+            connection = await self._come_back()
+            logger.warning("connected to Redis at %s again", self._address)
+
+    async def _come_back(self) -> RedisConnection:
+        pause = 0.0
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(max(pause * 2, _RETRY[0]), _RETRY[1])
+            try:
+                return await self._connect()
+            except (JournalUnavailableError, ConfigurationError) as error:
+                logger.debug("%s", error.message)

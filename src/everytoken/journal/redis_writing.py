@@ -1,0 +1,264 @@
+"""The streams that this node writes to Redis: their group commit, and what becomes of them when something goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from everytoken.errors import EverytokenError, JournalUnavailableError, StreamNotFoundError
+from everytoken.journal.commit import GroupCommit
+from everytoken.journal.redis_commands import change, create, last_entry, life_of, seal
+from everytoken.journal.redis_connection import ReplyError, pack
+from everytoken.journal.redis_entries import Position, State, encode, fields_of, stream_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from everytoken.journal.redis_link import RedisLink
+    from everytoken.journal.stream import Stream
+
+__all__ = ["RedisWriting"]
+
+logger = logging.getLogger("everytoken.journal")
+
+_SEALED = 8 * 1024 * 1024  # packed bytes up to which an ended stream becomes one entry
+_MISPLACED = (
+    "ERR The ID specified",
+    "WRONGTYPE",
+)  # replies that say something about one stream, not about the server
+
+
+class _Pipeline(Protocol):
+    async def pipeline(self, *commands: bytes) -> list[Any]: ...
+
+
+class RedisWriting:
+    """`fenced` is called for a stream that another node has taken over."""
+
+    def __init__(self, link: RedisLink, node: str, retention: int, fenced: Callable[[Stream], None]) -> None:
+        """`retention`: milliseconds that an ended stream is kept."""
+        self._link = link
+        self._node = node
+        self._retention = retention
+        self._fenced = fenced
+        self._ours: dict[Stream, _Ours] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.commit = GroupCommit(self._store, self._stored)
+
+    def __contains__(self, stream: object) -> bool:
+        return stream in self._ours
+
+    def add(self, stream: Stream) -> None:
+        """Write this stream from here on."""
+        self._ours[stream] = _Ours(stream)
+
+    async def stop(self) -> None:
+        """Store what is on its way."""
+        await self.commit.finish()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Group commit
+
+    def _store(self, streams: Sequence[Stream]) -> bool:
+        connection = self._link.connection
+        if connection is None:
+            raise JournalUnavailableError("Redis cannot be reached")
+        commands: list[bytes] = []
+        sent: list[tuple[Stream, bytes]] = []
+        for stream in streams:
+            ours = self._ours.get(stream)
+            if ours is None:
+                stream.drop_pending()
+            elif stream.storing_result is not None:
+                commands.append(self._end(stream))
+                sent.append((stream, b"OK"))
+            elif stream.storing:
+                entry_id, command = ours.append(stream)
+                commands.append(command)
+                sent.append((stream, entry_id))
+        if not commands:
+            return True
+        connection.send(b"".join(commands), len(commands), lambda replies: self._acknowledged(sent, replies))
+        return False
+
+    def _end(self, stream: Stream) -> bytes:
+        info = msgspec.structs.replace(stream.info, result=stream.storing_result)
+        state = State(info, stream.marks, self._node)
+        after = Position(info.epoch, stream.tail + len(stream.storing), closed=True)
+        fields = fields_of(stream.storing, stream.storing_result)
+        return change(state, _position(stream), after, life_of(info, self._retention), fields)
+
+    def _acknowledged(self, sent: list[tuple[Stream, bytes]], replies: list[Any] | None) -> None:
+        if replies is None:
+            self.commit.failed(JournalUnavailableError("the connection to Redis was lost"))
+            return
+        troubled: list[Stream] = []
+        for (stream, due), reply in zip(sent, replies, strict=True):
+            if reply == due:
+                continue
+            if isinstance(reply, ReplyError) and not str(reply).startswith(_MISPLACED):
+                self.commit.failed(JournalUnavailableError(f"Redis: {reply}"))
+                return
+            troubled.append(stream)
+        if troubled:
+            self._in_background(self._resolve(troubled))
+        else:
+            self.commit.done()
+
+    def _stored(self, streams: Sequence[Stream]) -> None:
+        for stream in streams:
+            if stream.closed and self._ours.pop(stream, None) is not None:
+                stream.position = _position(stream)
+                if stream.base == 0 and stream.tail > 1 and stream.records.nbytes < _SEALED:
+                    self._in_background(self._seal(stream))
+
+    async def _seal(self, stream: Stream) -> None:
+        """Have the entries of an ended stream become one, packed: a tenth of the memory in Redis."""
+        fields = (b"p", stream.records.dump(stream.tail), b"c", encode(stream.info.result))
+        with contextlib.suppress(JournalUnavailableError):  # it does as it is, too
+            await self._link.pipeline(seal(stream.info.id, stream.position, fields))
+
+    # When something goes wrong
+
+    async def reconcile(self, connection: _Pipeline) -> None:
+        """Bring the server and our streams together again, on a new connection; until it is in use nothing is added."""
+        self.commit.hold()
+        ours = list(self._ours)
+        for stream in ours:
+            stream.begin()
+        try:
+            await self._compare_all(connection, ours)
+        except JournalUnavailableError:
+            for stream in ours:
+                stream.put_back()
+            self.commit.release()
+            raise
+        for stream in ours:
+            stream.commit()
+            if stream.waits:
+                self.commit.add(stream)
+        asyncio.get_running_loop().call_soon(self.commit.release)
+
+    async def _resolve(self, streams: list[Stream]) -> None:
+        """Find out why Redis refused entries: sent a second time, written by another, gone, or records are missing."""
+        try:
+            await self._compare_all(self._link, streams)
+        except JournalUnavailableError as error:
+            self.commit.failed(error)
+            return
+        self.commit.done()
+        for stream in streams:
+            if stream.waits:
+                self.commit.add(stream)
+
+    async def _compare_all(self, connection: _Pipeline, streams: Sequence[Stream]) -> None:
+        if streams:
+            replies = await connection.pipeline(*(last_entry(stream.info.id) for stream in streams))
+            for stream, reply in zip(streams, replies, strict=True):
+                await self._compare(connection, stream, reply)
+
+    async def _compare(self, connection: _Pipeline, stream: Stream, reply: Any) -> None:
+        """Bring a stream and the server's idea of its end together: `storing` is then what the server has of it."""
+        if stream not in self._ours:
+            return  # that has become known meanwhile
+        if isinstance(reply, ReplyError):
+            if not str(reply).startswith("WRONGTYPE"):
+                raise JournalUnavailableError(f"Redis: {reply}")
+            self.lose(stream, StreamNotFoundError("the stream is gone"))
+            return
+        there = Position.parse(reply[0][0]) if reply else None
+        here = _position(stream)
+        if there is not None and there.epoch > here.epoch:
+            self.fence(stream, there.epoch)
+        elif there is None or there < here:
+            await self._give_again(connection, stream, there)
+            stream.keep(0, closed=False)
+        elif there.tail - here.tail > len(stream.storing) or (there.closed and stream.storing_result is None):
+            self.lose(stream, JournalUnavailableError("Redis holds what nobody here has written"))
+        else:
+            stream.keep(there.tail - here.tail, closed=there.closed)
+
+    async def _give_again(self, connection: _Pipeline, stream: Stream, there: Position | None) -> None:
+        """Store again what the server had acknowledged, and has lost."""
+        tail = 0 if there is None else there.tail
+        logger.error("stream %s: Redis has lost its records from offset %d on", stream.info.id, tail)
+        if not stream.base <= tail <= stream.tail:
+            self.lose(stream, JournalUnavailableError("Redis has lost records of this stream"))
+            return
+        fields = fields_of(stream.records[tail - stream.base : stream.tail - stream.base], None, self._node)
+        state = State(stream.info, stream.marks, self._node)
+        life = life_of(stream.info, None)
+        if there is None:
+            command = create(state, _position(stream), life, fields)
+        else:
+            command = change(state, there, _position(stream), life, fields)
+        (reply,) = await connection.pipeline(command)
+        if reply != b"OK":
+            raise JournalUnavailableError(f"Redis: {reply!r}")
+
+    def look_at(self, stream: Stream) -> None:
+        """See whether another node has taken a stream over."""
+        if stream in self._ours:
+            self._in_background(self._look_at(stream))
+
+    async def _look_at(self, stream: Stream) -> None:
+        with contextlib.suppress(JournalUnavailableError):  # its next append will tell
+            (reply,) = await self._link.pipeline(last_entry(stream.info.id))
+            if stream in self._ours and reply and not isinstance(reply, ReplyError):
+                epoch = Position.parse(reply[0][0]).epoch
+                if epoch > stream.info.epoch:
+                    self.fence(stream, epoch)
+
+    def fence(self, stream: Stream, epoch: int) -> None:
+        """Write a stream no more: another node does, at this epoch."""
+        stream.position = _position(stream)
+        self._ours.pop(stream, None)
+        stream.drop_pending()
+        stream.fence(epoch)
+        self._fenced(stream)
+
+    def lose(self, stream: Stream, error: EverytokenError) -> None:
+        """Have nobody read or write a stream any more."""
+        self._ours.pop(stream, None)
+        stream.drop_pending()
+        stream.lose(error)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Ours:
+    """What is needed to append to a stream quickly."""
+
+    __slots__ = ("_head", "_key")
+
+    def __init__(self, stream: Stream) -> None:
+        key = self._key = stream_key(stream.info.id)
+        self._head = b"*6\r\n$4\r\nXADD\r\n$%d\r\n%b\r\n$10\r\nNOMKSTREAM\r\n$" % (len(key), key)
+
+    def append(self, stream: Stream) -> tuple[bytes, bytes]:
+        """Return the entry's id and the command that adds what the stream is storing."""
+        records = stream.storing
+        entry_id = b"%d-%d" % (stream.info.epoch + 1, 2 * (stream.tail + len(records)))
+        if len(records) == 1:
+            record = records[0]
+            # By hand: this is done for every chunk.
+            return entry_id, b"%b%d\r\n%b\r\n$1\r\nr\r\n$%d\r\n%b\r\n" % (
+                self._head,
+                len(entry_id),
+                entry_id,
+                len(record),
+                record,
+            )
+        return entry_id, pack("XADD", self._key, "NOMKSTREAM", entry_id, *fields_of(records))
+
+
+def _position(stream: Stream) -> Position:
+    """Return where a stream that is written here is."""
+    return Position(stream.info.epoch, stream.tail, stream.closed)
