@@ -34,6 +34,9 @@ __all__ = ["serve"]
 _EMBEDDED = "embedded"
 _BACKLOG = 2048  # connections the kernel may hold for us while we are busy
 _UNSENT = 64 * 1024  # bytes the kernel takes of an answer beyond what is on its way
+_COLLECT = (
+    10_000  # objects made between two looks for cycles: what lives as long as its response is no garbage
+)
 _GRACEFUL = 5  # seconds for answers to be written when the server stops
 _KEEP_ALIVE = (
     75  # seconds; who reuses a connection should be the one to close it, and nginx keeps them for 60
@@ -181,6 +184,7 @@ class _Server(uvicorn.Server):
             # Everything that lives as long as the process is there now: the collector need not look at it again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(_COLLECT, 20, 20)
             click.echo(f"everytoken is ready at {self._url}")
 
     def stop(self, *, gently: bool) -> None:

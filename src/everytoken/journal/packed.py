@@ -8,7 +8,7 @@ bytes takes about 20.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -23,6 +23,7 @@ Part = tuple[list[tuple[int, bytes, bytes]] | None, list[bytes]]
 
 _decode = msgspec.msgpack.Decoder(tuple[list[tuple[int, bytes, bytes]], bytes, bytes]).decode
 
+_LOOK = 4096  # bytes of a record in which something in common is looked for, from either end
 _WORTH = 48  # bytes in common that make a run worth its own entry
 
 
@@ -157,20 +158,16 @@ class PackedRecords:
 
 def _shared(record: bytes, begin: bytes, end: bytes) -> tuple[bytes, bytes]:
     """Return what `record` shares with `begin` at its beginning and with `end` at its end, without overlap."""
-    begin = begin[: _common(begin, record)]
-    rest = len(record) - len(begin)
-    backwards = end[: -rest - 1 : -1]
-    shared = _common(backwards, record[::-1])
+    size = min(len(begin), len(record), _LOOK)
+    begin = begin[: _same(begin[:size], record[:size], "big")]
+    size = min(len(end), len(record) - len(begin), _LOOK)
+    shared = _same(end[len(end) - size :], record[len(record) - size :], "little")
     return begin, record[len(record) - shared :]
 
 
-def _common(one: bytes, other: bytes) -> int:
-    """Return the length of the common beginning, by halves: comparing slices is quick, comparing bytes is not."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[:middle] == other[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+def _same(one: bytes, other: bytes, order: Literal["big", "little"]) -> int:
+    """Return how many bytes of two strings of one length agree, from the first on ("big") or up to the last.
+
+    As numbers, where the bytes that are looked at first weigh most, they differ by what comes behind these.
+    """
+    return len(one) - ((int.from_bytes(one, order) ^ int.from_bytes(other, order)).bit_length() + 7) // 8

@@ -304,6 +304,8 @@ class Relay:
             level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
         elif self._abandoned:
             told = f"{told}: nobody read it for {self.grace:g} s"
+        if not logger.isEnabledFor(level):
+            return
         logger.log(
             level,
             "response %s: %s %s",
