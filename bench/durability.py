@@ -51,7 +51,11 @@ class Upstream(plug.Upstream):
 
     async def pause(self, number: int) -> None:
         if number >= BEGUN:
-            await super().pause(number)
+            try:
+                await super().pause(number)
+            except asyncio.CancelledError:
+                # All is measured and the loop ends; a stream server's task that is cancelled would complain.
+                raise ConnectionAbortedError from None
 
 
 class Resumer:
