@@ -26,7 +26,8 @@ class Transcript:
     """
 
     def __init__(self) -> None:
-        self._content = io.StringIO()
+        # UTF-8, with half surrogates where an upstream sends them: a StringIO keeps every piece as an object of its own.
+        self._content = bytearray()
         self._reasoning: io.StringIO | None = None  # rare, like the next: many responses are open at a time
         self._refusal: io.StringIO | None = None
         self._recent: deque[int] = deque(maxlen=_RECENT)
@@ -61,7 +62,7 @@ class Transcript:
             if content:
                 if content.__class__ is not str:
                     content = self._text_of(delta)
-                self._content.write(content)
+                self._content += content.encode("utf-8", "surrogatepass")
                 self._recent.append(len(content))
                 found = True
             # The rest is rare; one look tells.
@@ -98,7 +99,7 @@ class Transcript:
     @property
     def text(self) -> str:
         """The text delivered so far."""
-        return self._content.getvalue()
+        return self._content.decode("utf-8", "surrogatepass")
 
     @property
     def reasoning(self) -> str:
