@@ -1,7 +1,7 @@
 """What a journal costs for each record: appended, committed, and taken by one reader. `python -m bench.journal [KIND…]`.
 
-Every turn some streams get a chunk each, as they do when a gateway's event loop has read from several upstreams. CPU
-time is that of this process (and of redis-server); the reader's work is the same for all kinds.
+Streams get their chunks a few in each turn of the loop, as they do when a gateway has read from some upstreams. CPU
+time is that of this process, and beside it that of redis-server; what is not the journal's is the same for all kinds.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from everytoken.journal import Journal, Writer
 
-STREAMS = 300
-RECORDS = 60_000  # in each run
+STREAMS = (20, 300)
+RATE = 50  # chunks a second of each
+PER_TURN = 5  # streams that get one in the same turn of the loop
+SECONDS = 3.0  # of each run
 RUNS = 3
 KINDS = ("memory", "sqlite", "redis")
 
@@ -45,47 +47,52 @@ def chunk(number: int) -> bytes:
 
 
 class Reader:
-    """Takes what is committed, at once."""
+    """Takes what is committed, at once, and knows how long it took to come."""
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self.offset = 0
-        self.waiting: asyncio.Future[None] | None = None
+        self.sent = 0.0
+        self.delays: list[float] = []
         writer.log.subscribe(self.moved)
 
     def moved(self) -> None:
         self.offset += len(self.writer.log.take(self.offset, 65_536) or ())
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_result(None)
+        self.delays.append(time.perf_counter() - self.sent)
+
+    def append(self, records: list[bytes]) -> None:
+        self.sent = time.perf_counter()
+        self.writer.append(records)
 
 
-async def run(journal: Journal, per_turn: int) -> tuple[float, float]:
-    """Return the CPU µs for each record, and the longest turn in ms."""
+async def run(journal: Journal, streams: int) -> tuple[float, float]:
+    """Return the CPU µs for each record, and the median delay from append to reader in ms."""
     readers = [
-        Reader(await journal.create(StreamInfo(id=f"{per_turn}-{n}", content_type="application/json")))
-        for n in range(STREAMS)
+        Reader(await journal.create(StreamInfo(id=f"{streams}-{n}", content_type="application/json")))
+        for n in range(streams)
     ]
     chunks = [[chunk(number)] for number in range(997)]
-    turns = RECORDS // per_turn
-    longest = 0.0
+    loop = asyncio.get_running_loop()
+    turn = sent = 0
     cpu = time.process_time()
-    for turn in range(turns):
-        began = time.perf_counter()
-        moving = [readers[(turn * per_turn + n) % STREAMS] for n in range(per_turn)]
-        last = moving[-1]
-        last.waiting = asyncio.get_running_loop().create_future()
-        for reader in moving:
-            reader.writer.append(chunks[turn % 997])
-        await last.waiting  # without spinning, which would count as the journal's CPU time
-        last.waiting = None
-        longest = max(longest, time.perf_counter() - began)
+    began = loop.time()
+    while loop.time() < began + SECONDS:
+        due = int((loop.time() - began) * streams * RATE)
+        while sent < due:
+            for reader in [readers[(sent + n) % streams] for n in range(min(PER_TURN, due - sent))]:
+                reader.append(chunks[turn % 997])
+                sent += 1
+            turn += 1
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
     cpu = time.process_time() - cpu
     for reader in readers:
         reader.writer.close([], {"outcome": "completed"})
     while not all(reader.writer.log.closed for reader in readers):  # noqa: ASYNC110
         await asyncio.sleep(0)
-    assert sum(reader.offset for reader in readers) == turns * per_turn
-    return cpu / (turns * per_turn) * 1e6, longest * 1e3
+    assert sum(reader.offset for reader in readers) == sent
+    delays = [delay for reader in readers for delay in reader.delays[:-1]]
+    return cpu / sent * 1e6, statistics.median(delays) * 1e3
 
 
 @contextlib.asynccontextmanager
@@ -116,28 +123,28 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def measure(kind: str, per_turn: int) -> None:
+async def measure(kind: str, streams: int) -> None:
     """Measure one kind of journal and print a line."""
-    costs, servers, longest = [], [], []
+    costs, servers, delays = [], [], []
     for _ in range(RUNS):
         async with journals(kind) as (journal, server):
             before = server()
-            cost, turn = await run(journal, per_turn)
-            servers.append((server() - before) / RECORDS * 1e6)
+            cost, delay = await run(journal, streams)
+            servers.append((server() - before) / (streams * RATE * SECONDS) * 1e6)
             costs.append(cost)
-            longest.append(turn)
+            delays.append(delay)
     print(
-        f"{kind:8} {per_turn:3} streams a turn: {statistics.median(costs):5.1f} µs, server "
-        f"{statistics.median(servers):4.1f} µs, longest {max(longest):.1f} ms",
+        f"{kind:7} {streams:4} streams: {statistics.median(costs):5.1f} µs a record, server "
+        f"{statistics.median(servers):4.1f} µs, delay {statistics.median(delays):.2f} ms",
         flush=True,
     )
 
 
 async def main(kinds: list[str]) -> None:
     """Measure each kind."""
-    for per_turn in (1, 15, 300):
+    for streams in STREAMS:
         for kind in kinds or KINDS:
-            await measure(kind, per_turn)
+            await measure(kind, streams)
 
 
 if __name__ == "__main__":

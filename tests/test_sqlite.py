@@ -387,6 +387,7 @@ async def test_ttl_counts_for_ended_streams_and_over_a_new_start(path: Path) -> 
 
 
 async def test_the_log_is_cut_and_the_file_does_not_grow(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "_TIDY", 64)
     monkeypatch.setattr(sqlite_module, "_LOG_LIMIT", 100_000)
     journal = SqliteJournal(path)
     await journal.start()
@@ -414,6 +415,7 @@ async def test_the_log_is_cut_and_the_file_does_not_grow(path: Path, monkeypatch
 async def test_a_long_open_stream_leaves_memory_and_can_be_read_from_anywhere(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite_module, "_TIDY", 64)
     monkeypatch.setattr(sqlite_module, "_SEGMENT", 20_000)
     journal = SqliteJournal(path)
     await journal.start()

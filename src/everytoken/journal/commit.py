@@ -39,7 +39,7 @@ class GroupCommit:
         self._after = after
         self._dirty: list[Stream] = []
         self._storing: list[Stream] = []
-        self._scheduled = False
+        self._scheduled: asyncio.Handle | None = None
         self._busy = False
         self._pause = 0.0
         self._failing_since = 0.0
@@ -57,11 +57,16 @@ class GroupCommit:
     def soon(self) -> None:
         """Have a commit, with or without streams that moved."""
         if not (self._scheduled or self._busy or self._retry):
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._scheduled = asyncio.get_running_loop().call_soon(self._after_one_more)
+
+    def _after_one_more(self) -> None:
+        # What already waits in the sockets is read in between, and comes into the same commit.
+        self._scheduled = asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._scheduled = False
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
         self._retry = None
         streams, self._dirty = list(dict.fromkeys(self._dirty)), []
         for stream in streams:
@@ -132,7 +137,7 @@ class GroupCommit:
     async def finish(self) -> None:
         """Store what is on its way, if that can be; nothing is tried again after it."""
         self._stop_retrying()
-        while self._busy or self._dirty:
+        while self._busy or self._dirty or self._scheduled:
             if not self._busy:
                 self._flush()
             if self._busy:

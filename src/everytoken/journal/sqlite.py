@@ -43,8 +43,9 @@ logger = logging.getLogger("everytoken.journal")
 
 _SEGMENT = 1024 * 1024  # packed bytes of an open stream in memory from which on they get a segment
 _LOG_LIMIT = 32 * 1024 * 1024  # bytes of log from which on the open streams that it is kept for get segments
-_TIDY = 64  # commits from one tidying up to the next
+_TIDY = 256  # commits from one tidying up to the next
 _BATCH = 16  # streams tidied up at once: what the event loop can do without being missed
+_PAGE = 4096
 _CHECKPOINT = 4 * 1024 * 1024  # bytes of commits after which the WAL is copied into the file
 _SWEEP = 60.0  # seconds between two looks for streams whose time is over
 _CUT = 2 * 1024 * 1024  # bytes of log cut off at once
@@ -181,8 +182,8 @@ class SqliteJournal(LocalJournal):
     def _store(self, streams: Sequence[Stream]) -> bool:
         work = _Work(self._last_row + 1)
         self._since_tidy += 1
-        if self._since_tidy >= _TIDY or self._sweeping:
-            self._tidy(work)
+        if self._since_tidy >= _TIDY or len(self._ended) >= _BATCH or self._sweeping:
+            self._tidy(work, streams)
         for stream in streams:
             extra = None
             if (
@@ -246,7 +247,7 @@ class SqliteJournal(LocalJournal):
             self._last_row = work.row
             self._rows.append((work.row, work.size))
             self._log_bytes += work.size
-            self._since_checkpoint += work.size
+            self._since_checkpoint += work.size + _PAGE  # at least one page is written whole
             for stream in streams:
                 if stream not in self._floors and not (stream.closed or stream.lost):
                     self._floors[stream] = work.row
@@ -271,15 +272,16 @@ class SqliteJournal(LocalJournal):
 
     # Tidying up: each time a little, as a part of somebody's commit
 
-    def _tidy(self, work: _Work) -> None:
+    def _tidy(self, work: _Work, streams: Sequence[Stream]) -> None:
         self._since_tidy = 0
         self._cut_log(work)
         for stream in [self._ended[i] for i in range(min(_BATCH, len(self._ended)))]:
             self._seal(work, stream)
-        still_open = [stream for stream in self._floors if not stream.closed]
-        long = [stream for stream in still_open if stream.records.nbytes > _SEGMENT]
+        # Whoever grows is here often enough.
+        long = [stream for stream in streams if stream.records.nbytes > _SEGMENT and stream in self._floors]
         if self._log_bytes > _LOG_LIMIT:
-            long += sorted(still_open, key=self._floors.__getitem__)
+            long += sorted(self._floors, key=self._floors.__getitem__)
+        long = [stream for stream in long if not (stream.closed or stream.storing_result is not None)]
         for stream in dict.fromkeys(long[:_BATCH]):
             self._extend_segments(work, stream)
         if self._sweeping:
