@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ import everytoken.journal.sqlite_file as file_module
 from everytoken.errors import ConfigurationError, JournalUnavailableError, StreamNotFoundError
 from everytoken.journal import Append, Producer
 from everytoken.journal.sqlite import SqliteJournal
+from everytoken.journal.urls import journal_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -177,6 +179,36 @@ async def test_only_its_owner_can_read_the_file(journal: SqliteJournal, path: Pa
         lambda: {file.name: file.stat().st_mode & 0o077 for file in path.parent.iterdir()}
     )
     assert modes == {f"journal.sqlite{end}": 0 for end in ("", "-wal", "-shm", ".lock")}
+
+
+def test_unused_files_of_other_ports_are_cleaned_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path)
+    old, idle, young = (tmp_path / f"journal-{port}.sqlite" for port in (1, 2, 3))
+    files = [file_module.SqliteFile(path, sync=False) for path in (old, idle, young)]
+    for file in files:
+        file.open()
+    files[0].close()
+    files[2].close()
+    for path in [*tmp_path.glob(f"{old.name}*"), *tmp_path.glob(f"{idle.name}*")]:
+        os.utime(path, (1.0, 1.0))
+    journal_at("", port=4, retention=100.0, max_bytes=1, durability="process", lease=10.0)
+    assert {path.name for path in tmp_path.glob("*.sqlite")} == {idle.name, young.name}
+    assert not list(tmp_path.glob(f"{old.name}*"))
+    files[1].close()
+
+
+@pytest.mark.parametrize(
+    ("url", "path"), [("sqlite:///a/b.db", Path("a/b.db")), ("sqlite:////a/b.db", Path("/a/b.db"))]
+)
+def test_urls(url: str, path: Path) -> None:
+    journal: Any = journal_at(url, port=4, retention=100.0, max_bytes=1, durability="process", lease=10.0)
+    assert journal._file._path == path
+
+
+@pytest.mark.parametrize("url", ["sqlite://a/b", "sqlite:", "sqlite:///", "postgres://h/d", "x"])
+def test_what_is_no_journal_is_said_so(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        journal_at(url, port=4, retention=100.0, max_bytes=1, durability="process", lease=10.0)
 
 
 # A file that does not take what it is given

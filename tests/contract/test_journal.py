@@ -327,6 +327,16 @@ async def test_submitted_records_are_stored_when_it_returns(journal: Journal) ->
     assert (again.tail, again.closed) == (3, True), "to close what is closed changes nothing"
 
 
+async def test_a_stream_has_its_writer_or_is_everybodys(journal: Journal) -> None:
+    writer = await journal.create(info())
+    with pytest.raises(FencedError):
+        await journal.submit("s", Append(records=[b"1"]))
+    everybodys = await journal.create(info("everybody's", shared=True))
+    with pytest.raises(FencedError):
+        everybodys.append([b"1"])
+    assert (writer.log.tail, everybodys.log.tail) == (0, 0)
+
+
 async def test_submits_at_once_are_all_stored_in_some_order(journal: Journal) -> None:
     await _shared(journal)
     done = await asyncio.gather(*(journal.submit("s", Append(records=[b"%d" % n])) for n in range(20)))

@@ -163,7 +163,11 @@ class Journal(Protocol):
         """
 
     async def submit(self, stream_id: str, append: Append) -> Appended:
-        """Check and store an append. Raises `StreamNotFoundError`, `StreamClosedError`, `ProducerError` and others."""
+        """Check an append to a `shared` stream, and store it; what it says is stored when this returns.
+
+        Raises `StreamNotFoundError`, `StreamClosedError`, `SequenceConflictError`, `ProducerGapError`,
+        `ProducerStaleError`, `JournalUnavailableError`, `FencedError` if the stream has a writer of its own.
+        """
 
     async def claim(self, stream_id: str) -> Writer:
         """Become the writer of an open stream at the next epoch, fencing off the one before."""

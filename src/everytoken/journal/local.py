@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everytoken.errors import (
+    FencedError,
     JournalUnavailableError,
     StreamClosedError,
     StreamExistsError,
@@ -127,6 +128,8 @@ class LocalJournal:
         stream = await self.open(stream_id)
         duplicate = is_duplicate(stream.due_marks, append, closed=stream.closing)
         if not duplicate and not (stream.closing and not append.records):
+            if not stream.info.shared:
+                raise FencedError(f"stream {stream_id} is written by its own writer")
             self._commit.check()
             if not stream.waits:
                 stream.revocable = True

@@ -228,7 +228,7 @@ class RedisJournal:
         duplicate = is_duplicate(state.marks, append, closed=before.closed)
         after = before
         if not duplicate and (append.records or (append.close and not before.closed)):
-            if state.node:
+            if not state.info.shared:
                 raise FencedError(f"stream {stream_id} is written by its own writer")
             state.marks = marks_after(state.marks, append)
             if append.close:

@@ -31,10 +31,11 @@ __all__ = [
     "decode_entries",
     "decode_state",
     "encode",
+    "remove_unused",
 ]
 
 _VERSION = 1
-_WAL_PAGES = 16_384  # of 4 KiB each: from which length on the WAL is begun anew by force
+_WAL_PAGES = 8192  # of 4 KiB each: from which length on the WAL is begun anew by force
 _SCHEMA = """
 CREATE TABLE streams (
     number INTEGER PRIMARY KEY,
@@ -208,3 +209,14 @@ class SqliteFile:
                     return
             if pages > _WAL_PAGES:
                 db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+
+
+def remove_unused(path: Path, files: Sequence[Path]) -> None:
+    """Remove a journal's files, unless a process has it open, be it ever so idle. Raises `OSError`."""
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for file in {*files, path.with_name(f"{path.name}.lock")}:
+            file.unlink()
+    finally:
+        os.close(lock)

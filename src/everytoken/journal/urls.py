@@ -25,8 +25,9 @@ def journal_at(
 
     So two servers do not get in each other's way, and one that is started again finds what it has written.
 
-    `memory`, `sqlite:///PATH` (three slashes: relative to where the process runs; four: absolute). `retention` is
-    in seconds. Raises `ConfigurationError`.
+    `memory`, `sqlite:///PATH` (three slashes: relative to where the process runs; four: absolute),
+    `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` with TLS, `unix:///PATH`. `retention` and `lease` are in
+    seconds. Raises `ConfigurationError`.
     """
     parts = urlsplit(url)
     if url == "memory":
@@ -57,9 +58,10 @@ def journal_at(
 
 def _clean_up(directory: Path, before: float) -> None:
     """Remove the files of ports that are used no more, when all in them is older than what would be kept."""
+    from everytoken.journal.sqlite_file import remove_unused  # noqa: PLC0415
+
     for path in directory.glob("journal-*.sqlite"):
         files = [path, *directory.glob(f"{path.name}-*"), *directory.glob(f"{path.name}.*")]
         with contextlib.suppress(OSError):
             if max(file.stat().st_mtime for file in files) < before:
-                for file in files:
-                    file.unlink()
+                remove_unused(path, files)
