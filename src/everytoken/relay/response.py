@@ -18,6 +18,7 @@ from everytoken.errors import (
     FencedError,
     JournalError,
     StreamClosedError,
+    StreamNotFoundError,
     error_body,
     one_line,
 )
@@ -196,7 +197,7 @@ class Relay:
     def _write(self, records: Sequence[bytes]) -> None:
         try:
             self._writer.append(records)
-        except (FencedError, StreamClosedError) as error:
+        except (FencedError, StreamClosedError, StreamNotFoundError) as error:
             logger.warning("response %s: %s; this one stops", self.stream_id, error.message)
             self.let_go()
         if self._writer.full and not self._paused:
@@ -261,7 +262,7 @@ class Relay:
             last = [] if decision.error is None else [msgspec.json.encode(error_body(decision.error))]
             try:
                 self._writer.close(last, self.result())
-            except (FencedError, StreamClosedError) as error:
+            except (FencedError, StreamClosedError, StreamNotFoundError) as error:
                 logger.warning("response %s: %s; its end here does not count", self.stream_id, error.message)
         self._ended(self)
         if not self.accepted.done():
