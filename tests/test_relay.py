@@ -198,7 +198,11 @@ async def test_a_journal_that_cannot_keep_up_pauses_the_upstream() -> None:
     class Slow:
         full = True
         log = writer.log
-        append = staticmethod(writer.append)
+
+        def append(self, records: Sequence[bytes]) -> bool:
+            writer.append(records)
+            return self.full
+
         close = staticmethod(writer.close)
         when_fenced = staticmethod(writer.when_fenced)
 

@@ -107,6 +107,20 @@ class SSEDecoder:
             # From here on every line end is one LF. A CR at the end of the read ends its line at once.
             self._special = self._skip_lf = data[-1] == 13
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        elif (
+            # Nearly every read of a model that is writing: one event, whole, and nothing but its data.
+            data[:6] == b"data: "
+            and data.find(b"\n") == len(data) - 2
+            and data[-1] == 10
+            and self._fresh
+            and not self._line
+            and len(data) <= self._max_common_bytes
+        ):
+            return [
+                ServerSentEvent(
+                    "message", data[6:-2].decode("utf-8", "replace"), self.last_event_id, self.retry
+                )
+            ]
         events: list[ServerSentEvent] = []
         if not self._fresh:
             # Finish the open block line by line, to be quick behind it.

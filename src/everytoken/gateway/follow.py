@@ -15,6 +15,7 @@ from everytoken.wire import openai
 
 if TYPE_CHECKING:
     from everytoken.gateway.http import Request
+    from everytoken.gateway.server import Direct
     from everytoken.journal import Log
 
 __all__ = ["Client", "follow_events"]
@@ -107,22 +108,23 @@ class _EventFollower:
     def __init__(self, client: Client, log: Log, offset: int) -> None:
         self._client = client
         self._log = log
-        self._live = False
+        self._live: Direct | None = None  # where to write while the task waits
         self._now = asyncio.get_running_loop().time
         self._quiet_since = self._now()
         self.offset = offset
 
     def moved(self) -> None:
         """Take what was committed straight to the transport if it will have it; otherwise wake the task."""
-        client = self._client
-        if self._live and client.direct is not None:
-            records = self._log.take(self.offset, _BATCH)
-            if records and client.direct.write(openai.encode(records, self.offset)):
-                self.offset += len(records)
+        live = self._live
+        if live is not None:
+            log, offset = self._log, self.offset
+            records = log.take(offset, _BATCH)
+            if records and live.write(openai.encode(records, offset)):
+                self.offset = offset = offset + len(records)
                 self._quiet_since = self._now()
-                if self.offset == self._log.tail and not self._log.closed:
+                if offset == log.tail and not log.closed:
                     return
-        client.wake()
+        self._client.wake()
 
     async def run(self) -> bool:
         """Write until the log has ended or the client has gone; return whether the log's end was reached."""
@@ -140,9 +142,9 @@ class _EventFollower:
                 continue  # it has moved while it was read
             if log.closed:
                 return True
-            self._live = True
+            self._live = client.direct
             await client.wait(self._quiet_since + KEEP_ALIVE)
-            self._live = False
+            self._live = None
             if self._now() - self._quiet_since >= KEEP_ALIVE:
                 await client.send(openai.KEEP_ALIVE)
                 self._quiet_since = self._now()

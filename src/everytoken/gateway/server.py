@@ -30,11 +30,12 @@ BUFFER = 4 * 1024
 class Direct:
     """The client's side of one request: write now, learn that it has gone, break the connection off."""
 
-    __slots__ = ("_cycle", "_protocol", "gone")
+    __slots__ = ("_cycle", "_flow", "_write", "gone")
 
-    def __init__(self, protocol: DirectProtocol, cycle: RequestResponseCycle) -> None:
-        self._protocol = protocol
+    def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
+        self._flow = cycle.flow
+        self._write = cycle.transport.write
         self.gone: Callable[[], None] | None = None
 
     def serves(self, send: object) -> bool:
@@ -68,15 +69,15 @@ class Direct:
 
     async def drain(self) -> None:
         """Wait until the client can be written to, or has gone."""
-        if self._cycle.flow.write_paused:
-            await self._cycle.flow.drain()
+        if self._flow.write_paused:
+            await self._flow.drain()
 
     def write(self, body: bytes) -> bool:
         """Write a part of a chunked body; False, with nothing written, when the client has to be waited for."""
         cycle = self._cycle
-        if cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+        if self._flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
             return False
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        self._write(b"%x\r\n%b\r\n" % (len(body), body))
         return True
 
     def abort(self) -> None:
@@ -116,7 +117,7 @@ class DirectProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin a request, as uvicorn does; its task has not run yet."""
         super().on_headers_complete()
-        direct = Direct(self, self.cycle)
+        direct = Direct(self.cycle)
         self.directs = (*(other for other in self.directs if not other.is_over), direct)
         scope: Any = self.scope
         scope["extensions"] = {EXTENSION: direct}

@@ -133,8 +133,11 @@ class Writer(Protocol):
     def when_fenced(self, told: Callable[[], None]) -> None:
         """Have `told` called when another writer takes over, as soon as that is known here."""
 
-    def append(self, records: Sequence[bytes]) -> None:
-        """Append records with the next group commit. Returns at once; raises `StreamClosedError`, `FencedError`."""
+    def append(self, records: Sequence[bytes]) -> bool:
+        """Append records with the next group commit; return `full`. Returns at once.
+
+        Raises `StreamClosedError`, `FencedError`.
+        """
 
     def close(self, records: Sequence[bytes], result: dict[str, Any]) -> None:
         """Append the last records and close the stream, in one step, with the next group commit."""

@@ -18,6 +18,7 @@ __all__ = ["GroupCommit", "StorageBusyError"]
 logger = logging.getLogger("everytoken.journal")
 
 _RETRY = (0.005, 1.0)  # seconds between tries while the storage refuses: first and longest
+_FEW = 3  # streams in the last commit up to which the next one does not wait for others to come along
 _PATIENCE = 1.0  # seconds that those who wait are kept waiting while the storage is only busy
 
 
@@ -41,6 +42,7 @@ class GroupCommit:
         self._storing: list[Stream] = []
         self._scheduled: asyncio.Handle | None = None
         self._busy = False
+        self._few = False
         self._pause = 0.0
         self._failing_since = 0.0
         self._retry: asyncio.TimerHandle | None = None
@@ -57,7 +59,8 @@ class GroupCommit:
     def soon(self) -> None:
         """Have a commit, with or without streams that moved."""
         if not (self._scheduled or self._busy or self._retry):
-            self._scheduled = asyncio.get_running_loop().call_soon(self._after_one_more)
+            loop = asyncio.get_running_loop()
+            self._scheduled = loop.call_soon(self._flush if self._few else self._after_one_more)
 
     def _after_one_more(self) -> None:
         # What already waits in the sockets is read in between, and comes into the same commit.
@@ -72,6 +75,7 @@ class GroupCommit:
         for stream in streams:
             stream.begin()
         self._storing = streams
+        self._few = len(streams) <= _FEW
         self._busy = True
         try:
             done = self._store(streams)

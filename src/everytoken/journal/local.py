@@ -78,8 +78,7 @@ class LocalJournal:
         stream = Stream(info, self._fetch)
         stream.pending += records
         if closed:
-            stream.pending_result = info.result or {}
-            stream.closing = True
+            stream.end(info.result or {})
         self._streams[info.id] = stream
         try:
             await self._stored_soon(stream)
@@ -137,8 +136,7 @@ class LocalJournal:
             stream.pending_bytes += sum(map(len, append.records))
             stream.due_marks = marks_after(stream.due_marks, append)
             if append.close:
-                stream.pending_result = append.result or {}
-                stream.closing = True
+                stream.end(append.result or {})
             tail = stream.tail + len(stream.storing) + len(stream.pending)
             await self._stored_soon(stream)
         else:

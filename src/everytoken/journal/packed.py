@@ -7,6 +7,7 @@ bytes takes about 20.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from typing import TYPE_CHECKING, Literal
 
@@ -38,7 +39,7 @@ class PackedRecords:
         self._runs: list[tuple[int, bytes, bytes]] = [
             (0, b"", b"")
         ]  # first record, common beginning, common end
-        self._run = (b"", b"", 0, 0)  # the last of them, with its lengths
+        self._run = _run(b"", b"")  # the last of them
         self._previous = b""  # the last record that fitted no run
 
     def __len__(self) -> int:
@@ -51,23 +52,18 @@ class PackedRecords:
 
     def extend(self, records: Sequence[bytes]) -> None:
         """Append records."""
-        blob, ends = self._blob, self._ends
+        blob = self._blob
         for record in records:
-            begin, end, cut, tail = self._run
-            if (
-                not record.startswith(begin)
-                or not record.endswith(end)
-                or len(record) < cut + tail
-                or not cut
-            ):
-                cut, tail = self._look_for_run(record)
-            blob += record[cut : len(record) - tail]
-            ends.append(len(blob))
+            begin, end, least, middle = self._run
+            if not (record.startswith(begin) and record.endswith(end) and len(record) >= least):
+                middle = self._look_for_run(record)
+            blob += record[middle]
+            self._ends.append(len(blob))
 
-    def _look_for_run(self, record: bytes) -> tuple[int, int]:
-        """Take a record that the present run does not fit, or that comes before any; return what to leave out."""
-        begin, end, cut, _ = self._run
-        if cut:
+    def _look_for_run(self, record: bytes) -> slice:
+        """Take a record that the present run does not fit, or that comes before any; return what to keep of it."""
+        begin, end, _, _ = self._run
+        if begin:
             begin, end = _shared(record, begin, end)
         if len(begin) + len(end) < _WORTH:
             begin, end = _shared(record, self._previous, self._previous)
@@ -76,8 +72,8 @@ class PackedRecords:
             begin = end = b""
         if (begin, end) != self._runs[-1][1:]:
             self._runs.append((len(self._ends), begin, end))
-        self._run = (begin, end, len(begin), len(end))
-        return len(begin), len(end)
+        self._run = _run(begin, end)
+        return self._run[3]
 
     def __getitem__(self, span: slice) -> list[bytes]:
         """Return the records of a span with step 1, made anew."""
@@ -135,7 +131,7 @@ class PackedRecords:
 
     def _resume(self) -> None:
         _, begin, end = self._runs[-1]
-        self._run = (begin, end, len(begin), len(end))
+        self._run = _run(begin, end)
 
     def dump(self, length: int) -> bytes:
         """Return the first `length` records as bytes, for `load`."""
@@ -154,6 +150,15 @@ class PackedRecords:
             raise ValueError("packed records are damaged")
         packed._resume()
         return packed
+
+
+def _run(begin: bytes, end: bytes) -> tuple[bytes, bytes, int, slice]:
+    """Return what `extend` needs of a run: its two ends, the length of the shortest record in it, what to keep of one.
+
+    Nothing is long enough for a run without a beginning, so that the next record looks for a better one.
+    """
+    least = len(begin) + len(end) if begin else sys.maxsize
+    return begin, end, least, slice(len(begin), -len(end) or None)
 
 
 def _shared(record: bytes, begin: bytes, end: bytes) -> tuple[bytes, bytes]:

@@ -51,7 +51,7 @@ class Recovered:
         stored = decode_state(state)
         stream = Stream(stored.info, self._fetch, tail=tail)
         stream.number, stream.created = number, True
-        stream.marks = stream.due_marks = stored.marks
+        stream.marks = stream.storing_marks = stream.due_marks = stored.marks
         self.streams[number] = stream
 
     def _redo(self, row: int, number: int, first: int, part: Part, extra: Extra | None) -> None:
@@ -72,7 +72,7 @@ class Recovered:
             return
         if extra.state is not None:
             stream.info = extra.state.info
-            stream.marks = stream.due_marks = extra.state.marks
+            stream.marks = stream.storing_marks = stream.due_marks = extra.state.marks
         if extra.result is not None:
             stream.info.result = extra.result
             stream.closed = stream.closing = True

@@ -46,6 +46,8 @@ class Stream:
         "_moved",
         "_newest",
         "_records",
+        "_special",
+        "_storing_special",
         "_storing_waiting",
         "_waiting",
         "_watch",
@@ -84,11 +86,13 @@ class Stream:
         """`fetch` reads records that are not in memory: all those before `tail`. `watch` is told of new readers."""
         self._fetch = fetch
         self._watch = watch
-        self._moved: list[Callable[[], None]] = []
+        self._moved: tuple[Callable[[], None], ...] = ()  # a reader may leave while all are told
         self._newest: Sequence[bytes] = ()
         self._records = PackedRecords()
         self._waiting: list[asyncio.Future[None]] = []
         self._storing_waiting: list[asyncio.Future[None]] = []
+        # Whether more than records waits, or is being stored: a beginning, an end, marks, somebody who wants to know.
+        self._special = self._storing_special = False
         self.base = tail
         self.tail = tail
         self.info = info
@@ -151,14 +155,15 @@ class Stream:
 
     def subscribe(self, moved: Callable[[], None]) -> None:
         """Have `moved` called after every commit."""
-        self._moved.append(moved)
+        self._moved = (*self._moved, moved)
         if self._watch is not None:
             self._watch(self)
 
     def unsubscribe(self, moved: Callable[[], None]) -> None:
         """Call it no more."""
         if moved in self._moved:
-            self._moved.remove(moved)
+            at = self._moved.index(moved)
+            self._moved = self._moved[:at] + self._moved[at + 1 :]
 
     # Storage
 
@@ -181,8 +186,7 @@ class Stream:
     def _publish(self, records: Sequence[bytes]) -> None:
         self.tail += len(records)
         self._newest = records if len(records) == 1 or sum(map(len, records)) <= _NEWEST else ()
-        # A reader that has had enough takes itself off the list in this call: hence the copy.
-        for moved in self._moved.copy():
+        for moved in self._moved:
             try:
                 moved()
             except Exception:  # one reader's fault must not keep the others from what is theirs
@@ -199,27 +203,35 @@ class Stream:
     def begin(self) -> None:
         """Take what is pending as being stored."""
         self.dirty = False
-        self.storing, self.pending = self.pending, []
-        self._records.extend(self.storing)
         self.pending_bytes = 0
-        self.storing_result, self.pending_result = self.pending_result, None
-        self.storing_marks = self.due_marks
-        if self._waiting:
+        self.storing = records = self.pending
+        self.pending = []
+        self._records.extend(records)
+        if self._special:
+            self._special, self._storing_special = False, True
+            self.storing_result, self.pending_result = self.pending_result, None
+            self.storing_marks = self.due_marks
             self._storing_waiting += self._waiting
             self._waiting = []
 
     def commit(self) -> None:
         """Take what was being stored as stored."""
         records, self.storing = self.storing, []
+        if self._storing_special:
+            self._commit_special(records)
+        else:
+            self._publish(records)
+
+    def _commit_special(self, records: Sequence[bytes]) -> None:
+        self._storing_special = False
         self.created = True
         self.marks = self.storing_marks
         if self.storing_result is not None:
             self.info.result, self.storing_result = self.storing_result, None
             self.closed = True
         self._publish(records)
-        if self._storing_waiting:
-            waiting, self._storing_waiting = self._storing_waiting, []
-            _settle(waiting, None)
+        waiting, self._storing_waiting = self._storing_waiting, []
+        _settle(waiting, None)
 
     def put_back(self) -> None:
         """Take what was being stored as pending again: it could not be stored."""
@@ -230,6 +242,8 @@ class Stream:
             self.storing = []
         if self.storing_result is not None:
             self.pending_result, self.storing_result = self.storing_result, None
+        self._special = self._special or self._storing_special
+        self._storing_special = False
         self._waiting = self._storing_waiting + self._waiting
         self._storing_waiting = []
 
@@ -241,6 +255,7 @@ class Stream:
         self._records.truncate(self.tail - self.base + count)
         if not closed and self.storing_result is not None:
             self.pending_result, self.storing_result = self.storing_result, None
+            self._special = True
 
     def drop_pending(self) -> None:
         """Forget what is not stored: it never will be."""
@@ -276,7 +291,13 @@ class Stream:
         """Return a future that is done when what waits now is stored."""
         stored = asyncio.get_running_loop().create_future()
         self._waiting.append(stored)
+        self._special = True
         return stored
+
+    def end(self, result: dict[str, Any]) -> None:
+        """Have nothing follow what was appended; `result`: what it is closed with."""
+        self.pending_result = result
+        self.closing = self._special = True
 
 
 class StreamWriter:
@@ -292,33 +313,32 @@ class StreamWriter:
     @property
     def full(self) -> bool:
         """Whether the writer should pause until the log has moved."""
-        return self.log.pending_bytes > _FULL
+        return sum(map(len, self.log.pending)) > _FULL
 
     def when_fenced(self, told: Callable[[], None]) -> None:
         """Have `told` called when another writer takes over."""
         self.log.fenced = told
 
-    def append(self, records: Sequence[bytes]) -> None:
-        """Append records. Raises `StreamClosedError`, `FencedError`, `StreamNotFoundError`."""
+    def append(self, records: Sequence[bytes]) -> bool:
+        """Append records; return `full`. Raises `StreamClosedError`, `FencedError`, `StreamNotFoundError`."""
         stream = self.log
         if self._epoch != stream.info.epoch or stream.lost is not None or stream.closing:
             self._refuse()
-        stream.revocable = False
         stream.pending += records
-        for record in records:
-            stream.pending_bytes += len(record)
-        if not stream.dirty:
-            self._journal.moved(stream)
+        if stream.dirty:
+            # What was the first since the last commit is not counted: nearly always it is all, and no more than one read.
+            stream.pending_bytes += sum(map(len, records))
+            return stream.pending_bytes > _FULL
+        self._journal.moved(stream)
+        return False
 
     def close(self, records: Sequence[bytes], result: dict[str, Any]) -> None:
         """Append the last records and close. Raises as `append` does."""
         stream = self.log
         if self._epoch != stream.info.epoch or stream.lost is not None or stream.closing:
             self._refuse()
-        stream.revocable = False
         stream.pending += records
-        stream.pending_result = result
-        stream.closing = True
+        stream.end(result)
         self._journal.moved(stream)
 
     def _refuse(self) -> None:

@@ -79,11 +79,12 @@ class Intake:
     def receive_data(self, data: bytes) -> list[bytes]:
         """Take bytes of a stream; return the records to deliver, in order."""
         try:
-            return self._receive(self._sse.receive_data(data))
+            events: Sequence[ServerSentEvent] = self._sse.receive_data(data)
         except EventTooLargeError as error:
             records = self._receive(error.events)
             self.error = None if self.complete else self.error or error
             return records
+        return self._receive(events)
 
     def receive_whole(self, body: bytes) -> list[bytes]:
         """Take an answer in one piece; a JSON document that is complete is an end."""

@@ -158,7 +158,7 @@ class Relay:
             self.accepted.set_result(None)
 
     def on_data(self, data: bytes) -> None:
-        """Take bytes of the stream: the hot path."""
+        """Take bytes of the stream: the hot path, which goes on in `_write`."""
         recovery = self.recovery
         records = recovery.receive_data(self._loop.time(), data)
         if records:
@@ -196,11 +196,12 @@ class Relay:
 
     def _write(self, records: Sequence[bytes]) -> None:
         try:
-            self._writer.append(records)
+            full = self._writer.append(records)
         except (FencedError, StreamClosedError, StreamNotFoundError) as error:
             logger.warning("response %s: %s; this one stops", self.stream_id, error.message)
             self.let_go()
-        if self._writer.full and not self._paused:
+            return
+        if full and not self._paused:
             self._paused = True
             self.log.subscribe(self._has_room)
             if self._connection is not None:

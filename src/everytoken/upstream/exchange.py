@@ -19,6 +19,7 @@ from everytoken.errors import (
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from everytoken.upstream import Sink
     from everytoken.upstream.protocol import HttpProtocol
@@ -44,6 +45,7 @@ class Exchange:
         "_sink",
         "_status",
         "connecting",
+        "on_body",
         "protocol",
         "released",
     )
@@ -57,6 +59,8 @@ class Exchange:
         self._limit = _MAX_ERROR_BODY
         self._inflate: Any = None
         self._retry_after: float | None = None
+        # Takes the bytes of the body as they came; of a plain event stream they go straight to the sink.
+        self.on_body: Callable[[bytes], None] = self._receive_body
         self.protocol: HttpProtocol | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.released = False
@@ -66,6 +70,7 @@ class Exchange:
     def release(self, *, reusable: bool) -> None:
         """Let go of the connection: nothing is reported any more."""
         self.released = True
+        self.on_body = _ignore
         if self.connecting is not None:
             self.connecting.cancel()
         protocol, self.protocol = self.protocol, None
@@ -109,7 +114,7 @@ class Exchange:
             return
         media = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if media == b"text/event-stream":
-            self._kind = "stream"
+            self._begin_stream()
         elif media == b"application/json" or media.endswith(b"+json"):
             self._kind = "whole"
             self._limit = _MAX_WHOLE_BODY
@@ -117,10 +122,12 @@ class Exchange:
             self._kind = "unknown"
         self._sink.on_accepted()
 
-    def on_body(self, data: bytes) -> None:
-        """Take some bytes of the body, as they came."""
-        if self.released:
-            return
+    def _begin_stream(self) -> None:
+        self._kind = "stream"
+        if self._inflate is None:
+            self.on_body = self._sink.on_data
+
+    def _receive_body(self, data: bytes) -> None:
         if self._inflate is None:
             self._take(data)
             return
@@ -150,7 +157,7 @@ class Exchange:
         """Some servers send an event stream under another name; tell by how it begins."""
         body = bytes(self._body)
         if body.lstrip(b"\r\n").startswith(_STREAM_STARTS):
-            self._kind = "stream"
+            self._begin_stream()
             self._body.clear()
             self._sink.on_data(body)
         else:
@@ -196,6 +203,10 @@ class Exchange:
             body = body.replace(self._secret.encode(), b"***")
         message = _message_in(body) or f"the upstream answered with status {self._status}"
         return StatusError(message, upstream_status=self._status, body=body, retry_after=self._retry_after)
+
+
+def _ignore(_: bytes) -> None:
+    """Drop what comes for an attempt that is over."""
 
 
 def _message_in(body: bytes) -> str | None:
