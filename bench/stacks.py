@@ -96,7 +96,10 @@ def everytoken(*options: str) -> Callable[[Place], Command]:
             raise Absent("everytoken is not installed in this environment")
         rest = [option.format(dir=place.directory, beside=place.beside) for option in options]
         upstream = f"{place.upstream}/v1"
-        return Command([str(program), "serve", "--port", str(place.port), "--upstream", upstream, *rest])
+        quiet = ["--log-level", "warning"]  # as its peers are
+        return Command(
+            [str(program), "serve", "--port", str(place.port), "--upstream", upstream, *quiet, *rest]
+        )
 
     return command
 

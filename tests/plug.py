@@ -192,6 +192,9 @@ async def read(urls: Callable[[], list[str]], prompt: str, rng: random.Random, p
                         location = part.get("location", location)
                         if status == 503 or (status == 404 and location):
                             break  # the journal or the new node is not there yet
+                        if status == 204:  # it had everything but the word that this was all
+                            reading.ends.append("done")
+                            break
                         if status != 200:
                             reading.ends.append(f"status {status}")
                             break
@@ -357,6 +360,45 @@ async def redis_round(
             )
         finally:
             await asyncio.gather(*(node.kill() for node in nodes))
+
+
+async def sleeping_round(
+    url: str, directory: Path, *, responses: int, chunks: int, pace: float, seed: int
+) -> list[str]:
+    """Two gateways over one Redis; one is stopped in the middle, for longer than its lease, and wakes up again.
+
+    Readers of the other one see every response to its end meanwhile; then those that have stayed with the sleeper do.
+    """
+    config = directory / "everytoken.toml"
+    config.write_text("lease = 1.0\n", encoding="utf-8")
+    async with Upstream(chunks, pace) as upstream:
+        options = ("--upstream", upstream.url, "--journal", url, "--config", str(config))
+        sleeper, other = Node(*options), Node(*options)
+        progress, rng = Progress(), random.Random(seed)
+
+        def reading(node: Node) -> list[asyncio.Task[Reading]]:
+            prompts = [f"{seed}-{number}" for number in range(responses)]
+            return [
+                asyncio.create_task(read(lambda: [node.url], prompt, random.Random(seed), progress))
+                for prompt in prompts
+            ]
+
+        try:
+            await asyncio.gather(sleeper.start(), other.start())
+            stayed = reading(sleeper)
+            await progress.reach(rng.uniform(0.1, 0.6) * responses * chunks)
+            await sleeper.signal(signal.SIGSTOP)
+            left = await asyncio.gather(*reading(other), return_exceptions=True)
+            # What the upstream has sent meanwhile waits in the sleeper's sockets, and it would write it now.
+            await sleeper.signal(signal.SIGCONT)
+            woken = await asyncio.gather(*stayed, return_exceptions=True)
+            again = await asyncio.gather(*reading(sleeper), return_exceptions=True)
+        finally:
+            await asyncio.gather(sleeper.kill(), other.kill())
+        problems = [problem for result in (*left, *woken, *again) for problem in _problems(result, upstream)]
+        if upstream.answers != 2 * responses:
+            problems.append(f"{upstream.answers} requests to the upstream for {responses} responses")
+        return problems
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,19 @@ import plug
 from redis_server import REDIS, RedisServer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[str]:
+    """Run a Redis server of our own; gives its URL."""
+    server = RedisServer(directory)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
 
 
 async def test_a_gateway_killed_and_started_again_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -26,10 +39,16 @@ async def test_a_gateway_killed_and_started_again_loses_and_doubles_nothing(tmp_
 async def test_a_node_killed_for_good_is_replaced_by_another(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
-    server = RedisServer(tmp_path)
-    server.start()
-    try:
+    with running(tmp_path) as url:
         shape = {"responses": 200, "chunks": 60, "pace": 0.05}
-        assert await plug.redis_round(server.url, tmp_path, seed=seed, **shape) == []
-    finally:
-        server.stop()
+        assert await plug.redis_round(url, tmp_path, seed=seed, **shape) == []
+
+
+@pytest.mark.skipif(REDIS is None, reason="there is no redis-server")
+@pytest.mark.blocking_allowed("the server is started and stopped beside the test")
+async def test_a_node_that_slept_longer_than_its_lease_adds_nothing_when_it_wakes(tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    with running(tmp_path) as url:
+        shape = {"responses": 40, "chunks": 60, "pace": 0.02}
+        assert await plug.sleeping_round(url, tmp_path, seed=seed, **shape) == []
