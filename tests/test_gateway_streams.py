@@ -117,6 +117,22 @@ async def test_several_readers_read_the_same_one_as_it_is_written():
     assert first.complete
 
 
+async def test_a_reader_who_has_everything_so_far_gets_a_first_byte_at_once():
+    upstream = ManualUpstream()
+    async with serving(upstream) as gateway, Wire.to(gateway.port) as one, Wire.to(gateway.port) as two:
+        attempt, head, url = await begin(gateway, one, upstream)
+        attempt.send("one ")
+        head.frames.append(await one.frame() or b"")
+        [(_, offset)] = head.events
+        two.send("GET", f"{url}/events", headers={"Last-Event-ID": offset})
+        await two.head()
+        # A proxy may hold the head back until there is one. Next.js's does: its client would not know that it is back.
+        assert await two.frame() == b": keep-alive\n"
+        attempt.send("two")
+        assert b"two" in (await two.frame() or b"")
+        attempt.finish()
+
+
 async def test_an_interrupted_response_ends_in_the_same_error_for_every_reader(scripted_upstream):
     upstream = await scripted_upstream(TEXT, faults=[("always", "reset", "middle")])
     async with serving(upstream) as gateway:
