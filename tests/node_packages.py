@@ -52,11 +52,15 @@ def run_node_tests(folder: Path, name: str, **environ: str) -> None:
         assert run.returncode == 0, output
 
 
-def install(folder: Path) -> None:
-    """`npm ci` in `folder` unless its lock file is what is installed; skip the test where there is no network."""
+def install(folder: Path, *local: Path) -> None:
+    """
+    `npm ci` in `folder` unless its lock file is what is installed; skip the test where there is no network.
+
+    `local` are packages of this repository that it copies: it is done again when one of them has changed.
+    """
     lock = folder / "package-lock.json"
     mark = folder / "node_modules" / ".installed"
-    if mark.exists() and mark.read_bytes() == lock.read_bytes():
+    if mark.exists() and mark.read_bytes() == lock.read_bytes() and mark.stat().st_mtime > _newest(*local):
         return
     run = _npm(folder, "ci", "--prefer-offline", "--no-audit", "--no-fund")
     if run.returncode != 0 and re.search(
@@ -67,19 +71,23 @@ def install(folder: Path) -> None:
     mark.write_bytes(lock.read_bytes())
 
 
-def built(folder: Path) -> None:
-    """`npm run build` in `folder` unless nothing has changed since the last one."""
-    install(folder)
+def built(folder: Path, *local: Path) -> None:
+    """`npm run build` in `folder` unless nothing has changed since the last one, there or in `local` packages."""
+    install(folder, *local)
     mark = folder / "node_modules" / ".built"
-    sources = [
-        path for path in folder.rglob("*") if _is_source(path.relative_to(folder).parts) and path.is_file()
-    ]
-    newest = max(path.stat().st_mtime for path in sources)
-    if mark.exists() and mark.stat().st_mtime > newest:
+    if mark.exists() and mark.stat().st_mtime > _newest(folder, *local):
         return
     run = _npm(folder, "run", "build")
     assert run.returncode == 0, run.stdout + run.stderr
     mark.touch()
+
+
+def _newest(*folders: Path) -> float:
+    """Return when a source in one of the folders has changed last."""
+    sources = (
+        path for folder in folders for path in folder.rglob("*") if _is_source(path.relative_to(folder).parts)
+    )
+    return max((path.stat().st_mtime for path in sources if path.is_file()), default=0)
 
 
 def _is_source(parts: tuple[str, ...]) -> bool:

@@ -6,8 +6,9 @@ import pytest
 
 from node_packages import BROWSER_TESTS, node_tests
 
-# component.test.mjs needs an example that is built: see test_examples.py
-FILES = sorted({path.name for path in BROWSER_TESTS.glob("*.test.mjs")} - {"component.test.mjs"})
+# These need an example that is built: see test_examples.py
+EXAMPLES = {"component.test.mjs", "nextjs.test.mjs"}
+FILES = sorted({path.name for path in BROWSER_TESTS.glob("*.test.mjs")} - EXAMPLES)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,28 +1,16 @@
-// The guide's React component, built by Vite (EXAMPLE=react-vite) or Next.js (EXAMPLE=nextjs), against the gateway.
+// The guide's React component, built by Vite, against the gateway. (By Next.js: nextjs.test.mjs.)
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { readFile, writeFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { hydrated, serveExample } from "./example.mjs";
 import { launchBrowser, startGateway, Upstream } from "./harness.mjs";
 
-const EXAMPLE = process.env.EXAMPLE;
-const folder = new URL(`../../examples/${EXAMPLE}/`, import.meta.url);
-const COMMANDS = {
-  "react-vite": ["node_modules/vite/bin/vite.js", "preview", "--host", "127.0.0.1", "--port", "0"],
-  nextjs: ["node_modules/next/dist/bin/next", "start", "--hostname", "127.0.0.1", "--port", "0"],
-};
-
-let upstream, gateway, app, browser, page, url;
+let upstream, gateway, app, browser, page;
 
 before(async () => {
   [upstream, browser] = await Promise.all([new Upstream().start(), launchBrowser()]);
   gateway = await startGateway(upstream);
-  if (EXAMPLE === "nextjs") await pointRewrites(gateway.url);
-  [app, url] = await startApp();
+  app = await serveExample("react-vite", gateway);
   page = await browser.newPage();
   page.setDefaultTimeout(10_000);
   // How many times the component's decoder was given something.
@@ -34,45 +22,16 @@ before(async () => {
       return decode.apply(this, given);
     };
   });
-  await page.goto(url);
-  // A page from the server can be typed into before React has taken it over.
-  await page.waitForFunction(() => Object.keys(document.querySelector("form") ?? {}).some((key) => key.startsWith("__reactProps")));
+  await page.goto(app.url);
+  await hydrated(page);
 });
 
 after(async () => {
   await browser?.close();
-  if (app?.exitCode === null) {
-    app.kill("SIGKILL");
-    await once(app, "exit");
-  }
+  await app?.stop();
   await gateway?.stop();
   upstream?.stop();
 });
-
-// Next.js fixes its rewrites when it builds; the gateway of a test has another port each time.
-async function pointRewrites(gatewayUrl) {
-  const manifest = new URL(".next/routes-manifest.json", folder);
-  const text = await readFile(manifest, "utf8");
-  await writeFile(manifest, text.replaceAll(/http:\/\/127\.0\.0\.1:\d+\/api/g, `${gatewayUrl}/api`));
-}
-
-async function startApp() {
-  const child = spawn(process.execPath, COMMANDS[EXAMPLE], {
-    cwd: fileURLToPath(folder),
-    env: { ...process.env, EVERYTOKEN_URL: gateway.url, NEXT_TELEMETRY_DISABLED: "1", NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const said = [];
-  for await (const line of createInterface({ input: child.stdout })) {
-    said.push(line);
-    const match = /http:\/\/127\.0\.0\.1:\d+/.exec(line);
-    if (match) {
-      child.stdout.resume();
-      return [child, match[0]];
-    }
-  }
-  throw new Error(`${EXAMPLE} did not start:\n${said.join("\n")}`);
-}
 
 const output = () => page.evaluate(() => document.querySelector("main > div").textContent.replace(/▊$/, ""));
 
