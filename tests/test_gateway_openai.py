@@ -176,6 +176,21 @@ async def test_every_chunk_arrives_before_the_next_one_is_made():
         attempt.finish()
 
 
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
+async def test_who_accepts_events_gets_a_first_byte_with_the_head(accept):
+    upstream = ManualUpstream()
+    async with serving(upstream) as gateway, Wire.to(gateway.port) as wire:
+        wire.send("POST", "/v1/chat/completions", HELLO, {"Accept": accept})
+        attempt = await upstream.attempt()
+        attempt.accept()
+        await wire.head()
+        if accept == "text/event-stream":
+            assert await wire.frame() == b": keep-alive\n"
+        attempt.send("one ")
+        assert b"data: " in (await wire.frame() or b"")[:6]
+        attempt.finish()
+
+
 @pytest.mark.virtual_time
 async def test_silence_is_filled_with_a_bare_comment_every_15_seconds():
     upstream = ManualUpstream()

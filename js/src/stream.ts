@@ -73,6 +73,7 @@ export class Stream implements AsyncIterable<Chunk> {
     if (text) {
       if (!headers.has("Idempotency-Key")) headers.set("Idempotency-Key", newKey());
       if (body || !headers.has("Content-Type")) headers.set("Content-Type", "application/json");
+      headers.set("Accept", "text/event-stream"); // lets the gateway send a first byte, and with it the head, at once
       this.#of.post = { url, init: { method: "POST", headers } };
       this.#around = { ...around, fetch: (to, init) => (init?.method ? this.#post(init, text) : around.fetch(to, init)) };
     }

@@ -131,6 +131,18 @@ test("a reload in the middle: both hooks show the whole text and go on, and nobo
   assert.equal(posts.length, asked);
 });
 
+test("a reload before the first token: the stream's id is in the URL already, and the answer comes", async () => {
+  const calls = await ask("Hello");
+  await page.waitForURL(/stream=/);
+  const asked = posts.length;
+  await page.reload();
+  await hydrated(page);
+  for (const call of calls) call.write(HALF).finish();
+  await shows(RESUMING, HALF);
+  for (const column of RESUMING) await state(column, "completed");
+  assert.equal(posts.length, asked);
+});
+
 test("a second tab follows, and Stop in one is Stop in both and at the model", async () => {
   const [guide, stream, ai] = await askEach("Hello");
   const asked = posts.length;

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.chat import Accumulator, ChatRequest
 from everytoken.errors import UpstreamError
-from everytoken.gateway.follow import Client, follow_events
+from everytoken.gateway.follow import Client, follow_events, greet
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
 from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
@@ -56,6 +56,9 @@ async def _stream(request: Request, client: Client, response: Response) -> None:
         *stream_headers(request, response.stream_id),
     ]
     await start(request, 200, head)
+    if "text/event-stream" in (request.header(b"accept") or ""):
+        # Only for who says so: a careless client would take the first line for data.
+        await greet(client, response.log, 0)
     await follow_events(client, response.log, 0)
 
 

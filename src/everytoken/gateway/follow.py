@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.server import Direct
     from everytoken.journal import Log
 
-__all__ = ["Client", "follow_events"]
+__all__ = ["Client", "follow_events", "greet"]
 
 KEEP_ALIVE = 15.0  # seconds; proxies commonly give up on a silent connection after 60
 _BATCH = 16 * 1024  # bytes taken from the log at once
@@ -158,6 +158,16 @@ class _EventFollower:
             return b""
         before, self.offset = self.offset, self.offset + len(records)
         return openai.encode(records, before)
+
+
+async def greet(client: Client, log: Log, offset: int) -> None:
+    """Send a keep-alive as the first byte of an event stream that has nothing to send yet.
+
+    Proxies such as Next.js's hold the head back until there is one, and the reader would know neither that it is
+    connected nor, behind a POST, the stream's id.
+    """
+    if offset == log.tail and not log.closed:
+        await client.send(openai.KEEP_ALIVE)
 
 
 async def follow_events(client: Client, log: Log, offset: int) -> None:

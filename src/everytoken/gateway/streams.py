@@ -18,10 +18,9 @@ from everytoken.gateway.durable.answers import refuse, respond
 from everytoken.gateway.durable.live import events
 from everytoken.gateway.durable.reads import catch_up, describe, long_poll
 from everytoken.gateway.durable.writes import append, create, delete
-from everytoken.gateway.follow import Client, follow_events
+from everytoken.gateway.follow import Client, follow_events, greet
 from everytoken.gateway.http import answer, start
 from everytoken.journal import parse_offset
-from everytoken.wire import openai
 
 if TYPE_CHECKING:
     from everytoken.gateway.app import Gateway
@@ -125,10 +124,7 @@ async def _read_events(gateway: Gateway, request: Request, log: Log) -> None:
             *headers.cross_origin(request, gateway.config.origins),
         ]
         await start(request, 200, head)
-        if offset == log.tail and not log.closed:
-            # Proxies such as Next.js's hold the head back until there is a first byte, and the reader would not know
-            # that it is connected again. Not for POST: this is the first line that a careless client would see.
-            await client.send(openai.KEEP_ALIVE)
+        await greet(client, log, offset)
         await follow_events(client, log, offset)
     finally:
         client.close()
