@@ -223,8 +223,14 @@ class TestResumption:
         served, outcome = await self.resumed([STREAM, Send(chunk("Hé", 1) + event(error, 2)), CleanEnd()])
         assert outcome.text == "Hé"
         assert isinstance(outcome.cause, ErrorEventError)
-        assert outcome.cause.error["code"] == "upstream-stalled-gap"
+        assert outcome.cause.error["code"] == outcome.cause.code == "upstream-stalled-gap"
         assert len(served.requests) == 1
+
+    @pytest.mark.parametrize("code", [429, None, "none-of-ours", ["cancelled"]])
+    async def test_a_code_that_is_none_of_ours_is_not_taken_over(self, code):
+        error = {"error": {"message": "?", "code": code}}
+        _, outcome = await self.resumed([STREAM, Send(chunk("Hé", 1) + event(error, 2)), CleanEnd()])
+        assert outcome.cause.code == "upstream-error-event"
 
     async def test_silence_without_keep_alives_is_a_break(self):
         served, outcome = await self.resumed([STREAM, Send(chunk("Hé", 1)), Stall()], REST)

@@ -14,7 +14,15 @@ import httpx2
 from everytoken.chat import ChatDecoder
 from everytoken.client.effects import Close, Deliver, Open, Opened, Read, Sleep
 from everytoken.client.failures import as_ours, as_theirs
-from everytoken.errors import EverytokenError, MalformedEventError, StalledError, StatusError, TruncatedError
+from everytoken.errors import (
+    TABLE,
+    ErrorEventError,
+    EverytokenError,
+    MalformedEventError,
+    StalledError,
+    StatusError,
+    TruncatedError,
+)
 from everytoken.sse import SSEDecoder, encode
 from everytoken.wire.openai import DONE
 
@@ -89,7 +97,7 @@ class Follower:
                     events.append(encode(event))
                 self._offset = event.id
         except EverytokenError as error:
-            self._told = error
+            self._told = _with_the_gateways_code(error)
         return b"".join(events)
 
     def _cause(self, result: Result) -> EverytokenError:
@@ -138,3 +146,12 @@ class Follower:
                 )
                 lost.__cause__ = cause
                 raise as_theirs(lost, self._asked.request)
+
+
+def _with_the_gateways_code(error: EverytokenError) -> EverytokenError:
+    """Give an error that the gateway has told us its own code: it knows better what has happened, and who stopped what."""
+    told = error.error if isinstance(error, ErrorEventError) else None
+    code = told.get("code") if isinstance(told, dict) else None
+    if isinstance(code, str) and code in TABLE:
+        error.code = code  # type: ignore[misc]  # it is everytoken that we follow: the same table
+    return error
