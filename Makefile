@@ -17,6 +17,7 @@ serve: .venv/.runtime ## everytoken serve, with options in ARGS: make serve ARGS
 
 test: .venv/.dev ## everything that must hold; pytest's options in ARGS
 	@sh tools/system.sh chromium redis-server || echo "test: the tests that need it are skipped"
+	@$(MAKE) --no-print-directory -s var/clients/.installed || echo "test: the tests of these two are skipped"
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(ARGS)
 
@@ -57,13 +58,21 @@ fmt: .venv/.dev ## format the code and repair what can be repaired
 	@sh tools/setup.sh dev
 	@touch $@
 
+var/clients/.installed: requirements/clients.txt .venv/.base
+	@sh tools/setup.sh clients
+	@touch $@
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --upgrade
+
+# What LiteLLM and LlamaIndex bring along for other things than asking a model.
+UNUSED = $(patsubst %,--no-emit-package %,boto3 botocore s3transfer jmespath hf-xet huggingface-hub tokenizers networkx nltk joblib)
 
 lock: .venv/.dev ## write requirements/*.txt anew from pyproject.toml, everything in its newest version
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(LOCK) pyproject.toml --group setup --group dev --group bench -o requirements/dev.txt
 	@$(LOCK) pyproject.toml --group setup -c requirements/dev.txt -o requirements/base.txt
+	@$(LOCK) --group clients $(UNUSED) -o requirements/clients.txt
 
 clean: ## remove everything that make has made, the fetched weights included
 	rm -rf .venv var dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache

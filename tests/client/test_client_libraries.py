@@ -1,10 +1,13 @@
-"""Other libraries over the clients. Each is skipped where it is not installed: none of them is a dependency of ours."""
+"""Other libraries over the clients, straight at a model server. Through the gateway: tests/test_clients_docs.py."""
 
 from __future__ import annotations
 
 import asyncio
 
+import anthropic
+import langchain_openai
 import pytest
+import trio
 
 import everytoken
 from everytoken.testing import ScriptedUpstream
@@ -13,33 +16,29 @@ from guide_loops import CONTEXT, MESSAGES
 CUT = [(0, "clean-end", "middle")]
 
 
-def chat_openai(upstream):
-    langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
-    return langchain.ChatOpenAI(
-        base_url=upstream.base_url,
-        api_key="any",
-        model="m",
-        http_client=everytoken.Client(verify=CONTEXT),
-        http_async_client=everytoken.AsyncClient(verify=CONTEXT),
-    )
+def chat_openai(upstream, **clients):
+    return langchain_openai.ChatOpenAI(base_url=upstream.base_url, api_key="any", model="m", **clients)
 
 
 def test_langchain():
-    with ScriptedUpstream(faults=CUT) as upstream:
-        assert "".join(chunk.content for chunk in chat_openai(upstream).stream("Hi")) == upstream.text
+    with ScriptedUpstream(faults=CUT) as upstream, everytoken.Client(verify=CONTEXT) as ours:
+        chunks = chat_openai(upstream, http_client=ours).stream("Hi")
+        assert "".join(chunk.content for chunk in chunks) == upstream.text
         assert len(upstream.attempts) == 2
 
 
 def test_langchain_async():
     async def read(upstream):
-        return "".join([chunk.content async for chunk in chat_openai(upstream).astream("Hi")])
+        async with everytoken.AsyncClient(verify=CONTEXT) as ours:
+            chunks = chat_openai(upstream, http_async_client=ours).astream("Hi")
+            return "".join([chunk.content async for chunk in chunks])
 
     with ScriptedUpstream(faults=CUT) as upstream:
         assert asyncio.run(read(upstream)) == upstream.text
+        assert len(upstream.attempts) == 2
 
 
 def test_anthropic_passes_through():
-    anthropic = pytest.importorskip("anthropic", reason="anthropic is not installed")
     with ScriptedUpstream() as upstream, everytoken.Client(verify=CONTEXT) as http_client:
         client = anthropic.Anthropic(api_key="any", base_url=upstream.base_url, http_client=http_client)
         with pytest.raises(anthropic.NotFoundError):  # the scripted upstream does not know the route
@@ -48,8 +47,6 @@ def test_anthropic_passes_through():
 
 
 def test_trio():
-    trio = pytest.importorskip("trio", reason="trio is not installed")
-
     async def read(upstream):
         asked = {"model": "m", "messages": MESSAGES, "stream": True}
         async with everytoken.AsyncClient(verify=CONTEXT) as client:
