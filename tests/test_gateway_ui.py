@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 
@@ -60,9 +61,8 @@ async def until(wire, text):
     return found
 
 
-async def until_left(gateway):
-    """Wait until the gateway knows that its reader has gone."""
-    [relay] = gateway.relays._relays.values()
+async def until_left(relay):
+    """Wait until the gateway knows that the reader has gone."""
     async with limit():
         while relay._readers:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0)
@@ -170,13 +170,35 @@ async def test_an_answer_that_ended_while_nobody_read_is_not_lost():
             attempt, _ = await begun(upstream, wire)
             attempt.send("Hello")
             await until(wire, "Hello")
-        await until_left(gateway.gateway)
+        await until_left(*gateway.gateway.relays._relays.values())
         attempt.send(" world")
         attempt.finish()
         await gateway.until_idle()
         answer = await gateway.ask("GET", "/api/chat/c1/stream")
         assert text_of(chunks(answer)) == "Hello world"
         assert chunks(answer)[-1]["type"] == "finish"
+        assert (await gateway.ask("GET", "/api/chat/c1/stream")).status == 204
+
+
+async def test_an_end_that_was_sent_and_never_arrived_is_not_lost():
+    upstream = ManualUpstream()
+    async with serving(upstream) as gateway:
+        # A network that is gone, and nobody has noticed: what is sent stays in the kernel.
+        lost = socket.socket()
+        lost.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lost.connect(("127.0.0.1", gateway.port))
+        data = json.dumps(body()).encode()
+        lost.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+        attempt = await upstream.attempt()
+        attempt.accept()
+        attempt.send("x" * 20_000)
+        [relay] = gateway.gateway.relays._relays.values()
+        attempt.finish()
+        for _ in range(100):  # all that the gateway would do with an end is done
+            await asyncio.sleep(0)
+        lost.close()
+        await until_left(relay)
+        assert text_of(chunks(await gateway.ask("GET", "/api/chat/c1/stream"))) == "x" * 20_000
         assert (await gateway.ask("GET", "/api/chat/c1/stream")).status == 204
 
 
@@ -411,7 +433,7 @@ async def test_another_process_knows_the_chats(tmp_path):
             attempt, _ = await begun(upstream, wire)
             attempt.send("Hello world")
             await until(wire, "world")
-        await until_left(first)
+        await until_left(*first.relays._relays.values())
         attempt.finish()
         await Served(first, port).until_idle()
     async with gateway() as second, served(second) as port:

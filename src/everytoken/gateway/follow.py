@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Client", "follow_events", "greet"]
 
 KEEP_ALIVE = 15.0  # seconds; proxies commonly give up on a silent connection after 60
+_TAKEN = 15.0  # seconds in which a host acknowledges, on the slowest of links that still lives
+_FIRST_LOOK = 0.005  # seconds from one look to the next, doubled each time
 _BATCH = 16 * 1024  # bytes taken from the log at once
 
 
@@ -83,6 +85,19 @@ class Client:
             except OSError:
                 # ASGI 2.4: so a server says that the client has gone.
                 self._has_gone()
+
+    async def taken(self) -> bool:
+        """Wait until the client's host has acknowledged all that was sent; return False if it does not, or has gone.
+
+        A network may be gone long before anybody is told. Behind a proxy it is the proxy that acknowledges.
+        """
+        deadline, pause = self._loop.time() + _TAKEN, _FIRST_LOOK
+        while self.direct is not None and self.direct.untaken:
+            if self.gone or self._loop.time() >= deadline:
+                return False
+            await self.wait(self._loop.time() + pause)
+            pause = min(pause * 2, 1.0)
+        return not self.gone
 
     async def finish(self) -> None:
         """End the body properly."""

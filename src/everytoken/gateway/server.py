@@ -7,6 +7,10 @@ other ASGI server it does without.
 
 from __future__ import annotations
 
+import fcntl
+import socket
+import sys
+import termios
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -25,6 +29,7 @@ EXTENSION = "everytoken.direct"
 # Bytes that may wait in a connection before its answer has to; the kernel's buffer comes on top. A reader that has
 # stopped costs this and what was taken from the log at once, and there may be thousands.
 BUFFER = 4 * 1024
+_SO_NWRITE = 0x1024  # sys/socket.h of macOS; Python does not name it
 
 
 class Direct:
@@ -67,6 +72,12 @@ class Direct:
         """Whether the client has disconnected."""
         return self._cycle.disconnected or self._cycle.transport.is_closing()
 
+    @property
+    def untaken(self) -> int:
+        """How many bytes of what was written the client's host has not acknowledged; 0 where the system does not tell."""
+        transport = self._cycle.transport
+        return transport.get_write_buffer_size() + _unacknowledged(transport.get_extra_info("socket"))
+
     async def drain(self) -> None:
         """Wait until the client can be written to, or has gone."""
         if self._flow.write_paused:
@@ -85,6 +96,18 @@ class Direct:
         # To uvicorn it looks as if the client had gone, so it does not complain about a response without an end.
         self._cycle.disconnected = True
         self._cycle.transport.close()
+
+
+def _unacknowledged(sock: socket.socket | None) -> int:
+    """Return what the kernel still holds of what a TCP connection was given (Linux: SIOCOUTQ, macOS: SO_NWRITE)."""
+    if sock is None or sock.fileno() < 0:
+        return 0
+    try:
+        if sys.platform == "darwin":
+            return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 class _UnknownLength(int):

@@ -140,7 +140,7 @@ async def _stream(
         return
     result = response.log.info.result or {}
     await client.send(wire.end(result))
-    if chat is not None and not client.gone:
+    if chat is not None and await client.taken():
         # Before the body's end: who asks again after it must find nothing to resume.
         with contextlib.suppress(JournalError):
             await chat.delivered(response.stream_id)
