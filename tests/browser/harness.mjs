@@ -2,9 +2,11 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { connect, createServer as createTcpServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -24,6 +26,7 @@ export class Upstream {
   #server = createServer((request, response) => this.#serve(request, response));
   #arrived = [];
   #waiting = [];
+  #held = Promise.resolve();
 
   async start() {
     this.#server.listen(0, "127.0.0.1");
@@ -47,6 +50,13 @@ export class Upstream {
     });
   }
 
+  /** Let requests wait for their first byte until what this returns is called. */
+  hold() {
+    let release;
+    this.#held = new Promise((resolve) => (release = resolve));
+    return release;
+  }
+
   /** How many requests nobody has taken yet. */
   get untaken() {
     return this.#arrived.length;
@@ -54,11 +64,13 @@ export class Upstream {
 
   async #serve(request, response) {
     if (request.url === "/v1/models") {
+      response.setHeader("Content-Type", "application/json");
       response.end(JSON.stringify({ object: "list", data: [{ id: "scripted", object: "model" }] }));
       return;
     }
     let body = "";
     for await (const piece of request) body += piece;
+    await this.#held;
     const call = new Call(JSON.parse(body), response);
     const taker = this.#waiting.shift();
     if (taker) taker(call);
@@ -66,7 +78,7 @@ export class Upstream {
   }
 }
 
-class Call {
+export class Call {
   constructor(body, response) {
     this.body = body;
     /** Resolves when the connection has closed, from whichever side. */
@@ -86,6 +98,12 @@ class Call {
     return this;
   }
 
+  /** Bytes as they are: for reads that end anywhere. */
+  raw(bytes) {
+    this.response.write(bytes);
+    return this;
+  }
+
   finish(reason = "stop") {
     this.#chunk({}, reason);
     this.response.end("data: [DONE]\n\n");
@@ -96,7 +114,8 @@ class Call {
     this.response.end();
   }
 
-  #chunk(delta, finish_reason = null) {
+  /** The bytes of a chunk. */
+  static chunk(delta, finish_reason = null) {
     const chunk = {
       id: "chatcmpl-1",
       object: "chat.completion.chunk",
@@ -104,20 +123,32 @@ class Call {
       model: "scripted",
       choices: [{ index: 0, delta, finish_reason }],
     };
-    this.response.write(`data: ${JSON.stringify(chunk)}\n\n`);
+    return Buffer.from(`data: ${JSON.stringify(chunk)}\n\n`);
+  }
+
+  #chunk(delta, finish_reason) {
+    this.raw(Call.chunk(delta, finish_reason));
   }
 }
 
-/** The wire between browser and gateway, which can be cut and joined again. */
+const ASKED = /POST \S*\/chat\/completions /g;
+
+/** The wire between browser and gateway, which can be cut and joined again, and knows what was asked over it. */
 export class Wire {
+  /** How often a question was POSTed. */
+  posts = 0;
   #open = new Set();
   #cut = false;
   #server;
 
   constructor(port) {
+    /** Where it leads. */
+    this.port = port;
     this.#server = createTcpServer((near) => {
       if (this.#cut) return near.destroy();
-      const far = connect(port, "127.0.0.1");
+      // A browser writes a request's head at once, so none is cut in two.
+      near.on("data", (data) => (this.posts += data.toString("latin1").match(ASKED)?.length ?? 0));
+      const far = connect(this.port, "127.0.0.1");
       for (const [from, to] of [[near, far], [far, near]]) {
         this.#open.add(from);
         from.pipe(to);
@@ -149,14 +180,16 @@ export class Wire {
   }
 }
 
-/** `everytoken serve` in front of `upstream`, on a free port. */
-export async function startGateway(upstream) {
-  const options = ["serve", "--host", "127.0.0.1", "--port", "0", "--journal", "memory", "--upstream", upstream.url];
-  const child = spawn(process.env.EVERYTOKEN ?? "everytoken", options, {
+/** `everytoken serve` in front of `upstream`, or of the embedded model, on a free port. */
+export async function startGateway(upstream, { journal = "memory", options = [], environ = {} } = {}) {
+  const command = ["serve", "--host", "127.0.0.1", "--port", "0", "--journal", journal, ...options];
+  if (upstream) command.push("--upstream", upstream.url);
+  const child = spawn(process.env.EVERYTOKEN ?? "everytoken", command, {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, EVERYTOKEN_ATTEMPTS: "1", PYTHONUNBUFFERED: "1" },
+    env: { ...process.env, ...(upstream && { EVERYTOKEN_ATTEMPTS: "1" }), PYTHONUNBUFFERED: "1", ...environ },
   });
   const said = [];
+  const exited = once(child, "exit");
   const url = await new Promise((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on("line", (line) => {
@@ -168,10 +201,11 @@ export async function startGateway(upstream) {
     child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`everytoken serve exited with ${code}:\n${said.join("\n")}`)));
   });
-  const exited = once(child, "exit");
   return {
     url,
     port: Number(new URL(url).port),
+    /** What it has printed and logged. */
+    said,
     async stop(signal = "SIGKILL") {
       child.kill(signal);
       await exited;
@@ -179,18 +213,75 @@ export async function startGateway(upstream) {
   };
 }
 
-export function launchBrowser() {
-  const executablePath = BROWSERS.find((path) => path && existsSync(path));
-  return chromium.launch({
-    executablePath,
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
+/** What the journal has of a response, by the Durable Streams protocol: {text, closed}; once `enough`, or all of it. */
+export async function journaled(gateway, id, enough = () => true) {
+  const so = { text: "", closed: false };
+  for (let [offset, live] = ["-1", ""]; ; ) {
+    const answer = await fetch(`${gateway.url}/v1/stream/${id}?offset=${offset}${live}`);
+    if (!answer.ok) throw new Error(`the journal answers ${answer.status}: ${await answer.text()}`);
+    if (answer.status === 200) for (const { choices } of await answer.json()) so.text += choices?.[0]?.delta?.content ?? "";
+    offset = answer.headers.get("Stream-Next-Offset");
+    so.closed = answer.headers.has("Stream-Closed");
+    if (!answer.headers.has("Stream-Up-To-Date")) continue;
+    if (so.closed || enough(so)) return so;
+    live = "&live=long-poll";
+  }
+}
+
+function browserPath() {
+  return BROWSERS.find((path) => path && existsSync(path));
+}
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/**
+ * A browser as people have it: its tabs share one window, so that one tab in front hides the others. One that playwright
+ * launches shows every page all the time.
+ */
+export async function openBrowser() {
+  const profile = mkdtempSync(join(tmpdir(), "everytoken-browser-"));
+  const child = spawn(browserPath(), ["--headless", "--remote-debugging-port=0", `--user-data-dir=${profile}`, ...FLAGS], {
+    stdio: ["ignore", "ignore", "pipe"],
   });
+  const exited = once(child, "exit");
+  const endpoint = new Promise((resolve, reject) => {
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      const match = /ws:\/\/\S+/.exec(line);
+      if (match) resolve(match[0]);
+    });
+    exited.then(([code]) => reject(new Error(`the browser exited with ${code}`)), reject);
+  });
+  const browser = await chromium.connectOverCDP(await endpoint, { noDefaults: true });
+  return {
+    context: browser.contexts()[0],
+    async close() {
+      // Asked to, it waits for its own processes, which else go on writing into the profile.
+      const cdp = await browser.newBrowserCDPSession();
+      await cdp.send("Browser.close").catch(() => {}); // it may be gone before it has answered
+      await exited;
+      rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
+    },
+  };
+}
+
+/** A function that tells the milliseconds of processor time a page's main thread has had; other work does not count in them. */
+export async function processorTime(page) {
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
+  return async () => {
+    const { metrics } = await cdp.send("Performance.getMetrics");
+    return metrics.find(({ name }) => name === "TaskDuration").value * 1000;
+  };
+}
+
+export function launchBrowser() {
+  return chromium.launch({ executablePath: browserPath(), args: FLAGS });
 }

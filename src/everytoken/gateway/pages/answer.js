@@ -1,10 +1,13 @@
 // One answer over as many connections as it takes. A body that ends without `[DONE]` or an error event is a
 // broken connection, never an end: the answer is then read on from the last offset.
 
+import { authorized, withKey, wordsFor } from "./key.js";
 import { SSEDecoder } from "./sse.js";
 
 const SILENCE_MS = 45_000; // the gateway writes a comment every 15 s; three missed ones mean a dead connection
+const STALE_MS = 16_000; // and one is enough when the page wakes: it, or the network, has been asleep
 const RETRY_MS = [250, 500, 1000, 2000, 5000]; // then every 5 s for as long as the page is open
+const POSTS = 4; // a question that got no answer is sent so often; its key makes that one question
 const STOP_MS = 3000; // how long a stop waits for the gateway to confirm it
 
 export const COMPLETED = "completed";
@@ -17,6 +20,7 @@ export class Answer {
 
   #offset = "";
   #finish = null;
+  #begun = false; // something has been answered
   #stopping = false;
   #abort = new AbortController();
   #stopPressed;
@@ -29,12 +33,12 @@ export class Answer {
     this.#stopNow = new Promise((resolve) => (this.#stopPressed = resolve));
   }
 
-  /** POST a chat request and read its answer: {outcome, finish, message}. */
-  ask(body) {
+  /** POST a chat request and read its answer: {outcome, finish, message}. With the same `key`: the same answer. */
+  ask(body, key) {
     return this.#read(() =>
-      fetch("v1/chat/completions", {
+      authorized("v1/chat/completions", {
         method: "POST",
-        headers: { "Content-Type": "application/json" },
+        headers: { "Content-Type": "application/json", "Idempotency-Key": key },
         body: JSON.stringify({ ...body, stream: true }),
         signal: this.#abort.signal,
       }),
@@ -61,13 +65,13 @@ export class Answer {
   }
 
   #cancel() {
-    fetch(`v1/stream/${this.id}/cancel`, { method: "POST", keepalive: true }).catch(() => {});
+    fetch(`v1/stream/${this.id}/cancel`, { method: "POST", headers: withKey(), keepalive: true }).catch(() => {});
     setTimeout(() => this.#abort.abort(), STOP_MS);
   }
 
   #resume() {
     const query = this.#offset ? `?offset=${encodeURIComponent(this.#offset)}` : "";
-    return fetch(`v1/stream/${this.id}/events${query}`, { signal: this.#abort.signal });
+    return authorized(`v1/stream/${this.id}/events${query}`, { signal: this.#abort.signal });
   }
 
   async #read(request) {
@@ -82,10 +86,13 @@ export class Answer {
       }
       if (this.#offset !== before) failures = 0; // it moved: a new failure, not one more in a row
       if (this.#stopping) return this.#ended(STOPPED);
-      if (!this.id) return this.#ended(INTERRUPTED, "The server cannot be reached. Is it running?");
+      if (!this.id && (this.#begun || failures + 1 >= POSTS)) {
+        return this.#ended(INTERRUPTED, "The server cannot be reached. Is it running?");
+      }
       this.#on.connection(failures < 3 ? "lost" : "away");
-      await pause(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)], this.#abort.signal);
-      request = () => this.#resume();
+      await pause(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)], this.#abort.signal, this.id ? null : this.#stopNow);
+      if (this.#stopping && !this.id) return this.#ended(STOPPED);
+      if (this.id) request = () => this.#resume();
     }
   }
 
@@ -109,6 +116,7 @@ export class Answer {
       const passing = this.id && (response.status >= 500 || response.status === 429);
       return passing ? null : this.#ended(INTERRUPTED, message);
     }
+    this.#begun = true;
     if (this.#named(response)) this.#on.named(this.id);
     this.#on.connection("open");
 
@@ -165,31 +173,48 @@ export class Answer {
 async function messageOf(response) {
   const text = await response.text().catch(() => "");
   try {
-    return JSON.parse(text).error.message;
+    const { error } = JSON.parse(text);
+    return wordsFor(error) ?? error.message;
   } catch {
     return `The server answered ${response.status} ${response.statusText}`.trim() + ".";
   }
 }
 
+// A read that must come; when the page wakes it must have come already.
 function within(promise, ms) {
-  let timer;
+  const begun = Date.now(); // other clocks stand still while a laptop sleeps
+  let timer, sleep;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new DOMException("silent", "TimeoutError")), ms);
+    const fail = () => reject(new DOMException("silent", "TimeoutError"));
+    timer = setTimeout(fail, ms);
+    sleep = onWake(() => Date.now() - begun >= STALE_MS && fail());
   });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+  return Promise.race([promise, late]).finally(() => (clearTimeout(timer), sleep()));
 }
 
-// Wait, but not a moment longer than the network is away or the reader wants.
-function pause(ms, signal) {
+// Wait, but not a moment longer than the network is away, the page is looked away from, or the reader wants.
+function pause(ms, signal, stopped) {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
-      removeEventListener("online", done);
+      sleep();
       signal.removeEventListener("abort", done);
       resolve();
     };
     const timer = setTimeout(done, ms);
-    addEventListener("online", done);
+    const sleep = onWake(done);
     signal.addEventListener("abort", done);
+    stopped?.then(done);
   });
+}
+
+// Call `listener` when the network is back or the page is looked at again; returns how to stop that.
+function onWake(listener) {
+  const woken = () => document.hidden || listener();
+  addEventListener("online", woken);
+  document.addEventListener("visibilitychange", woken);
+  return () => {
+    removeEventListener("online", woken);
+    document.removeEventListener("visibilitychange", woken);
+  };
 }

@@ -1,9 +1,12 @@
 // The chat page: conversation, composer, and what happens when one of them is used.
 
 import { Answer, COMPLETED, INTERRUPTED } from "./answer.js";
+import { authorized, keyForm } from "./key.js";
 import { AnswerView, userMessage } from "./message.js";
 import { stickToEnd } from "./scroll.js";
 import { load, newName, save, setting, watch } from "./store.js";
+
+const KEY_LIVES_MS = 86_400_000; // as long as the gateway knows an Idempotency-Key
 
 const at = (id) => document.getElementById(id);
 const prompt = at("prompt");
@@ -12,7 +15,7 @@ const refocus = () => matchMedia("(hover: none)").matches || prompt.focus();
 const toEnd = stickToEnd(at("scroller"), at("latest"));
 
 let name = ""; // of the conversation
-let messages = []; // {role, content} and for answers also {stream, base, outcome, message, finish}
+let messages = []; // {role, content} and for answers also {stream, base, key, model, asked, outcome, message, finish}
 let running = null; // {answer, view, entry} while text is coming
 
 function show(conversation) {
@@ -25,6 +28,7 @@ function show(conversation) {
     if (message.role === "user") at("messages").append(userMessage(message.content));
     else if (message.outcome) showEnded(message);
     else if (message.stream) run(message, (answer) => answer.follow(message.stream));
+    else if (message === messages.at(-1) && Date.now() - message.asked < KEY_LIVES_MS) ask(message); // has it begun? the key knows
     else showEnded(Object.assign(message, { outcome: INTERRUPTED, message: "The page was closed before an answer began." }));
   }
   refresh();
@@ -47,8 +51,11 @@ function send(text) {
   ask(newEntry(""));
 }
 
-function newEntry(base) {
-  const entry = { role: "assistant", content: base, base, stream: null, outcome: null };
+// `key` makes a question that is sent again the same one, as long as nobody knows whether its answer has begun.
+function newEntry(base, before) {
+  const model = at("model").value || "default";
+  const key = before && !before.stream && before.model === model ? before.key : newName();
+  const entry = { role: "assistant", content: base, base, key, model, asked: Date.now(), stream: null, outcome: null };
   messages.push(entry);
   return entry;
 }
@@ -59,12 +66,12 @@ function goOn(entry, view) {
   messages.pop();
   view.element.remove();
   refocus();
-  ask(newEntry(entry.content));
+  ask(newEntry(entry.content, entry));
 }
 
 function ask(entry) {
   const history = messages.filter(({ content }) => content !== "").map(({ role, content }) => ({ role, content }));
-  run(entry, (answer) => answer.ask({ model: at("model").value || "default", messages: history }));
+  run(entry, (answer) => answer.ask({ model: entry.model, messages: history }, entry.key));
   toEnd();
 }
 
@@ -121,7 +128,7 @@ function refresh() {
 }
 
 async function listModels() {
-  const response = await fetch("v1/models").catch(() => null);
+  const response = await authorized("v1/models").catch(() => null);
   const models = response?.ok ? (await response.json()).data.map(({ id }) => id) : [];
   at("model").replaceChildren(...models.map((id) => new Option(id, id)));
   at("model-label").hidden = models.length < 2;
@@ -153,7 +160,7 @@ prompt.addEventListener("keydown", (event) => {
   send(prompt.value);
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.isComposing) stop();
+  if (event.key === "Escape" && !event.isComposing && !event.target.closest?.("dialog")) stop();
 });
 at("stop").addEventListener("click", stop);
 at("messages").addEventListener("click", ({ target }) => target.matches(".copy") && copy(target));
@@ -181,5 +188,6 @@ addEventListener("pagehide", () => {
   save(name, messages);
 });
 
+keyForm(listModels);
 show(location.hash.slice(1) || newName());
 listModels();
