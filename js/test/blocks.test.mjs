@@ -25,7 +25,7 @@ describe("a text is cut into blocks", () => {
   }
 
   test("joined they are the text, and what is finished stays, however it grows", () => {
-    const piece = fc.constantFrom("a", "\n", "\n\n", "```", "- ", "1.", " ", "word word ", "x".repeat(300), "~~~\n");
+    const piece = fc.constantFrom("a", "\n", "\n\n", "```", "- ", "1.", " ", "word word ", "x".repeat(300), "words ".repeat(1100), "~~~\n");
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 40 }), fc.boolean(), (pieces, markdown) => {
         const [blocks, whole] = [new Blocks(markdown), new Blocks(markdown)];
@@ -45,6 +45,16 @@ describe("a text is cut into blocks", () => {
       { numRuns: 300, seed: 3 },
     );
   });
+});
+
+test("a line that does not end goes on in another block, between two words", () => {
+  for (const text of ["some words ".repeat(2000), "文字".repeat(6000)]) {
+    const blocks = new Blocks(false);
+    blocks.grow(text);
+    assert.ok(blocks.finished.length > 1);
+    for (const block of blocks.finished) assert.match(block, / $|字$/);
+    assert.equal(blocks.finished.join("") + blocks.open, text);
+  }
 });
 
 describe("text is shown by whole words", () => {

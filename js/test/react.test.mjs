@@ -1,13 +1,9 @@
 // `everytoken/react` in a real browser, through the real gateway, with a model that the test moves by hand.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { createServer, request as ask } from "node:http";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
 import { EVERYTOKEN } from "./helpers.mjs";
+import { serve } from "./page/serve.mjs";
 
 process.env.EVERYTOKEN ??= EVERYTOKEN;
 const { launchBrowser, startGateway, Upstream, Wire } = await import("../../tests/browser/harness.mjs");
@@ -18,7 +14,7 @@ before(async () => {
   [upstream, browser] = await Promise.all([new Upstream().start(), launchBrowser()]);
   gateway = await startGateway(upstream);
   context = await browser.newContext();
-  site = await serve();
+  site = await serve(() => gateway.url);
   wire = await new Wire(site.address().port).start();
 });
 
@@ -42,41 +38,6 @@ afterEach(async () => {
   assert.deepEqual(faults, []);
   assert.equal(upstream.untaken, 0); // no request to the model that the test did not expect
 });
-
-// The page, and everything else from the gateway: one host, as a page has it behind a proxy.
-async function serve() {
-  const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL("page/page.jsx", import.meta.url))],
-    bundle: true,
-    minify: true,
-    format: "esm",
-    jsx: "automatic",
-    write: false,
-    define: { "process.env.NODE_ENV": '"production"' },
-  });
-  const files = {
-    "/": ["text/html", readFileSync(new URL("page/index.html", import.meta.url))],
-    "/page.js": ["text/javascript", outputFiles[0].contents],
-  };
-  const server = createServer((asked, answer) => {
-    const file = files[asked.url.split("?")[0]];
-    if (file) return answer.writeHead(200, { "Content-Type": file[0] }).end(file[1]);
-    if (asked.url === "/favicon.ico") return answer.writeHead(204).end();
-    const { method, headers } = asked;
-    const onward = ask(gateway.url + asked.url, { method, headers }, (given) => {
-      answer.writeHead(given.statusCode, given.headers);
-      answer.flushHeaders();
-      given.pipe(answer);
-      given.on("close", () => given.complete || answer.destroy());
-    });
-    onward.on("error", () => answer.destroy());
-    answer.on("close", () => onward.destroy());
-    asked.pipe(onward);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return server;
-}
 
 async function open(path = "/", at = wire.url) {
   const opened = await context.newPage();
@@ -242,15 +203,5 @@ describe("useStream and StreamingText", () => {
     const rendered = await page.evaluate(() => window.rendered);
     assert.ok(rendered.length > 0);
     assert.deepEqual(rendered.filter((source) => source.includes("First")), []);
-  });
-
-  test("20,000 tokens do not slow the page down", async () => {
-    await page.goto(`${wire.url}/?long`);
-    await page.waitForFunction(() => window.grow);
-    const times = await page.evaluate(() => Array.from({ length: 400 }, (_, i) => window.grow("some more tokens of text, ".repeat(8) + (i % 4 ? " " : "\n\n"))));
-    const median = (part) => part.sort((a, b) => a - b)[part.length >> 1];
-    assert.ok((await page.textContent(".text")).length > 80_000);
-    const [begin, end] = [median(times.slice(20, 120)), median(times.slice(-100))];
-    assert.ok(end < 2 * Math.max(begin, 1), `${begin} ms at the beginning, ${end} ms at the end`);
   });
 });

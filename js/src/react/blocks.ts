@@ -1,10 +1,13 @@
 // A text that grows, in blocks of which only the last one changes: so the cost of a frame does not grow with the text.
 
+import { wholeCharacters, wholeWords } from "./words.js";
+
 const FENCE = /^ {0,3}(```+|~~~+)/;
 // After a blank line these may belong to the list or quotation before it.
 const GOES_ON = /^(\s|[-*+>]|\d+[.)])/;
 const KNOWN = 5; // characters that tell such a beginning
-const PLAIN_LENGTH = 400;
+const PLAIN_LENGTH = 1500; // few blocks, each of them cheap
+const LONGEST = 6000; // a line is laid out again as a whole; one that is longer goes on in another block
 
 /** Cuts a text that grows; joined, the blocks are the text. */
 export class Blocks {
@@ -29,7 +32,14 @@ export class Blocks {
   grow(text: string): void {
     this.open += text.slice(this.#seen.length);
     this.#seen = text;
-    for (let end; (end = this.open.indexOf("\n", this.#scanned)) >= 0; ) {
+    for (;;) {
+      const end = this.open.indexOf("\n", this.#scanned);
+      if (!this.#markdown && (end < 0 ? this.open.length : end) > LONGEST) {
+        this.#scanned = wholeCharacters(this.open.slice(0, wholeWords(this.open.slice(0, LONGEST)))).length;
+        this.#cut();
+        continue;
+      }
+      if (end < 0) return;
       const line = this.open.slice(this.#scanned, end);
       this.#scanned = end + 1;
       const next = this.open.slice(end + 1, end + 1 + KNOWN);

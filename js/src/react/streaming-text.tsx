@@ -22,7 +22,8 @@ export interface StreamingTextProps {
   className?: string;
 }
 
-const PLAIN: CSSProperties = { whiteSpace: "pre-wrap", overflowWrap: "anywhere" };
+// `plaintext`: each line has the direction of its own text.
+const PLAIN: CSSProperties = { whiteSpace: "pre-wrap", overflowWrap: "anywhere", unicodeBidi: "plaintext" };
 
 // A finished block is never rendered again, even where `render` is a new function each time.
 const Block = memo(

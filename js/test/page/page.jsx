@@ -1,8 +1,7 @@
 // What a user would write, plus a look at what is rendered.
 
-import { StrictMode, useState } from "react";
+import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { flushSync } from "react-dom";
 import { StreamingText, useStream } from "everytoken/react";
 
 window.rendered = [];
@@ -37,16 +36,8 @@ function Chat() {
   );
 }
 
-// A text of so many tokens, and the milliseconds that showing each part of it took.
-function Long() {
-  const [text, setText] = useState("");
-  window.grow = (more) => {
-    const begun = performance.now();
-    flushSync(() => setText((before) => before + more));
-    document.body.offsetHeight; // lay it out
-    return performance.now() - begun;
-  };
-  return <StreamingText className="text" text={text} busy />;
-}
-
-createRoot(document.getElementById("root")).render(<StrictMode>{location.search.includes("long") ? <Long /> : <Chat />}</StrictMode>);
+createRoot(document.getElementById("root")).render(
+  <StrictMode>
+    <Chat />
+  </StrictMode>,
+);

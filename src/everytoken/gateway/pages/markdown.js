@@ -4,10 +4,12 @@
 
 import { Lexer } from "./vendor/marked.js";
 import { mend } from "./mend.js";
-import { block } from "./nodes.js";
+import { block, stacked } from "./nodes.js";
 
 const LONG_PARAGRAPH = 800;
 const FORCED_CUT = 2500;
+const LONGEST = 6000;
+const BLOCKS = 20; // in each part
 // Stands for the part of a long paragraph that is already final, so that its rest is not read as a new block.
 const GOES_ON = "\uE000";
 
@@ -68,9 +70,20 @@ export class MarkdownView {
       patch(open.inner, open.stable ? open.stable.nextSibling : open.inner.firstChild, built.inner);
     } else {
       if (open) open.element.replaceWith(built.element);
-      else this.#root.append(built.element);
+      else this.#part().append(built.element);
       this.#open = { ...built, stable: null, prefix: "" };
     }
+  }
+
+  // Where the next block goes. Parts let the browser leave out what cannot be seen; one block each would be too many.
+  #part() {
+    let part = this.#root.lastElementChild;
+    if (!part || part.childElementCount >= BLOCKS) {
+      part = document.createElement("div");
+      part.className = "part";
+      this.#root.append(part);
+    }
+    return part;
   }
 
   // Move what cannot change any more of an open block out of the source.
@@ -94,11 +107,11 @@ export class MarkdownView {
       this.#tail = source.slice(lines);
     } else if (token.type === "code" && fenceOf(shown)?.closed === false) {
       const { header } = fenceOf(shown);
-      if (lines <= header.length) return;
-      open.stable = open.inner.lastChild;
-      if (open.inner.lastChild.data.at(-1) !== "\n") open.stable = open.stable.previousSibling;
+      const end = header.length + stacked(shown.slice(header.length));
+      if (end === header.length) return;
+      open.stable = [...open.inner.children].findLast(({ className }) => className === "stack");
       open.prefix = header;
-      this.#tail = source.slice(lines);
+      this.#tail = source.slice(end);
     } else if (token.type === "paragraph" && source.length > LONG_PARAGRAPH) {
       this.#freezeInline(token, source);
     }
@@ -127,7 +140,20 @@ export class MarkdownView {
     best.node.splitText(best.keep);
     open.stable = best.node;
     open.prefix = GOES_ON;
+    open.length = (open.length ?? 0) + best.at;
     this.#tail = source.slice(best.at);
+    if (open.length > LONGEST) this.#goOnBelow();
+  }
+
+  // However little of a paragraph changes, all of its lines are laid out again: a very long one goes on in another.
+  #goOnBelow() {
+    const { element: above, stable } = this.#open;
+    const below = document.createElement("p");
+    below.dir = getComputedStyle(above).direction;
+    while (stable.nextSibling) below.append(stable.nextSibling);
+    above.className = "goes-on";
+    above.after(below);
+    this.#open = { element: below, inner: below, stable: null, prefix: GOES_ON };
   }
 }
 

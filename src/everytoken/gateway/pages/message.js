@@ -31,7 +31,6 @@ export class AnswerView {
   constructor() {
     this.element.setAttribute("aria-label", "Answer");
     this.element.setAttribute("aria-busy", "true");
-    this.#text.dir = "auto";
     this.#cursor.setAttribute("aria-hidden", "true");
     this.element.append(this.#text, this.#note);
     this.#placeCursor();
@@ -56,6 +55,7 @@ export class AnswerView {
     if (!this.#thinking) {
       const details = make("details", "thinking");
       this.#thinking = make("div");
+      this.#thinking.dir = "auto";
       details.append(make("summary", "", "Thinking"), this.#thinking);
       this.#text.before(details);
     }
@@ -85,7 +85,7 @@ export class AnswerView {
 
     const again = this.#received === "" ? "Try again" : "Continue";
     if (outcome === STOPPED) this.#setNote(["", "Stopped"], again, goOn);
-    else if (outcome === INTERRUPTED) this.#setNote(["warn", `Interrupted. ${message}`], again, goOn);
+    else if (outcome === INTERRUPTED) this.#setNote(["warn", `Interrupted. ${sentence(message)}`], again, goOn);
     else if (finish === "length") this.#setNote(["", "Ended at the length limit"], "Continue", goOn);
     else if (finish === "content_filter") this.#setNote(["warn", "Ended by the provider’s content filter"]);
     else this.#setNote(null);
@@ -133,6 +133,12 @@ export class AnswerView {
     button.addEventListener("click", run);
     this.#note.append(button);
   }
+}
+
+// Errors are written to stand behind a colon; here one stands by itself.
+function sentence(message) {
+  const begun = message.charAt(0).toUpperCase() + message.slice(1);
+  return /[\p{L}\p{N})]$/u.test(begun) ? `${begun}.` : begun;
 }
 
 function copyButton(label) {

@@ -2,6 +2,9 @@
 // image would tell a stranger's server who reads this, so it is shown as a link.
 
 const SAFE_LINK = /^(?:https?:|mailto:|tel:)/i;
+// Each of these has the direction of its own text: an Arabic paragraph may follow an English one.
+const DIRECTED = new Set(["p", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "table"]);
+const STACK = 40; // lines of code
 const ENTITY = /&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|([A-Za-z]+));/g;
 const NAMED = {
   amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00A0", copy: "©", hellip: "…", ndash: "–", mdash: "—",
@@ -84,10 +87,7 @@ function table(token) {
 }
 
 function code(token, body = token.text) {
-  // Complete lines and the growing one are nodes of their own: the former are final.
-  const end = body.lastIndexOf("\n") + 1;
-  const parts = [body.slice(0, end), body.slice(end)].filter(Boolean).map(text);
-  const inner = make("code", parts);
+  const inner = make("code", inStacks(body));
   const language = (token.lang ?? "").match(/^\S*/)[0];
   const label = make("span", [text(language)]);
   const button = make("button", [text("Copy")]);
@@ -98,9 +98,31 @@ function code(token, body = token.text) {
   head.className = "code-head";
   const pre = make("pre", [inner]);
   pre.tabIndex = 0;
+  pre.dir = "ltr"; // code is, whatever its comments are
   const element = make("div", [head, pre]);
   element.className = "code";
   return { element, inner };
+}
+
+/** Where the last stack of lines ends in `body`. */
+export function stacked(body) {
+  let at = 0;
+  for (let end = 0, line = 1; (end = body.indexOf("\n", end) + 1); line++) if (line % STACK === 0) at = end;
+  return at;
+}
+
+// In stacks of lines that are laid out by themselves, and what is left.
+function inStacks(body) {
+  const at = stacked(body);
+  const lines = body.slice(0, at).match(/.*\n/g) ?? [];
+  const nodes = [];
+  for (let line = 0; line < lines.length; line += STACK) {
+    const stack = make("span", [text(lines.slice(line, line + STACK).join(""))]);
+    stack.className = "stack";
+    nodes.push(stack);
+  }
+  if (at < body.length) nodes.push(text(body.slice(at)));
+  return nodes;
 }
 
 function inlines(tokens) {
@@ -153,6 +175,7 @@ function decoded(source) {
 
 function make(name, children = []) {
   const element = document.createElement(name);
+  if (DIRECTED.has(name)) element.dir = "auto";
   element.append(...children);
   return element;
 }
