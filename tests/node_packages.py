@@ -24,15 +24,15 @@ BROWSERS = (
 EVERYTOKEN = Path(sys.executable).with_name("everytoken")
 
 
-def node_tests(name: str, **environ: str) -> None:
+def node_tests(name: str, *, limit: float = 100, **environ: str) -> None:
     """Run one file of `tests/browser` with node's own test runner; its output is the failure's message."""
     if name != "pure.test.mjs" and not any(path and Path(path).exists() for path in BROWSERS):
         pytest.skip("no Chromium or Chrome found: set CHROMIUM to its path")
-    run_node_tests(BROWSER_TESTS, name, **environ)
+    run_node_tests(BROWSER_TESTS, name, limit=limit, **environ)
 
 
-def run_node_tests(folder: Path, name: str, **environ: str) -> None:
-    """Run one file of a folder that has its own packages."""
+def run_node_tests(folder: Path, name: str, *, limit: float = 100, **environ: str) -> None:
+    """Run one file of a folder that has its own packages, for so many seconds at most."""
     node = shutil.which("node") or pytest.skip("node is not installed")
     install(folder)
     with subprocess.Popen(
@@ -45,7 +45,7 @@ def run_node_tests(folder: Path, name: str, **environ: str) -> None:
         start_new_session=True,
     ) as run:
         try:
-            output, _ = run.communicate(timeout=100)
+            output, _ = run.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)  # with the gateway and the browser it has started
             output, _ = run.communicate()
