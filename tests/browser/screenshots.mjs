@@ -1,0 +1,120 @@
+// Pictures of the chat page, from the real page and gateway in a real browser; the words come from here, so that each moment
+// is the same every time. `node tests/browser/screenshots.mjs FOLDER` takes every state in every look; without a folder, those
+// that docs/page.md shows are taken anew. Emoji, Chinese and Thai need their fonts (Debian: fonts-noto-core, -cjk, -color-emoji).
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
+
+const SHOWN = ["reconnecting", "stopped", "interrupted", "languages", "key", "completed-dark", "streaming-phone"];
+const folder = process.argv[2] ?? fileURLToPath(new URL("../../docs/images/", import.meta.url));
+const wanted = (picture) => process.argv[2] || SHOWN.includes(picture);
+const WIDE = { width: 900, height: 660 };
+const PHONE = { width: 390, height: 720 };
+
+const QUESTION = "Explain transformers";
+const ANSWER = [
+  "A **transformer** is a neural network that reads a whole text at once. Each word looks at every other one, and decides how much it matters: this is called ",
+  "*attention*.\n\n1. Words become vectors.\n2. Layers of attention mix them.\n3. The last layer says which word is ",
+  "likely to come next.\n\n```py\nscores = query @ key.T / sqrt(d)\nweights = softmax(scores)\n```\n\nThe word that is chosen is appended, and everything begins again.",
+];
+const TONGUES = [
+  "Family 👨‍👩‍👧‍👦, flags 🇩🇪🇯🇵, a wave 👋🏽.\n\n",
+  "中文没有空格，但是每个字都要完整。\n\n",
+  "ภาษาไทยไม่มีช่องว่างระหว่างคำ\n\n",
+  "العربية تُكتب من اليمين إلى اليسار، مع 123 رقمًا.\n\n- أولاً\n- ثانيًا\n\n",
+  "עברית נכתבת מימין לשמאל (וגם 😀).\n\n",
+  "And a line of Latin again.",
+];
+
+/** Each takes a page to a state. */
+const STATES = {
+  idle: () => {},
+  streaming: (at) => at.write(ANSWER[0], ANSWER[1]),
+  reconnecting: async (at) => {
+    await at.write(ANSWER[0], ANSWER[1]);
+    at.wire.cut();
+    await at.page.locator(".said", { hasText: "Reconnecting" }).waitFor();
+  },
+  away: async (at) => {
+    await at.write(ANSWER[0], ANSWER[1]);
+    at.wire.cut();
+    await at.page.locator(".said", { hasText: "cannot be reached" }).waitFor();
+  },
+  stopped: async (at) => {
+    await at.write(ANSWER[0], ANSWER[1]);
+    await at.page.click("#stop");
+    await at.ended();
+  },
+  interrupted: async (at) => {
+    await at.write(ANSWER[0], ANSWER[1]);
+    at.call.cut();
+    await at.ended();
+  },
+  completed: async (at) => {
+    await at.write(...ANSWER);
+    at.call.finish();
+    await at.ended();
+  },
+  languages: async (at) => {
+    await at.write(...TONGUES);
+    at.call.finish();
+    await at.ended();
+  },
+  key: (at) => at.page.locator("#key-form").waitFor(),
+};
+
+const LOOKS = {
+  "": { viewport: WIDE },
+  "-dark": { viewport: WIDE, colorScheme: "dark" },
+  "-phone": { viewport: PHONE, hasTouch: true, isMobile: true, deviceScaleFactor: 1.5 },
+};
+
+const upstream = await new Upstream().start();
+const temporary = mkdtempSync(join(tmpdir(), "everytoken-pictures-"));
+const config = join(temporary, "keys.toml");
+writeFileSync(config, 'api_keys = ["a key"]');
+const [open, closed, browser] = await Promise.all([
+  startGateway(upstream),
+  startGateway(upstream, { options: ["--config", config] }),
+  launchBrowser(),
+]);
+mkdirSync(folder, { recursive: true });
+try {
+  for (const [look, options] of Object.entries(LOOKS)) {
+    for (const [state, reach] of Object.entries(STATES)) {
+      if (!wanted(`${state}${look}`)) continue;
+      const wire = await new Wire((state === "key" ? closed : open).port).start();
+      const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+      const page = await context.newPage();
+      const at = {
+        page,
+        wire,
+        call: null,
+        async write(...texts) {
+          await page.fill("#prompt", state === "languages" ? "Say it in every script" : QUESTION);
+          await page.keyboard.press("Enter");
+          at.call = await upstream.next();
+          at.call.write(...texts);
+          const last = texts.at(-1).match(/[\p{L}\p{M}]+/gu).at(-1);
+          await page.locator(".assistant .text", { hasText: last }).waitFor();
+        },
+        ended: () => page.locator(".assistant[data-outcome]").waitFor(),
+      };
+      await page.goto(wire.url);
+      await reach(at);
+      await page.screenshot({ path: join(folder, `page-${state}${look}.png`) });
+      wire.join();
+      at.call?.finish();
+      await context.close();
+      wire.stop();
+    }
+  }
+} finally {
+  await browser.close();
+  await Promise.all([open.stop(), closed.stop()]);
+  upstream.stop();
+  rmSync(temporary, { recursive: true });
+}
