@@ -40,11 +40,11 @@ def run(*arguments: str, stdin: str | bytes = b"", **env: str) -> subprocess.Com
 
 @contextmanager
 def started(
-    *arguments: str, env: dict[str, str] | None = None, **more: Any
+    *arguments: str, env: dict[str, str] | None = None, program: str = EVERYTOKEN, **more: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start `everytoken` with its output in pipes; it is killed in the end if it still runs."""
     with subprocess.Popen(
-        [EVERYTOKEN, *arguments],
+        [program, *arguments],
         env=environment(**(env or {})),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -59,9 +59,12 @@ def started(
 
 
 @contextmanager
-def gateway(*arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def gateway(
+    *arguments: str, program: str = EVERYTOKEN, **env: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Start `everytoken serve` on a free port; gives the process and its URL."""
-    with started("serve", "--port", "0", "--journal", "memory", *arguments, env=env) as process:
+    serve = ("serve", "--port", "0", "--journal", "memory", *arguments)
+    with started(*serve, env=env, program=program) as process:
         yield process, read_line(process).rsplit(maxsplit=1)[-1]
 
 

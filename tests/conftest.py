@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ import uvloop
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+import everytoken
 from everytoken.testing import ScriptedUpstream, VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "every_loop: run on asyncio and on uvloop")
     config.addinivalue_line("markers", "blocking_allowed(reason): the event loop may be blocked")
     config.addinivalue_line("markers", "slow: takes more than 20 s; leave out with -m 'not slow'")
+
+
+def pytest_report_header() -> str:
+    """Say what is tested: the checkout, or the wheel that tests/test_wheel.py has installed."""
+    return f"everytoken comes from {Path(everytoken.__file__).parent}"
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
