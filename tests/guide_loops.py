@@ -63,29 +63,39 @@ def ask(
     base_url: str,
     policy: everytoken.Policy | None = None,
     process: Callable[[str], None] = ignore,
+    transport: httpx2.BaseTransport | None = None,
     **options: Any,
 ) -> Outcome:
-    """The guide's synchronous loop."""
     with openai.OpenAI(
         base_url=base_url,
         api_key="secret",
-        http_client=everytoken.Client(policy=policy, verify=CONTEXT),
+        http_client=everytoken.Client(policy=policy, verify=CONTEXT, transport=transport),
         **options,
     ) as client:
-        full_response = ""
-        try:
-            stream = client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
-            for chunk in stream:
-                content = _content(chunk)
-                full_response += content
-                process(content)
-        except openai.OpenAIError as error:
-            return Outcome(full_response, error)
-        return Outcome(full_response)
+        return loop(client, process)
 
 
-def client_for(base_url: str, policy: everytoken.Policy | None = None, **options: Any) -> openai.AsyncOpenAI:
-    http_client = everytoken.AsyncClient(policy=policy, verify=CONTEXT)
+def loop(client: openai.OpenAI, process: Callable[[str], None] = ignore) -> Outcome:
+    """The guide's synchronous loop."""
+    full_response = ""
+    try:
+        stream = client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        for chunk in stream:
+            content = _content(chunk)
+            full_response += content
+            process(content)
+    except openai.OpenAIError as error:
+        return Outcome(full_response, error)
+    return Outcome(full_response)
+
+
+def client_for(
+    base_url: str,
+    policy: everytoken.Policy | None = None,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    **options: Any,
+) -> openai.AsyncOpenAI:
+    http_client = everytoken.AsyncClient(policy=policy, verify=CONTEXT, transport=transport)
     return openai.AsyncOpenAI(base_url=base_url, api_key="secret", http_client=http_client, **options)
 
 

@@ -41,12 +41,7 @@ class Environment:
     def site(self) -> Path:
         return Path(sysconfig.get_path("purelib", "venv", vars={"base": str(self.folder)}))
 
-    def run(
-        self,
-        *command: str,
-        input: str = "",
-        **environ: str,  # noqa: A002  (as subprocess.run has it)
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a program of this environment, away from the checkout and with nobody's settings."""
         passed_on = {
             name: os.environ[name] for name in ("HOME", "PATH", "XDG_DATA_HOME") if name in os.environ
@@ -56,7 +51,7 @@ class Environment:
             [str(self.folder / "bin" / program), *arguments],
             cwd=self.folder,
             env=passed_on | {"PYTHONIOENCODING": "utf-8"} | environ,
-            input=input,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
             check=False,
