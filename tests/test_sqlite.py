@@ -150,17 +150,28 @@ async def test_a_file_of_version_1_is_read(path: Path) -> None:
         pytest.param(lambda data: data[: len(data) // 2], id="half of it missing"),
     ],
 )
-async def test_a_damaged_file_is_refused_in_one_line(path: Path, damage: Any) -> None:
+async def test_a_damaged_file_is_refused_in_one_line_and_let_go(
+    path: Path, damage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = SqliteJournal(path)
     await journal.start()
     await (await _ended(journal, "s", 500)).fetch(0, 1)
     await journal.create(info("open"), _chunks(500))
     await journal.stop()
     _damage(path, damage)
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **more: opened.append(connect(*args, **more)) or opened[-1]
+    )
     with pytest.raises(ConfigurationError) as refused:
         await SqliteJournal(path).start()
     assert "cannot be used" in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert opened
+    for db in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            db.execute("SELECT 1")
 
 
 def _damage(path: Path, damage: Any) -> None:

@@ -144,10 +144,14 @@ class SqliteFile:
         # 0600 from the beginning: other people's conversations are nobody's business.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0.0)
-        # In WAL mode NORMAL syncs only when the WAL is copied into the file, which is done in a thread, and when it is
-        # begun anew; with OFF a power cut could leave the file damaged.
-        db.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
-        db.execute("PRAGMA wal_autocheckpoint = 0")
+        try:
+            # In WAL mode NORMAL syncs only when the WAL is copied into the file, which is done in a thread, and when it
+            # is begun anew; with OFF a power cut could leave the file damaged.
+            db.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+        except BaseException:
+            db.close()  # nobody else knows it
+            raise
         return db
 
     def _migrate(self) -> None:
