@@ -198,7 +198,7 @@ class TestInstalled:
         with gateway(program=str(full.program)) as (_, url):
             done = full.run("python", "-I", "-W", "error", "-c", FEW_WORDS, OPENAI_BASE_URL=f"{url}/v1")
         assert (done.returncode, done.stderr) == (0, "")
-        assert len(done.stdout.split()) > 3
+        assert done.stdout.strip()
 
     def test_mypy_sees_its_types(self, bare, tmp_path):
         (tmp_path / "typed.py").write_text(TYPED, encoding="utf-8")
