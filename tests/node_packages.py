@@ -33,8 +33,13 @@ def node_tests(name: str, *, limit: float = 100, **environ: str) -> None:
 
 def run_node_tests(folder: Path, name: str, *, limit: float = 100, **environ: str) -> None:
     """Run one file of a folder that has its own packages, for so many seconds at most."""
-    node = shutil.which("node") or pytest.skip("node is not installed")
     install(folder)
+    run_node(folder, name, limit=limit, **environ)
+
+
+def run_node(folder: Path, name: str, *, limit: float = 100, **environ: str) -> None:
+    """Run one file of a folder whose packages are there."""
+    node = shutil.which("node") or pytest.skip("node is not installed")
     with subprocess.Popen(
         [node, "--test", "--test-reporter=spec", name],
         cwd=folder,
@@ -62,7 +67,7 @@ def install(folder: Path, *local: Path) -> None:
     mark = folder / "node_modules" / ".installed"
     if mark.exists() and mark.read_bytes() == lock.read_bytes() and mark.stat().st_mtime > _newest(*local):
         return
-    run = _npm(folder, "ci", "--prefer-offline", "--no-audit", "--no-fund")
+    run = npm(folder, "ci", "--prefer-offline", "--no-audit", "--no-fund")
     if run.returncode != 0 and re.search(
         r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT", run.stderr
     ):
@@ -77,7 +82,7 @@ def built(folder: Path, *local: Path) -> None:
     mark = folder / "node_modules" / ".built"
     if mark.exists() and mark.stat().st_mtime > _newest(folder, *local):
         return
-    run = _npm(folder, "run", "build")
+    run = npm(folder, "run", "build")
     assert run.returncode == 0, run.stdout + run.stderr
     mark.touch()
 
@@ -96,6 +101,7 @@ def _is_source(parts: tuple[str, ...]) -> bool:
     )
 
 
-def _npm(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    npm = shutil.which("npm") or pytest.skip("npm is not installed")
-    return subprocess.run([npm, *command], cwd=folder, capture_output=True, encoding="utf-8", check=False)
+def npm(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run npm in `folder`."""
+    program = shutil.which("npm") or pytest.skip("npm is not installed")
+    return subprocess.run([program, *command], cwd=folder, capture_output=True, encoding="utf-8", check=False)

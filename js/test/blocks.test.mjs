@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { Blocks } from "../dist/react/blocks.js";
-import { wholeCharacters, wholeWords } from "../dist/react/words.js";
+
+// Parts that are not exported, from wherever the package is.
+const part = (path) => import(new URL(path, import.meta.resolve("everytoken")));
+const { Blocks } = await part("react/blocks.js");
+const { wholeCharacters, wholeWords } = await part("react/words.js");
 
 const MARKDOWN = [
   ["paragraphs end at a blank line", "One\ntwo\n\nthree\n\nfour words", ["One\ntwo\n\n", "three\n\n"]],

@@ -28,10 +28,11 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-async function run(code) {
-  const path = join(folder, "program.mjs");
+let programs = 0;
+async function run(code, url = gateway.url) {
+  const path = join(folder, `program${programs++}.mjs`);
   writeFileSync(path, code);
-  const child = spawn(process.execPath, [path], { env: { ...process.env, OPENAI_API_KEY: "k", OPENAI_BASE_URL: `${gateway.url}/v1` } });
+  const child = spawn(process.execPath, [path], { env: { ...process.env, OPENAI_API_KEY: "k", OPENAI_BASE_URL: `${url}/v1` } });
   const said = ["", ""];
   child.stdout.setEncoding("utf8").on("data", (text) => (said[0] += text));
   child.stderr.setEncoding("utf8").on("data", (text) => (said[1] += text));
@@ -56,7 +57,25 @@ describe("a program of docs/node.md runs", () => {
   }
 });
 
-test("the components of docs/react.md, and what test/types says of the types, compile", () => {
+describe("the program with a catch, straight at a server that breaks", { concurrency: true }, () => {
+  const TEXT = /^Streaming sends each token[^]*Done\. 👍🏽$/u;
+  for (const [what, options, printed, told] of [
+    ["once: a further attempt heals it", ["--fault", "clean-end", "--times", "1"], TEXT, /^$/],
+    ["whenever it streams: it is asked without", ["--fault", "error-object"], TEXT, /^$/],
+    ["for good: it is told", ["--fault", "clean-end"], /^Streaming sends(?![^]*Done)/, /^Stream interrupted: .+ \(recovery-exhausted\)\n$/],
+  ]) {
+    test(what, async () => {
+      const broken = await startUpstream("--delay", "0", ...options);
+      const [found] = PROGRAMS.filter((code) => code.includes("catch (error)"));
+      const said = await run(found, broken.url);
+      await broken.kill();
+      assert.match(said[0], printed);
+      assert.match(said[1], told);
+    });
+  }
+});
+
+test("the components of docs/react.md compile", () => {
   const found = blocks("react.md", "tsx");
   assert.equal(found.length, 2);
   for (const [number, code] of found.entries()) writeFileSync(join(folder, `block${number}.tsx`), code);
@@ -67,7 +86,7 @@ test("the components of docs/react.md, and what test/types says of the types, co
 declare module "dompurify" { const DOMPurify: { sanitize(html: string): string }; export default DOMPurify }`,
   );
   const options = { noEmit: true, rootDir: "/", moduleResolution: "Bundler", module: "ESNext", allowJs: false };
-  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ extends: "../../tsconfig.json", compilerOptions: options, include: ["*", "../types/*"] }));
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ extends: "../../tsconfig.json", compilerOptions: options, include: ["*"] }));
   const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
   assert.equal(spawnSync(process.execPath, [tsc, "-p", folder], { encoding: "utf8" }).stdout, "");
 });

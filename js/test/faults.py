@@ -16,8 +16,6 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         rows = []
         for fault in FAULTS.values():
-            if fault.address is not None:
-                continue  # the address itself is broken: no attempt arrives that could be counted
             for position in fault.positions:
                 for when in (0, "always"):
                     answer = Answer(needs_seed=True, prefill="refuse")
@@ -29,7 +27,9 @@ async def main() -> None:
                             "kind": fault.kind.value,
                             "position": position,
                             "first": when == 0,
-                            "url": upstream.base_url,
+                            # Of an address that is broken at first: where the server really is, and where it is not.
+                            "url": upstream.base_urls[-1],
+                            "broken": upstream.base_urls[0] if len(upstream.base_urls) > 1 else None,
                             "text": upstream.answer.text,
                         }
                     )

@@ -8,11 +8,13 @@ import OpenAI from "openai";
 import { MESSAGES, PYTHON, start } from "./helpers.mjs";
 
 // Faults that last: their time is cut short by a policy.
-const SILENT = /^(silent|only-|tls-|half-head)/;
+const SILENT = /^(silent|only-|tls-silent|half-head)/;
 // Healthy but slow: 20 s of thinking, a second for each chunk; fetch.test.mjs has them in time of its own.
 const SLOW = new Set(["thinking-silence", "slow-gaps"]);
 const PATIENT = { backoff: 0.01 };
 const HASTY = { ...PATIENT, connect: 0, firstContent: 0.8, contentGap: 0.8 };
+// Where the next attempt must succeed, on a machine that has other things to do.
+const CALM = { ...PATIENT, connect: 0, firstContent: 3, contentGap: 3 };
 
 let server, rows;
 
@@ -24,16 +26,23 @@ before(async () => {
 });
 after(() => server.kill());
 
-async function run({ url, name }) {
-  const fetch = createFetch({ policy: SILENT.test(name) ? HASTY : PATIENT });
+async function run({ url, name, broken, first }) {
+  // A server whose address is broken at first: the first request goes where it is not.
+  const moving = (input, init) => {
+    const asked = broken ? String(input).replace(url, broken) : input;
+    broken = null;
+    return globalThis.fetch(asked, init);
+  };
+  const fetch = createFetch({ policy: !SILENT.test(name) ? PATIENT : first ? CALM : HASTY, ...(broken && { fetch: moving }) });
   const client = new OpenAI({ apiKey: "k", baseURL: url, fetch, maxRetries: 0 });
   let text = "";
   let error;
   try {
     const stream = await client.chat.completions.create({ model: "...", messages: MESSAGES, stream: true });
     for await (const chunk of stream) {
+      // The guide's line; one fault sends two choices in turn.
       const content = chunk.choices[0]?.delta?.content || "";
-      text += content;
+      if (!chunk.choices[0]?.index) text += content;
     }
   } catch (caught) {
     error = caught;
@@ -73,7 +82,7 @@ describe("every fault", () => {
   test("that is none leaves the exact text", () =>
     all(
       ({ kind, first }) => kind === "healthy" && first,
-      (row, text, error) => error ? "failed" : text !== row.text && row.name !== "several-choices" && "another text",
+      (row, text, error) => error ? "failed" : text !== row.text && "another text",
     ));
 
   test("that is a refusal is the SDK's own error", () =>

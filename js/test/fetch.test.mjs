@@ -237,6 +237,23 @@ describe("against any other server", () => {
     });
   }
 
+  test("20 s of thinking, and a second before each chunk, are no fault", async () => {
+    const answer = new Body();
+    const server = new Server(sse(answer));
+    const run = loop(server);
+    for (let i = 0; i < 20; i++) {
+      answer.write(": thinking\n\n");
+      await run.clock.advance(1000);
+    }
+    for (const part of [...HELLO, FINISH]) {
+      answer.write(event(part));
+      await run.clock.advance(1000);
+    }
+    answer.write(DONE).end();
+    await run.done;
+    assert.deepEqual([run.end, run.text, server.asked.length], ["completed", "Hello 世界", 1]);
+  });
+
   test("usage and [DONE] may lag behind the finish reason for a moment", async () => {
     const first = new Body().write(body(chunk("Hi"), FINISH));
     const run = loop(new Server(sse(first)));

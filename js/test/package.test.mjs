@@ -1,9 +1,9 @@
-// What is published: its files and its size.
+// What is published: its size, its names and its types. tests/test_js.py looks at its files, and runs these tests on them.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -40,31 +40,36 @@ describe("minified and compressed", () => {
   }
 });
 
-describe("the packed tarball", () => {
-  let folder, files;
-
-  before(() => {
-    folder = mkdtempSync(join(tmpdir(), "everytoken-"));
-    const told = execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", folder], { cwd: ROOT, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
-    const packed = Object.values(JSON.parse(told))[0];
-    files = packed.files.map(({ path }) => path);
-    const at = join(folder, "node_modules", "everytoken");
-    mkdirSync(at, { recursive: true });
-    execFileSync("tar", ["xzf", join(folder, packed.filename), "--strip-components", "1", "-C", at]);
-  });
-  after(() => rmSync(folder, { recursive: true, force: true }));
-
-  test("has the modules, their types and the licence, and nothing else", () => {
-    const others = files.filter((path) => !/^dist\/[\w/-]+\.(js|d\.ts)$/.test(path));
-    assert.deepEqual(others.sort(), ["LICENSE", "README.md", "package.json"]);
-    for (const path of files.filter((path) => path.endsWith(".js"))) assert.ok(files.includes(path.replace(/js$/, "d.ts")), path);
-  });
-
+describe("the package", () => {
   test("needs nothing else", () => {
-    const { dependencies } = JSON.parse(readFileSync(join(folder, "node_modules/everytoken/package.json"), "utf8"));
-    assert.equal(dependencies, undefined);
-    const code = 'import * as everytoken from "everytoken"; console.log(Object.keys(everytoken).sort().join())';
-    const run = spawnSync(process.execPath, ["--input-type=module", "-e", code], { cwd: folder, encoding: "utf8" });
-    assert.equal(run.stdout.trim(), "EverytokenError,SSEDecoder,Stream,createFetch,fetch,stream", run.stderr);
+    assert.equal(createRequire(import.meta.url)("everytoken/package.json").dependencies, undefined);
+    for (const [name, exported] of [
+      ["everytoken", "EverytokenError,SSEDecoder,Stream,createFetch,fetch,stream"],
+      ["everytoken/react", "StreamingText,useStream"],
+    ]) {
+      const code = `import * as all from "${name}"; console.log(Object.keys(all).sort().join())`;
+      const run = spawnSync(process.execPath, ["--input-type=module", "-e", code], { cwd: ROOT, encoding: "utf8" });
+      assert.equal(run.stdout.trim(), exported, run.stderr);
+    }
   });
+});
+
+describe("the types are found and are what test/types says with", () => {
+  let folder;
+  before(() => (folder = mkdtempSync(fileURLToPath(new URL(".docs-", import.meta.url)))));
+  after(() => rmSync(folder, { recursive: true }));
+
+  for (const [module, moduleResolution] of [
+    ["ESNext", "Bundler"],
+    ["Node16", "Node16"],
+    ["NodeNext", "NodeNext"],
+  ]) {
+    test(`moduleResolution ${moduleResolution}`, () => {
+      const config = join(folder, `${moduleResolution}.json`);
+      const compilerOptions = { noEmit: true, rootDir: "/", module, moduleResolution };
+      writeFileSync(config, JSON.stringify({ extends: "../../tsconfig.json", compilerOptions, include: ["../types/*"] }));
+      const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+      assert.equal(spawnSync(process.execPath, [tsc, "-p", config], { encoding: "utf8" }).stdout, "");
+    });
+  }
 });
