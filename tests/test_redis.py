@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +29,6 @@ from everytoken.journal.redis_entries import ALIVE, info_key, stream_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
 
     Nodes = Callable[..., Awaitable[RedisJournal]]
 
@@ -540,6 +541,10 @@ async def test_how_durable_the_server_is_stands_in_the_log(
     with caplog.at_level("INFO", "everytoken.journal"):
         await nodes(own_server)
     assert words in caplog.text
+    page = (Path(__file__).parents[1] / "docs" / "journal.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^```\n(.*)\n```$", page, re.MULTILINE)
+    told = [re.sub(r" at .*?: ", " at 10.0.0.5:6379: ", message) for message in caplog.messages]
+    assert (shown in told) == ("everysec" in words)
 
 
 async def test_a_closed_stream_cannot_be_claimed(server: RedisServer, nodes: Nodes) -> None:

@@ -177,18 +177,33 @@ class TestGivingUp:
             assert isinstance(outcome.error.response.extensions["everytoken_error"], EverytokenError)
             assert len(upstream.attempts) == 3
 
-    def test_the_guides_error_handling_does_what_it_says(self, capsys):
+    @pytest.mark.parametrize(
+        ("when", "fault", "attempts"),
+        [
+            pytest.param("always", "clean-end", 3, id="interrupted for good"),
+            pytest.param(0, "clean-end", 2, id="healed by a retry"),
+            pytest.param("always", "error-object", 3, id="healed by the non-streaming fallback"),
+        ],
+    )
+    def test_the_guides_error_handling_does_what_it_says(self, when, fault, attempts, capsys):
         block = (GUIDE / "interrupted.txt").read_text(encoding="utf-8")
-        policy = everytoken.Policy(attempts=1)
         pieces = []
         with (
-            ScriptedUpstream(faults=[("always", "clean-end", "middle")]) as upstream,
-            sync_client(upstream, policy=policy) as client,
+            ScriptedUpstream(faults=[(when, fault, "middle")]) as upstream,
+            sync_client(upstream, policy=HASTY) as client,
         ):
             exec(block, {"stream": start(client), "process": pieces.append})
-            assert upstream.text.startswith("".join(pieces))
-            assert 0 < len("".join(pieces)) < len(upstream.text)
-            assert capsys.readouterr().out == "Stream interrupted: Connection error.\n"
+            assert [request.json.get("stream", False) for request in upstream.attempts] == [
+                True,
+                True,
+                False,
+            ][:attempts]
+            if (when, fault) == ("always", "clean-end"):
+                assert upstream.text.startswith("".join(pieces))
+                assert 0 < len("".join(pieces)) < len(upstream.text)
+                assert capsys.readouterr().out == "Stream interrupted: Connection error.\n"
+            else:
+                assert ("".join(pieces), capsys.readouterr().out) == (upstream.text, "")
 
     @pytest.mark.parametrize(
         ("fault", "raised"),
