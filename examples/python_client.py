@@ -1,4 +1,4 @@
-"""Stream an answer that survives what breaks, straight from any server. `pip install everytoken openai`, then run it."""
+"""Stream an answer that survives what breaks, straight from any server. `pip install .. openai`, `python python_client.py`."""
 
 import os
 

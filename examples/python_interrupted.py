@@ -1,4 +1,4 @@
-"""Say so when an answer is interrupted. `everytoken serve`, `python python_interrupted.py`."""
+"""Say so when an answer is interrupted. `pip install openai`, `everytoken serve`, `python python_interrupted.py`."""
 
 import os
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ BLOCKS = {
     "docs/react.md": {"tsx": (2, "test_js.py")},
     "docs/streams.md": {"sh": (1, HERE)},
     "docs/testing.md": {"console": (1, HERE), "python": (6, "test_testing_docs.py")},
-    "examples/README.md": {"sh": (1, HERE)},
+    "examples/README.md": {"sh": (2, HERE)},
     "js/README.md": {"js": (1, HERE)},
 }
 PAGES = [path for folder in ("", "docs/", "examples/", "js/") for path in sorted(ROOT.glob(f"{folder}*.md"))]
@@ -219,11 +220,13 @@ def server(line: str, env: dict[str, str], folder: Path) -> Iterator[str]:
         try:
             yield read_line(process)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    "line", [*commands("docs/cli.md", ".*everytoken serve"), *blocks("examples/README.md", "sh")]
+    "line",
+    [*commands("docs/cli.md", ".*everytoken serve"), *commands("examples/README.md", "everytoken serve")],
 )
 def test_serve(line, shell, upstream, tmp_path):
     if line.strip() == "everytoken serve":
@@ -235,6 +238,17 @@ def test_serve(line, shell, upstream, tmp_path):
     told = line.strip().replace("https://api.openai.com/v1", upstream.base_url).replace("…", "k")
     with server(told, shell, tmp_path) as said:
         assert re.fullmatch(r"everytoken is ready at http://127\.0\.0\.1:\d+\n", said)
+
+
+def test_what_npm_is_told_to_run_is_there():
+    """`npm ci` itself is run by test_examples.py."""
+    folder, *told = commands("examples/README.md", "cd ")
+    scripts = json.loads((ROOT / folder.removeprefix("cd ") / "package.json").read_text(encoding="utf-8"))[
+        "scripts"
+    ]
+    assert [line for line in told if line != "npm ci"] == [
+        f"npm run {name}" for name in scripts if name == "dev"
+    ]
 
 
 def test_a_stream_of_ones_own(shell, url, tmp_path):

@@ -52,6 +52,17 @@ def test_every_line_of_the_guide_is_in_the_example_as_it_is(example: str) -> Non
         assert program[start : start + len(guide)] == guide
 
 
+@pytest.mark.parametrize(
+    "program", sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".mjs"})
+)
+def test_the_program_says_how_it_is_installed_and_run(program: str) -> None:
+    first = (EXAMPLES / program).read_text(encoding="utf-8").splitlines()[0]
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"`(pip|npm) install( \S+)*`", first)
+    assert f"{'node' if program.endswith('.mjs') else 'python'} {program}`" in first
+    assert f"]({program})" in page
+
+
 def test_no_lock_file_names_a_registry() -> None:
     for lock in ROOT.glob("examples/**/package-lock.json"):
         if "node_modules" not in lock.parts:
