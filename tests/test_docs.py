@@ -30,6 +30,12 @@ BLOCKS = {
     "README.md": {"": (1, HERE), "console": (3, HERE), "python": (1, HERE)},
     "docs/ai-sdk.md": {"jsx": (1, "test_aisdk.py")},
     "docs/cli.md": {"sh": (3, HERE), "text": (5, "test_cli_docs.py")},
+    "docs/clients.md": {
+        "js": (5, "test_clients_docs.py"),
+        "python": (7, "test_clients_docs.py"),
+        "sh": (3, "test_clients_docs.py"),
+        "yaml": (1, "test_clients_docs.py"),
+    },
     "docs/gateway.md": {"python": (1, "test_gateway_docs.py"), "toml": (1, "test_gateway_docs.py")},
     "docs/journal.md": {"": (1, "test_redis.py")},
     "docs/node.md": {"js": (6, "test_js.py")},
@@ -64,7 +70,9 @@ def test_every_block_of_code_is_run_by_a_test():
         fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert not any(fences[1::2]), page
         if fences:
-            found[str(page.relative_to(ROOT))] = dict(Counter(fences[::2]))
+            found[str(page.relative_to(ROOT))] = dict(
+                Counter(fence.partition(" ")[0] for fence in fences[::2])
+            )
     assert found == {page: {name: count for name, (count, _) in of.items()} for page, of in BLOCKS.items()}
     for of in BLOCKS.values():
         for _, test in of.values():
