@@ -19,6 +19,8 @@ from everytoken.upstream.http import HttpUpstream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from everytoken.journal import Journal
+
 HELLO = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -271,7 +273,7 @@ async def served(app: Any, *, http: Any = DirectProtocol, **options: Any) -> Asy
         listening.close()
 
 
-def over(*upstreams: Any, **settings: Any) -> Gateway:
+def over(*upstreams: Any, kept_in: Journal | None = None, **settings: Any) -> Gateway:
     """Return a gateway over some upstreams: scripted ones, manual ones, or their configuration."""
     configured = []
     made: dict[str, Any] = {}
@@ -286,7 +288,7 @@ def over(*upstreams: Any, **settings: Any) -> Gateway:
             one = upstream
         configured.append(one)
         made[one.name] = HttpUpstream(one.name, one.url, api_key=one.key, headers=one.headers)
-    return Gateway(Config(upstream=configured, **settings), made)
+    return Gateway(Config(upstream=configured, **settings), made, kept_in)
 
 
 @asynccontextmanager

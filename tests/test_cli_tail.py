@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from command_line import EVERYTOKEN, environment, gateway, started, wait_for
+from command_line import EVERYTOKEN, environment, gateway, run, started, wait_for
 from everytoken.cli import main
 from everytoken.sse import SSEDecoder
 from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream
@@ -246,6 +246,21 @@ def test_a_stream_that_is_deleted_is_interrupted(url):
     assert (reader.returncode, out) == (1, b"")
     assert error.startswith(b"interrupted: the server answered 404 Not Found: ")
     assert error.count(b"\n") == 1
+
+
+def test_a_response_that_is_no_longer_kept(tmp_path):
+    """One byte is room for the response that ended last only."""
+    config = tmp_path / "everytoken.toml"
+    with ScriptedUpstream() as upstream:
+        config.write_text(f'max_journal = 1\n[[upstream]]\nurl = "{upstream.base_url}"\n', encoding="utf-8")
+        with gateway("--config", str(config), "--log-level", "error") as (_, url):
+            streams = [asked(url) for _ in range(2)]
+            assert events_of(streams[1])[-1][1] == DEFAULT_TEXT
+            gone = run("tail", streams[0])
+    assert (gone.returncode, gone.stdout) == (1, b"")
+    assert gone.stderr.decode() == (
+        "everytoken: the server answered 410 Gone: a response of that age is no longer kept\n"
+    )
 
 
 # Its end

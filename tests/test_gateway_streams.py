@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from urllib.parse import quote
 
 import pytest
 
 from everytoken.errors import ConnectError
+from everytoken.journal.ids import new_stream_id
+from everytoken.journal.memory import MemoryJournal
 from everytoken.testing import Answer
 from gateway_serving import HELLO, ManualUpstream, Wire, serving
+from journal_backends import Clock
 
 CHAT = "/v1/chat/completions"
 TEXT = Answer().text
@@ -330,3 +334,98 @@ async def test_stop_closes_a_real_upstreams_connection(scripted_upstream):
             await upstream.attempts[0].closed.wait()
         answer = await wire.rest(head)
     assert json.loads(answer.events[-1][0])["error"]["code"] == "cancelled"
+
+
+# Too old
+
+
+async def aged(gateway, clock, **headers):
+    """Have a response end and then removed for its age; return its URL."""
+    answer = await gateway.ask("POST", CHAT, HELLO, headers)
+    clock.ahead += 101
+    gateway.gateway.journal.sweep()
+    return answer.headers["location"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/events", {}),
+        ("GET", "/events?offset=0000000000000001", {}),
+        ("GET", "/events", {"Last-Event-ID": "0000000000000001"}),
+        ("GET", "", {}),
+        ("GET", "?offset=-1&live=sse", {}),
+        ("GET", "?offset=0000000000000001&live=long-poll", {}),
+        ("HEAD", "", {}),
+        ("DELETE", "", {}),
+        ("POST", "/cancel", {}),
+    ],
+)
+async def test_a_response_that_is_no_longer_kept_is_a_410_at_once(scripted_upstream, method, path, headers):
+    clock = Clock()
+    kept_in = MemoryJournal(retention=100, now=clock)
+    async with serving(await scripted_upstream(TEXT), kept_in=kept_in) as gateway:
+        url = await aged(gateway, clock)
+        answer = await gateway.ask(method, url + path, headers=headers)
+        unknown = await gateway.ask(method, f"/v1/stream/{new_stream_id(time.time() + 10)}{path}")
+    assert (answer.status, unknown.status) == (410, 404)
+    if method != "HEAD":
+        assert (answer.error["code"], unknown.error["code"]) == ("offset-expired", "stream-not-found")
+
+
+async def test_another_key_learns_of_no_response_whether_it_is_there_or_has_been_removed(scripted_upstream):
+    clock = Clock()
+    kept_in = MemoryJournal(retention=100, now=clock)
+    keys = {name: {"Authorization": f"Bearer {name}"} for name in ("mine", "other")}
+    upstream = await scripted_upstream(TEXT)
+    async with serving(upstream, kept_in=kept_in, api_keys=list(keys)) as gateway:
+        answer = await gateway.ask("POST", CHAT, HELLO, keys["mine"])
+        young = answer.headers["location"]
+
+        async def told(url, key):
+            answer = await gateway.ask("GET", f"{url}/events", headers=keys[key])
+            return answer.status
+
+        assert (await told(young, "mine"), await told(young, "other")) == (200, 404)
+        old = await aged(gateway, clock, **keys["mine"])
+        assert await told(old, "mine") == 410
+        # What the other one is told of an old name is the same whether there was such a response or not.
+        never = f"/v1/stream/r{old[12:20]}{'0' * 32}"
+        assert [await told(url, "other") for url in (old, never)] == [410, 410]
+        assert await told(f"/v1/stream/{new_stream_id(clock() + 1)}", "other") == 404
+
+
+async def test_an_idempotency_key_that_outlives_its_response_begins_a_new_one(scripted_upstream):
+    clock = Clock()
+    kept_in = MemoryJournal(retention=100, now=clock)
+    upstream = await scripted_upstream(TEXT)
+    key = {"Idempotency-Key": "k"}
+    async with serving(upstream, kept_in=kept_in) as gateway:
+        first = await gateway.ask("POST", CHAT, HELLO, key)
+        await kept_in.delete(first.headers["location"].removeprefix("/v1/stream/"))
+        kept_in._removed = clock() + 1
+        second = await gateway.ask("POST", CHAT, HELLO, key)
+    assert second.text == TEXT
+    assert second.headers["location"] != first.headers["location"]
+
+
+# An offset of another stream
+
+
+async def test_an_offset_of_another_stream_is_refused_past_the_end_and_otherwise_a_position_here():
+    upstream = ManualUpstream()
+    async with serving(upstream) as gateway, Wire.to(gateway.port) as long, Wire.to(gateway.port) as short:
+        attempt, head, _ = await begin(gateway, long, upstream)
+        attempt.send("one", "two", "three")
+        attempt.finish()
+        offsets = [offset for _, offset in (await long.rest(head)).events[:-1]]
+        assert offsets == [f"{number:016d}" for number in range(1, 5)]
+        attempt, _, url = await begin(gateway, short, upstream)
+        attempt.send("uno", "dos")
+        await short.frame()
+        for live in ("/events?", "?", "?live=sse&", "?live=long-poll&"):
+            answer = await gateway.ask("GET", f"{url}{live}offset={offsets[3]}")
+            assert (answer.status, answer.error["code"]) == (400, "offset-invalid")
+        answer = await gateway.ask("GET", f"{url}?offset={offsets[0]}")
+        assert [chunk["choices"][0]["delta"]["content"] for chunk in answer.json] == ["dos"]
+        attempt.finish()

@@ -405,8 +405,8 @@ class ProducerStaleError(JournalError):
         self.epoch = epoch
 
 
-class OffsetExpiredError(JournalError):
-    """The records at this offset are no longer kept."""
+class OffsetExpiredError(StreamNotFoundError):
+    """Old, and no longer kept: neither the records at this offset nor the stream."""
 
     code = "offset-expired"
 

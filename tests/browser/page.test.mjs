@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { Call, launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
 
@@ -38,7 +41,7 @@ async function open(url = wire.url) {
     if (/Content Security Policy|Trusted/.test(message.text())) faults.push(message.text());
   });
   opened.on("request", (request) => {
-    if (!request.url().startsWith(wire.url)) faults.push(request.url());
+    if (!request.url().startsWith(new URL(url).origin)) faults.push(request.url());
   });
   await opened.goto(url);
   return opened;
@@ -249,6 +252,31 @@ test("a question whose connection breaks is sent again, as the same one", async 
   await shows("Here.");
   assert.equal(await outcome(), "completed");
   assert.equal(wire.posts, posts + 2); // and the model has one request
+});
+
+test("an answer that the gateway no longer keeps is said so", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "everytoken-"));
+  writeFileSync(join(directory, "everytoken.toml"), "max_journal = 1"); // room for what ended last
+  const small = await startGateway(upstream, { options: ["--config", join(directory, "everytoken.toml")] });
+  try {
+    const first = await open(small.url);
+    const call = await ask("Hello", first);
+    call.write("Before ");
+    await shows("Before", first);
+    const chat = first.url();
+    await first.close();
+    call.write("and after.").finish();
+    const body = JSON.stringify({ messages: [{ role: "user", content: "Another" }] });
+    const another = fetch(`${small.url}/v1/chat/completions`, { method: "POST", body });
+    (await upstream.next()).write("One.").finish();
+    assert.equal((await another).status, 200);
+    const again = await open(chat);
+    assert.equal(await outcome(again), "interrupted");
+    assert.match(await again.locator(".note").innerText(), /a response of that age is no longer kept/);
+  } finally {
+    await small.stop();
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test("a second tab follows", async () => {

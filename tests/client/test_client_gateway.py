@@ -206,6 +206,7 @@ class TestResumption:
         assert outcome.text == "Hé"
         assert isinstance(outcome.cause, StatusError)
         assert outcome.cause.upstream_status == status
+        assert ("no longer keeps" in outcome.cause.message) == (status == 410)
         assert len(served.requests) == 2
 
     async def test_all_read_and_nothing_more_is_an_end_behind_the_finish_reason(self):

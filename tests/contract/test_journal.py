@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.journal_backends import BACKENDS, Reader, info, read_all, until
+from tests.journal_backends import BACKENDS, PATIENCE, Reader, info, read_all, until
 
 from everytoken.errors import (
     FencedError,
     InvalidRequestError,
+    OffsetExpiredError,
     OffsetInvalidError,
     ProducerGapError,
     ProducerStaleError,
@@ -20,6 +23,7 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.journal import Append, Producer
+from everytoken.journal.ids import given_at, new_stream_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -451,6 +455,77 @@ async def test_the_readers_of_a_stream_whose_time_is_over_are_told(timed: Any, j
     await until(lambda: log.deleted)
     with pytest.raises(StreamNotFoundError):
         await log.fetch(0, 100)
+
+
+# Old responses
+
+
+async def _tidied(journal: Any) -> None:
+    """Have what has ended put in its place: in SQLite its age counts from then."""
+    journal.sweep()
+    await until(lambda: not getattr(journal, "_sweeping", False))
+
+
+async def _removed(journal: Any, name: str) -> StreamNotFoundError:
+    """Have what is too old removed; return what is said of the stream then."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if hasattr(journal, "sweep"):
+                journal.sweep()
+            try:
+                await journal.open(name, touch=False)
+            except StreamNotFoundError as error:
+                return error
+            await asyncio.sleep(0)
+
+
+async def test_a_response_that_was_too_old_is_expired_and_one_that_never_was_is_not_found(
+    backend: Any,
+) -> None:
+    retention = 0.01 if backend.clock is None else 100.0
+    now = time.time() - 5  # for the journal whose server has the clock
+    name, never = new_stream_id(now), new_stream_id(now + 60)
+    journal = await backend.open(retention=retention)
+    writer = await journal.create(info(name, created=now), _records(3))
+    writer.close([], {})
+    await until(lambda: writer.log.closed)
+    await journal.create(info(expires=time.time() + 100))
+    log = await journal.open(name)
+    if backend.clock is not None:
+        await _tidied(journal)
+        backend.clock.ahead += 50
+        assert type(journal.missing(new_stream_id(now))) is StreamNotFoundError, "nothing was removed yet"
+        backend.clock.ahead += 51
+    error = await _removed(journal, name)
+    assert isinstance(error, OffsetExpiredError)
+    assert (error.code, error.status) == ("offset-expired", 410)
+    with contextlib.suppress(OffsetExpiredError):  # who has it open is given what was there, or told
+        assert await read_all(log) == _records(3)
+    for call in (journal.delete(name), journal.claim(name), journal.submit(name, Append(records=[b"1"]))):
+        with pytest.raises(OffsetExpiredError):
+            await call
+    if backend.durable:
+        await journal.stop()
+        journal = await backend.open(retention=retention)
+        with pytest.raises(OffsetExpiredError):
+            await journal.open(name)
+    for other in (never, "s" if backend.clock is not None else "none", name[1:], name.upper(), f"{name}0"):
+        with pytest.raises(StreamNotFoundError) as refused:
+            await journal.open(other)
+        assert type(refused.value) is StreamNotFoundError, other
+    await journal.stop()
+
+
+def test_the_name_of_a_response_cannot_be_guessed_and_says_when_it_was_given() -> None:
+    names = {new_stream_id(1.9e9) for _ in range(1000)}
+    assert len({name[9:] for name in names}) == 1000
+    assert {given_at(name) for name in names} == {1_900_000_000}
+    bits = [int(name[9:], 16) for name in names]
+    assert all(len(name[9:]) * 4 == 128 for name in names)
+    for place in range(128):
+        assert 350 < sum(one >> place & 1 for one in bits) < 650, "every bit of them is random"
+    assert given_at("s") is None
+    assert given_at("da39a3ee5e6b4b0d3255bfef95601890afd80709") is None
 
 
 # A new start

@@ -11,7 +11,7 @@ import httpx2
 import msgspec
 
 from everytoken.chat import ChatDecoder, chunks_of
-from everytoken.cli.server import Server, reason
+from everytoken.cli.server import Server, reason, refusal
 from everytoken.errors import (
     ConnectError,
     ErrorEventError,
@@ -172,7 +172,10 @@ class Answer:
                     limit.reschedule(clock() + silence)
 
     async def _resume(self, cause: EverytokenError | None) -> EverytokenError | None:
-        """Go on where the answer was left; return what broke that connection. Raises `cause` if it cannot be done."""
+        """Go on where the answer was left; return what broke that connection.
+
+        Raises `cause` if it cannot be done, or `TruncatedError` with what the gateway says to that.
+        """
         resumed = {"last-event-id": self._last_event_id} if self._last_event_id else {}
         while self._fruitless < len(PAUSES):
             await asyncio.sleep(PAUSES[self._fruitless])
@@ -187,7 +190,11 @@ class Answer:
                     self._nothing_left()
                     return None
                 if 400 <= response.status_code < 500:
-                    break
+                    body = b""
+                    with suppress(httpx2.TransportError):
+                        body = await response.aread()
+                    broken = cause or _truncated(self._chat)
+                    raise TruncatedError(f"{broken.message}; then {refusal(response, body)}") from cause
                 if response.is_success:
                     return await self._read_connection(response)
             finally:

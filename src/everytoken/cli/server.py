@@ -16,7 +16,7 @@ from everytoken.errors import ConfigurationError, ConnectError, StatusError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Server", "reason"]
+__all__ = ["Server", "reason", "refusal"]
 
 _CONNECT = 10.0  # seconds
 _HEAD = 300.0  # seconds until an answer begins: a long prompt on a small machine takes its time
@@ -61,13 +61,13 @@ class Server:
             response = await self.http.send(request, stream=True)
             if not response.is_success:
                 body = await response.aread()
-                raise StatusError(_refusal(response, body), upstream_status=response.status_code, body=body)
+                raise StatusError(refusal(response, body), upstream_status=response.status_code, body=body)
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise ConnectError(reason(error)) from error
         return response
 
 
-def _refusal(response: httpx2.Response, body: bytes) -> str:
+def refusal(response: httpx2.Response, body: bytes) -> str:
     """Say in one sentence what a response says that is not a success."""
     try:
         told = in_band_error("", msgspec.json.decode(body))

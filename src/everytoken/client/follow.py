@@ -40,6 +40,7 @@ _RECONNECTING = (
     30.0  # seconds from a break until we give up: a restart, and half of the gateway's grace period
 )
 _MAX_DOUBLINGS = 16
+_GONE = {404: ": it does not know this response", 410: ": it no longer keeps this response"}
 
 
 class Follower:
@@ -141,7 +142,8 @@ class Follower:
                 return failures
             if result.status < 500 and result.status not in policy.retry_statuses:
                 lost = StatusError(
-                    f"{cause.message}; the gateway answers {result.status} when asked to go on",
+                    f"{cause.message}; the gateway answers {result.status} when asked to go on"
+                    + _GONE.get(result.status, ""),
                     upstream_status=result.status,
                 )
                 lost.__cause__ = cause

@@ -16,11 +16,12 @@ import msgspec
 from everytoken.errors import (
     IdempotencyConflictError,
     InvalidRequestError,
+    OffsetExpiredError,
     StreamExistsError,
     StreamNotFoundError,
 )
 from everytoken.journal import StreamInfo
-from everytoken.relay import new_stream_id
+from everytoken.journal.ids import new_stream_id
 
 if TYPE_CHECKING:
     from everytoken.journal import Journal, Log
@@ -54,12 +55,13 @@ async def attach(journal: Journal, *, owner: str, key: str, body: dict[str, Any]
     name = f"idempotency-{hashlib.sha256(f'{owner} {key}'.encode()).hexdigest()[:32]}"
     digest = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
     for attempt in range(_TRIES):
-        stream_id = new_stream_id()
+        now = time.time()
+        stream_id = new_stream_id(now)
         claim = StreamInfo(
             id=name,
             content_type="application/json",
             owner=_OWNER,
-            created=time.time(),
+            created=now,
             meta={"stream": stream_id, "digest": digest},
             ttl=_KEPT,
         )
@@ -84,8 +86,8 @@ async def _found(journal: Journal, name: str, digest: str, *, give_up: bool) -> 
         raise IdempotencyConflictError("this Idempotency-Key was used with another request body")
     try:
         log = await journal.open(meta["stream"])
-    except StreamNotFoundError:
-        if give_up:
+    except StreamNotFoundError as error:
+        if give_up or isinstance(error, OffsetExpiredError):
             await journal.delete(name)
         else:
             await asyncio.sleep(_PAUSE)

@@ -70,7 +70,7 @@ async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str
         return
     log = await gateway.journal.open(stream_id, touch=request.method != "HEAD")
     if log.info.owner != owner:
-        raise StreamNotFoundError("there is no such stream")  # somebody else's does not exist for them
+        raise gateway.journal.missing(stream_id)  # somebody else's does not exist for them
     if action is not None and "request" not in log.info.meta:
         raise StreamNotFoundError("this stream is not a response")
     if request.method == "HEAD":

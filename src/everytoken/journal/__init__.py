@@ -16,6 +16,8 @@ from everytoken.errors import OffsetInvalidError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from everytoken.errors import StreamNotFoundError
+
 __all__ = [
     "Append",
     "Appended",
@@ -160,7 +162,7 @@ class Journal(Protocol):
         """Begin a stream; it is stored when this returns. Raises `StreamExistsError`, `JournalUnavailableError`."""
 
     async def open(self, stream_id: str, *, touch: bool = True) -> Log:
-        """Return a stream to read. Raises `StreamNotFoundError`, `JournalUnavailableError`.
+        """Return a stream to read. Raises `StreamNotFoundError` as `missing` has it, `JournalUnavailableError`.
 
         With `touch` its `ttl` begins anew.
         """
@@ -183,6 +185,9 @@ class Journal(Protocol):
 
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`."""
+
+    def missing(self, stream_id: str) -> StreamNotFoundError:
+        """Return what is to be said of a stream that is not there: `OffsetExpiredError` if its time may be over."""
 
 
 def format_offset(offset: int) -> str:

@@ -9,15 +9,17 @@ from everytoken.errors import (
     JournalUnavailableError,
     StreamClosedError,
     StreamExistsError,
-    StreamNotFoundError,
 )
 from everytoken.journal import Append, Appended, StreamInfo
 from everytoken.journal.commit import GroupCommit
+from everytoken.journal.ids import missing
 from everytoken.journal.rules import is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from everytoken.errors import StreamNotFoundError
 
 __all__ = ["LocalJournal"]
 
@@ -34,6 +36,7 @@ class LocalJournal:
         self._streams: dict[str, Stream] = {}
         self._deleting: dict[str, Stream] = {}
         self._going: list[Stream] = []  # those whose deletion is being stored
+        self._removed = 0.0  # what had ended up to then may have been removed: it was too old, or too much
         self._commit = GroupCommit(self._begin, self._after)
 
     # What a storage adds
@@ -94,7 +97,7 @@ class LocalJournal:
         if stream is not None and not stream.created:
             await stream.wait()
         if stream is None or self._is_over(stream):
-            raise StreamNotFoundError("there is no such stream")
+            raise self.missing(stream_id)
         if touch:
             self._touch(stream)
         return stream
@@ -156,9 +159,13 @@ class LocalJournal:
         await stored
 
     async def _fetch(self, stream: Stream, offset: int, limit: int) -> Sequence[bytes]:  # noqa: ARG002
-        raise StreamNotFoundError("there is no such stream")
+        raise self.missing(stream.info.id)
 
     # The end of streams
+
+    def missing(self, stream_id: str) -> StreamNotFoundError:
+        """Return what is to be said of a stream that is not there."""
+        return missing(stream_id, removed=self._removed)
 
     def _look_up(self, stream_id: str) -> Stream | None:
         return self._streams.get(stream_id) or self._find(stream_id)
@@ -197,4 +204,4 @@ class LocalJournal:
         self._deleting.pop(stream.info.id, None)
         if self._streams.get(stream.info.id) is stream:
             del self._streams[stream.info.id]
-        stream.lose(StreamNotFoundError("the stream is gone"))
+        stream.lose(self.missing(stream.info.id))

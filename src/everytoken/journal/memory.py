@@ -68,6 +68,7 @@ class MemoryJournal(LocalJournal):
             over = self._ended_bytes > self._max_bytes and len(self._ended) > 1
             if not over and now - ended < self._retention:
                 break
+            self._removed = ended
             self._have_deleted(self._streams[oldest])
 
     def _store(self, streams: Sequence[Stream]) -> bool:  # noqa: ARG002

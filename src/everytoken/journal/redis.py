@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -25,6 +26,7 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.journal import Append, Appended, StreamInfo
+from everytoken.journal.ids import missing
 from everytoken.journal.redis_commands import change, create, delete, last_entry, life_of
 from everytoken.journal.redis_connection import Address, RedisConnection, ReplyError, pack
 from everytoken.journal.redis_entries import (
@@ -190,7 +192,7 @@ class RedisJournal:
         if isinstance(last, ReplyError) and not str(last).startswith("WRONGTYPE"):
             raise JournalUnavailableError(f"Redis: {last}")
         if not found or not last or isinstance(last, ReplyError):
-            raise StreamNotFoundError("there is no such stream")
+            raise self.missing(stream_id)
         try:
             return decode_state(found), Position.parse(last[0][0])
         except (msgspec.MsgspecError, ValueError) as error:
@@ -271,7 +273,11 @@ class RedisJournal:
             self._follower.leave(stream)
             self._writing.lose(stream, StreamNotFoundError("the stream is gone"))
         if reply != b"OK":
-            raise StreamNotFoundError("there is no such stream")
+            raise self.missing(stream_id)
+
+    def missing(self, stream_id: str) -> StreamNotFoundError:
+        """Return what is to be said of a stream that is not there: what is older than `retention` is Redis's to remove."""
+        return missing(stream_id, removed=time.time() - self._retention / 1000)
 
     def moved(self, stream: Stream) -> None:
         """Have a stream stored with the next group commit."""
@@ -391,7 +397,7 @@ class RedisJournal:
             found = await self._ask(pack("XRANGE", key, start, "+", "COUNT", _COUNT))
             if not found:
                 if not await self._ask(pack("EXISTS", key)):
-                    raise StreamNotFoundError("the stream is gone")
+                    raise self.missing(stream_id)
                 return
             first = Position.parse(found[0][0])
             if first.tail < offset:  # that epoch begins before: the entry is in it, or in a later one

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from everytoken.errors import JournalUnavailableError
+from everytoken.errors import JournalUnavailableError, StreamNotFoundError
 from everytoken.journal.local import LocalJournal
 from everytoken.journal.packed import PackedRecords
 from everytoken.journal.sqlite_file import (
@@ -54,11 +54,10 @@ _PAUSE = 0.02  # seconds between two batches of old streams
 _INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
 _FIND = "SELECT number, tail, until, state FROM streams WHERE id = ? AND ended IS NOT NULL"
 _SIZE = "SELECT bytes FROM streams WHERE number = ? AND ended IS NOT NULL"
-_OLD = (
-    "SELECT number FROM streams WHERE until <= ? AND ended IS NOT NULL "
-    "UNION SELECT number FROM streams WHERE ended < ? LIMIT ?"
-)
-_OLDEST = "SELECT number, bytes FROM streams WHERE ended IS NOT NULL ORDER BY ended LIMIT ?"
+_OVER = "SELECT number FROM streams WHERE until <= ? AND ended IS NOT NULL LIMIT ?"
+_OLD = "SELECT number, ended, bytes FROM streams WHERE ended < ? ORDER BY ended LIMIT ?"
+_PAGES = "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count"
+_OLDEST = "SELECT number, ended, bytes FROM streams WHERE ended IS NOT NULL ORDER BY ended LIMIT ?"
 _UPSERT_STREAM = (
     "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET tail = excluded.tail, "
     "ended = excluded.ended, until = excluded.until, bytes = bytes + excluded.bytes, state = excluded.state"
@@ -127,6 +126,7 @@ class SqliteJournal(LocalJournal):
         recovered = await asyncio.to_thread(self._open_file)
         self._last_row, self._last_number = recovered.last_row, recovered.last_number
         self._rows, self._ended_bytes = recovered.rows, recovered.ended_bytes
+        self._removed = recovered.removed
         self._log_bytes = sum(size for _, size in self._rows)
         for number, stream in sorted(recovered.streams.items()):
             self._floors[stream] = recovered.floors.get(number, self._last_row + 1)
@@ -284,8 +284,14 @@ class SqliteJournal(LocalJournal):
         long = [stream for stream in long if not (stream.closed or stream.storing_result is not None)]
         for stream in dict.fromkeys(long[:_BATCH]):
             self._extend_segments(work, stream)
-        if self._sweeping:
+        if self._sweeping or self._is_too_much():
             self._delete_old(work)
+
+    def _is_too_much(self) -> bool:
+        try:
+            return self._excess() > 0
+        except JournalUnavailableError:
+            return False  # the commit will say so
 
     def _cut_log(self, work: _Work) -> None:
         """Have the rows go that no stream needs."""
@@ -368,11 +374,16 @@ class SqliteJournal(LocalJournal):
         touched = dict(self._touched)
         for number, until in touched.items():
             work.add("UPDATE streams SET until = ? WHERE number = ?", until, number)
-        old = [number for number in self._old() if number not in touched]
+        found, removed = self._old()
+        old = [number for number in found if number not in touched]
         self._sweeping = len(old) == _BATCH
         for number in old:
             self._delete_rows(work, number)
             work.entries.append((number, 0, NOTHING, Extra(deleted=True)))
+        if removed:
+            work.add("UPDATE removed SET ended = max(ended, ?)", removed)
+            # At once: when a thread commits, the rows go before it is known here.
+            self._removed = max(self._removed, removed)
         work.effects.append(lambda: self._old_deleted(touched))
 
     def _old_deleted(self, touched: dict[int, float]) -> None:
@@ -380,22 +391,37 @@ class SqliteJournal(LocalJournal):
         if self._sweeping:
             asyncio.get_running_loop().call_later(_PAUSE, self._commit.soon)
 
-    def _old(self) -> list[int]:
-        """Return the numbers of some ended streams that need not be kept."""
-        now = self._now()
+    def _old(self) -> tuple[list[int], float]:
+        """Return the numbers of some ended streams that need not be kept, and when the last of them had ended.
+
+        That is 0.0 if there is none but those that were to end then in any case.
+        """
+        now, removed = self._now(), 0.0
         try:
-            old = self._file.look_up(_OLD, now, now - self._retention, _BATCH)
-            over = self._ended_bytes - self._max_bytes
-            if over > 0 and not old:
-                for number, size in self._file.look_up(_OLDEST, _BATCH):
-                    old.append((number,))
-                    over -= size
-                    if over <= 0:
+            old = [number for (number,) in self._file.look_up(_OVER, now, _BATCH)]
+            rows = self._file.look_up(_OLD, now - self._retention, _BATCH - len(old))
+            excess = self._excess()
+            if excess > 0 and not (old or rows):
+                for row in self._file.look_up(_OLDEST, _BATCH):
+                    rows.append(row)
+                    excess -= row[2]
+                    if excess <= 0:
                         break
         except JournalUnavailableError as error:
             logger.warning("the journal could not look for old streams: %s", error.message)
-            return []
-        return [number for (number,) in old]
+            return [], removed
+        for number, ended, _ in rows:
+            old.append(number)
+            removed = max(removed, ended)
+        return list(dict.fromkeys(old)), removed
+
+    def _excess(self) -> int:
+        """Return how many bytes of ended streams have to go. Raises `JournalUnavailableError`.
+
+        Pages are counted too, not only bytes: of a page that a segment has begun, the next one may not want the rest.
+        """
+        pages: int = self._file.look_up(_PAGES)[0][0]
+        return max(self._ended_bytes - self._max_bytes, pages * _PAGE - self._max_bytes - 2 * _LOG_LIMIT)
 
     def _delete_rows(self, work: _Work, number: int) -> None:
         found = self._file.look_up(_SIZE, number)
@@ -433,4 +459,7 @@ class SqliteJournal(LocalJournal):
             self._touched[stream.number] = stream.used + stream.info.ttl
 
     async def _fetch(self, stream: Stream, offset: int, limit: int) -> Sequence[bytes]:
-        return await self._segments.read(stream.number, offset, limit)
+        try:
+            return await self._segments.read(stream.number, offset, limit)
+        except StreamNotFoundError as error:
+            raise self.missing(stream.info.id) from error

@@ -34,7 +34,7 @@ __all__ = [
     "remove_unused",
 ]
 
-_VERSION = 1
+_VERSION = 2
 _WAL_PAGES = 8192  # of 4 KiB each: from which length on the WAL is begun anew by force
 _SCHEMA = """
 CREATE TABLE streams (
@@ -60,6 +60,13 @@ CREATE TABLE log (
     entries BLOB NOT NULL         -- msgpack of a list of entries
 );
 """
+_VERSION_2 = """
+CREATE TABLE removed (
+    ended REAL NOT NULL           -- one row: what had ended up to then has been removed for its age, or for room
+);
+INSERT INTO removed VALUES (0.0);
+"""
+_STEPS = {0: _SCHEMA + _VERSION_2, 1: _VERSION_2}
 
 
 class State(msgspec.Struct):
@@ -160,8 +167,9 @@ class SqliteFile:
             raise ConfigurationError(
                 f"the journal {self._path} was made by a newer everytoken (schema {version}); use that one"
             )
-        if version == 0:
-            self.write.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        if version < _VERSION:
+            steps = _STEPS[version]
+            self.write.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {_VERSION}; COMMIT;")
 
     def close(self) -> None:
         """Let go of the file."""

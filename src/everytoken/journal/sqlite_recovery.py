@@ -21,6 +21,7 @@ class Recovered:
 
     `streams`: by number. `floors`: the first row of the log that each of them needs. `rows`: the rows of the log with
     their sizes. `last_row`, `last_number`: the highest in use. `ended_bytes`: size of the streams that have ended.
+    `removed`: what had ended up to then has been removed, because it was too old or there was no room for it.
     """
 
     def __init__(self, file: SqliteFile, fetch: Fetch) -> None:
@@ -46,6 +47,7 @@ class Recovered:
         (self.ended_bytes,) = self._db.execute(
             "SELECT coalesce(sum(bytes), 0) FROM streams WHERE ended IS NOT NULL"
         ).fetchone()
+        (self.removed,) = self._db.execute("SELECT max(ended) FROM removed").fetchone()
 
     def _add(self, number: int, tail: int, state: bytes) -> None:
         stored = decode_state(state)

@@ -26,6 +26,7 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.journal import StreamInfo
+from everytoken.journal.ids import new_stream_id
 from everytoken.recovery import Breaker, Experience, Recovery
 from everytoken.relay.response import Relay
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from everytoken.recovery import Target
     from everytoken.upstream import Upstream
 
-__all__ = ["Relays", "new_stream_id"]
+__all__ = ["Relays"]
 
 logger = logging.getLogger("everytoken.relay")
 
@@ -92,11 +93,12 @@ class Relays:
         # A seed of ours makes an answer repeatable, so that a further attempt can go on in it.
         seed = request.seed if request.seed is not None else secrets.randbelow(_SEEDS)
         lives = self._grace if isinstance(grace, str) else grace
+        now = time.time()
         info = StreamInfo(
-            id=stream_id or new_stream_id(),
+            id=stream_id or new_stream_id(now),
             content_type="application/json",
             owner=owner,
-            created=time.time(),
+            created=now,
             meta={"request": request.body, "seed": seed, "grace": lives},
         )
         writer = await self.journal.create(info)
@@ -248,8 +250,3 @@ async def read_all(log: Log) -> list[bytes]:
         records += await log.fetch(len(records), _BATCH) if some is None else some
         await asyncio.sleep(0)  # a long response must not hold the others up
     return records
-
-
-def new_stream_id() -> str:
-    """Return a stream id that cannot be guessed: 128 random bits; no command line takes it for an option."""
-    return secrets.token_hex(16)
