@@ -455,6 +455,64 @@ async def test_the_log_is_cut_and_the_file_does_not_grow(path: Path, monkeypatch
     await journal.stop()
 
 
+async def test_what_is_on_the_disk_stays_within_its_bounds_with_all_that_belongs_to_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of these responses has a page for itself, and nearly half of it stays empty: that counts, too."""
+    limit, log, count = 600_000, 100_000, 400
+    monkeypatch.setattr(sqlite_module, "_LOG_LIMIT", log)
+    monkeypatch.setattr(sqlite_module, "_CHECKPOINT", 100_000)
+    monkeypatch.setattr(file_module, "_WAL_PAGES", 50)
+    journal = SqliteJournal(path, max_bytes=limit)
+    await journal.start()
+    noise = random.Random(1)
+    file = wal = 0
+    still_open = await journal.create(info("open"), [b"1"])
+    for n in range(count):
+        writer = await journal.create(info(f"s{n}"), [noise.randbytes(2200)])
+        writer.close([], {})
+        await until(lambda: writer.log.closed)  # noqa: B023
+        await until(lambda: not journal._checkpointing)
+        file, wal = max(file, _size(str(path))), max(wal, _size(f"{path}-wal"))
+    assert limit < file < limit + 2 * log + 200_000, "and a batch that is tidied up"
+    assert wal < 1_000_000, "and the batch's pages in the WAL"
+    kept = [n for n in range(count) if journal._look_up(f"s{n}") is not None]
+    assert kept == list(range(kept[0], count)), "the oldest have gone, and no other"
+    assert len(kept) > 100
+    await _append(still_open, [b"2"])
+    await journal.stop()
+
+
+async def test_a_file_that_is_mostly_free_is_made_smaller_at_the_next_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    journal = SqliteJournal(path, retention=100, now=clock)
+    await journal.start()
+    noise = random.Random(1)
+    for n in range(40):
+        writer = await journal.create(info(f"s{n}"), [noise.randbytes(50_000)])
+        writer.close([], {})
+        await until(lambda: writer.log.closed)  # noqa: B023
+    await journal.create(info("open"), _chunks(3))
+    for ahead in (0, 101):
+        clock.ahead += ahead
+        for _ in range(4):
+            await _swept(journal)
+    await journal.stop()
+    assert _size(str(path)) > 2_000_000
+    journal = SqliteJournal(path)
+    await journal.start()
+    await journal.stop()
+    assert _size(str(path)) > 2_000_000, "as little as that is not worth it"
+    monkeypatch.setattr(file_module, "_FREE", 1_000_000)
+    journal = SqliteJournal(path)
+    await journal.start()
+    assert _size(str(path)) < 100_000
+    assert await read_all(await journal.open("open")) == _chunks(3)
+    await journal.stop()
+
+
 async def test_a_long_open_stream_leaves_memory_and_can_be_read_from_anywhere(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

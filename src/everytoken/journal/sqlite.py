@@ -118,6 +118,7 @@ class SqliteJournal(LocalJournal):
         self._checkpointing = False
         self._sweeper: asyncio.Task[None] | None = None
         self._sweeping = False
+        self._next_batch: asyncio.TimerHandle | None = None  # of old streams
 
     # Life
 
@@ -160,6 +161,8 @@ class SqliteJournal(LocalJournal):
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await super().stop()
+        if self._next_batch is not None:
+            self._next_batch.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.to_thread(self._file.close)
 
@@ -247,7 +250,8 @@ class SqliteJournal(LocalJournal):
             self._last_row = work.row
             self._rows.append((work.row, work.size))
             self._log_bytes += work.size
-            self._since_checkpoint += work.size + _PAGE  # at least one page is written whole
+            # The row's own page is written whole, and of what is tidied up the row's and an index's.
+            self._since_checkpoint += work.size + _PAGE * (2 * len(work.statements) - 1)
             for stream in streams:
                 if stream not in self._floors and not (stream.closed or stream.lost):
                     self._floors[stream] = work.row
@@ -389,7 +393,7 @@ class SqliteJournal(LocalJournal):
     def _old_deleted(self, touched: dict[int, float]) -> None:
         self._touched = {key: until for key, until in self._touched.items() if touched.get(key) != until}
         if self._sweeping:
-            asyncio.get_running_loop().call_later(_PAUSE, self._commit.soon)
+            self._next_batch = asyncio.get_running_loop().call_later(_PAUSE, self._commit.soon)
 
     def _old(self) -> tuple[list[int], float]:
         """Return the numbers of some ended streams that need not be kept, and when the last of them had ended.

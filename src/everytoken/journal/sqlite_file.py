@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 _VERSION = 2
+_FREE = 64 * 1024 * 1024  # bytes of free pages from which on a file is worth making smaller
+_COPIED = 256 * 1024 * 1024  # bytes that may have to be copied for it: a second or two
 _WAL_PAGES = 8192  # of 4 KiB each: from which length on the WAL is begun anew by force
 _SCHEMA = """
 CREATE TABLE streams (
@@ -121,6 +123,7 @@ class SqliteFile:
             self.write = self._connect()
             self.write.execute("PRAGMA journal_mode = WAL")
             self._migrate()
+            self._give_room_back()
             self.read = self._connect()
             self._look = self._connect()
         except (OSError, *SQLITE_FAULTS) as error:
@@ -156,6 +159,7 @@ class SqliteFile:
             # is begun anew; with OFF a power cut could leave the file damaged.
             db.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
             db.execute("PRAGMA wal_autocheckpoint = 0")
+            db.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * 4096}")
         except BaseException:
             db.close()  # nobody else knows it
             raise
@@ -170,6 +174,18 @@ class SqliteFile:
         if version < _VERSION:
             steps = _STEPS[version]
             self.write.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {_VERSION}; COMMIT;")
+
+    def _give_room_back(self) -> None:
+        """Make the file smaller if most of it is free. Only at the start: nobody waits for a commit yet."""
+        pages, free, size = (
+            self.write.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        used = pages - free
+        if free > used and free * size >= _FREE and used * size <= _COPIED:
+            with contextlib.suppress(sqlite3.Error):  # there may be no room for a copy
+                self.write.execute("VACUUM")
+                self.write.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -211,14 +227,15 @@ class SqliteFile:
     def checkpoint(self) -> None:
         """Copy the WAL into the file, from any thread, until it has caught up with the commits.
 
-        While there is a commit every millisecond it may never catch up, and the WAL never begin anew. When it has
-        grown too long, the last part is copied with commits kept out, for as long as one fsync takes.
+        While there is a commit every millisecond it may never catch up, or only with what was there when it looked,
+        and the WAL never begin anew. When it has grown too long, the last part is copied with commits kept out, for as
+        long as one fsync takes.
         """
         with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as db:
             for _ in range(5):
                 _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if pages == copied:
-                    return
+                    break
             if pages > _WAL_PAGES:
                 db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
 
