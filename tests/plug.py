@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from everytoken.sse import SSEDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 EVERYTOKEN = str(Path(sys.executable).with_name("everytoken"))
 READY = 20.0  # seconds a gateway may take to start
@@ -40,6 +40,7 @@ class Upstream:
         self._pace = pace
         self.answers = 0
         self.url = ""
+        self._serving: set[asyncio.Task[None]] = set()
 
     def pieces(self, prompt: str) -> list[str]:
         words = random.Random(prompt)
@@ -57,16 +58,27 @@ class Upstream:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        serving = list(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0)  # for the transports to close
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE).group(1))
-                body = json.loads(await reader.readexactly(length))
-                self.answers += 1
-                await self._answer(writer, body["messages"][-1]["content"])
-        writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                while True:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE).group(1))
+                    body = json.loads(await reader.readexactly(length))
+                    self.answers += 1
+                    await self._answer(writer, body["messages"][-1]["content"])
+        finally:
+            writer.transport.abort()
 
     async def _answer(self, writer: asyncio.StreamWriter, prompt: str) -> None:
         writer.write(
@@ -105,14 +117,17 @@ class Upstream:
 class Node:
     """One gateway process, always on the same port."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, before: Sequence[str] = ()) -> None:
+        """`before`: a command that becomes the gateway, elsewhere."""
         self._options = options
+        self._before = before
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
+            *self._before,
             EVERYTOKEN,
             "serve",
             "--port",

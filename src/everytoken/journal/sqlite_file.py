@@ -100,6 +100,7 @@ encode = msgspec.msgpack.Encoder().encode
 decode_entries = msgspec.msgpack.Decoder(list[Entry]).decode
 decode_state = msgspec.msgpack.Decoder(State).decode
 
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 SQLITE_FAULTS = (sqlite3.Error, msgspec.MsgspecError, ValueError)  # what a damaged or unwilling file raises
 
 
@@ -136,9 +137,12 @@ class SqliteFile:
     def unusable(self, error: Exception) -> ConfigurationError:
         """Return the one line that says what is wrong with the file."""
         reason = getattr(error, "strerror", None) or str(error)
-        return ConfigurationError(
-            f"the journal {self._path} cannot be used: {reason}; move the file away to begin a new one"
-        )
+        line = f"the journal {self._path} cannot be used: {reason}"
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE and not isinstance(
+            error, OSError
+        ):
+            line += "; move the file away to begin a new one"
+        return ConfigurationError(line)
 
     def _take_lock(self) -> None:
         # SQLite's own locks would let two processes take turns, each with its own idea of the open streams.
