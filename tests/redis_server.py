@@ -18,15 +18,25 @@ PAUSE = 0.01
 PATIENCE = 10.0  # seconds to come up
 
 
-class RedisServer:
-    """Starts, pauses, kills and restarts it; what it holds is kept over a restart if `persistent`."""
+def free_port() -> int:
+    """Return a port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
-    def __init__(self, directory: Path, *, persistent: bool = True) -> None:
+
+class RedisServer:
+    """Starts, pauses, kills and restarts it; what it holds is kept over a restart if `persistent`.
+
+    `options` go to its command line.
+    """
+
+    def __init__(self, directory: Path, *options: str, persistent: bool = True) -> None:
         self._directory = directory
+        self._options = options
         self._persistent = persistent
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -51,6 +61,7 @@ class RedisServer:
                     "",
                 ),
                 *("--appendonly", "yes" if self._persistent else "no", "--appendfsync", "everysec"),
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
         )
@@ -64,7 +75,7 @@ class RedisServer:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1.0) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(16) == b"+PONG\r\n"
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
 

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 import msgspec
@@ -76,6 +76,11 @@ _KEEP_ALIVE = (
     "[default: a SQLite file in your data directory]",
 )
 @click.option(
+    "--durability",
+    type=click.Choice(["process", "power"]),
+    help="What a stored response survives: the death of the process, or also a loss of power.  [default: process]",
+)
+@click.option(
     "--drain",
     type=click.FloatRange(0),
     metavar="SECONDS",
@@ -97,6 +102,7 @@ def serve(
     first_content: float | None,
     content_gap: float | None,
     journal: str | None,
+    durability: Literal["process", "power"] | None,
     drain: float | None,
     log_level: str,
 ) -> None:
@@ -113,6 +119,8 @@ def serve(
     config = _settings(load(config_file), host, port, upstreams, limits)
     if journal is not None:
         config = msgspec.structs.replace(config, journal=journal)
+    if durability is not None:
+        config = msgspec.structs.replace(config, durability=durability)
     if drain is not None:
         config = msgspec.structs.replace(config, drain=drain)
     _run(config)

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from everytoken.errors import (
+    ConfigurationError,
     FencedError,
     JournalUnavailableError,
     StreamClosedError,
@@ -45,6 +46,7 @@ from everytoken.journal.redis_entries import (
 )
 from everytoken.journal.redis_follower import RedisFollower, show
 from everytoken.journal.redis_link import RedisLink
+from everytoken.journal.redis_settings import how_durable, is_power_safe, what_is_dropped
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.rules import Marks, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
@@ -65,13 +67,22 @@ _COUNT = 128  # entries read at once
 class RedisJournal:
     """Streams in the Redis at `url`; each is kept for `retention` seconds after its end.
 
-    A node that gives no sign of life for `lease` seconds has lost its streams: another may take them over.
+    A node that gives no sign of life for `lease` seconds has lost its streams: another may take them over. What is
+    stored is as safe as the server keeps it: with `durability` `power`, one that is set to less is warned of.
     """
 
     durable = True
 
-    def __init__(self, url: str, *, retention: float = 86_400.0, lease: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        retention: float = 86_400.0,
+        lease: float = 10.0,
+        durability: str = "process",
+    ) -> None:
         """Raises `ConfigurationError` for a URL that is none."""
+        self._durability = durability
         self._address = Address.parse(url)
         self._retention = int(retention * 1000)
         self._lease = lease
@@ -90,8 +101,12 @@ class RedisJournal:
     async def start(self) -> None:
         """Connect. Raises `JournalUnavailableError`, `ConfigurationError`."""
         await self._link.start()
-        await self._follower.start()
-        await self._say_how_durable()
+        try:
+            await self._look_at_the_server()
+            await self._follower.start()
+        except BaseException:
+            await self._link.stop()
+            raise
         self._beating = asyncio.create_task(self._beat_for_ever())
 
     async def stop(self) -> None:
@@ -105,23 +120,38 @@ class RedisJournal:
         await self._follower.stop()
         await self._link.stop()
 
-    async def _say_how_durable(self) -> None:
-        reply, save = await self._link.pipeline(
-            pack("CONFIG", "GET", "append*"), pack("CONFIG", "GET", "save")
+    async def _look_at_the_server(self) -> None:
+        """Say how safe it keeps what it is given. Raises `ConfigurationError` for a cluster."""
+        told, *settings = await self._link.pipeline(
+            pack("INFO", "cluster"),
+            *(pack("CONFIG", "GET", name) for name in ("append*", "save", "maxmemory*")),
         )
-        if isinstance(reply, ReplyError) or isinstance(save, ReplyError):
-            logger.info("journal in Redis at %s, which does not say how durable it is", self._address)
-            return
-        settings = {
-            name.decode(): value.decode() for name, value in zip(*[iter(reply + save)] * 2, strict=True)
-        }
-        if settings.get("appendonly") == "yes":
-            how = f"appended to a file, synced {settings.get('appendfsync', '')}"
-        elif settings.get("save"):
-            how = f"saved now and then ({settings['save']})"
-        else:
-            how = "kept in its memory only"
-        logger.info("journal in Redis at %s: %s", self._address, how)
+        if isinstance(told, bytes) and b"cluster_enabled:1" in told:
+            raise ConfigurationError(
+                f"Redis at {self._address} is a cluster, which is not supported: use a server that is none"
+            )
+        known: dict[str, str] = {}
+        for reply in settings:
+            if not isinstance(reply, ReplyError):  # many a managed server keeps its settings to itself
+                known.update(
+                    (name.decode(), value.decode()) for name, value in zip(*[iter(reply)] * 2, strict=True)
+                )
+        how = how_durable(known)
+        logger.info("journal in Redis at %s%s", self._address, how)
+        if self._durability == "power" and not is_power_safe(known):
+            logger.warning(
+                "durability is power, but Redis decides that for itself: journal in Redis at %s%s; "
+                "set appendonly yes and appendfsync always there",
+                self._address,
+                how,
+            )
+        if dropped := what_is_dropped(known):
+            logger.warning(
+                "Redis at %s drops %s responses when its memory is full (maxmemory-policy %s): set noeviction",
+                self._address,
+                dropped,
+                known["maxmemory-policy"],
+            )
 
     async def _greet(self, connection: RedisConnection) -> None:
         """Bring the server and our own streams together again, before anything is added."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import hiredis
 import msgspec
@@ -39,19 +40,23 @@ class Address(msgspec.Struct, frozen=True):
     user: str | None = None
     password: str | None = None
     database: int = 0
+    ca: str | None = None  # file of the certificates to trust instead of the system's
+    certificate: str | None = None  # file of our own, for a server that wants one
+    key: str | None = None  # file of its key
 
     @classmethod
     def parse(cls, url: str) -> Address:
         """Read `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` (TLS) or `unix://…/PATH?db=DB`.
 
-        Raises `ConfigurationError`, without the password in it.
+        With TLS there may be `?ssl_ca_certs=FILE&ssl_certfile=FILE&ssl_keyfile=FILE`, named as redis-py has them. Raises `ConfigurationError`, without the password in it.
         """
         parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
         try:
             user = unquote(parts.username) if parts.username else None
             password = unquote(parts.password) if parts.password else None
             if parts.scheme == "unix":
-                database = int(parse_qs(parts.query).get("db", ["0"])[0])
+                database = int(query.get("db", "0"))
                 return cls(path=unquote(parts.path), user=user, password=password, database=database)
             return cls(
                 host=parts.hostname or "127.0.0.1",
@@ -60,12 +65,28 @@ class Address(msgspec.Struct, frozen=True):
                 user=user,
                 password=password,
                 database=int(parts.path.strip("/") or 0),
+                ca=query.get("ssl_ca_certs"),
+                certificate=query.get("ssl_certfile"),
+                key=query.get("ssl_keyfile"),
             )
         except ValueError as error:
             raise ConfigurationError("the journal's URL is none: write redis://HOST:PORT/DB") from error
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
+
+
+@cache
+def _context(address: Address) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=address.ca)
+        if address.certificate is not None:
+            context.load_cert_chain(address.certificate, address.key)
+    except OSError as error:  # a file that is not there, or holds something else
+        raise ConfigurationError(
+            f"the certificates for Redis at {address} cannot be used: {error}"
+        ) from error
+    return context
 
 
 def pack(*command: bytes | str | int) -> bytes:
@@ -98,10 +119,14 @@ class RedisConnection(asyncio.Protocol):
                 if address.path is not None:
                     _, connection = await loop.create_unix_connection(lambda: cls(patience), address.path)
                 else:
-                    context = ssl.create_default_context() if address.tls else None
+                    context = _context(address) if address.tls else None
                     _, connection = await loop.create_connection(
                         lambda: cls(patience), address.host, address.port, ssl=context
                     )
+        except ssl.SSLCertVerificationError as error:
+            raise ConfigurationError(
+                f"Redis at {address} cannot be trusted: {error.verify_message}; see ssl_ca_certs"
+            ) from error
         except (OSError, TimeoutError) as error:
             reason = getattr(error, "strerror", None) or str(error) or "no answer"
             raise JournalUnavailableError(f"Redis at {address} cannot be reached: {reason}") from error
@@ -111,6 +136,9 @@ class RedisConnection(asyncio.Protocol):
             if address.database:
                 await connection.call("SELECT", address.database)
             await connection.call("PING")
+        except JournalUnavailableError as error:
+            hint = "" if address.tls or address.path else "; if it wants TLS, write rediss://"
+            raise JournalUnavailableError(f"Redis at {address} hung up at once{hint}") from error
         except ReplyError as error:
             connection.close()
             if str(error).startswith(("LOADING", "MASTERDOWN", "BUSY")):

@@ -52,7 +52,7 @@ def journal_at(
             raise ConfigurationError(
                 "the journal in Redis needs a package: pip install 'everytoken[redis]'"
             ) from error
-        return RedisJournal(url, retention=retention, lease=lease)
+        return RedisJournal(url, retention=retention, lease=lease, durability=durability)
     raise ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
 
 
