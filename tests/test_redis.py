@@ -257,6 +257,22 @@ async def test_a_writer_that_wakes_up_after_the_takeover_cannot_add_a_byte(
     assert await read_all(await new.open("s")) == [*_records(2), b"right"]
 
 
+async def test_a_node_that_has_lost_a_stream_without_knowing_can_take_it_back(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    """What it still wanted to have stored never will be, and nobody may wait for it for ever."""
+    old, new = await nodes(server), await nodes(server)
+    await old._follower.stop()  # a paused process hears nothing
+    writer = await old.create(info(), _records(2))
+    await _append(await new.claim("s"), [b"right"])
+    writer.append([b"late"])
+    async with asyncio.timeout(5):
+        again = await old.claim("s")
+    await _end(again, [b"end"])
+    third = await nodes(server)
+    assert await read_all(await third.open("s")) == [*_records(2), b"right", b"end"]
+
+
 async def test_a_silent_writer_is_told_of_the_takeover_and_its_readers_go_on_with_the_other(
     server: RedisServer, nodes: Nodes
 ) -> None:

@@ -324,7 +324,8 @@ class RedisJournal:
         if stream is not None and stream.waits:
             stored = stream.wait()
             self.moved(stream)
-            await stored
+            with contextlib.suppress(FencedError):  # by one whose turn is over as well, perhaps
+                await stored
         seen: int | None = None
         for _ in range(_TRIES):
             state, before = await self._look_up(stream_id)

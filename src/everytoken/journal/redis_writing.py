@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from everytoken.errors import EverytokenError, JournalUnavailableError, StreamNotFoundError
+from everytoken.errors import EverytokenError, FencedError, JournalUnavailableError, StreamNotFoundError
 from everytoken.journal.commit import GroupCommit
 from everytoken.journal.redis_commands import change, create, last_entry, life_of, seal
 from everytoken.journal.redis_connection import ReplyError, pack
@@ -72,7 +72,7 @@ class RedisWriting:
         for stream in streams:
             ours = self._ours.get(stream)
             if ours is None:
-                stream.drop_pending()
+                _drop(stream)
             elif stream.storing_result is not None:
                 commands.append(self._end(stream))
                 sent.append((stream, b"OK"))
@@ -217,7 +217,7 @@ class RedisWriting:
         """Write a stream no more: another node does, at this epoch."""
         stream.position = _position(stream)
         self._ours.pop(stream, None)
-        stream.drop_pending()
+        _drop(stream)
         stream.fence(epoch)
         self._fenced(stream)
 
@@ -257,6 +257,12 @@ class _Ours:
                 record,
             )
         return entry_id, pack("XADD", self._key, "NOMKSTREAM", entry_id, *fields_of(records))
+
+
+def _drop(stream: Stream) -> None:
+    """Have what waits to be stored stored by nobody, and tell those who wait for it."""
+    stream.drop_pending()
+    stream.give_up(FencedError(f"stream {stream.info.id} has another writer now"))
 
 
 def _position(stream: Stream) -> Position:
