@@ -111,6 +111,19 @@ describe("a lost connection", () => {
     });
   }
 
+  test("to a response that is no longer kept is over at once, in the gateway's words", async () => {
+    const error = { message: "a response of that age is no longer kept", type: "invalid_request_error", code: "offset-expired" };
+    const body = new Body().write(event(chunk("Hello "), 1)).end();
+    const server = new Server(sse(body, { id: "s1" }), new Response(JSON.stringify({ error }), { status: 410 }));
+    const run = asked(server);
+    await run.clock.advance(10_000);
+    await run.done;
+    assert.deepEqual([run.end.code, run.end.message, run.end.retryable], ["offset-expired", error.message, false]);
+    assert.equal(run.answer.state, "interrupted");
+    assert.equal(run.answer.text, "Hello ");
+    assert.equal(server.asked.length, 2);
+  });
+
   test("before the answer repeats the POST with the same key, three times at most", async () => {
     const server = new Server(new TypeError("fetch failed"), new TypeError("fetch failed"), new TypeError("fetch failed"));
     const run = asked(server);
