@@ -272,7 +272,7 @@ test("an answer that the gateway no longer keeps is said so", async () => {
     assert.equal((await another).status, 200);
     const again = await open(chat);
     assert.equal(await outcome(again), "interrupted");
-    assert.match(await again.locator(".note").innerText(), /a response of that age is no longer kept/);
+    assert.match(await again.locator(".note").innerText(), / response of that age is no longer kept/);
   } finally {
     await small.stop();
     rmSync(directory, { recursive: true });
