@@ -59,9 +59,12 @@ async def use(url: str) -> None:
         await until(lambda: writer.log.tail == 50)
         await there._ask(pack("DEL", ALIVE % here._node.encode()))
         assert await there.orphans() == ["s"]
+        told: list[bool] = []
+        writer.when_fenced(lambda: told.append(True))
         taker = await there.claim("s")
         taker.close(RECORDS[50:], {"outcome": "completed"})
         assert await reading == RECORDS
+        await until(lambda: told)
         assert await read_all(await here.open("s")) == RECORDS
         await until(lambda: not there._writing._tasks)
         await here.create(info("everybody's", shared=True, ttl=100))
