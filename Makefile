@@ -4,6 +4,8 @@
 
 BIN := .venv/bin
 ARGS ?=
+# One test process for each core, four at most; a file's tests stay together, for they share what they have started.
+PARALLEL ?= -n auto --maxprocesses=4 --dist=loadscope --no-loadscope-reorder
 WEIGHTS := weights/pyproject.toml weights/hatch_build.py weights/everytoken_model_smollm2/__init__.py
 
 help: ## what there is (this text)
@@ -19,7 +21,7 @@ test: .venv/.dev ## everything that must hold; pytest's options in ARGS
 	@sh tools/system.sh chromium redis-server || echo "test: the tests that need it are skipped"
 	@$(MAKE) --no-print-directory -s var/clients/.installed || echo "test: the tests of these two are skipped"
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 soak: .venv/.dev ## pull the plug for ten minutes: 200 responses, gateways killed in the middle
 	@$(BIN)/python tests/plug.py $(ARGS)

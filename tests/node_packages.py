@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-BROWSER_TESTS = Path(__file__).parent / "browser"
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+BROWSER_TESTS = ROOT / "tests" / "browser"
 BROWSERS = (
     os.environ.get("CHROMIUM", ""),
     "/usr/bin/chromium",
@@ -63,6 +70,11 @@ def install(folder: Path, *local: Path) -> None:
 
     `local` are packages of this repository that it copies: it is done again when one of them has changed.
     """
+    with _alone(folder, *local):
+        _install(folder, *local)
+
+
+def _install(folder: Path, *local: Path) -> None:
     lock = folder / "package-lock.json"
     mark = folder / "node_modules" / ".installed"
     if mark.exists() and mark.read_bytes() == lock.read_bytes() and mark.stat().st_mtime > _newest(*local):
@@ -78,13 +90,26 @@ def install(folder: Path, *local: Path) -> None:
 
 def built(folder: Path, *local: Path) -> None:
     """`npm run build` in `folder` unless nothing has changed since the last one, there or in `local` packages."""
-    install(folder, *local)
-    mark = folder / "node_modules" / ".built"
-    if mark.exists() and mark.stat().st_mtime > _newest(folder, *local):
-        return
-    run = npm(folder, "run", "build")
-    assert run.returncode == 0, run.stdout + run.stderr
-    mark.touch()
+    with _alone(folder, *local):
+        _install(folder, *local)
+        mark = folder / "node_modules" / ".built"
+        if mark.exists() and mark.stat().st_mtime > _newest(folder, *local):
+            return
+        run = npm(folder, "run", "build")
+        assert run.returncode == 0, run.stdout + run.stderr
+        mark.touch()
+
+
+@contextmanager
+def _alone(*folders: Path) -> Iterator[None]:
+    """Keep other test processes from installing and building in these folders at the same time."""
+    locks = ROOT / "var" / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        for folder in sorted(folders):  # in one order everywhere, so that no two wait for each other
+            lock = held.enter_context((locks / str(folder.relative_to(ROOT)).replace("/", "-")).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _newest(*folders: Path) -> float:

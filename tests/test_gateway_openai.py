@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import openai
 import pytest
@@ -156,7 +157,7 @@ async def test_headers_of_a_stream(scripted_upstream):
     assert answer.headers["x-accel-buffering"] == "no"
     assert answer.headers["incremental"] == "?1"
     assert answer.headers["location"] == f"/v1/stream/{stream_id}"
-    assert len(stream_id) == 32
+    assert re.fullmatch("r[0-9a-f]{40}", stream_id)  # the time, and 128 random bits
     assert answer.headers["stream-next-offset"] == "0" * 16
     assert "Location" in answer.headers["access-control-expose-headers"]
 
