@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from everytoken.client.effects import Effect, Result
+    from everytoken.client.guard import Guard
     from everytoken.client.options import AsyncOptions
     from everytoken.recovery import Policy
 
@@ -59,6 +60,11 @@ class AsyncClient(httpx2.AsyncClient):
         """
         asked = self._shared.asked(request)
         if asked is None:
+            guard = self._shared.guard(request, _clock)
+            if guard is not None:
+                return await self._send_guarded(
+                    guard, stream=stream, auth=auth, follow_redirects=follow_redirects
+                )
             return await super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
 
         async def send(attempt: httpx2.Request) -> httpx2.Response:
@@ -78,6 +84,19 @@ class AsyncClient(httpx2.AsyncClient):
             await response.aread()
         return response
 
+    async def _send_guarded(
+        self, guard: Guard, *, stream: bool, auth: Any, follow_redirects: Any
+    ) -> httpx2.Response:
+        async def send(request: httpx2.Request) -> httpx2.Response:
+            return await super(AsyncClient, self).send(
+                request, stream=True, auth=auth, follow_redirects=follow_redirects
+            )
+
+        response = await _Body(guard.run(), send).passed_on()
+        if not stream:
+            await response.aread()
+        return response
+
 
 class _Body(httpx2.AsyncByteStream):
     """The body of a response as the driver makes it."""
@@ -91,7 +110,7 @@ class _Body(httpx2.AsyncByteStream):
         self._send = send
         self._started = _clock()
         self._response: httpx2.Response | None = None
-        self._attempt: httpx2.Response | None = None
+        self._attempt: httpx2.Response | httpx2.AsyncByteStream | None = None
         self._reads: AsyncIterator[bytes] | None = None
         self._watch: Watch | None = None
         self._closed = False
@@ -108,6 +127,21 @@ class _Body(httpx2.AsyncByteStream):
             head.status, headers=head.headers, stream=self, request=request, extensions=head.extensions
         )
         return self._response
+
+    async def passed_on(self) -> httpx2.Response:
+        """Return the attempt's own response, its bytes passing through here if the driver wants to see them."""
+        watched = await self._next() is not None
+        response, self._attempt = self._attempt, None
+        assert isinstance(response, httpx2.Response)
+        if watched and response.is_stream_consumed:  # by a hook, a mock: looked at now
+            async for _ in self:
+                pass
+        elif watched:
+            stream = response.stream
+            assert isinstance(stream, httpx2.AsyncByteStream)
+            self._reads = (data async for data in stream if data)
+            self._attempt, response.stream, self._response = stream, self, response
+        return response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (given := await self._next()) is not None:

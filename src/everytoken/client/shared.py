@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.client.asked import Asked
 from everytoken.client.driver import Driver
+from everytoken.client.guard import Guard
 from everytoken.recovery import Breaker, Experience, Policy, Recovery, Target
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class Shared:
         if failed is not None:
             raise type(failed)(str(failed), request=request) from failed.__cause__
         return asked
+
+    def guard(self, request: httpx2.Request, clock: Callable[[], float]) -> Guard | None:
+        """Return what watches the answer to `request`, None if it is to be passed through unwatched."""
+        return Guard.over(request, self._policy, clock)
 
     def failed(self, asked: Asked, error: httpx2.TransportError) -> None:
         """Remember that the request has failed, before anything of a response."""

@@ -1,0 +1,179 @@
+"""Streamed answers that are not recovered, only watched: Anthropic's Messages and OpenAI's Responses.
+
+Their SDKs take any end of the body for the end of the answer. The bytes go on to the caller as they come; what is looked
+at is whether the answer's own end mark has come with them, and when there was content last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx2
+import msgspec
+
+from everytoken.client.effects import Deliver, Head, Open, Opened, Read
+from everytoken.client.failures import CALLERS_FAULT, as_ours, as_theirs
+from everytoken.errors import EventTooLargeError, EverytokenError, StalledError, TruncatedError
+from everytoken.sse import SSEDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from everytoken.client.effects import Effect, Result
+    from everytoken.recovery import Policy
+    from everytoken.sse import ServerSentEvent
+
+__all__ = ["Ending", "Guard"]
+
+# How the path ends, and at which events the answer does. An error is an end: the SDKs tell of it.
+_MARKS = {
+    "/messages": ("message_stop", "error"),
+    "/responses": ("response.completed", "response.failed", "response.incomplete", "error"),
+}
+# Anthropic's proxies ping too. The `keepalive` of Responses has a sequence number: it comes from the one who thinks.
+_NO_CONTENT = "ping"
+
+
+class _Asked(msgspec.Struct):
+    stream: bool = False
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+class Ending:
+    """Knows from the bytes of an answer whether it has come to its end: `whole`. Does no I/O and knows no time."""
+
+    def __init__(self, marks: tuple[str, ...]) -> None:
+        self.whole = False
+        self._marks = marks
+        self._decoder = SSEDecoder()
+
+    @classmethod
+    def of(cls, path: str) -> Ending | None:
+        """Return what knows the end of the answers at `path`, None where nobody does."""
+        return next((cls(marks) for end, marks in _MARKS.items() if path.endswith(end)), None)
+
+    def receive_data(self, data: bytes) -> bool:
+        """Look at the bytes of a read; return whether there was content in them: an event other than a ping.
+
+        Raises `EventTooLargeError`.
+        """
+        if self.whole:
+            return False
+        names = [_name(event) for event in self._decoder.receive_data(data)]
+        self.whole = any(name in self._marks for name in names)
+        return any(name != _NO_CONTENT for name in names)
+
+    def receive_eof(self) -> None:
+        """Take note of the end of the bytes; raises `TruncatedError` if it is not the answer's."""
+        if not self.whole:
+            raise TruncatedError(f"the stream ended without {self._marks[0]}")
+
+
+class Guard:
+    """Watches the answer to one request; a driver like `Driver`, of one attempt."""
+
+    def __init__(
+        self, request: httpx2.Request, ending: Ending, policy: Policy, clock: Callable[[], float]
+    ) -> None:
+        self._request = request
+        self._ending = ending
+        self._policy = policy
+        self._clock = clock
+        self._phase = "connect"
+        self._deadline = clock() + policy.connect
+
+    @classmethod
+    def over(cls, request: httpx2.Request, policy: Policy, clock: Callable[[], float]) -> Guard | None:
+        """Return a guard for the answer to `request`, None if it asks for no stream that has a known end."""
+        ending = Ending.of(request.url.path) if request.method == "POST" else None
+        if ending is None:
+            return None
+        try:
+            body = request.content
+            asked = b'"stream"' in body and msgspec.json.decode(body, type=_Asked).stream
+        except (httpx2.RequestNotRead, msgspec.DecodeError, RecursionError):
+            return None  # the server's to say
+        return cls(request, ending, policy, clock) if asked else None
+
+    def run(self) -> Generator[Effect, Result, None]:
+        """Yield what is to be done; no `Head` means that the answer is to be handed on as it is.
+
+        Raises `httpx2.TransportError` when the answer ends without being whole.
+        """
+        self._request.headers["accept-encoding"] = (
+            "identity"  # compression delays tokens, and hides them from us
+        )
+        opened = yield Open(self._request, self._deadline, self._sent)
+        if not isinstance(opened, Opened):
+            raise self._failure(opened, begun=False)
+        if not _is_plain_event_stream(opened):
+            return
+        yield Head(opened.status, opened.headers, opened.extensions)
+        while data := self._received((yield Read(self._deadline))):
+            before = self._clock()
+            yield Deliver(data)
+            self._deadline += self._clock() - before  # the caller's time is not the server's
+
+    def _sent(self) -> float:
+        self._await("first-content", self._policy.first_content)
+        return self._deadline
+
+    def _await(self, phase: str, seconds: float) -> None:
+        self._phase = phase
+        self._deadline = self._clock() + seconds
+
+    def _received(self, result: Result) -> bytes:
+        """Return what the caller gets: the bytes that have come, b"" at the end."""
+        if not isinstance(result, bytes):
+            if self._ending.whole:
+                return b""  # what breaks now breaks nothing
+            raise self._failure(result, begun=True)
+        try:
+            if not result:
+                self._ending.receive_eof()
+            elif self._ending.receive_data(result):
+                whole = self._ending.whole
+                self._await("gap", self._policy.linger if whole else self._policy.content_gap)
+            elif self._clock() >= self._deadline:  # pings may have kept coming all the time
+                if self._ending.whole:
+                    return b""
+                raise self._stalled()
+        except (TruncatedError, StalledError, EventTooLargeError) as error:
+            raise as_theirs(error, self._request) from error
+        return result
+
+    def _failure(self, error: httpx2.TransportError, *, begun: bool) -> httpx2.TransportError:
+        """Return what is raised for what the HTTP client raised."""
+        if isinstance(error, CALLERS_FAULT):
+            return error
+        ours: EverytokenError
+        if isinstance(error, httpx2.TimeoutException):
+            ours = self._stalled()
+            ours.__cause__ = error
+        else:
+            ours = as_ours(error, begun=begun)
+        return as_theirs(ours, self._request)
+
+    def _stalled(self) -> StalledError:
+        what = "connection" if self._phase == "connect" else "content"
+        return StalledError(f"no {what} within the limit", phase=self._phase)
+
+
+def _name(event: ServerSentEvent) -> str:
+    """Return what kind of event it is: its name, or where that is missing the `type` of its data."""
+    if event.event != "message":
+        return event.event
+    try:
+        return msgspec.json.decode(event.data, type=_Typed).type
+    except (msgspec.DecodeError, RecursionError):
+        return event.event
+
+
+def _is_plain_event_stream(opened: Opened) -> bool:
+    named = dict(opened.headers)
+    media = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    packed = named.get(b"content-encoding", b"identity").strip().lower()
+    return opened.status == 200 and media == b"text/event-stream" and packed in {b"", b"identity"}
