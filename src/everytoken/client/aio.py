@@ -32,9 +32,10 @@ _clock = anyio.current_time
 class AsyncClient(httpx2.AsyncClient):
     """An `httpx2.AsyncClient` whose streamed chat completions come whole, or raise.
 
-    It takes what `httpx2.AsyncClient` takes, and the `policy` by which a response is recovered. Streamed chat completions
-    (`POST` to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`;
-    everything else is passed through untouched.
+    It takes what `httpx2.AsyncClient` takes, and the `policy` by which a response is recovered. Streamed chat completions (`POST`
+    to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`. Streams of Anthropic's
+    Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to its times, and raise if they end without being
+    whole; no further attempt is made. Everything else is passed through untouched.
     """
 
     def __init__(self, *, policy: Policy | None = None, **options: Unpack[AsyncOptions]) -> None:
