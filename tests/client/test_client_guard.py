@@ -15,9 +15,22 @@ import pytest
 
 import everytoken
 from command_line import wait_for
-from everytoken.client.guard import Ending
+from everytoken.client import effects
+from everytoken.client.effects import Deliver, Open, Opened, Read
+from everytoken.client.guard import Ending, Guard
 from everytoken.errors import EventTooLargeError, StalledError, TruncatedError
-from everytoken.testing import CleanEnd, Head, Repeat, Reset, ScriptedUpstream, Send, Stall, Status, Wait
+from everytoken.testing import (
+    CleanEnd,
+    Head,
+    ManualClock,
+    Repeat,
+    Reset,
+    ScriptedUpstream,
+    Send,
+    Stall,
+    Status,
+    Wait,
+)
 from everytoken.testing import split_everywhere as splits
 from guide_loops import CONTEXT
 
@@ -147,6 +160,29 @@ def test_behind_the_end_nothing_is_looked_at():
     for _ in range(17):
         assert ending.receive_data(b"x" * 2**20) is False
     ending.receive_eof()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_pings_without_a_pause_do_not_hold_up_time(whole):
+    """Also where the network is not watched: nobody says then that the request has been sent, and no read times out."""
+    clock = ManualClock()
+    request = httpx2.Request("POST", URL, json=STREAMED)
+    guard = Guard.over(request, everytoken.Policy(first_content=20, linger=2), clock.now)
+    steps = guard.run()
+    assert isinstance(next(steps), Open)
+    clock.advance(9)
+    assert isinstance(steps.send(Opened(200, [(b"content-type", b"text/event-stream")], {})), effects.Head)
+    assert isinstance(next(steps), Read)
+    if whole:
+        assert steps.send(event("message_stop")) == Deliver(event("message_stop"))
+        assert isinstance(next(steps), Read)
+    clock.advance(1.5 if whole else 19.5)
+    assert steps.send(PING) == Deliver(PING)
+    clock.advance(1000)  # the caller's
+    assert isinstance(next(steps), Read)
+    clock.advance(1)
+    with pytest.raises(StopIteration if whole else httpx2.ReadTimeout):
+        steps.send(PING)
 
 
 class Elsewhere(ScriptedUpstream):

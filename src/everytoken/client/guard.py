@@ -109,6 +109,8 @@ class Guard:
         opened = yield Open(self._request, self._deadline, self._sent)
         if not isinstance(opened, Opened):
             raise self._failure(opened, begun=False)
+        if self._phase == "connect":
+            self._sent()  # nobody has told, where the network is not watched
         if not _is_plain_event_stream(opened):
             return
         yield Head(opened.status, opened.headers, opened.extensions)
