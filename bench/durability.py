@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tests import plug
 
 from bench import processes, relaying
-from bench.relaying import FEW, MANY, Point, Results, Run
+from bench.relaying import CALM, FEW, Point, Results, Run
 from bench.stacks import Absent, everytoken, redis
 from bench.stats import Spread, quantile
 
@@ -202,7 +202,7 @@ def markdown(results: Results, found: dict[str, Durability], absent: dict[str, s
     head = ["journal", "resume, ms", "takeover, ms", "bytes per chunk"]
     head += [
         f"delivery later by, {point.responses} responses, ms: {what}"
-        for point in (MANY, FEW)
+        for point in (CALM, FEW)
         for what in ("median", "p99")
     ]
     rows = [[name, *_figures(one), *_delays(results, JOURNALS[name])] for name, one in found.items()]
@@ -221,7 +221,8 @@ def _how() -> str:
         f"when the lease of {LEASE:g} s has run out. The model repeats its {BEGUN} chunks at once. Bytes: by how much "
         f"the SQLite file and its WAL, or the memory of Redis, have grown after {STORED.responses} × {STORED.chunks} "
         f"chunks of about 240 bytes. Delivery: the added time per chunk of the tables above, less that of the journal in "
-        f"memory in the same repetition."
+        f"memory in the same repetition; of the loads that leave the machine room, for where a stack falls behind it is the "
+        f"queue that is measured."
     )
 
 
@@ -237,7 +238,7 @@ def _figures(one: Durability) -> list[str]:
 def _delays(results: Results, stack: str) -> list[str]:
     return [
         _later(results, stack, point, value)
-        for point in (MANY, FEW)
+        for point in (CALM, FEW)
         for value in (lambda run: run.under_way_ms, lambda run: run.under_way_p99_ms)
     ]
 

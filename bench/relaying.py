@@ -32,6 +32,7 @@ class Point(NamedTuple):
 
 
 MANY = Point("many", 300, 100, 20, 0.6)
+CALM = Point("calm", 300, 40, 50, 0.6)  # 20 chunks per second each, which leaves a slow machine some room
 FEW = Point("few", 20, 100, 20, 0.1)
 ALONE = Point("alone", 50, 1, 0, None)
 FLAT = Point("flat", 300, 100, 0, 0.0)
@@ -112,7 +113,7 @@ def load(url: str, upstream_url: str, point: Point, pid: int | None) -> Run:
 
 
 def points_of(stack: Stack) -> list[Point]:
-    return [MANY, FEW, FLAT, ALONE] if stack.keeps_up else [FEW, FLAT_FEW, ALONE]
+    return [MANY, CALM, FEW, FLAT, ALONE] if stack.keeps_up else [FEW, FLAT_FEW, ALONE]
 
 
 def run(stacks: list[Stack], repetitions: int) -> Results:
@@ -120,7 +121,7 @@ def run(stacks: list[Stack], repetitions: int) -> Results:
     results = Results()
     with processes.upstream() as upstream_url:
         for repetition in range(repetitions):
-            for point in (MANY, FEW, FLAT, ALONE):
+            for point in (MANY, CALM, FEW, FLAT, ALONE):
                 _note(results, DIRECT, point, load(upstream_url, upstream_url, point, None), repetition)
             for stack in stacks:
                 if stack.name in results.absent:

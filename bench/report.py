@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench import measure, peers
 from bench.chunks import Rendered
-from bench.relaying import ALONE, DIRECT, FEW, FLAT, MANY, Point, Results, Run, points_of
+from bench.relaying import ALONE, CALM, DIRECT, FEW, FLAT, MANY, Point, Results, Run, points_of
 from bench.stacks import FLOOR, Stack
 from bench.stats import Spread, ratios
 
@@ -42,10 +42,14 @@ def markdown(
         "## Relaying",
         _how(repetitions),
         _stack_list(results, stacks),
-        f"### {MANY.responses} responses × {MANY.chunks} chunks, one every {MANY.interval_ms} ms",
-        _paced(results, stacks, MANY),
-        f"### {FEW.responses} responses × {FEW.chunks} chunks, one every {FEW.interval_ms} ms",
-        _paced(results, stacks, FEW),
+        *(
+            part
+            for point in (MANY, CALM, FEW)
+            for part in (
+                f"### {point.responses} responses × {point.chunks} chunks, one every {point.interval_ms} ms",
+                _paced(results, stacks, point),
+            )
+        ),
         f"### Flat out: {FLAT.responses} responses × {FLAT.chunks} chunks, as fast as they are taken",
         _flat(results, stacks),
         f"### Time to the first token: {ALONE.responses} responses of one chunk, one after the other",
