@@ -34,8 +34,8 @@ class AsyncClient(httpx2.AsyncClient):
 
     It takes what `httpx2.AsyncClient` takes, and the `policy` by which a response is recovered. Streamed chat completions (`POST`
     to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`. Streams of Anthropic's
-    Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to its times, and raise if they end without being
-    whole; no further attempt is made. Everything else is passed through untouched.
+    Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to `timeout`, pings not counting, and raise if they end
+    without being whole; no further attempt is made. Everything else is passed through untouched.
     """
 
     def __init__(self, *, policy: Policy | None = None, **options: Unpack[AsyncOptions]) -> None:

@@ -6,7 +6,7 @@ at is whether the answer's own end mark has come with them, and when there was c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import msgspec
@@ -32,6 +32,7 @@ _MARKS = {
 }
 # Anthropic's proxies ping too. The `keepalive` of Responses has a sequence number: it comes from the one who thinks.
 _NO_CONTENT = "ping"
+_FOREVER = 365 * 86_400.0  # seconds: a socket takes no infinity
 
 
 class _Asked(msgspec.Struct):
@@ -80,10 +81,14 @@ class Guard:
     ) -> None:
         self._request = request
         self._ending = ending
-        self._policy = policy
+        # A stall is not repaired here, and a model may think in silence for minutes: so the limits are the caller's own.
+        limits = request.extensions.get("timeout", {})
+        self._connect = _seconds(limits.get("connect"))
+        self._silence = _seconds(limits.get("read"))
+        self._linger = policy.linger
         self._clock = clock
         self._phase = "connect"
-        self._deadline = clock() + policy.connect
+        self._deadline = clock() + self._connect
 
     @classmethod
     def over(cls, request: httpx2.Request, policy: Policy, clock: Callable[[], float]) -> Guard | None:
@@ -120,7 +125,7 @@ class Guard:
             self._deadline += self._clock() - before  # the caller's time is not the server's
 
     def _sent(self) -> float:
-        self._await("first-content", self._policy.first_content)
+        self._await("first-content", self._silence)
         return self._deadline
 
     def _await(self, phase: str, seconds: float) -> None:
@@ -138,7 +143,7 @@ class Guard:
                 self._ending.receive_eof()
             elif self._ending.receive_data(result):
                 whole = self._ending.whole
-                self._await("gap", self._policy.linger if whole else self._policy.content_gap)
+                self._await("gap", self._linger if whole else self._silence)
             elif self._clock() >= self._deadline:  # pings may have kept coming all the time
                 if self._ending.whole:
                     return b""
@@ -162,6 +167,11 @@ class Guard:
     def _stalled(self) -> StalledError:
         what = "connection" if self._phase == "connect" else "content"
         return StalledError(f"no {what} within the limit", phase=self._phase)
+
+
+def _seconds(limit: Any) -> float:
+    """Return a time-out of httpx2, whose None is no limit."""
+    return _FOREVER if limit is None else float(limit)
 
 
 def _name(event: ServerSentEvent) -> str:
