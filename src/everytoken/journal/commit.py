@@ -54,7 +54,8 @@ class GroupCommit:
         if not stream.dirty:
             stream.dirty = True
             self._dirty.append(stream)
-        self.soon()
+        if self._scheduled is None:
+            self.soon()
 
     def soon(self) -> None:
         """Have a commit, with or without streams that moved."""

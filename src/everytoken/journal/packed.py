@@ -107,12 +107,17 @@ class PackedRecords:
 
     def part(self, start: int) -> Part:
         """Return the records from `start` on as they stand here, for `extend_part` of one that holds those before."""
-        runs = None
-        if self._runs[-1][0] >= start:
+        runs, ends = None, self._ends
+        last_run = self._runs[-1][0]
+        if last_run < start == len(ends) - 1:
+            return None, [
+                bytes(self._blob[ends[start - 1] :])
+            ]  # one record, as its run has it: nearly always
+        if last_run >= start:
             runs = [(first - start, begin, end) for first, begin, end in self._runs if first >= start]
         blob, middles = self._blob, []
-        here = self._ends[start - 1] if start else 0
-        for there in self._ends[start:]:
+        here = ends[start - 1] if start else 0
+        for there in ends[start:]:
             middles.append(bytes(blob[here:there]))
             here = there
         return runs, middles

@@ -197,7 +197,7 @@ class SqliteJournal(LocalJournal):
             ):
                 extra = self._extra(work, stream)
             if stream.storing:
-                if stream in work.extended:
+                if work.extended and stream in work.extended:
                     part = work.extended[stream].part(0)
                 else:
                     part = stream.records.part(stream.tail - stream.base)
@@ -252,9 +252,10 @@ class SqliteJournal(LocalJournal):
             self._log_bytes += work.size
             # The row's own page is written whole, and of what is tidied up the row's and an index's.
             self._since_checkpoint += work.size + _PAGE * (2 * len(work.statements) - 1)
+            floors = self._floors
             for stream in streams:
-                if stream not in self._floors and not (stream.closed or stream.lost):
-                    self._floors[stream] = work.row
+                if stream not in floors and not (stream.closed or stream.lost):
+                    floors[stream] = work.row
                 stream.stored_epoch = stream.info.epoch
                 if stream.storing_result is not None:
                     self._ended.append(stream)
