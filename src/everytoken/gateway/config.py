@@ -19,6 +19,25 @@ if TYPE_CHECKING:
 __all__ = ["Config", "UpstreamConfig", "load", "parse"]
 
 _T = TypeVar("_T")
+_POSITIVE = (
+    "max_journal",
+    "max_body",
+    "max_response",
+    "max_duration",
+    "max_grace",
+    "max_stream",
+    "max_key_bytes",
+    "max_key_streams",
+    "max_connections",
+    "max_address_connections",
+    "max_head",
+    "max_header_lines",
+    "max_url",
+    "max_bodies",
+    "head_timeout",
+    "body_timeout",
+    "idle_timeout",
+)
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,16 +81,19 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything the gateway can be told.
+    """Everything the gateway can be told; sizes are in bytes, times in seconds.
 
-    `journal`: where responses are kept, `retention` seconds long and within `max_journal` bytes; `durability`: whose
-    death they survive, the process's or, with a sync at every commit, the machine's. `grace`: seconds a response goes
-    on without a reader (negative: for ever). `drain`: seconds that responses may go on when the server is told to stop
-    (SIGTERM), before they are handed over. `lease`: seconds without a sign of life after which a node's responses are
-    taken over by another. `api_keys`: who may call; empty: everybody who can reach it. `max_body`:
-    bytes of a request body. `default_model`: for callers that name none. `long_poll`: seconds a reader that polls is
-    kept waiting for the next record. `origins`: web pages that may read and write streams from elsewhere, such as
-    `https://app.example`; `*` stands for all.
+    `journal`: where responses are kept, `retention` long and within `max_journal`; `durability`: whose
+    death they survive, the process's or, with a sync at every commit, the machine's. `grace`: how long a response goes
+    on without a reader (negative: `max_grace`). `drain`: how long responses may go on when the server is told to stop
+    (SIGTERM), before they are handed over. `lease`: how long a node may give no sign of life before its responses are
+    taken over by another. `api_keys`: who may call; empty: everybody who can reach it, which beyond loopback needs
+    `no_auth`. `default_model`: for callers that name none. `long_poll`: how long a reader that polls is kept waiting
+    for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
+    for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
+    `tls_key`: PEM files; with them the gateway speaks TLS.
+
+    The rest are limits; `everytoken.gateway.limits` says what happens at each.
     """
 
     host: str = "127.0.0.1"
@@ -88,6 +110,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     default_model: str = ""
     long_poll: float = 20.0
     origins: list[str] = []
+    hosts: list[str] = []
+    no_auth: bool = False
+    tls_cert: str = ""
+    tls_key: str = ""
+    max_response: int = 64 * 1024 * 1024
+    max_duration: float = 3600.0
+    max_grace: float = 3600.0
+    max_stream: int = 64 * 1024 * 1024
+    max_key_bytes: int = 1024**3
+    max_key_streams: int = 10_000
+    max_connections: int = 16_384
+    max_address_connections: int = 8_192
+    max_head: int = 64 * 1024
+    max_header_lines: int = 100
+    max_url: int = 8 * 1024
+    max_bodies: int = 256 * 1024 * 1024
+    head_timeout: float = 10.0
+    body_timeout: float = 30.0
+    idle_timeout: float = 75.0
     policy: Policy = Policy()
     upstream: list[UpstreamConfig] = []
 
@@ -95,16 +136,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""
         if not 0 <= self.port <= 65535:
             raise ValueError("port must be from 0 to 65535")
-        if self.max_body < 1:
-            raise ValueError("max_body must be at least 1 byte")
+        for name in _POSITIVE:
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number above 0")
         if math.isnan(self.grace):
             raise ValueError("grace must be a number of seconds")
         if not 0 <= self.drain < math.inf:
             raise ValueError("drain must be a finite number of seconds, 0 or more")
         if not self.retention > 0:
             raise ValueError("retention must be more than 0 seconds")
-        if self.max_journal < 1:
-            raise ValueError("max_journal must be at least 1 byte")
         if not 0 <= self.long_poll <= 3600:
             raise ValueError("long_poll must be from 0 to 3600 seconds")
 
