@@ -36,6 +36,7 @@ __all__ = [
     "NodeLostError",
     "NotAnEventStreamError",
     "NotContinuableError",
+    "NotStorableError",
     "OffsetExpiredError",
     "OffsetInvalidError",
     "OverloadedError",
@@ -104,6 +105,7 @@ TABLE: dict[str, ErrorInfo] = {
     "cancelled": ErrorInfo(499, "cancelled", retryable=False),
     # the journal
     "journal-error": ErrorInfo(500, "server_error", retryable=False),
+    "not-storable": ErrorInfo(500, "server_error", retryable=False),
     "stream-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
     "stream-exists": ErrorInfo(409, "invalid_request_error", retryable=False),
     "stream-closed": ErrorInfo(409, "invalid_request_error", retryable=False),
@@ -352,6 +354,12 @@ class JournalError(EverytokenError):
     """The journal refused."""
 
     code = "journal-error"
+
+
+class NotStorableError(JournalError):
+    """Storing this failed, and would fail again; only this stream is affected."""
+
+    code = "not-storable"
 
 
 class StreamNotFoundError(JournalError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING
 
-from everytoken.errors import JournalUnavailableError
+from everytoken.errors import JournalUnavailableError, NotStorableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +30,10 @@ class StorageBusyError(JournalUnavailableError):
 class GroupCommit:
     """Has `store` store the streams that moved. Nothing is shown to readers before that.
 
-    `store` returns True when it is done, or False when it will call `done` or `failed` later; it may raise
-    `JournalUnavailableError`, with nothing stored then. `after` is called when the readers have been told.
+    `store` returns True when it is done, or False when it will call `done`, `failed` or `refused` later; it may raise,
+    with nothing stored then. `JournalUnavailableError` means that the storage cannot store now: all is tried again.
+    Any other exception belongs to one of the streams: the batch is halved until that one is alone, and it alone fails.
+    `after` is called when the readers have been told.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class GroupCommit:
         self._after = after
         self._dirty: list[Stream] = []
         self._storing: list[Stream] = []
+        self._suspects: deque[list[Stream]] = deque()  # parts of a batch that could not be stored as a whole
         self._scheduled: asyncio.Handle | None = None
         self._busy = False
         self._few = False
@@ -72,19 +76,78 @@ class GroupCommit:
             self._scheduled.cancel()
             self._scheduled = None
         self._retry = None
-        streams, self._dirty = list(dict.fromkeys(self._dirty)), []
-        for stream in streams:
-            stream.begin()
+        if self._suspects:
+            streams = self._suspects.popleft()
+        else:
+            streams, self._dirty = list(dict.fromkeys(self._dirty)), []
         self._storing = streams
         self._few = len(streams) <= _FEW
         self._busy = True
         try:
+            for stream in streams:
+                stream.begin()
             done = self._store(streams)
         except JournalUnavailableError as error:
             self.failed(error)
-            return
-        if done:
-            self.done()
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the others
+            self.refused(error)
+        else:
+            if done:
+                self.done()
+
+    def refused(self, error: BaseException, *, together: bool = False) -> None:
+        """Take what was being stored as not stored, and find the stream that `error` belongs to.
+
+        With `together` it may belong to none of them: all are tried again first.
+        """
+        self._busy = False
+        streams, self._storing = self._storing, []
+        for stream in streams:
+            stream.put_back()
+            stream.dirty = True
+        if together:
+            self._suspects.appendleft(streams)
+        elif len(streams) > 1:
+            half = len(streams) // 2
+            self._suspects.extendleft((streams[half:], streams[:half]))
+        elif streams:
+            self._give_up(streams[0], error)
+        else:
+            logger.error("the journal could not tidy up", exc_info=error)
+        self._go_on()
+
+    def _give_up(self, stream: Stream, error: BaseException) -> None:
+        """Fail the one stream that cannot be stored."""
+        logger.error("stream %s cannot be stored, and is given up", stream.info.id, exc_info=error)
+        failure = NotStorableError("what was to be stored cannot be stored")
+        failure.__cause__ = error
+        stream.dirty = False
+        if stream.created and stream.revocable:
+            stream.give_up(
+                failure
+            )  # an append that its caller can be told of; the stream is as it was before
+        elif stream.created and not stream.broken_off:
+            stream.break_off(failure)
+            self.add(stream)
+        else:
+            stream.drop_pending()
+            stream.lose(failure)
+
+    @staticmethod
+    def _commit_the_rest(streams: Sequence[Stream]) -> None:
+        for stream in streams:
+            try:
+                if stream.storing or stream.storing_special:
+                    stream.commit()
+            except Exception as error:  # noqa: BLE001  # the others' turn is not over
+                failure = NotStorableError("what was stored cannot be shown")
+                failure.__cause__ = error
+                stream.lose(failure)
+
+    def _go_on(self) -> None:
+        if self._dirty or self._suspects:
+            self.soon()
+        self._tell_idle()
 
     def done(self) -> None:
         """Take what was being stored as stored."""
@@ -95,12 +158,17 @@ class GroupCommit:
             self._pause = 0.0
             self.failing = False
         streams, self._storing = self._storing, []
-        for stream in streams:
-            stream.commit()
-        self._after(streams)
-        if self._dirty:
-            self.soon()
-        self._tell_idle()
+        try:
+            for stream in streams:
+                stream.commit()
+        except Exception:
+            logger.exception("the journal could not show a commit")
+            self._commit_the_rest(streams)
+        try:
+            self._after(streams)
+        except Exception:  # what was stored is stored
+            logger.exception("the journal could not take note of a commit")
+        self._go_on()
 
     def failed(self, error: JournalUnavailableError) -> None:
         """Take what was being stored as not stored, and try again in a while."""
@@ -117,6 +185,8 @@ class GroupCommit:
         for stream in streams:
             stream.put_back()
             stream.dirty = True
+        while self._suspects:
+            streams += self._suspects.popleft()
         self._dirty = list(dict.fromkeys(streams + self._dirty))
         if not patient:
             for stream in self._dirty:
@@ -142,7 +212,7 @@ class GroupCommit:
     async def finish(self) -> None:
         """Store what is on its way, if that can be; nothing is tried again after it."""
         self._stop_retrying()
-        while self._busy or self._dirty or self._scheduled:
+        while self._busy or self._dirty or self._suspects or self._scheduled:
             if not self._busy:
                 self._flush()
             if self._busy:

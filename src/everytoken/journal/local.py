@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.errors import (
     FencedError,
-    JournalUnavailableError,
+    JournalError,
     StreamClosedError,
     StreamExistsError,
 )
@@ -85,9 +85,10 @@ class LocalJournal:
         self._streams[info.id] = stream
         try:
             await self._stored_soon(stream)
-        except JournalUnavailableError as error:
-            del self._streams[info.id]
-            stream.lose(error)
+        except JournalError as error:
+            self._streams.pop(info.id, None)
+            if stream.lost is None:
+                stream.lose(error)
             raise
         return StreamWriter(self, stream)
 

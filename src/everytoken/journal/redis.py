@@ -22,6 +22,7 @@ from everytoken.errors import (
     ConfigurationError,
     FencedError,
     JournalUnavailableError,
+    NotStorableError,
     StreamClosedError,
     StreamExistsError,
     StreamNotFoundError,
@@ -52,7 +53,7 @@ from everytoken.journal.rules import Marks, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 __all__ = ["RedisJournal"]
 
@@ -171,8 +172,12 @@ class RedisJournal:
     async def _beat_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._lease / 3)
-            with contextlib.suppress(JournalUnavailableError):
+            try:
                 await self._link.pipeline(*self._beat())
+            except JournalUnavailableError:
+                pass
+            except Exception:  # one failure must not end it for good
+                logger.exception("the journal could not give a sign of life")
 
     async def _ask(self, command: bytes) -> Any:
         (reply,) = await self._link.pipeline(command)
@@ -195,7 +200,7 @@ class RedisJournal:
         fields = fields_of(records, info.result, node)
         connected = self._link.connection is not None
         try:
-            reply = await self._ask(create(State(info, Marks(), node), position, life, fields))
+            reply = await self._ask(_command(create, State(info, Marks(), node), position, life, fields))
         except JournalUnavailableError:
             if connected:
                 self._doubtful.add(info.id)
@@ -203,7 +208,13 @@ class RedisJournal:
         if reply != b"OK":
             raise StreamExistsError(f"stream {info.id} exists")
         stream = self._stream(info, Position(info.epoch, 0))
-        stream.show(records, info.result)
+        try:
+            stream.show(records, info.result)
+        except Exception as error:
+            self._streams.pop(info.id, None)
+            with contextlib.suppress(JournalUnavailableError):
+                await self._ask(delete(info.id, node))
+            raise NotStorableError("what was to be stored cannot be stored") from error
         stream.position = position
         if node:
             self._writing.add(stream)
@@ -268,7 +279,7 @@ class RedisJournal:
             after = Position(state.info.epoch, before.tail + len(append.records), append.close)
             fields = fields_of(append.records, state.info.result)
             life = life_of(state.info, self._retention if after.closed else None)
-            if await self._ask(change(state, before, after, life, fields)) != b"OK":
+            if await self._ask(_command(change, state, before, after, life, fields)) != b"OK":
                 return None  # look again
             stream = self._streams.get(stream_id)
             if stream is not None and stream.position == before:
@@ -437,3 +448,11 @@ class RedisJournal:
             for raw in found:
                 yield Entry(raw)
             start = b"(%b" % found[-1][0]
+
+
+def _command(make: Callable[..., bytes], *arguments: object) -> bytes:
+    """Return a command. Raises `NotStorableError` for what it cannot hold."""
+    try:
+        return make(*arguments)
+    except Exception as error:
+        raise NotStorableError("what was to be stored cannot be stored") from error

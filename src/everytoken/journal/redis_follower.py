@@ -101,6 +101,9 @@ class RedisFollower:
                 with contextlib.suppress(JournalUnavailableError):
                     await self._look()
                 moved = True
+            except Exception:  # one failure must not end it for good
+                logger.exception("following streams in Redis failed")
+                moved = True
             if moved:
                 await asyncio.sleep(_PACE)
 
@@ -118,11 +121,20 @@ class RedisFollower:
             if key == TAKEN:
                 self._take_note(entries)
                 continue
-            read = [Entry(raw) for raw in entries]
             for stream in followed:
                 if stream_key(stream.info.id) == key:
-                    self._show(stream, read)
+                    self._show_all(stream, entries)
         return bool(reply)
+
+    def _show_all(self, stream: Stream, entries: list[Any]) -> None:
+        try:
+            self._show(stream, [Entry(raw) for raw in entries])
+        except Exception as error:
+            logger.exception("stream %s: what Redis has of it cannot be read", stream.info.id)
+            self.leave(stream)
+            failure = JournalUnavailableError("what Redis has of this stream cannot be read")
+            failure.__cause__ = error
+            stream.lose(failure)
 
     def _show(self, stream: Stream, entries: list[Entry]) -> None:
         for entry in entries:
@@ -143,8 +155,12 @@ class RedisFollower:
     async def _look_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_READING)
-            with contextlib.suppress(JournalUnavailableError):
+            try:
                 await self._look()
+            except JournalUnavailableError:
+                pass
+            except Exception:  # one failure must not end it for good
+                logger.exception("looking after the streams that are followed failed")
 
     async def _look(self) -> None:
         """See whether streams are still there, and say that they are read here."""

@@ -82,3 +82,5 @@ class RedisLink:
                 return await self._connect()
             except (JournalUnavailableError, ConfigurationError) as error:
                 logger.debug("%s", error.message)
+            except Exception:  # one failure must not end it for good
+                logger.exception("connecting to Redis at %s failed", self._address)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from everytoken.errors import EverytokenError, FencedError, JournalUnavailableError, StreamNotFoundError
+from everytoken.errors import (
+    EverytokenError,
+    FencedError,
+    JournalUnavailableError,
+    NotStorableError,
+    StreamNotFoundError,
+)
 from everytoken.journal.commit import GroupCommit
 from everytoken.journal.redis_commands import change, create, last_entry, life_of, seal
 from everytoken.journal.redis_connection import ReplyError, pack
@@ -82,8 +88,15 @@ class RedisWriting:
                 sent.append((stream, entry_id))
         if not commands:
             return True
-        connection.send(b"".join(commands), len(commands), lambda replies: self._acknowledged(sent, replies))
+        connection.send(b"".join(commands), len(commands), lambda replies: self._on_replies(sent, replies))
         return False
+
+    def _on_replies(self, sent: list[tuple[Stream, bytes]], replies: list[Any] | None) -> None:
+        try:
+            self._acknowledged(sent, replies)
+        except Exception as error:  # whatever it is, the next commit must come
+            logger.exception("what Redis replied cannot be used")
+            self.commit.failed(JournalUnavailableError(f"Redis: {error}"))
 
     def _end(self, stream: Stream) -> bytes:
         info = msgspec.structs.replace(stream.info, result=stream.storing_result)
@@ -150,6 +163,10 @@ class RedisWriting:
         except JournalUnavailableError as error:
             self.commit.failed(error)
             return
+        except Exception as error:  # whatever it is, the next commit must come
+            logger.exception("the journal could not find out what Redis has")
+            self.commit.failed(JournalUnavailableError(f"Redis: {error}"))
+            return
         self.commit.done()
         for stream in streams:
             if stream.waits:
@@ -159,7 +176,15 @@ class RedisWriting:
         if streams:
             replies = await connection.pipeline(*(last_entry(stream.info.id) for stream in streams))
             for stream, reply in zip(streams, replies, strict=True):
-                await self._compare(connection, stream, reply)
+                try:
+                    await self._compare(connection, stream, reply)
+                except JournalUnavailableError:
+                    raise
+                except Exception as error:
+                    logger.exception("stream %s cannot be compared with what Redis has of it", stream.info.id)
+                    failure = NotStorableError("what was to be stored cannot be stored")
+                    failure.__cause__ = error
+                    self.lose(stream, failure)
 
     async def _compare(self, connection: _Pipeline, stream: Stream, reply: Any) -> None:
         """Bring a stream and the server's idea of its end together: `storing` is then what the server has of it."""
@@ -230,7 +255,12 @@ class RedisWriting:
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the journal failed in the background", exc_info=error)
 
 
 class _Ours:

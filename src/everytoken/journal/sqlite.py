@@ -67,7 +67,7 @@ _UPSERT_STREAM = (
 class _Work:
     """One commit: what it does to the file, and what is to be done here once it has."""
 
-    __slots__ = ("effects", "entries", "extended", "row", "size", "statements")
+    __slots__ = ("effects", "entries", "extended", "row", "size", "statements", "tidies")
 
     def __init__(self, row: int) -> None:
         self.row = row
@@ -78,6 +78,7 @@ class _Work:
         self.size = 0
         self.statements: list[Statement] = []
         self.effects: list[Callable[[], object]] = []
+        self.tidies = False
 
     def add(self, sql: str, *values: object) -> None:
         self.statements.append((sql, values))
@@ -145,7 +146,10 @@ class SqliteJournal(LocalJournal):
     async def _sweep_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
-            self.sweep()
+            try:
+                self.sweep()
+            except Exception:  # one failure must not end it for good
+                logger.exception("the journal could not look for old streams")
 
     def _open_file(self) -> Recovered:
         self._file.open()
@@ -183,10 +187,28 @@ class SqliteJournal(LocalJournal):
     # Group commit
 
     def _store(self, streams: Sequence[Stream]) -> bool:
-        work = _Work(self._last_row + 1)
         self._since_tidy += 1
-        if self._since_tidy >= _TIDY or len(self._ended) >= _BATCH or self._sweeping:
-            self._tidy(work, streams)
+        tidies = self._since_tidy >= 0 and (
+            self._since_tidy >= _TIDY or len(self._ended) >= _BATCH or self._sweeping
+        )
+        work = self._tidied(streams) if tidies else _Work(self._last_row + 1)
+        work.tidies = tidies
+        try:
+            return self._commit_work(work, streams)
+        except JournalUnavailableError:
+            raise
+        except Exception as error:
+            if not tidies:
+                raise
+            self._tidy_later(error)
+            return self._store(streams)  # perhaps none of them is at fault
+
+    def _tidy_later(self, error: BaseException) -> None:
+        logger.error("the journal could not tidy up", exc_info=error)
+        self._ended.rotate(-1)  # whatever it was, the next time it is another one's turn
+        self._since_tidy = -_TIDY
+
+    def _commit_work(self, work: _Work, streams: Sequence[Stream]) -> bool:
         for stream in streams:
             extra = None
             if (
@@ -214,17 +236,31 @@ class SqliteJournal(LocalJournal):
             future.add_done_callback(lambda _: self._finish(future, work, streams))
             return False
         self._file.execute(work.statements)
-        self._take_note(work, streams)
+        self._done(work, streams)
         return True
 
     def _finish(self, future: asyncio.Future[None], work: _Work, streams: Sequence[Stream]) -> None:
         error = future.exception()
         if error is None:
-            self._take_note(work, streams)
+            self._done(work, streams)
             self._commit.done()
-        else:
-            assert isinstance(error, JournalUnavailableError)
+        elif isinstance(error, JournalUnavailableError):
             self._commit.failed(error)
+        elif work.tidies:
+            self._tidy_later(error)
+            self._commit.refused(error, together=True)  # perhaps none of them is at fault
+        else:
+            self._commit.refused(error)
+
+    def _done(self, work: _Work, streams: Sequence[Stream]) -> None:
+        if work.entries:
+            self._last_row = work.row
+        try:
+            self._take_note(work, streams)
+        except Exception:  # the file is right, and the readers' turn is next
+            logger.exception("the journal could not take note of a commit")
+            for stream in streams:
+                self._floors.setdefault(stream, work.row)
 
     def _extra(self, work: _Work, stream: Stream) -> Extra | None:
         created = not stream.created
@@ -247,7 +283,6 @@ class SqliteJournal(LocalJournal):
     def _take_note(self, work: _Work, streams: Sequence[Stream]) -> None:
         """Bring what is known of the file up to date: `work` is done."""
         if work.entries:
-            self._last_row = work.row
             self._rows.append((work.row, work.size))
             self._log_bytes += work.size
             # The row's own page is written whole, and of what is tidied up the row's and an index's.
@@ -260,7 +295,10 @@ class SqliteJournal(LocalJournal):
                 if stream.storing_result is not None:
                     self._ended.append(stream)
         for effect in work.effects:
-            effect()
+            try:
+                effect()
+            except Exception:  # the file is right, and the others' turn is not over
+                logger.exception("the journal could not take note of a commit")
         for stream in self._going:
             self._floors.pop(stream, None)
         if self._since_checkpoint >= _CHECKPOINT and not self._checkpointing:
@@ -273,12 +311,25 @@ class SqliteJournal(LocalJournal):
     def _checkpointed(self, future: asyncio.Future[None]) -> None:
         self._background.discard(future)
         self._checkpointing = False
-        future.result()
+        if not future.cancelled() and (error := future.exception()) is not None:
+            logger.error("the journal's WAL could not be copied into the file", exc_info=error)
 
     # Tidying up: each time a little, as a part of somebody's commit
 
-    def _tidy(self, work: _Work, streams: Sequence[Stream]) -> None:
+    def _tidied(self, streams: Sequence[Stream]) -> _Work:
+        """Return a commit that begins with tidying up, or with nothing if that fails: the others must be stored."""
         self._since_tidy = 0
+        work = _Work(self._last_row + 1)
+        try:
+            self._tidy(work, streams)
+        except JournalUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is not in what is to be stored
+            self._tidy_later(error)
+            return _Work(self._last_row + 1)
+        return work
+
+    def _tidy(self, work: _Work, streams: Sequence[Stream]) -> None:
         self._cut_log(work)
         for stream in [self._ended[i] for i in range(min(_BATCH, len(self._ended)))]:
             self._seal(work, stream)

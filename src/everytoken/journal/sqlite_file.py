@@ -101,6 +101,8 @@ decode_entries = msgspec.msgpack.Decoder(list[Entry]).decode
 decode_state = msgspec.msgpack.Decoder(State).decode
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# What SQLite says of a statement and not of the file.
+_OURS = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 SQLITE_FAULTS = (sqlite3.Error, msgspec.MsgspecError, ValueError)  # what a damaged or unwilling file raises
 
 
@@ -202,7 +204,11 @@ class SqliteFile:
             self._lock = None
 
     def execute(self, statements: Sequence[Statement]) -> None:
-        """Carry out statements in one transaction. Raises `JournalUnavailableError`, with nothing done then."""
+        """Carry out statements in one transaction, all or none.
+
+        Raises `JournalUnavailableError` while the file refuses, anything else for a statement that can never be carried
+        out.
+        """
         db = self.write
         try:
             if len(statements) == 1:
@@ -212,9 +218,11 @@ class SqliteFile:
             for statement in statements:
                 db.execute(*statement)
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 db.rollback()
+            if not isinstance(error, sqlite3.Error) or isinstance(error, _OURS):
+                raise  # it would come again: what was to be stored is at fault
             busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in {
                 sqlite3.SQLITE_BUSY,
                 sqlite3.SQLITE_LOCKED,

@@ -6,7 +6,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from everytoken.errors import EverytokenError, FencedError, OffsetInvalidError, StreamClosedError
+import msgspec
+
+from everytoken.errors import (
+    EverytokenError,
+    FencedError,
+    OffsetInvalidError,
+    StreamClosedError,
+    error_body,
+)
 from everytoken.journal.packed import PackedRecords
 from everytoken.journal.rules import Marks
 
@@ -52,6 +60,7 @@ class Stream:
         "_waiting",
         "_watch",
         "base",
+        "broken_off",
         "closed",
         "closing",
         "created",
@@ -99,6 +108,7 @@ class Stream:
         self.number = 0  # the storage's own name for it
         self.position: Any = None  # where it is in the storage, in the storage's own words
         self.created = False  # whether it is stored
+        self.broken_off = False  # whether its end is ours, because its own could not be stored
         self.closed = False
         self.closing = False  # whether nothing can be appended any more, stored or not yet
         self.dirty = False  # whether the next group commit has to look at it
@@ -114,7 +124,7 @@ class Stream:
             False  # whether all that waits came by `submit`, whose caller can be told that it is not stored
         )
         self.used = info.created
-        self.fenced: Callable[[], None] | None = None  # whom to tell that another writer has taken over
+        self.fenced: Callable[[], None] | None = None  # told when its writer can write no more
 
     # Readers
 
@@ -171,6 +181,11 @@ class Stream:
     def waits(self) -> bool:
         """Whether something is not stored yet."""
         return self.closing is not self.closed or bool(self.pending or self.storing)
+
+    @property
+    def storing_special(self) -> bool:
+        """Whether more than records is being stored."""
+        return self._storing_special
 
     def load(self, part: Part) -> None:
         """Have records in memory that are stored."""
@@ -272,6 +287,16 @@ class Stream:
         waiting, self._waiting = self._waiting, []
         _settle(waiting, error)
 
+    def break_off(self, error: EverytokenError) -> None:
+        """End the stream with `error`, behind what is stored of it, and stop its writer."""
+        self.broken_off = True
+        self.drop_pending()
+        self.give_up(error)
+        body = error_body(error)
+        self.pending = [msgspec.json.encode(body)]
+        self.end({"outcome": "interrupted", **body})
+        self._tell_writer()
+
     def lose(self, error: EverytokenError) -> None:
         """Tell everybody that there is nothing to read or write here any more."""
         self.lost = error
@@ -279,10 +304,14 @@ class Stream:
         self._storing_waiting, self._waiting = [], []
         _settle(waiting, error)
         self._publish([])
+        self._tell_writer()
 
     def fence(self, epoch: int) -> None:
         """Take note that the stream has a writer at this epoch, and tell the one before."""
         self.info.epoch = epoch
+        self._tell_writer()
+
+    def _tell_writer(self) -> None:
         told, self.fenced = self.fenced, None
         if told is not None:
             told()
@@ -316,7 +345,7 @@ class StreamWriter:
         return sum(map(len, self.log.pending)) > _FULL
 
     def when_fenced(self, told: Callable[[], None]) -> None:
-        """Have `told` called when another writer takes over."""
+        """Have `told` called when another writer takes over, or the stream is lost."""
         self.log.fenced = told
 
     def append(self, records: Sequence[bytes]) -> bool:

@@ -143,6 +143,8 @@ class Relays:
                 logger.warning(
                     "response %s cannot be taken over: %s (%s)", stream_id, error.message, error.code
                 )
+            except Exception:  # what is wrong with one must not keep the others waiting
+                logger.exception("response %s cannot be taken over", stream_id)
         return count
 
     async def _take_over(self, stream_id: str) -> bool:
@@ -172,6 +174,8 @@ class Relays:
                 await self.take_over()
             except JournalError as error:
                 logger.warning("looking for responses to take over: %s (%s)", error.message, error.code)
+            except Exception:  # one failure must not end the watch for good
+                logger.exception("looking for responses to take over failed")
 
     # The end
 

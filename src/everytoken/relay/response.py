@@ -15,10 +15,7 @@ import msgspec
 from everytoken.errors import (
     CancelledError,
     EverytokenError,
-    FencedError,
     JournalError,
-    StreamClosedError,
-    StreamNotFoundError,
     error_body,
     one_line,
 )
@@ -93,7 +90,7 @@ class Relay:
         self.reader_went()  # if nobody comes for it, it ends as any other
 
     def _fenced(self) -> None:
-        logger.warning("response %s: another process goes on with it; this one stops", self.stream_id)
+        logger.warning("response %s: this process can no longer write it", self.stream_id)
         self.let_go()
 
     def let_go(self) -> None:
@@ -197,7 +194,7 @@ class Relay:
     def _write(self, records: Sequence[bytes]) -> None:
         try:
             full = self._writer.append(records)
-        except (FencedError, StreamClosedError, StreamNotFoundError) as error:
+        except JournalError as error:
             logger.warning("response %s: %s; this one stops", self.stream_id, error.message)
             self.let_go()
             return
@@ -263,7 +260,7 @@ class Relay:
             last = [] if decision.error is None else [msgspec.json.encode(error_body(decision.error))]
             try:
                 self._writer.close(last, self.result())
-            except (FencedError, StreamClosedError, StreamNotFoundError) as error:
+            except JournalError as error:
                 logger.warning("response %s: %s; its end here does not count", self.stream_id, error.message)
         self._ended(self)
         if not self.accepted.done():
