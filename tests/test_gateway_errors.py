@@ -98,7 +98,7 @@ async def test_a_bad_field_is_a_400_that_names_it(path, param, body, caplog):
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(chat(seed=10**40, metadata={"huge": 10**400}), id="numbers beyond 64 bits"),
+        pytest.param(chat(seed=2**64 - 1, metadata={"huge": -(2**63)}), id="numbers of 64 bits"),
         pytest.param(b'{"messages":[],"messages":[{"role":"user","content":"x"}]}', id="a key twice"),
         pytest.param(chat(x={"a" * 70_000: "b" * 70_000}), id="long keys and strings"),
         pytest.param(chat(x=json.loads("[" * 500 + "]" * 500)), id="nesting within reason"),

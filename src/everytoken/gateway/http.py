@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
+from everytoken.chat.bounds import problem_in
 from everytoken.chat.lenient import dumps
 from everytoken.errors import (
     AuthenticationError,
@@ -118,6 +119,9 @@ def read_json_object(data: bytes) -> dict[str, Any]:
         raise InvalidRequestError(f"the body is not JSON that we can read: {error}") from error
     if not isinstance(value, dict):
         raise InvalidRequestError("the body must be a JSON object")
+    if (problem := problem_in(value)) is not None:
+        path, what = problem
+        raise InvalidRequestError(f"'{path}' {what}", param=path)
     return value
 
 

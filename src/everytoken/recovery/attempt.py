@@ -53,6 +53,9 @@ class Attempt:
         }
 
 
+_LARGEST = 2**53  # more tokens than that are somebody's joke
+
+
 def total_usage(attempts: Sequence[Attempt]) -> dict[str, Any] | None:
     """Return what all attempts used together: each is paid for. None when none of them got anywhere.
 
@@ -78,4 +81,4 @@ def total_usage(attempts: Sequence[Attempt]) -> dict[str, Any] | None:
 
 def _count(usage: dict[str, Any], name: str) -> int:
     value = usage.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value <= _LARGEST else 0

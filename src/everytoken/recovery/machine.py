@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from everytoken.chat import ChatDecoder, decode_chunk
+from everytoken.chat.bounds import storable
 from everytoken.errors import (
     CancelledError,
     DivergedError,
@@ -124,7 +125,7 @@ class Recovery:
         usage = None
         for record in records:
             chunk = decode_chunk(record)
-            usage = chunk.usage or usage
+            usage = storable(chunk.usage) or usage
             self.transcript.add(chunk.choices or [])
             finished.update(choice.index or 0 for choice in chunk.choices or () if choice.finish_reason)
         self._count(records)
@@ -309,7 +310,8 @@ class Recovery:
         """Write down how the attempt ended and what it has shown."""
         attempt, intake = self.attempts[-1], self._intake
         attempt.ended, attempt.cause = now, cause
-        attempt.usage, attempt.chunks = intake.chat.usage, intake.chunks
+        attempt.usage = storable(intake.chat.usage)
+        attempt.chunks = intake.chunks
         self.transcript.halved = self.transcript.halved or intake.chat.holds_half
         if isinstance(self._aligner, Proving) and self._aligner.verdict is not None and attempt.streamed:
             self.experience(self._plan.target).prefill = self._aligner.verdict

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from everytoken.chat.bounds import storable
 from everytoken.errors import (
     CancelledError,
     EverytokenError,
@@ -267,16 +268,20 @@ class Relay:
             self.accepted.set_result(None)
 
     def result(self) -> dict[str, Any]:
-        """Return what the stream is closed with: the outcome, its error, the usage, and every attempt."""
+        """Return what the stream is closed with: the outcome, its error, the usage, and every attempt.
+
+        Parts of it are an upstream's; what the journal could not hold of them is put so that it can.
+        """
         recovery = self.recovery
         origin = recovery.attempts[0].started if recovery.attempts else 0.0
-        return {
+        result: dict[str, Any] = {
             "outcome": recovery.outcome,
             **({} if recovery.error is None else error_body(recovery.error)),
             "usage": recovery.usage,
             "seed": recovery.seed,
             "attempts": [attempt.describe(origin) for attempt in recovery.attempts],
         }
+        return storable(result)  # type: ignore[no-any-return]
 
     def _log_last_failure(self) -> None:
         attempts = self.recovery.attempts

@@ -1,0 +1,152 @@
+"""Numbers and nesting are bounded where bytes enter; an upstream's odd ones stay that response's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.journal_backends import shared_redis
+
+from everytoken.chat.bounds import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER, problem_in, storable
+from everytoken.journal.memory import MemoryJournal
+from everytoken.journal.redis import RedisJournal
+from everytoken.journal.sqlite import SqliteJournal
+from everytoken.journal.sqlite_file import encode
+from gateway_serving import HELLO, ManualUpstream, event, limit, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JOURNALS = ["memory", "sqlite", "sqlite with fsync", "redis"]
+
+
+def unopened(backend: str, path: Path) -> Any:
+    """Return a journal that the gateway starts and stops."""
+    if backend == "memory":
+        return MemoryJournal()
+    if backend == "redis":
+        return RedisJournal(shared_redis().url)
+    durability = "power" if "fsync" in backend else "process"
+    return SqliteJournal(path / "journal.sqlite", durability=durability)
+
+
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def body(**fields: str) -> bytes:
+    """Return a chat request with some fields as they are written."""
+    told = "".join(f', "{name}": {value}' for name, value in fields.items())
+    return (
+        f'{{"model": "m", "stream": true, "messages": [{{"role": "user", "content": "Hi"}}]{told}}}'.encode()
+    )
+
+
+BAD = {
+    "an integer beyond 64 bits": (body(max_tokens="1180591620717411303424"), "max_tokens"),
+    "one in an object": (body(metadata='{"a": [18446744073709551616]}'), "metadata.a[0]"),
+    "a negative one": (body(seed="-9223372036854775809"), "seed"),
+    "one of thousands of digits": (body(seed="9" * 4000), None),
+    "nesting near the recursion limit": (body(metadata=nested(981)), None),
+    "nesting just beyond ours": (body(metadata=nested(MAX_DEPTH + 1)), None),
+    "nesting far beyond": (body(metadata=nested(100_000)), None),
+    "a float without an end": (body(temperature="1e999"), None),
+    "a content that is a number": (
+        b'{"messages": [{"role": "user", "content": [{"type": "text", "n": 99999999999999999999}]}]}',
+        "messages[0].content[0].n",
+    ),
+}
+ROUTES = ["/v1/chat/completions", "/api/chat"]
+
+
+@pytest.mark.parametrize("backend", JOURNALS)
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_request_that_cannot_be_stored_is_a_400_and_hinders_nobody(backend, route, tmp_path):
+    journal = unopened(backend, tmp_path)
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, kept_in=journal) as gateway:
+        for name, (data, path) in BAD.items():
+            answer = await gateway.ask("POST", route, data, {"Content-Type": "application/json"})
+            assert answer.status == 400, name
+            assert answer.error["code"] == "invalid-request", name
+            if path is not None:
+                assert answer.error["param"] == path, name
+        assert not upstream.attempts
+
+
+@pytest.mark.parametrize("backend", JOURNALS)
+@pytest.mark.parametrize(
+    "usage",
+    [
+        '{"prompt_tokens": 99999999999999999999, "completion_tokens": 1}',
+        '{"total_tokens": 1e400}',
+        '{"completion_tokens": -99999999999999999999999999}',
+        f'{{"odd": {nested(90)}}}',
+        '{"prompt_tokens": ' + "9" * 4000 + "}",
+    ],
+    ids=["64 bits", "no number", "negative", "nested", "4000 digits"],
+)
+async def test_an_upstreams_odd_usage_is_that_responses_own(backend, usage, tmp_path):
+    journal = unopened(backend, tmp_path)
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, kept_in=journal) as gateway:
+        asking = asyncio.ensure_future(gateway.ask("POST", "/v1/chat/completions", HELLO))
+        attempt = await upstream.attempt()
+        attempt.accept()
+        attempt.send("Hello")
+        attempt.sink.on_data(event(finish="stop"))
+        attempt.sink.on_data(f'data: {{"choices": [], "usage": {usage}}}\n\ndata: [DONE]\n\n'.encode())
+        answer = await asking
+        assert answer.complete
+        assert answer.text == "Hello"
+        # The next one is stored and answered.
+        asking = asyncio.ensure_future(gateway.ask("POST", "/v1/chat/completions", HELLO))
+        attempt = await upstream.attempt(1)
+        attempt.accept()
+        attempt.send("again")
+        attempt.finish()
+        assert (await asking).text == "again"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_what_has_no_problem_can_be_stored(value):
+    if problem_in(value) is None:
+        try:
+            encode(value)
+        except UnicodeEncodeError:
+            assert "\\ud" in json.dumps(value)  # half a character, which no decoder of ours lets in
+    encode(storable(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "fine"),
+    [(MAX_INTEGER, True), (MAX_INTEGER + 1, False), (MIN_INTEGER, True), (MIN_INTEGER - 1, False)],
+)
+def test_the_bounds_are_those_of_64_bits(value, fine):
+    assert (problem_in({"a": value}) is None) is fine
+    assert storable({"a": MAX_INTEGER}) == {"a": MAX_INTEGER}
+
+
+def test_nesting_is_bounded_in_lists_and_objects():
+    def of(levels: int, *, objects: bool) -> object:
+        value: object = 1.5
+        for _ in range(levels):
+            value = {"a": value} if objects else [value]
+        return value
+
+    for objects in (True, False):
+        assert problem_in(of(MAX_DEPTH, objects=objects)) is None
+        path, what = problem_in(of(MAX_DEPTH + 1, objects=objects))
+        assert "nested" in what
+        assert len(path) < 250
