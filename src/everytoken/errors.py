@@ -25,12 +25,14 @@ __all__ = [
     "EventTooLargeError",
     "EverytokenError",
     "FencedError",
+    "HostNotAllowedError",
     "IdempotencyConflictError",
     "InvalidRequestError",
     "JournalError",
     "JournalUnavailableError",
     "LocalProtocolError",
     "MalformedEventError",
+    "MediaTypeError",
     "MethodNotAllowedError",
     "ModelNotFoundError",
     "NodeLostError",
@@ -39,6 +41,7 @@ __all__ = [
     "NotStorableError",
     "OffsetExpiredError",
     "OffsetInvalidError",
+    "OriginNotAllowedError",
     "OverloadedError",
     "ProducerGapError",
     "ProducerStaleError",
@@ -76,6 +79,9 @@ TABLE: dict[str, ErrorInfo] = {
     "protocol-error": ErrorInfo(400, "invalid_request_error", retryable=False),
     "invalid-request": ErrorInfo(400, "invalid_request_error", retryable=False),
     "authentication-failed": ErrorInfo(401, "authentication_error", retryable=False),
+    "origin-not-allowed": ErrorInfo(403, "permission_error", retryable=False),
+    "host-not-allowed": ErrorInfo(421, "invalid_request_error", retryable=False),
+    "media-type-not-supported": ErrorInfo(415, "invalid_request_error", retryable=False),
     "route-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
     "model-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
     "method-not-allowed": ErrorInfo(405, "invalid_request_error", retryable=False),
@@ -172,6 +178,24 @@ class AuthenticationError(LocalProtocolError):
     """No API key, or one we do not know."""
 
     code = "authentication-failed"
+
+
+class OriginNotAllowedError(LocalProtocolError):
+    """A web page of another origin, which `origins` does not list."""
+
+    code = "origin-not-allowed"
+
+
+class HostNotAllowedError(LocalProtocolError):
+    """A gateway on loopback was addressed by a name that is not its own."""
+
+    code = "host-not-allowed"
+
+
+class MediaTypeError(LocalProtocolError):
+    """The body is not said to be JSON."""
+
+    code = "media-type-not-supported"
 
 
 class RouteNotFoundError(LocalProtocolError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 from everytoken import smoothing
 from everytoken.errors import EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import chat, models, pages, plain, streams, ui
+from everytoken.gateway import chat, models, origin, pages, plain, streams, ui
 from everytoken.gateway.auth import Keys
 from everytoken.gateway.config import Config, policy_of, target_of
 from everytoken.gateway.http import (
@@ -21,6 +22,7 @@ from everytoken.gateway.http import (
     answer_json,
     break_off,
 )
+from everytoken.gateway.refusals import Refusals
 from everytoken.journal.memory import MemoryJournal
 from everytoken.relay import Relays
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from everytoken.upstream import Upstream
 
 __all__ = ["Gateway"]
+
+_API = ("/v1/", "/api/")
 
 logger = logging.getLogger("everytoken.gateway")
 
@@ -54,6 +58,9 @@ class Gateway:
         self.grace: float | None = config.grace if 0 <= config.grace < float("inf") else None
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
         self.relays = Relays(upstreams, self._targets, self.journal, grace=self.grace)
+        # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
+        self.on_loopback = False
+        self._refusals = Refusals(time.monotonic)
         self._pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self._started = False
@@ -142,12 +149,13 @@ class Gateway:
         try:
             if not self._started:
                 await self.start()
-            await self._route(request)
+            await self._admit(request)
         except ClientGoneError:
             pass
         except BrokenOffError:
             raise
         except EverytokenError as error:
+            self._refusals.note(request, error)
             if not request.started:
                 await _answer_anyway(request, error)
             else:
@@ -161,6 +169,22 @@ class Gateway:
                 )
             else:
                 await break_off(request)
+
+    async def _admit(self, request: Request) -> None:
+        """Refuse what comes from a page that may not call, before anything of the request is read."""
+        origins = self.config.origins
+        if self.on_loopback:
+            origin.check_host(request, self.config.hosts)
+        if request.path.startswith(_API):
+            request.extra += origin.allow_origin(request, origins)
+            asks = request.header(b"access-control-request-method") is not None
+            if request.method == "OPTIONS" and (asks or request.path.startswith(streams.PREFIX)):
+                await answer(request, 204, b"", b"", origin.preflight(request))
+                return
+            origin.check_origin(request, origins)
+            if request.method == "POST" and not request.path.startswith(streams.PREFIX):
+                origin.check_json(request)
+        await self._route(request)
 
     async def _route(self, request: Request) -> None:
         path = request.path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
 class ClientGoneError(Exception):
     """The client has left; there is nobody to answer."""
 
@@ -52,10 +57,10 @@ class BrokenOffError(Exception):
 class Request:
     """One HTTP request. `path` is the part behind where the application is mounted (`root`).
 
-    `started` tells whether the answer's head has been sent.
+    `id` is the caller's `x-request-id` if that is a sane one. `started` tells whether the answer's head has been sent.
     """
 
-    __slots__ = ("_headers", "method", "path", "receive", "root", "scope", "send", "started")
+    __slots__ = ("_headers", "extra", "id", "method", "path", "receive", "root", "scope", "send", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -69,6 +74,12 @@ class Request:
         self.path = path[len(self.root.rstrip("/")) :] if mounted else path
         self.started = False
         self._headers: dict[bytes, bytes] | None = None
+        given = self.header(b"x-request-id")
+        self.id = (
+            given if given is not None and _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        )
+        # Headers of the answer, whatever it is.
+        self.extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.id.encode())]
 
     def url(self, path: str) -> bytes:
         """Return where `path` of this application is for the client, fit for a header."""
@@ -128,7 +139,9 @@ def read_json_object(data: bytes) -> dict[str, Any]:
 async def start(request: Request, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Send the head of an answer."""
     request.started = True
-    await request.emit({"type": "http.response.start", "status": status, "headers": list(headers)})
+    said = {name for name, _ in request.extra}
+    head = [*(header for header in headers if header[0] not in said), *request.extra]
+    await request.emit({"type": "http.response.start", "status": status, "headers": head})
 
 
 async def answer(

@@ -14,13 +14,14 @@ from everytoken.errors import (
 )
 from everytoken.gateway.chat import stream_headers
 from everytoken.gateway.durable import headers
-from everytoken.gateway.durable.answers import refuse, respond
+from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
 from everytoken.gateway.durable.reads import catch_up, describe, long_poll
 from everytoken.gateway.durable.writes import append, create, delete
 from everytoken.gateway.follow import Client, follow_events, greet
 from everytoken.gateway.http import answer, start
 from everytoken.journal import parse_offset
+from everytoken.journal.ids import given_at
 
 if TYPE_CHECKING:
     from everytoken.gateway.app import Gateway
@@ -51,10 +52,6 @@ async def serve(gateway: Gateway, request: Request) -> None:
 
 
 async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str | None) -> None:
-    if request.method == "OPTIONS":
-        # A preflight comes without a key; what it says does not depend on the stream.
-        await respond(gateway, request, 204, headers.PREFLIGHT)
-        return
     owner = gateway.keys.owner(request)
     methods = {"events": ("GET",), "cancel": ("POST",)}.get(action or "", headers.METHODS)
     if request.method not in methods:
@@ -66,6 +63,8 @@ async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str
             )
         raise RouteNotFoundError(f"nothing lives at {request.path[:200]}")
     if request.method == "PUT":
+        if stream_id.startswith("idempotency-") or given_at(stream_id) is not None:
+            raise InvalidRequestError("this name is reserved for the gateway's own streams")
         await create(gateway, request, stream_id, owner)
         return
     log = await gateway.journal.open(stream_id, touch=request.method != "HEAD")
@@ -74,7 +73,7 @@ async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str
     if action is not None and "request" not in log.info.meta:
         raise StreamNotFoundError("this stream is not a response")
     if request.method == "HEAD":
-        await describe(gateway, request, log)
+        await describe(request, log)
     elif request.method == "DELETE":
         await delete(gateway, request, log)
     elif action == "cancel":
@@ -92,21 +91,21 @@ async def _read(gateway: Gateway, request: Request, log: Log, action: str | None
         relay.reader_came()
     try:
         if action == "events":
-            await _read_events(gateway, request, log)
+            await _read_events(request, log)
             return
         at = headers.position(request, log)
         if at.live == "sse":
-            await events(gateway, request, log, at)
+            await events(request, log, at)
         elif at.live == "long-poll":
             await long_poll(gateway, request, log, at)
         else:
-            await catch_up(gateway, request, log, at)
+            await catch_up(request, log, at)
     finally:
         if relay is not None:
             relay.reader_went()
 
 
-async def _read_events(gateway: Gateway, request: Request, log: Log) -> None:
+async def _read_events(request: Request, log: Log) -> None:
     """Send a response as OpenAI events from an offset on: `?offset=`, or `Last-Event-ID`, which overrides it.
 
     204 when there is nothing behind the offset and never will be, which tells an EventSource to stop.
@@ -121,7 +120,7 @@ async def _read_events(gateway: Gateway, request: Request, log: Log) -> None:
         head = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             *stream_headers(request, log.info.id, offset),
-            *headers.cross_origin(request, gateway.config.origins),
+            *headers.COMMON[1:],
         ]
         await start(request, 200, head)
         await greet(client, log, offset)

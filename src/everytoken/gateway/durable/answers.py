@@ -13,29 +13,19 @@ if TYPE_CHECKING:
     from everytoken.gateway.durable.headers import Headers
     from everytoken.gateway.http import Request
 
-__all__ = ["common", "refuse", "respond"]
+__all__ = ["refuse", "respond"]
 
 
-def common(gateway: Gateway, request: Request) -> Headers:
-    """Return the headers of every answer."""
-    return [
-        (b"x-content-type-options", b"nosniff"),
-        *headers.cross_origin(request, gateway.config.origins),
-    ]
-
-
-async def respond(
-    gateway: Gateway, request: Request, status: int, head: Headers, body: bytes | None = None
-) -> None:
+async def respond(request: Request, status: int, head: Headers, body: bytes | None = None) -> None:
     """Send an answer that is there in full. Without a `body` it has no length either: 204, 304, and to HEAD."""
     length = [] if body is None else [(b"content-length", b"%d" % len(body))]
-    await start(request, status, [*length, *common(gateway, request), *head])
+    await start(request, status, [*length, *headers.COMMON, *head])
     await request.emit({"type": "http.response.body", "body": body or b""})
 
 
 async def refuse(gateway: Gateway, request: Request, stream_id: str, error: EverytokenError) -> None:
     """Send an error with the headers that the protocol gives it."""
-    head = headers.cross_origin(request, gateway.config.origins) + headers.error_headers(error)
+    head = [*headers.COMMON[1:], *headers.error_headers(error)]
     if isinstance(error, StreamClosedError):
         try:
             log = await gateway.journal.open(stream_id, touch=False)

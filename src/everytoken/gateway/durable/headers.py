@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     Headers = list[tuple[bytes, bytes]]
 
 __all__ = [
+    "COMMON",
     "DEFAULT_TYPE",
     "METHODS",
-    "PREFLIGHT",
     "Position",
     "content_type",
-    "cross_origin",
     "error_headers",
     "etag",
     "expires_at",
     "interval_at",
     "is_closing",
+    "media",
     "next_cursor",
     "position",
     "producer",
@@ -41,14 +41,15 @@ __all__ = [
 DEFAULT_TYPE = "application/octet-stream"
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
 
-_ALLOWED = (
-    b"Authorization, Content-Type, If-None-Match, Last-Event-ID, Stream-Seq, Stream-TTL, Stream-Expires-At, "
-    b"Stream-Closed, Producer-Id, Producer-Epoch, Producer-Seq"
+COMMON = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"sandbox"),  # what anybody has stored must never be a page of ours
 )
-_EXPOSED = (
-    b"ETag, Location, Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, "
-    b"Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, "
-    b"Producer-Received-Seq"
+# What a browser may show in its place: it runs nothing. Anything else is for saving.
+_PASSIVE = re.compile(
+    r"text/(plain|csv|event-stream)|application/(json|octet-stream|x-ndjson|jsonl)|"
+    r"(image/(png|jpeg|gif|webp|avif)|audio/[\w.+-]+|video/[\w.+-]+)"
 )
 _TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}( *;[ -~]{0,200})?", re.ASCII)
 _NATURAL = re.compile(r"0|[1-9][0-9]{0,15}")
@@ -131,6 +132,14 @@ def content_type(request: Request) -> str | None:
     return value
 
 
+def media(content_type: str) -> Headers:
+    """Return the header that says what is sent, and for what a browser could run that it is to be saved instead."""
+    headers = [(b"content-type", content_type.encode("latin-1"))]
+    if _PASSIVE.fullmatch(content_type.partition(";")[0].strip().lower()) is None:
+        headers.append((b"content-disposition", b"attachment"))
+    return headers
+
+
 def is_closing(request: Request) -> bool:
     """Whether the stream is to be closed: only the word `true` says so, in any case."""
     return (request.header(b"stream-closed") or "").lower() == "true"
@@ -193,23 +202,3 @@ def error_headers(error: EverytokenError) -> Headers:
     if isinstance(error, ProducerStaleError):
         return [(b"producer-epoch", b"%d" % error.epoch)]
     return []
-
-
-def cross_origin(request: Request, origins: list[str]) -> Headers:
-    """Return the headers for a page of another origin: what it may read, if `origins` (or "*") has it."""
-    origin = request.header(b"origin")
-    headers = [(b"cross-origin-resource-policy", b"same-origin"), (b"vary", b"Origin")]
-    if origin is not None and (origin in origins or "*" in origins):
-        headers += [
-            (b"access-control-allow-origin", origin.encode("latin-1")),
-            (b"access-control-expose-headers", _EXPOSED),
-        ]
-    return headers
-
-
-PREFLIGHT: Headers = [
-    (b"access-control-allow-methods", ", ".join(METHODS).encode()),
-    (b"access-control-allow-headers", _ALLOWED),
-    (b"access-control-max-age", b"3600"),
-]
-"""What a page of another origin may send, if it may send anything."""

@@ -15,7 +15,6 @@ from everytoken.gateway.http import start
 from everytoken.wire import durable
 
 if TYPE_CHECKING:
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.durable.headers import Position
     from everytoken.gateway.http import Request
     from everytoken.journal import Log
@@ -25,20 +24,20 @@ __all__ = ["events"]
 _PIECE = 16 * 1024  # bytes taken from the log at once: what a reader that has stopped costs
 
 
-async def events(gateway: Gateway, request: Request, log: Log, at: Position) -> None:
+async def events(request: Request, log: Log, at: Position) -> None:
     """Send a stream from an offset on, to its end.
 
     The connection is not rotated, as the protocol suggests for the sake of caches: several clients take a clean end for
     the stream's. 204 for a `Last-Event-ID` at the end of a closed stream, which tells an EventSource to stop.
     """
     if at.given == "last-event-id" and log.closed and at.offset == log.tail:
-        await respond(gateway, request, 204, headers.state(at.offset, up_to_date=True, closed=True))
+        await respond(request, 204, headers.state(at.offset, up_to_date=True, closed=True))
         return
     follower = _Follower(request, log, at.offset)
     head = [
         (b"content-type", b"text/event-stream"),
         *stream_headers(request, log.info.id, at.offset),
-        *headers.cross_origin(request, gateway.config.origins),
+        *headers.COMMON[1:],
     ]
     if follower.encoding == "base64":
         head.append((b"stream-sse-data-encoding", b"base64"))

@@ -29,19 +29,19 @@ _NO_STORE = (b"cache-control", b"no-store")  # an answer of a model is nobody el
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
-async def describe(gateway: Gateway, request: Request, log: Log) -> None:
+async def describe(request: Request, log: Log) -> None:
     """Answer HEAD: what is known of the stream, and where it ends now."""
     info = log.info
     head = [
         _NO_STORE,
-        (b"content-type", info.content_type.encode("latin-1")),
+        *headers.media(info.content_type),
         *headers.state(log.tail, up_to_date=False, closed=log.closed),
     ]
     if info.ttl is not None:
         head.append((b"stream-ttl", b"%d" % info.ttl))
     if info.expires is not None:
         head.append((b"stream-expires-at", datetime.fromtimestamp(info.expires, UTC).isoformat().encode()))
-    await respond(gateway, request, 200, head)
+    await respond(request, 200, head)
 
 
 async def piece(log: Log, offset: int, limit: int | None = None) -> list[bytes]:
@@ -62,7 +62,7 @@ async def piece(log: Log, offset: int, limit: int | None = None) -> list[bytes]:
     return records
 
 
-async def catch_up(gateway: Gateway, request: Request, log: Log, at: Position) -> None:
+async def catch_up(request: Request, log: Log, at: Position) -> None:
     """Answer with what is there, up to a limit; `now` asks for the tail only."""
     records = [] if at.is_now else await piece(log, at.offset)
     offset = at.offset + len(records)
@@ -73,9 +73,9 @@ async def catch_up(gateway: Gateway, request: Request, log: Log, at: Position) -
         tag = headers.etag(log, at.offset, offset, closed=closed)
         head.append((b"etag", tag))
         if _matches(request, tag.decode()):
-            await respond(gateway, request, 304, head)
+            await respond(request, 304, head)
             return
-    await _send(gateway, request, log, head, records)
+    await _send(request, log, head, records)
 
 
 async def long_poll(gateway: Gateway, request: Request, log: Log, at: Position) -> None:
@@ -95,9 +95,9 @@ async def long_poll(gateway: Gateway, request: Request, log: Log, at: Position) 
     if not closed:
         head.append((b"stream-cursor", b"%d" % headers.next_cursor(request, time.time())))
     if records:
-        await _send(gateway, request, log, head, records)
+        await _send(request, log, head, records)
     else:
-        await respond(gateway, request, 204, head)
+        await respond(request, 204, head)
 
 
 async def _wait(request: Request, log: Log, offset: int, seconds: float) -> None:
@@ -117,10 +117,10 @@ async def _wait(request: Request, log: Log, offset: int, seconds: float) -> None
         client.close()
 
 
-async def _send(gateway: Gateway, request: Request, log: Log, head: Headers, records: list[bytes]) -> None:
+async def _send(request: Request, log: Log, head: Headers, records: list[bytes]) -> None:
     media = log.info.content_type
-    head.append((b"content-type", media.encode("latin-1")))
-    await respond(gateway, request, 200, head, durable.body(records, json=durable.is_json(media)))
+    head += headers.media(media)
+    await respond(request, 200, head, durable.body(records, json=durable.is_json(media)))
 
 
 def _matches(request: Request, tag: str) -> bool:

@@ -56,7 +56,7 @@ async def create(gateway: Gateway, request: Request, stream_id: str, owner: str)
         head.append((b"stream-closed", b"true"))
     if status == 201:
         head.append((b"location", _location(request)))
-    await respond(gateway, request, status, head, b"")
+    await respond(request, status, head, b"")
 
 
 async def _same(gateway: Gateway, wanted: StreamInfo, *, closed: bool) -> Log:
@@ -112,16 +112,16 @@ async def append(gateway: Gateway, request: Request, log: Log) -> None:
     )
     head = headers.state(done.tail, up_to_date=False, closed=done.closed)
     if producer is None:
-        await respond(gateway, request, 204, head)
+        await respond(request, 204, head)
         return
     head += [
         (b"producer-epoch", b"%d" % producer.epoch),
         (b"producer-seq", b"%d" % (producer.seq if done.seq is None else done.seq)),
     ]
     if done.duplicate or not records:
-        await respond(gateway, request, 204, head)
+        await respond(request, 204, head)
     else:
-        await respond(gateway, request, 200, head, b"")
+        await respond(request, 200, head, b"")
 
 
 def _appended(body: bytes, given: str | None, content_type: str) -> list[bytes]:
@@ -139,4 +139,4 @@ async def delete(gateway: Gateway, request: Request, log: Log) -> None:
     """Delete a stream; a response that is still being written is stopped first."""
     await gateway.relays.stop(log.info.id)
     await gateway.journal.delete(log.info.id)
-    await respond(gateway, request, 204, [])
+    await respond(request, 204, [])

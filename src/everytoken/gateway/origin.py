@@ -1,0 +1,150 @@
+"""Which web pages may call: a page of another origin must not spend, read or write for the person who visits it.
+
+A browser says where a request comes from: `Sec-Fetch-Site` (Fetch Metadata), and before that `Origin` (RFC 6454).
+Programs send neither. Nothing here reads a body.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from everytoken.errors import HostNotAllowedError, MediaTypeError, OriginNotAllowedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from everytoken.gateway.http import Request
+
+__all__ = ["allow_origin", "check_host", "check_json", "check_origin", "preflight"]
+
+EXPOSED = (
+    b"ETag, Location, Retry-After, Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, "
+    b"Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, "
+    b"Producer-Received-Seq, X-Request-Id, x-vercel-ai-ui-message-stream"
+)
+_METHODS = b"GET, HEAD, PUT, POST, DELETE, OPTIONS"
+_ALLOWED = (
+    b"Authorization, Content-Type, Accept, If-None-Match, Last-Event-ID, Idempotency-Key, Everytoken-Disconnect, "
+    b"Stream-Seq, Stream-TTL, Stream-Expires-At, Stream-Closed, Producer-Id, Producer-Epoch, Producer-Seq, X-Request-Id"
+)
+_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
+_MAX_NAMES = 2000  # characters of the header names that a preflight asks for
+_PORTS = {"http": 80, "https": 443}
+_OWN = frozenset({"same-origin", "none"})
+
+
+def _listed(origin: str | None, origins: Sequence[str]) -> bool:
+    return origin is not None and ("*" in origins or origin in origins)
+
+
+def is_foreign(request: Request) -> bool:
+    """Whether a request comes from a web page of another origin."""
+    site = request.header(b"sec-fetch-site")
+    if site is not None:
+        # The browser knows, also where a proxy in between has changed the Host.
+        return site.lower() not in _OWN
+    origin = request.header(b"origin")
+    return origin is not None and not _is_host(origin, request)
+
+
+def _is_host(origin: str, request: Request) -> bool:
+    """Whether an origin is the address that the request was sent to."""
+    try:
+        parts = urlsplit(origin)
+        port = parts.port or _PORTS.get(parts.scheme)
+        host = urlsplit(f"//{request.header(b'host') or ''}")
+        # The scheme is not compared: a proxy in front of us may speak TLS.
+        return parts.hostname is not None and (
+            (parts.hostname, port) == (host.hostname, host.port or _PORTS.get(parts.scheme))
+        )
+    except ValueError:
+        return False
+
+
+def check_origin(request: Request, origins: Sequence[str]) -> None:
+    """Raise `OriginNotAllowedError` for a page of another origin that `origins` does not list."""
+    if not is_foreign(request):
+        return
+    origin = request.header(b"origin")
+    if _listed(origin, origins):
+        return
+    told = origin if origin is not None and origin.isprintable() and len(origin) < 200 else None
+    raise OriginNotAllowedError(
+        f"pages of {told or 'another origin'} may not call this gateway; to allow it, "
+        f'set origins = ["{told or "https://app.example"}"] in the configuration'
+    )
+
+
+def check_host(request: Request, hosts: Iterable[str]) -> None:
+    """Raise `HostNotAllowedError` unless `Host` is a loopback name or in `hosts`: for a gateway on loopback.
+
+    A page can have a name of its own resolve to 127.0.0.1 and would then be of the gateway's origin.
+    """
+    host = request.header(b"host")
+    if host is None:
+        return  # HTTP/1.0
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        name = ""
+    if name == "localhost" or name.endswith(".localhost") or name in {known.lower() for known in hosts}:
+        return
+    try:
+        if ipaddress.ip_address(name).is_loopback:
+            return
+    except ValueError:
+        pass
+    shown = name if name.isprintable() and 0 < len(name) < 200 else "NAME"
+    raise HostNotAllowedError(
+        f'this gateway does not answer to that Host; to allow it, set hosts = ["{shown}"] in the configuration'
+    )
+
+
+def check_json(request: Request) -> None:
+    """Raise `MediaTypeError` for a body that does not say it is JSON.
+
+    A page of another origin can send `text/plain` and forms without asking; ours, and programs, may send `text/plain`,
+    and programs what `curl -d` sends.
+    """
+    told = request.header(b"content-type")
+    if told is None or not told:
+        return
+    media = told.partition(";")[0].strip().lower()
+    if media == "application/json" or media.endswith("+json"):
+        return
+    if media == "text/plain" and not is_foreign(request):
+        return
+    from_page = request.header(b"sec-fetch-site") is not None or request.header(b"origin") is not None
+    if media == "application/x-www-form-urlencoded" and not from_page:
+        return
+    raise MediaTypeError("the body must be JSON: send it as 'Content-Type: application/json'")
+
+
+def allow_origin(request: Request, origins: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """Return the headers that let a page of a listed origin read the answer."""
+    headers = [(b"vary", b"Origin")]
+    origin = request.header(b"origin")
+    if origin is not None and _listed(origin, origins):
+        headers += [
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"access-control-expose-headers", EXPOSED),
+        ]
+    return headers
+
+
+def preflight(request: Request) -> list[tuple[bytes, bytes]]:
+    """Return what a page of a listed origin may send. A preflight comes without a key and depends on no stream."""
+    wanted = request.header(b"access-control-request-headers") or ""
+    # The official SDKs send headers of their own, whose names change with their versions.
+    more = wanted if len(wanted) <= _MAX_NAMES and _NAMES.fullmatch(wanted) else ""
+    headers = [
+        (b"access-control-allow-methods", _METHODS),
+        (b"access-control-allow-headers", _ALLOWED + (f", {more}".encode() if more else b"")),
+        (b"access-control-max-age", b"3600"),
+    ]
+    if request.header(b"access-control-request-private-network") == "true":
+        headers.append((b"access-control-allow-private-network", b"true"))
+    return headers
