@@ -176,23 +176,22 @@ def test_names_are_given_where_there_are_none():
 
 
 @pytest.mark.parametrize(
-    ("models", "asked", "only", "expected"),
+    ("models", "asked", "expected"),
     [
-        pytest.param([], "any", False, None, id="without models any name is passed on"),
-        pytest.param(["m"], "m", False, "m", id="a listed name is itself"),
-        pytest.param({"m": "real"}, "m", False, "real", id="an alias is what it stands for"),
-        pytest.param({"m": "real"}, "other", True, None, id="the only upstream is passed any name"),
+        pytest.param([], "any", None, id="without models any name is passed on"),
+        pytest.param(["m"], "m", "m", id="a listed name is itself"),
+        pytest.param({"m": "real"}, "m", "real", id="an alias is what it stands for"),
     ],
 )
-def test_which_name_an_upstream_is_asked_for(models, asked, only, expected):
-    target = target_of(UpstreamConfig(name="u", url="http://x", models=models), asked, Policy(), only=only)
+def test_which_name_an_upstream_is_asked_for(models, asked, expected):
+    target = target_of(UpstreamConfig(name="u", url="http://x", models=models), asked, Policy())
     assert target is not None
     assert target.model == expected
 
 
 def test_an_upstream_is_not_asked_for_what_it_does_not_have():
     upstream = UpstreamConfig(name="u", url="http://x", models=["m"])
-    assert target_of(upstream, "other", Policy(), only=False) is None
+    assert target_of(upstream, "other", Policy()) is None
 
 
 def test_a_policy_of_an_upstream_is_checked_when_the_gateway_is_made():

@@ -310,13 +310,13 @@ async def test_a_model_that_no_upstream_maps_is_a_404_and_any_other_is_asked_for
     assert right.attempts[0].json["model"] == "large"
 
 
-async def test_with_one_upstream_any_name_is_passed_on(scripted_upstream):
+async def test_one_upstream_too_is_asked_only_for_its_models(scripted_upstream):
     upstream = await scripted_upstream("x")
     configured = UpstreamConfig(name="it", url=upstream.base_url, models={"alias": "real"})
     async with serving(configured) as gateway:
         await gateway.ask("POST", CHAT, {**HELLO, "model": "alias"})
-        await gateway.ask("POST", CHAT, {**HELLO, "model": "something"})
-    assert [attempt.json["model"] for attempt in upstream.attempts] == ["real", "something"]
+        assert (await gateway.ask("POST", CHAT, {**HELLO, "model": "something"})).status == 404
+    assert [attempt.json["model"] for attempt in upstream.attempts] == ["real"]
 
 
 class BrokenJournal(MemoryJournal):

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { launchBrowser, startGateway, Upstream } from "./harness.mjs";
 
-const KEY = "sk-first-000";
-const OTHER = "sk-zweiter-ü";
+const KEY = "sk-first-0000000";
+const OTHER = "sk-zweiter-000-ü";
 
 let folder, upstream, gateway, browser, context, page, asked;
 

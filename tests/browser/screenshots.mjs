@@ -75,7 +75,7 @@ const LOOKS = {
 const upstream = await new Upstream().start();
 const temporary = mkdtempSync(join(tmpdir(), "everytoken-pictures-"));
 const config = join(temporary, "keys.toml");
-writeFileSync(config, 'api_keys = ["a key"]');
+writeFileSync(config, 'api_keys = ["sk-0123456789abcdef"]');
 const [open, closed, browser] = await Promise.all([
   startGateway(upstream),
   startGateway(upstream, { options: ["--config", config] }),

@@ -19,7 +19,14 @@ import uvicorn
 
 from everytoken.errors import ConfigurationError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
-from everytoken.gateway.config import load, named
+from everytoken.gateway.config import (
+    check_open,
+    is_loopback,
+    load,
+    named,
+    plain_text_keys,
+    unknown_variables,
+)
 from everytoken.gateway.server import DirectProtocol
 from everytoken.journal.urls import journal_at
 from everytoken.upstream.http import HttpUpstream
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     from everytoken.upstream import Upstream
 
 __all__ = ["serve"]
+
+logger = logging.getLogger("everytoken.serve")
 
 _EMBEDDED = "embedded"
 _BACKLOG = 2048  # connections the kernel may hold for us while we are busy
@@ -51,8 +60,8 @@ _KEEP_ALIVE = (
     "upstreams",
     multiple=True,
     metavar="URL",
-    help="An OpenAI-compatible server, such as https://api.openai.com/v1; its key is taken from OPENAI_API_KEY. "
-    "May be given several times: the next one is asked when one fails. Without any: the embedded model.",
+    help="An OpenAI-compatible server, such as https://api.openai.com/v1; the key of the first one is taken from "
+    "OPENAI_API_KEY. May be given several times: the next one is asked when one fails. Without any: the embedded model.",
 )
 @click.option(
     "--config",
@@ -87,6 +96,11 @@ _KEEP_ALIVE = (
     help="How long responses may go on after SIGTERM before they are handed over.  [default: 20]",
 )
 @click.option(
+    "--no-auth",
+    is_flag=True,
+    help="Listen beyond this machine without API keys: everybody who reaches the gateway can use it.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -104,6 +118,7 @@ def serve(
     journal: str | None,
     durability: Literal["process", "power"] | None,
     drain: float | None,
+    no_auth: bool,  # noqa: FBT001  # click calls it by name
     log_level: str,
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
@@ -123,6 +138,10 @@ def serve(
         config = msgspec.structs.replace(config, durability=durability)
     if drain is not None:
         config = msgspec.structs.replace(config, drain=drain)
+    if no_auth:
+        config = msgspec.structs.replace(config, no_auth=True)
+    for warning in [*unknown_variables(os.environ), *plain_text_keys(config, os.environ)]:
+        logger.warning("%s", warning)
     _run(config)
 
 
@@ -139,7 +158,9 @@ def _settings(
     if port is not None:
         config = msgspec.structs.replace(config, port=port)
     if upstreams:
-        given = [UpstreamConfig(url=url, key=os.environ.get("OPENAI_API_KEY")) for url in upstreams]
+        # The key is OpenAI's, or that of whatever stands in its place: nobody else needs to see it.
+        key = os.environ.get("OPENAI_API_KEY")
+        given = [UpstreamConfig(url=url, key=None if n else key) for n, url in enumerate(upstreams)]
         config = msgspec.structs.replace(config, upstream=named([*config.upstream, *given]))
     if not config.upstream:
         # Its answers repeat exactly under a seed, which a prefill of theirs does not: so it is only asked to repeat.
@@ -228,7 +249,9 @@ def _allow_many_connections() -> None:
 def _run(config: Config) -> None:
     _allow_many_connections()
     listening = _listen(config.host, config.port)
-    port = listening.getsockname()[1]
+    address, port = listening.getsockname()[:2]
+    loopback = is_loopback(address)
+    check_open(config, loopback=loopback)
     journal = journal_at(
         config.journal,
         port=port,
@@ -238,6 +261,7 @@ def _run(config: Config) -> None:
         lease=config.lease,
     )
     gateway = Gateway(config, _upstreams(config), journal)
+    gateway.on_loopback = loopback
     shown = f"[{config.host}]" if ":" in config.host else config.host
     server = _Server(
         uvicorn.Config(

@@ -69,10 +69,7 @@ class Gateway:
     def _targets(self, model: str) -> Sequence[Target]:
         """Return the upstreams that serve `model`, in the order of the configuration."""
         configured = self.config.upstream
-        only = len(configured) == 1
-        found = (
-            target_of(upstream, model, self._policies[upstream.name], only=only) for upstream in configured
-        )
+        found = (target_of(upstream, model, self._policies[upstream.name]) for upstream in configured)
         return [target for target in found if target is not None]
 
     def aliases(self, upstream: str) -> list[str]:

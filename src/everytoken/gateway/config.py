@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
 import math
 import os
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,9 +19,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Config", "UpstreamConfig", "load", "parse"]
+__all__ = [
+    "Config",
+    "UpstreamConfig",
+    "check_open",
+    "is_loopback",
+    "load",
+    "parse",
+    "plain_text_keys",
+    "unknown_variables",
+]
 
 _T = TypeVar("_T")
+_SHORTEST_KEY = 16  # characters; 64 bits in hexadecimal
+_TABLES = frozenset({"policy", "upstream"})
+_ELSEWHERE = frozenset(  # what other commands and the examples read
+    {
+        "EVERYTOKEN_BASE_URL",
+        "EVERYTOKEN_API_KEY",
+        "EVERYTOKEN_MODEL",
+        "EVERYTOKEN_URL",
+        "EVERYTOKEN_LONG_POLL_MS",
+    }
+)
 _POSITIVE = (
     "max_journal",
     "max_body",
@@ -162,13 +185,10 @@ def named(upstreams: list[UpstreamConfig]) -> list[UpstreamConfig]:
     return result
 
 
-def target_of(upstream: UpstreamConfig, model: str, policy: Policy, *, only: bool) -> Target | None:
-    """Return how `upstream` is asked for `model`, or None when it does not serve it.
-
-    The `only` upstream is passed any name. Raises `ConfigurationError` when its policy is not one.
-    """
+def target_of(upstream: UpstreamConfig, model: str, policy: Policy) -> Target | None:
+    """Return how `upstream` is asked for `model`, or None when it does not serve it."""
     names = upstream.names
-    if names and model not in names and not only:
+    if names and model not in names:
         return None
     return Target(
         name=upstream.name,
@@ -205,30 +225,91 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
 
 
 def parse(text: str, environ: Mapping[str, str], *, where: str) -> Config:
-    """Read a configuration in TOML. `EVERYTOKEN_<NAME>` overrides a setting of the policy, such as `content_gap`."""
+    """Read a configuration in TOML, with the environment over it: `EVERYTOKEN_<NAME>` for every setting.
+
+    A setting of the policy has its variable too, such as `EVERYTOKEN_CONTENT_GAP`; tables of upstreams have none.
+    Raises `ConfigurationError`.
+    """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{where} is not TOML: {error}") from error
-    overrides = _overrides(environ)
+    overrides = _overrides(Policy, environ)
     if overrides:
         policy = values.get("policy")
         values["policy"] = {**(policy if isinstance(policy, dict) else {}), **overrides}
+    values.update(_overrides(Config, environ))
     config = _convert(values, Config, where)
     return msgspec.structs.replace(config, upstream=named(config.upstream))
 
 
-def _overrides(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of the policy that the environment has, each checked by itself so that an error names it."""
+def _overrides(kind: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that the environment has, each checked by itself so that an error names its variable."""
     overrides: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Policy):
+    for field in msgspec.structs.fields(kind):
         variable = f"EVERYTOKEN_{field.name.upper()}"
         text = environ.get(variable, "").strip()
-        if text:
-            value = text if field.type in {float, int} else [part.strip() for part in text.split(",")]
-            _convert({field.name: value}, Policy, f"the environment variable {variable}")
+        if text and field.name not in _TABLES:
+            several = getattr(field.type, "__origin__", None) in {list, frozenset}
+            value = [part.strip() for part in text.split(",")] if several else text
+            _convert({field.name: value}, kind, f"the environment variable {variable}")
             overrides[field.name] = value
     return overrides
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return a warning for each `EVERYTOKEN_*` variable that sets nothing."""
+    settings = [*msgspec.structs.fields(Config), *msgspec.structs.fields(Policy)]
+    known = _ELSEWHERE | {
+        f"EVERYTOKEN_{field.name.upper()}" for field in settings if field.name not in _TABLES
+    }
+    warnings = []
+    for name in sorted(environ):
+        if name.startswith("EVERYTOKEN_") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            warnings.append(f"the environment variable {name} is not a setting{hint}")
+    return warnings
+
+
+def check_open(config: Config, *, loopback: bool) -> None:
+    """Raise `ConfigurationError` for keys that guard nothing, and for a gateway that is open without a decision.
+
+    `loopback`: whether it can be reached from this machine only.
+    """
+    for number, key in enumerate(config.api_keys, 1):
+        if len(key) < _SHORTEST_KEY or not key.isprintable() or any(char.isspace() for char in key):
+            raise ConfigurationError(
+                f"api_keys: key {number} is too short or has spaces in it; use {_SHORTEST_KEY} characters or more, "
+                "such as those of: openssl rand -hex 24"
+            )
+    if not (config.api_keys or loopback or config.no_auth):
+        raise ConfigurationError(
+            f"without API keys, everybody who reaches {config.host} could use your upstreams: set EVERYTOKEN_API_KEYS, "
+            "or say --no-auth if that is what you want"
+        )
+
+
+def plain_text_keys(config: Config, environ: Mapping[str, str]) -> list[str]:
+    """Return a warning for each upstream whose key would go over the network unencrypted."""
+    warnings = []
+    for upstream in config.upstream:
+        parts = urlsplit(upstream.url)
+        host = parts.hostname or ""
+        secret = upstream.key or (upstream.key_env and environ.get(upstream.key_env)) or parts.password
+        if parts.scheme == "http" and secret and not is_loopback(host):
+            warnings.append(f"upstream {upstream.name!r}: its key goes to {host} over plain http; use https")
+    return warnings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own and nobody else's."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _convert(values: Any, kind: type[_T], where: str) -> _T:
