@@ -17,7 +17,7 @@ __all__ = ["FAILED_REASONS", "in_band_error"]
 FAILED_REASONS: Final = frozenset({"error", "abort", "insufficient_system_resource"})
 """Values of `finish_reason` by which a server says that it broke off (OpenRouter; vLLM and SGLang; DeepSeek)."""
 
-_MAX_MESSAGE: Final = 500
+_MAX_MESSAGE: Final = 65_536
 
 
 def in_band_error(name: str, value: Any) -> ErrorEventError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import secrets
@@ -12,6 +13,7 @@ import msgspec
 
 from everytoken.chat import ChatRequest
 from everytoken.errors import InvalidRequestError
+from everytoken.redaction import Redactor, is_secret_header
 
 if TYPE_CHECKING:
     from everytoken.client.effects import Opened
@@ -68,8 +70,13 @@ class Asked:
 
     def redact(self, text: str) -> str:
         """Return `text` without the caller's key, which some servers quote when they refuse it."""
-        secret = self.request.headers.get("authorization", "").rpartition(" ")[2]
-        return text.replace(secret, "***") if secret else text
+        return self.redactor.text(text)
+
+    @functools.cached_property
+    def redactor(self) -> Redactor:
+        """What takes the caller's key out."""
+        headers = self.request.headers
+        return Redactor(value.rpartition(" ")[2] for name, value in headers.items() if is_secret_header(name))
 
     def attempt(self, body: dict[str, Any], policy: Policy, *, streamed: bool) -> httpx2.Request:
         """Return the request of one attempt.

@@ -41,7 +41,7 @@ class Driver:
         self._policy = policy
         self._clock = clock
         self._away = 0.0  # seconds that the caller has kept us waiting
-        self._exchange = Exchange(self, secret=None)
+        self._exchange = Exchange(self, redactor=self._asked.redactor)
         self._opened: Opened | None = None
         self._has_head = False  # the caller has been handed one
         self._records: list[bytes] = []
@@ -78,7 +78,7 @@ class Driver:
 
     def _connect(self, decision: Connect) -> Generator[Effect, Result, httpx2.URL | None]:
         """Begin an attempt; return where to read the response again, if it is everytoken's."""
-        self._exchange = Exchange(self, secret=None)
+        self._exchange = Exchange(self, redactor=self._asked.redactor)
         self._opened = None
         request = self._asked.attempt(decision.body, self._policy, streamed=decision.streamed)
         result = yield Open(request, self._recovery.deadline + self._away, self._sent)

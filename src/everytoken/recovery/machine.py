@@ -21,6 +21,7 @@ from everytoken.chat.bounds import storable
 from everytoken.errors import (
     CancelledError,
     DivergedError,
+    ErrorEventError,
     EverytokenError,
     NotContinuableError,
     StalledError,
@@ -34,6 +35,7 @@ from everytoken.recovery.ending import exhausted, usage_chunk, why_not_continuab
 from everytoken.recovery.intake import Intake
 from everytoken.recovery.plan import Plan, Planner, is_fault
 from everytoken.recovery.transcript import Transcript
+from everytoken.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Recovery", "State"]
 
 _FOREVER = float("inf")
+_MAX_MESSAGE = 500  # characters of what an upstream says inside a stream
 
 
 class State(enum.Enum):
@@ -298,6 +301,9 @@ class Recovery:
             self._complete(now, records)
             return
         error.message = self.redact(error.message)
+        if isinstance(error, ErrorEventError):
+            error.message = error.message[:_MAX_MESSAGE]  # not before: half a secret would be none
+            error.error = redacted(error.error, self.redact)
         error.args = (error.message,)
         self._close_attempt(now, error)
         self.decisions.append(Disconnect(reusable=False))

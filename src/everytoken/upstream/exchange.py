@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from everytoken.redaction import Redactor
     from everytoken.upstream import Sink
     from everytoken.upstream.protocol import HttpProtocol
 
@@ -40,8 +41,8 @@ class Exchange:
         "_inflate",
         "_kind",
         "_limit",
+        "_redactor",
         "_retry_after",
-        "_secret",
         "_sink",
         "_status",
         "connecting",
@@ -50,9 +51,9 @@ class Exchange:
         "released",
     )
 
-    def __init__(self, sink: Sink, *, secret: str | None) -> None:
+    def __init__(self, sink: Sink, *, redactor: Redactor) -> None:
         self._sink = sink
-        self._secret = secret
+        self._redactor = redactor
         self._kind = ""
         self._status = 0
         self._body = bytearray()
@@ -197,10 +198,7 @@ class Exchange:
         sink.on_error(error)
 
     def _status_error(self) -> StatusError:
-        body = bytes(self._body)
-        if self._secret:
-            # Some servers quote the key they refuse.
-            body = body.replace(self._secret.encode(), b"***")
+        body = self._redactor.body(bytes(self._body))  # some servers quote the key they refuse
         message = _message_in(body) or f"the upstream answered with status {self._status}"
         return StatusError(message, upstream_status=self._status, body=body, retry_after=self._retry_after)
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
 from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
+from everytoken.redaction import Redactor, is_secret_header
 from everytoken.upstream.exchange import Exchange
 from everytoken.upstream.protocol import HttpProtocol
 from everytoken.upstream.tls import client_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from urllib.parse import SplitResult
 
     from everytoken.upstream import Sink
 
@@ -64,6 +66,7 @@ class HttpUpstream:
         self._query = f"?{quote(parts.query, safe=_QUERY)}" if parts.query else ""
         self._api_key = api_key
         self._head = self._render_head(parts.netloc.rpartition("@")[2], headers or {})
+        self._redactor = Redactor(self._secrets(parts, headers or {}))
         self._context: ssl.SSLContext | None = None
         self._idle: dict[HttpProtocol, None] = {}  # the one used last is used next
         self._open: set[HttpProtocol] = set()
@@ -81,6 +84,15 @@ class HttpUpstream:
             if not (name.isascii() and value.isascii()) or any(c in name + value for c in "\r\n\0"):
                 raise ConfigurationError(f"upstream {self.name!r}: the header {name!r} cannot be sent")
         return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
+
+    def _secrets(self, parts: SplitResult, headers: Mapping[str, str]) -> list[str | None]:
+        """Return what must not leave: the key, and what headers and the URL hold of that kind."""
+        found = [self._api_key, parts.password and unquote(parts.password)]
+        found += [value for name, value in parse_qsl(parts.query) if is_secret_header(name)]
+        for name, value in headers.items():
+            if is_secret_header(name):
+                found += (value, value.rpartition(" ")[2])  # behind `Bearer`, too
+        return found
 
     def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Exchange:
         """Begin an attempt: returns at once, reports to `sink`."""
@@ -132,8 +144,8 @@ class HttpUpstream:
         self._idle.clear()
 
     def redact(self, text: str) -> str:
-        """Return `text` without this upstream's key, which some servers quote when they refuse it."""
-        return text.replace(self._api_key, "***") if self._api_key else text
+        """Return `text` without this upstream's secrets, which some servers quote when they refuse them."""
+        return self._redactor.text(text)
 
     def _target(self, route: str) -> bytes:
         return f"{self._path}{route}{self._query}".encode("ascii")
@@ -157,7 +169,7 @@ class HttpUpstream:
         self._idle.pop(protocol, None)
 
     def _begin(self, request: bytes, sink: Sink) -> Exchange:
-        exchange = Exchange(sink, secret=self._api_key)
+        exchange = Exchange(sink, redactor=self._redactor)
         while self._idle:
             protocol, _ = self._idle.popitem()
             if protocol.send(request, exchange, retry=lambda: self._connect(request, exchange)):
