@@ -49,6 +49,8 @@ __all__ = [
     "RecoveryExhaustedError",
     "RemoteProtocolError",
     "RequestTooLargeError",
+    "ResponseTooLargeError",
+    "ResponseTooLongError",
     "RouteNotFoundError",
     "SequenceConflictError",
     "StalledError",
@@ -107,6 +109,8 @@ TABLE: dict[str, ErrorInfo] = {
     "node-lost": ErrorInfo(502, "upstream_error", retryable=True),
     "not-continuable": ErrorInfo(502, "upstream_error", retryable=True),
     "recovery-exhausted": ErrorInfo(502, "upstream_error", retryable=True),
+    "response-too-large": ErrorInfo(502, "upstream_error", retryable=False),
+    "response-too-long": ErrorInfo(504, "upstream_error", retryable=False),
     # the end somebody asked for
     "cancelled": ErrorInfo(499, "cancelled", retryable=False),
     # the journal
@@ -366,6 +370,18 @@ class RecoveryExhaustedError(UpstreamError):
     def __init__(self, message: str, *, attempts: Sequence[EverytokenError] = ()) -> None:
         super().__init__(message)
         self.attempts = tuple(attempts)
+
+
+class ResponseTooLargeError(UpstreamError):
+    """The upstream has sent more than `max_response` bytes."""
+
+    code = "response-too-large"
+
+
+class ResponseTooLongError(UpstreamError):
+    """The response has taken longer than `max_duration` seconds."""
+
+    code = "response-too-long"
 
 
 class CancelledError(EverytokenError):

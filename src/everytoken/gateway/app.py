@@ -55,9 +55,16 @@ class Gateway:
         self.upstreams = upstreams
         self.journal: Journal = journal or MemoryJournal()
         self.keys = Keys(config.api_keys)
-        self.grace: float | None = config.grace if 0 <= config.grace < float("inf") else None
+        self.grace = min(config.grace if config.grace >= 0 else config.max_grace, config.max_grace)
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
-        self.relays = Relays(upstreams, self._targets, self.journal, grace=self.grace)
+        self.relays = Relays(
+            upstreams,
+            self._targets,
+            self.journal,
+            grace=self.grace,
+            max_response=config.max_response,
+            max_duration=config.max_duration,
+        )
         # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
         self.on_loopback = False
         self._refusals = Refusals(time.monotonic)

@@ -69,7 +69,7 @@ async def open_response(gateway: Gateway, request: Request, chat: ChatRequest, *
 
     Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`.
     """
-    grace = grace_of(request, gateway.grace)
+    grace = grace_of(request, gateway.grace, gateway.config.max_grace)
     key = request.header(b"idempotency-key")
     stream_id = ""
     if key is not None:
@@ -83,13 +83,16 @@ async def open_response(gateway: Gateway, request: Request, chat: ChatRequest, *
     return Response(relay.stream_id, relay.log, relay)
 
 
-def grace_of(request: Request, default: float | None) -> float | None:
-    """Read `Everytoken-Disconnect`: `continue`, `cancel`, or the seconds a response goes on without a reader."""
+def grace_of(request: Request, default: float, limit: float) -> float:
+    """Read `Everytoken-Disconnect`: `continue`, `cancel`, or the seconds a response goes on without a reader.
+
+    A caller gets `limit` seconds at most, which is also what `continue` means.
+    """
     value = request.header(b"everytoken-disconnect")
     if value is None:
         return default
     if value == "continue":
-        return None
+        return limit
     if value == "cancel":
         return 0.0
     if _SECONDS.fullmatch(value) is None:
@@ -97,4 +100,4 @@ def grace_of(request: Request, default: float | None) -> float | None:
             "Everytoken-Disconnect must be 'continue', 'cancel' or a number of seconds",
             param="everytoken-disconnect",
         )
-    return float(value)
+    return min(float(value), limit)

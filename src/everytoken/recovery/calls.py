@@ -6,11 +6,15 @@ import io
 from typing import TYPE_CHECKING
 
 from everytoken.chat import ToolCallDelta
+from everytoken.errors import MalformedEventError
 
 if TYPE_CHECKING:
     from everytoken.chat import FunctionDelta
 
 __all__ = ["Call", "Calls", "as_tool_call"]
+
+
+_MAX_CALLS = 1024  # far more than any answer has
 
 
 class Call:
@@ -62,6 +66,8 @@ class Calls:
         found = self._find(fragment)
         if found is None:
             found = len(self.all)
+            if found >= _MAX_CALLS:
+                raise MalformedEventError(f"the answer has more than {_MAX_CALLS} tool calls")
             self.all.append(Call(fragment))
         if fragment.index is not None:
             self._by_index[fragment.index] = found

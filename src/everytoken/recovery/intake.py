@@ -21,6 +21,8 @@ __all__ = ["Intake"]
 
 _MAX_HELD = 256  # chunks without content kept back before the first content; more are passed on
 
+_MAX_HELD_BYTES = 1024 * 1024
+
 
 class Intake:
     """Reads one attempt. What it returns has been added to the transcript.
@@ -34,6 +36,7 @@ class Intake:
         "_aligner",
         "_before",
         "_held",
+        "_held_bytes",
         "_holding",
         "_repeated",
         "_sse",
@@ -53,6 +56,7 @@ class Intake:
         self._aligner = aligner
         self._usage = usage
         self._held: list[bytes] = []
+        self._held_bytes = 0
         self._holding = True
         self._before = transcript.chunks
         self._repeated = 0
@@ -157,7 +161,9 @@ class Intake:
 
     def _pass_empty(self, raw: str, records: list[bytes]) -> None:
         """Hold a chunk without content back before the first content: a retry has to start from a clean slate."""
-        if self._holding and not self.chat.terminal and len(self._held) < _MAX_HELD:
+        room = len(self._held) < _MAX_HELD and self._held_bytes < _MAX_HELD_BYTES
+        if self._holding and not self.chat.terminal and room:
+            self._held_bytes += len(raw)
             self._held.append(raw.encode())
         else:
             self._release(records)

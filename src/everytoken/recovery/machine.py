@@ -27,6 +27,7 @@ from everytoken.errors import (
     StalledError,
     StatusError,
     TruncatedError,
+    UpstreamError,
 )
 from everytoken.recovery.align import Aligner, Continuing, Proving, Repeating
 from everytoken.recovery.attempt import Attempt, total_usage
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Recovery", "State"]
 
 _FOREVER = float("inf")
+_MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-alive
 _MAX_MESSAGE = 500  # characters of what an upstream says inside a stream
 
 
@@ -100,6 +102,7 @@ class Recovery:
     _intake: Intake = field(init=False)
     _gap: float = 0.0
     _last_bytes: float | None = None
+    _quiet: int = 0
 
     def __post_init__(self) -> None:
         """Set up what depends on the arguments."""
@@ -184,9 +187,14 @@ class Recovery:
                 self.deadline = now + self._gap
             else:
                 self._begin_streaming(now)
+            self._quiet = 0
+        else:
+            self._quiet += len(data)
         chat = intake.chat
         if chat.terminal or chat.done or intake.error is not None:
             self._settle(now, records)
+        elif self._quiet > _MAX_QUIET:
+            self._fail(now, UpstreamError(f"the upstream sent {self._quiet} bytes without content"), records)
         return records
 
     def receive_eof(self, now: float) -> list[bytes]:
@@ -380,6 +388,7 @@ class Recovery:
         self._intake = Intake(self.transcript, chat, self._aligner, usage=usage)
         self._gap = self._time(target.policy.content_gap)
         self._last_bytes = None
+        self._quiet = 0
         self.state, self.deadline = State.CONNECTING, now + self._time(target.policy.connect)
         self.breaker.claim(target.name, now)
         number = len(self.attempts) + 1

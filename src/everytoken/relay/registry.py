@@ -56,12 +56,17 @@ class Relays:
         journal: Journal,
         *,
         grace: float | None = 60.0,
+        max_response: int = 64 * 1024 * 1024,
+        max_duration: float = 3600.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response lives unread.
 
-        `grace` is in seconds; None means for ever.
+        `grace` is in seconds; None means for ever. `max_response`: bytes that upstreams may send for a response;
+        `max_duration`: seconds that it may take.
         """
+        self._max_response = max_response
+        self._max_duration = max_duration
         self.upstreams = upstreams
         self._targets = targets
         self.journal = journal
@@ -125,6 +130,8 @@ class Relays:
             ended=self._ended,
             grace=grace,
             is_read_elsewhere=self.journal.is_read_elsewhere,
+            max_bytes=self._max_response,
+            max_seconds=max(0.0, self._max_duration - max(0.0, time.time() - info.created)),
         )
         self._relays[info.id] = relay
         return relay

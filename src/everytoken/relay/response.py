@@ -17,6 +17,8 @@ from everytoken.errors import (
     CancelledError,
     EverytokenError,
     JournalError,
+    ResponseTooLargeError,
+    ResponseTooLongError,
     error_body,
     one_line,
 )
@@ -33,6 +35,7 @@ __all__ = ["Relay"]
 
 logger = logging.getLogger("everytoken.relay")
 
+_FOREVER = float("inf")
 _MAX_LOGGED = 500  # characters of a message, which may be an upstream's whole error page
 
 
@@ -53,7 +56,10 @@ class Relay:
         ended: Callable[[Relay], None],
         grace: float | None,
         is_read_elsewhere: Callable[[str], Awaitable[bool]],
+        max_bytes: int,
+        max_seconds: float,
     ) -> None:
+        """`max_bytes`: what upstreams may send, over all attempts; `max_seconds`: how long it may take from now on."""
         self.stream_id = stream_id
         self.recovery = recovery
         self._writer = writer
@@ -71,6 +77,9 @@ class Relay:
         self._paused = False
         self._let_go = False
         self._abandoned = False
+        self._received = 0
+        self._max_bytes = max_bytes
+        self._life = self._loop.call_later(max_seconds, self._is_too_long) if max_seconds < _FOREVER else None
         self.accepted: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -86,6 +95,7 @@ class Relay:
     def resume(self, records: Sequence[bytes], cause: EverytokenError) -> None:
         """Begin behind `records`, which another writer has delivered until `cause`."""
         self._writer.when_fenced(self._fenced)
+        self._received = sum(map(len, records))
         self._tell(self.recovery.resume, records, cause)
         self.reader_came()
         self.reader_went()  # if nobody comes for it, it ends as any other
@@ -161,12 +171,25 @@ class Relay:
         records = recovery.receive_data(self._loop.time(), data)
         if records:
             self._write(records)
-        if recovery.decisions:
+        self._received += len(data)
+        if self._received > self._max_bytes:
+            self._is_too_large()
+        elif recovery.decisions:
             self._carry_out()
 
     def on_whole(self, body: bytes) -> None:
         """Take an answer in one piece."""
-        self._tell(self.recovery.receive_whole, body)
+        self._received += len(body)
+        if self._received > self._max_bytes:
+            self._is_too_large()
+        else:
+            self._tell(self.recovery.receive_whole, body)
+
+    def _is_too_large(self) -> None:
+        self._break_off(ResponseTooLargeError(f"the response is larger than {self._max_bytes} bytes"))
+
+    def _is_too_long(self) -> None:
+        self._break_off(ResponseTooLongError("the response has taken longer than it may"))
 
     def on_eof(self) -> None:
         """The stream's bytes have ended."""
@@ -256,6 +279,8 @@ class Relay:
     def _end(self, decision: End) -> None:
         if self._grace_timer is not None:
             self._grace_timer.cancel()
+        if self._life is not None:
+            self._life.cancel()
         if not self._let_go:
             self._log_end(decision)
             last = [] if decision.error is None else [msgspec.json.encode(error_body(decision.error))]
