@@ -25,6 +25,7 @@ __all__ = [
     "EventTooLargeError",
     "EverytokenError",
     "FencedError",
+    "HeadTooLargeError",
     "HostNotAllowedError",
     "IdempotencyConflictError",
     "InvalidRequestError",
@@ -38,6 +39,7 @@ __all__ = [
     "NodeLostError",
     "NotAnEventStreamError",
     "NotContinuableError",
+    "NotImplementedHereError",
     "NotStorableError",
     "OffsetExpiredError",
     "OffsetInvalidError",
@@ -48,6 +50,7 @@ __all__ = [
     "ProtocolError",
     "RecoveryExhaustedError",
     "RemoteProtocolError",
+    "RequestTimeoutError",
     "RequestTooLargeError",
     "ResponseTooLargeError",
     "ResponseTooLongError",
@@ -61,6 +64,7 @@ __all__ = [
     "TruncatedError",
     "UpstreamError",
     "UpstreamUnavailableError",
+    "UrlTooLongError",
     "error_body",
     "one_line",
 ]
@@ -88,6 +92,10 @@ TABLE: dict[str, ErrorInfo] = {
     "model-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
     "method-not-allowed": ErrorInfo(405, "invalid_request_error", retryable=False),
     "request-too-large": ErrorInfo(413, "invalid_request_error", retryable=False),
+    "request-timeout": ErrorInfo(408, "invalid_request_error", retryable=True),
+    "url-too-long": ErrorInfo(414, "invalid_request_error", retryable=False),
+    "head-too-large": ErrorInfo(431, "invalid_request_error", retryable=False),
+    "not-implemented": ErrorInfo(501, "invalid_request_error", retryable=False),
     "idempotency-conflict": ErrorInfo(422, "invalid_request_error", retryable=False),
     "overloaded": ErrorInfo(503, "server_error", retryable=True),
     # the peer's fault
@@ -228,6 +236,30 @@ class RequestTooLargeError(LocalProtocolError):
     """The request body is over the limit."""
 
     code = "request-too-large"
+
+
+class RequestTimeoutError(LocalProtocolError):
+    """The request did not come in time."""
+
+    code = "request-timeout"
+
+
+class UrlTooLongError(LocalProtocolError):
+    """The URL is over the limit."""
+
+    code = "url-too-long"
+
+
+class HeadTooLargeError(LocalProtocolError):
+    """The request's headers are over the limit."""
+
+    code = "head-too-large"
+
+
+class NotImplementedHereError(LocalProtocolError):
+    """The request needs a part of HTTP that is not supported."""
+
+    code = "not-implemented"
 
 
 class IdempotencyConflictError(LocalProtocolError):

@@ -14,6 +14,7 @@ from everytoken.gateway import chat, models, origin, pages, plain, streams, ui
 from everytoken.gateway.auth import Keys
 from everytoken.gateway.config import Config, policy_of, target_of
 from everytoken.gateway.http import (
+    Bodies,
     BrokenOffError,
     ClientGoneError,
     Request,
@@ -67,6 +68,7 @@ class Gateway:
         )
         # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
         self.on_loopback = False
+        self.bodies = Bodies(config.max_bodies)
         self._refusals = Refusals(time.monotonic)
         self._pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
@@ -150,6 +152,7 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, request: Request) -> None:
+        request.bodies = self.bodies
         try:
             if not self._started:
                 await self.start()

@@ -17,6 +17,7 @@ from everytoken.errors import (
     EverytokenError,
     InvalidRequestError,
     MethodNotAllowedError,
+    OverloadedError,
     RequestTooLargeError,
     StatusError,
     error_body,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 __all__ = [
+    "Bodies",
     "BrokenOffError",
     "ClientGoneError",
     "Request",
@@ -54,13 +56,35 @@ class BrokenOffError(Exception):
     """Raised through a server that is not ours, so that it breaks a response off that must not seem whole."""
 
 
+class Bodies:
+    """The bytes of request bodies that are being received, all together, and how many they may be."""
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.held = 0
+        self.limit = limit
+
+
 class Request:
     """One HTTP request. `path` is the part behind where the application is mounted (`root`).
 
     `id` is the caller's `x-request-id` if that is a sane one. `started` tells whether the answer's head has been sent.
     """
 
-    __slots__ = ("_headers", "extra", "id", "method", "path", "receive", "root", "scope", "send", "started")
+    __slots__ = (
+        "_headers",
+        "bodies",
+        "extra",
+        "id",
+        "method",
+        "path",
+        "receive",
+        "root",
+        "scope",
+        "send",
+        "started",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -72,6 +96,7 @@ class Request:
         # ASGI says that `path` contains the mount point; some frameworks leave it out.
         mounted = self.root and (path == self.root or path.startswith(self.root.rstrip("/") + "/"))
         self.path = path[len(self.root.rstrip("/")) :] if mounted else path
+        self.bodies: Bodies | None = None
         self.started = False
         self._headers: dict[bytes, bytes] | None = None
         given = self.header(b"x-request-id")
@@ -103,15 +128,23 @@ class Request:
         if declared is not None and declared.isdigit() and int(declared[:18]) > limit:
             raise RequestTooLargeError(f"the body is over the limit of {limit} bytes")
         body = bytearray()
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            body += message.get("body", b"")
-            if len(body) > limit:
-                raise RequestTooLargeError(f"the body is over the limit of {limit} bytes")
-            if not message.get("more_body", False):
-                return bytes(body)
+        bodies = self.bodies or Bodies(limit)
+        try:
+            while True:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                part = message.get("body", b"")
+                body += part
+                bodies.held += len(part)
+                if len(body) > limit:
+                    raise RequestTooLargeError(f"the body is over the limit of {limit} bytes")
+                if bodies.held > bodies.limit:
+                    raise OverloadedError("too many request bodies are being received; try again")
+                if not message.get("more_body", False):
+                    return bytes(body)
+        finally:
+            bodies.held -= len(body)
 
     async def emit(self, message: dict[str, Any]) -> None:
         """Send an ASGI message. Raises `ClientGoneError`."""
@@ -169,6 +202,8 @@ async def answer_error(
     headers = list(more)
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", ", ".join(error.allow).encode()))
+    if isinstance(error, OverloadedError):
+        headers.append((b"retry-after", b"1"))
     if isinstance(error, AuthenticationError):
         headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2 asks for it
     if isinstance(error, StatusError):

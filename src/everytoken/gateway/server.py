@@ -13,7 +13,7 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from everytoken.gateway.listener import GuardedProtocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -125,7 +125,7 @@ class _UnknownLength(int):
     __hash__ = int.__hash__
 
 
-class DirectProtocol(HttpToolsProtocol):
+class DirectProtocol(GuardedProtocol):
     """uvicorn's own HTTP protocol, which offers `Direct` to the application."""
 
     directs: tuple[
@@ -139,7 +139,10 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a request, as uvicorn does; its task has not run yet."""
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is before:
+            return  # refused, or read on after an upgrade that was ignored
         direct = Direct(self.cycle)
         self.directs = (*(other for other in self.directs if not other.is_over), direct)
         scope: Any = self.scope
@@ -155,6 +158,11 @@ class DirectProtocol(HttpToolsProtocol):
         for direct in self.directs:
             if direct.is_streaming:
                 direct.abort()
+
+    def told_gone(self) -> None:
+        """Tell the application that the connection is gone."""
+        for direct in self.directs:
+            direct.lose()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application at once."""

@@ -1,0 +1,311 @@
+"""uvicorn's HTTP protocol, with limits on what a connection may send before anybody has looked at it.
+
+uvicorn and llhttp take heads, trailers and pipelined requests of any size and wait for them for ever. Here each has a
+number, and what is refused gets our error object rather than uvicorn's text.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import httptools
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from everytoken.errors import (
+    EverytokenError,
+    HeadTooLargeError,
+    InvalidRequestError,
+    NotImplementedHereError,
+    OverloadedError,
+    RequestTimeoutError,
+    UrlTooLongError,
+    error_body,
+)
+from everytoken.gateway.config import Config
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+    from uvicorn.server import ServerState
+
+__all__ = ["GuardedProtocol"]
+
+logger = logging.getLogger("everytoken.gateway")
+
+_LINGER = 1.0  # seconds in which a client that is still sending can read why it was refused
+_DISCARDED = 4 * 1024 * 1024  # bytes thrown away meanwhile
+_SAID_EVERY = 1.0  # seconds between two log lines about connections that are refused
+_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_DEFAULTS = Config()
+_REASONS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    414: b"URI Too Long",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+    503: b"Service Unavailable",
+}
+
+_by_address: WeakKeyDictionary[ServerState, Counter[str]] = WeakKeyDictionary()
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. The limits are those of the application's `config`."""
+
+    _limits: Config = _DEFAULTS
+    _address: str | None = None  # as it is counted
+    _in_head = True  # whether a head is awaited or being received
+    _in_body = False
+    _head_bytes = 0  # of complete lines
+    _read_bytes = 0  # in reads that completed neither the head nor a part of the body
+    _head_lines = 0
+    _problem: EverytokenError | None = None
+    _refused = False
+    _discarded = 0
+    _upgrades = False  # the request asks for another protocol, which is ignored
+    _mute = False  # the parser reads a head that we have written
+    _timer: asyncio.TimerHandle | None = None
+    _read_at = 0.0
+    _last_said = 0.0
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin a connection, or refuse it when there are too many."""
+        super().connection_made(transport)
+        self._limits = getattr(self.app, "config", None) or _DEFAULTS
+        addresses = _by_address.setdefault(self.server_state, Counter())
+        self._address = self.client[0] if self.client else ""
+        addresses[self._address] += 1
+        if len(self.connections) > self._limits.max_connections:
+            self._refuse_connection("there are too many connections")
+        elif addresses[self._address] > self._limits.max_address_connections:
+            self._refuse_connection("there are too many connections from one address")
+        else:
+            self._timer = self.loop.call_later(self._limits.head_timeout, self._on_late_head)
+
+    def _refuse_connection(self, why: str) -> None:
+        now = self.loop.time()
+        if now - GuardedProtocol._last_said >= _SAID_EVERY:
+            GuardedProtocol._last_said = now
+            logger.warning("refused a connection from %s: %s", self._address or "an unknown address", why)
+        self._refuse(OverloadedError(why))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that it is gone."""
+        self._stop_timer()
+        if self._address is not None:
+            addresses = _by_address[self.server_state]
+            addresses[self._address] -= 1
+            if not addresses[self._address]:
+                del addresses[self._address]
+            self._address = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and see what the limits say."""
+        self._unset_keepalive_if_required()
+        if self._refused:
+            self._discarded += len(data)
+            if self._discarded > _DISCARDED:
+                self.transport.abort()
+            return
+        if self._in_body:
+            # Until a part of the body comes: extensions of chunks are not for ever.
+            self._read_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(InvalidRequestError("this is not an HTTP request that can be read"))
+        if self._is_refused():
+            return
+        if self._in_head:
+            # Also what is neither line nor end yet, which no callback tells of.
+            self._read_bytes += len(data)
+            self._check_head()
+            if self._timer is None and not self._refused:
+                self._timer = self.loop.call_later(self._limits.head_timeout, self._on_late_head)
+        elif self._in_body:
+            self._check_head()
+            self._read_at = self.loop.time()
+            if self._timer is None:
+                self._timer = self.loop.call_later(self._limits.body_timeout, self._on_late_body)
+
+    # What the parser reports
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if self._mute or self._refused:
+            return
+        self._in_head, self._in_body = True, False
+        self._head_bytes = self._head_lines = self._read_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the URL."""
+        if self._mute or self._refused:
+            return
+        super().on_url(url)
+        if len(self.url) > self._limits.max_url:
+            self._problem = self._problem or UrlTooLongError(f"the URL is over {self._limits.max_url} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer, which nobody wants."""
+        if self._mute or self._refused:
+            return
+        self._head_lines += 1
+        self._head_bytes += len(name) + len(value) + 4
+        self._check_head()
+        if self._in_head and self._problem is None:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin the request, unless something is wrong with its head."""
+        if self._mute or self._refused:
+            return
+        self._in_head, self._in_body = False, True
+        self._head_bytes = self._head_lines = self._read_bytes = 0
+        self._stop_timer()
+        problem = self._problem or self._problem_with_head()
+        if problem is not None:
+            self._refuse(problem)
+            return
+        self._upgrades = self.parser.should_upgrade()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if not self._refused:
+            self._read_bytes = 0
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if self._refused or self._upgrades:
+            return
+        self._in_body, self._in_head = False, False
+        self._stop_timer()
+        super().on_message_complete()
+
+    # Limits
+
+    def _check_head(self) -> None:
+        limits = self._limits
+        if self._problem is None and (
+            max(self._head_bytes, self._read_bytes - limits.max_url) > limits.max_head
+            or self._head_lines > limits.max_header_lines
+        ):
+            self._problem = HeadTooLargeError(
+                f"the headers are over {limits.max_head} bytes or {limits.max_header_lines} lines"
+            )
+        if self._problem is not None and not self._refused:
+            self._refuse(self._problem)
+
+    def _problem_with_head(self) -> EverytokenError | None:
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            return InvalidRequestError("a request has one Host header")  # RFC 9112 section 3.2
+        if hosts and _HOST.fullmatch(hosts[0].strip()) is None:
+            return InvalidRequestError("the Host header is not valid")
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and codings != [b"chunked"]:
+            return NotImplementedHereError("the only transfer encoding that is supported is chunked")
+        if self.parser.get_method() == b"CONNECT":
+            return InvalidRequestError("this is not a proxy")
+        return None
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read the request on as if it had not asked for another protocol (RFC 9110 section 7.8)."""
+        framing = b"".join(b"%b: %b\r\n" % line for line in self.headers if line[0] in _FRAMING)
+        self.parser = httptools.HttpRequestParser(self)
+        self._upgrades, self._mute = False, True
+        try:
+            # With `Expect`-less framing alone the parser ends a request without a body at once, muted or not.
+            self.parser.feed_data(
+                b"%b / HTTP/1.1\r\nhost: x\r\n%b\r\n" % (self.scope["method"].encode(), framing)
+            )
+            self._mute = False
+            if rest:
+                self.parser.feed_data(rest)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._mute = False
+            self._refuse(InvalidRequestError("this is not an HTTP request that can be read"))
+
+    def _on_late_head(self) -> None:
+        self._timer = None
+        if not self._in_head:
+            return
+        if self._read_bytes:
+            self._refuse(RequestTimeoutError("the request's head did not come in time"))
+        else:
+            self.transport.close()  # nothing was asked, so nothing is answered
+
+    def _on_late_body(self) -> None:
+        self._timer = None
+        if not self._in_body or self._refused:
+            return
+        left = self._read_at + self._limits.body_timeout - self.loop.time()
+        if left > 0 or self.flow.read_paused:  # while it is we who do not read, nobody is late
+            self._timer = self.loop.call_later(max(left, 1.0), self._on_late_body)
+        else:
+            self._refuse(RequestTimeoutError("the request's body did not come in time"))
+
+    def _is_refused(self) -> bool:
+        return self._refused
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Refusals
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse in our own words what uvicorn would refuse in its."""
+        self._refuse(InvalidRequestError(msg))
+
+    def _refuse(self, error: EverytokenError) -> None:
+        """Answer with an error, and take nothing more from this connection."""
+        if self._refused:
+            return
+        self._refused = True
+        self._stop_timer()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            answered, cycle.disconnected = cycle.response_started, True
+            cycle.message_event.set()
+            self.told_gone()
+            if answered or self.pipeline:
+                self.transport.close()  # another answer is on its way; ours would be a part of it
+                return
+        body = msgspec.json.encode(error_body(error))
+        status = error.status
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\ndate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%b"
+            % (status, _REASONS.get(status, b"Error"), formatdate(usegmt=True).encode(), len(body), body)
+        )
+        # Closing at once, with bytes of the client's unread, would have the kernel reset the connection, and the client
+        # lose the answer.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(_LINGER, self.transport.close)
+        else:
+            self.transport.close()
+
+    def told_gone(self) -> None:
+        """Have the application learn that the connection is gone."""
+
+    def eof_received(self) -> Any:
+        """Close our side too."""
+        return super().eof_received()
