@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -47,9 +48,8 @@ _COLLECT = (
     10_000  # objects made between two looks for cycles: what lives as long as its response is no garbage
 )
 _GRACEFUL = 5  # seconds for answers to be written when the server stops
-_KEEP_ALIVE = (
-    75  # seconds; who reuses a connection should be the one to close it, and nginx keeps them for 60
-)
+_FEW = 1000  # connections that a busy gateway needs
+_RESERVED = 64  # descriptors for everything but connections
 
 
 @click.command()
@@ -95,6 +95,8 @@ _KEEP_ALIVE = (
     metavar="SECONDS",
     help="How long responses may go on after SIGTERM before they are handed over.  [default: 20]",
 )
+@click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM): speak TLS. Needs --tls-key.")
+@click.option("--tls-key", metavar="FILE", help="Its private key (PEM), without a password.")
 @click.option(
     "--no-auth",
     is_flag=True,
@@ -118,6 +120,8 @@ def serve(
     journal: str | None,
     durability: Literal["process", "power"] | None,
     drain: float | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     no_auth: bool,  # noqa: FBT001  # click calls it by name
     log_level: str,
 ) -> None:
@@ -138,6 +142,10 @@ def serve(
         config = msgspec.structs.replace(config, durability=durability)
     if drain is not None:
         config = msgspec.structs.replace(config, drain=drain)
+    if tls_cert is not None:
+        config = msgspec.structs.replace(config, tls_cert=tls_cert)
+    if tls_key is not None:
+        config = msgspec.structs.replace(config, tls_key=tls_key)
     if no_auth:
         config = msgspec.structs.replace(config, no_auth=True)
     for warning in [*unknown_variables(os.environ), *plain_text_keys(config, os.environ)]:
@@ -246,8 +254,51 @@ def _allow_many_connections() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _within_descriptors(config: Config) -> Config:
+    """Take no more connections than there are descriptors for: a response needs one here and one upstream."""
+    try:
+        import resource  # noqa: PLC0415  # there is none for Windows
+    except ImportError:
+        return config
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = max(1, (soft - _RESERVED) // 2)
+    if soft == resource.RLIM_INFINITY or room >= config.max_connections:
+        return config
+    level = logging.WARNING if room < _FEW else logging.DEBUG
+    logger.log(level, "max_connections is %d: the system allows %d open files", room, soft)
+    return msgspec.structs.replace(config, max_connections=room)
+
+
+def _tls_context(config: Config) -> ssl.SSLContext | None:
+    """Return what TLS is spoken with, or None. Raises `ConfigurationError`."""
+    if not (config.tls_cert or config.tls_key):
+        return None
+    if not (config.tls_cert and config.tls_key):
+        raise ConfigurationError("TLS needs both: tls_cert (--tls-cert) and tls_key (--tls-key)")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+
+    def no_password() -> str:
+        raise ConfigurationError(f"the key in {config.tls_key} has a password; use one without")
+
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key, no_password)
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        raise ConfigurationError(
+            f"{config.tls_cert} and {config.tls_key} cannot be used: {reason}"
+        ) from error
+    except OSError as error:
+        file = config.tls_cert if not os.access(config.tls_cert, os.R_OK) else config.tls_key
+        raise ConfigurationError(f"cannot read {file}: {error.strerror or error}") from error
+    return context
+
+
 def _run(config: Config) -> None:
     _allow_many_connections()
+    tls = _tls_context(config)
+    config = _within_descriptors(config)
     listening = _listen(config.host, config.port)
     address, port = listening.getsockname()[:2]
     loopback = is_loopback(address)
@@ -272,13 +323,13 @@ def _run(config: Config) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            date_header=False,
-            lifespan="on",
+            lifespan="off",  # the gateway is started and stopped around the server
             timeout_graceful_shutdown=_GRACEFUL,
-            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_keep_alive=config.idle_timeout,  # type: ignore[arg-type]  # call_later takes any number
+            ssl_context_factory=None if tls is None else lambda *_: tls,
         ),
         gateway,
-        f"http://{shown}:{port}",
+        f"{'http' if tls is None else 'https'}://{shown}:{port}",
     )
     # Cancelled: stopped before it was ready.
     with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
