@@ -14,7 +14,6 @@ import os
 import re
 import signal
 import socket
-import socketserver
 import subprocess
 import threading
 import time
@@ -25,19 +24,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from command_line import EVERYTOKEN, LIMIT, environment, read_line
+from command_line import EVERYTOKEN, LIMIT, environment
 from gateway_serving import FINISH, event
 from journal_backends import shared_redis
+from odd_upstream import HONEST, Upstream
 from odd_values import chat_bodies, odd, table, ui_bodies, upstream_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOAK = os.environ.get("EVERYTOKEN_SOAK") == "1"
+pytestmark = pytest.mark.timeout(3600 if SOAK else 120)
 BOUND = 10.0  # seconds in which anything must be answered
 CHECKED = 20  # examples between two looks whether honest requests are served
 REFUSED_FOR_NOW = {"overloaded", "journal-unavailable", "journal-full"}  # the codes a 503 may have
-HONEST = [f"{word} " for word in ["every", "token", "exactly", "once", "流", "👍🏽"]]
 CONFIG = """
 drain = 0.5
 long_poll = 0.05
@@ -73,66 +73,6 @@ def fuzzed(examples: int) -> settings:
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-
-
-class Upstream(socketserver.ThreadingTCPServer):
-    """A model server that answers honestly, or with the events that a test has laid down for a prompt `odd-N`."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 128
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Attempt)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.scripts: dict[int, bytes] = {}
-        self.connections: set[socket.socket] = set()
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: the gateway leaves whenever it likes."""
-
-    def stop(self) -> None:
-        self.shutdown()
-        for connection in list(self.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
-
-
-class Attempt(socketserver.StreamRequestHandler):
-    server: Upstream
-
-    def handle(self) -> None:
-        self.server.connections.add(self.connection)
-        try:
-            while line := self.rfile.readline():
-                self._answer(line)
-                if b"/odd/" in line:
-                    return
-        finally:
-            self.server.connections.discard(self.connection)
-
-    def _answer(self, line: bytes) -> None:
-        length = 0
-        while (field := self.rfile.readline()).strip():
-            name, _, value = field.partition(b":")
-            length = int(value) if name.lower() == b"content-length" else length
-        body = self.rfile.read(length)
-        asked = re.search(rb"odd-(\d+)", body)
-        if b"/odd/" in line and asked:
-            head = b"content-type: text/event-stream\r\nconnection: close\r\n"
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (head, self.server.scripts[int(asked[1])]))
-            return
-        if re.search(rb'"stream":\s*true', body):
-            kind, data = b"text/event-stream", b"".join(map(event, HONEST)) + FINISH
-        else:
-            message = {"role": "assistant", "content": "".join(HONEST)}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            whole = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-            kind, data = b"application/json", json.dumps(whole).encode()
-        self.wfile.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (kind, len(data), data)
-        )
 
 
 class Answer(NamedTuple):
@@ -253,7 +193,9 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             ) as process,
         ):
             try:
-                client = Client(read_line(process).rsplit(maxsplit=1)[-1], upstream)
+                said = process.stdout.readline().decode()
+                assert said, log.read_text(encoding="utf-8")
+                client = Client(said.rsplit(maxsplit=1)[-1], upstream)
                 yield client
                 client.checked(now=True)
                 process.send_signal(signal.SIGTERM)
