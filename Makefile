@@ -23,8 +23,9 @@ test: .venv/.dev ## everything that must hold; pytest's options in ARGS
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
-soak: .venv/.dev ## pull the plug for ten minutes: 200 responses, gateways killed in the middle
+soak: .venv/.dev ## pull the plug for ten minutes, then abuse a gateway for ten; options of both in ARGS: --seconds 60
 	@$(BIN)/python tests/plug.py $(ARGS)
+	@$(BIN)/python tests/abuse.py $(ARGS)
 
 bench: bench-setup ## measure against nginx and other gateways; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)
