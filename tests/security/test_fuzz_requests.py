@@ -361,6 +361,8 @@ def test_headers(client, headers, path):
 
 numbers_of_scripts = itertools.count()
 USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 99999999999999999999}}\n\n'
+HALVED = b'{"a":' * 500 + b'"\\ud83d"' + b"}" * 500
+HALF = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi", "role": %b}}]}\n\n' % HALVED
 DEEP = b'data: {"choices": [], "usage": %b%b}\n\n' % (b"[" * 5000, b"]" * 5000)
 
 
@@ -375,6 +377,7 @@ DEEP = b'data: {"choices": [], "usage": %b%b}\n\n' % (b"[" * 5000, b"]" * 5000)
 )
 @example(events=[event("Hi"), USAGE], end=FINISH, streamed=True)
 @example(events=[event("Hi"), DEEP], end=FINISH, streamed=True)
+@example(events=[event("Hi"), HALF], end=FINISH, streamed=False)
 def test_an_odd_upstream(client, events, end, streamed):
     """The caller gets an answer or an explicit error, and other responses do not notice."""
     number = next(numbers_of_scripts)
