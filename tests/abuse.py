@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
 GROWTH = 1.2  # how much larger the gateway may be in the end
-WARM = 60.0  # seconds until its caches are full, and what is old is removed; a shorter run does not measure memory
-BOUND = 30.0  # seconds an honest answer may take beyond its own pace, on a machine that is busy
+WARM = 120.0  # seconds until its caches are full, and what is old is removed; a shorter run does not measure memory
+BOUND = 60.0  # seconds an honest answer may take beyond its own pace, on a machine that is busy
 FLOOD = 4 * 1024 * 1024  # bytes of comments or empty events that an upstream sends at most
 PULSE = 10.0  # seconds between two chunks of a response that stays open
 BEGUN = 250  # open streams that are begun in a second
 OTHER_FILES = 2000  # descriptors that are not for open streams
 TELL = 10.0  # seconds between two lines of progress
 LOOK = 0.25  # seconds between two looks at /readyz
-GAP = 0.5  # seconds between two pieces of abuse by the same hand: the load is odd, not high
+GAP = 1.0  # seconds between two pieces of abuse by the same hand: the load is odd, not high
 CONFIG = """
 grace = 1
 drain = 1
