@@ -18,13 +18,14 @@ serve: .venv/.runtime ## everytoken serve, with options in ARGS: make serve ARGS
 	@$(BIN)/everytoken serve $(ARGS)
 
 test: .venv/.dev ## everything that must hold; pytest's options in ARGS
-	@sh tools/system.sh chromium redis-server || echo "test: the tests that need it are skipped"
+	@sh tools/system.sh chromium redis-server nginx caddy || echo "test: the tests that need it are skipped"
 	@$(MAKE) --no-print-directory -s var/clients/.installed || echo "test: the tests of these two are skipped"
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
-soak: .venv/.dev ## pull the plug for ten minutes: 200 responses, gateways killed in the middle
+soak: .venv/.dev ## pull the plug for ten minutes, then abuse a gateway for ten; options of both in ARGS: --seconds 60
 	@$(BIN)/python tests/plug.py $(ARGS)
+	@$(BIN)/python tests/abuse.py $(ARGS)
 
 bench: bench-setup ## measure against nginx and other gateways; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)

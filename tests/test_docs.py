@@ -36,6 +36,12 @@ BLOCKS = {
         "sh": (3, "test_clients_docs.py"),
         "yaml": (1, "test_clients_docs.py"),
     },
+    "docs/deployment.md": {
+        "caddy": (1, "security/test_deployment.py"),
+        "nginx": (1, "security/test_deployment.py"),
+        "sh": (3, "security/test_deployment.py"),
+        "toml": (2, "security/test_deployment.py"),
+    },
     "docs/gateway.md": {"python": (1, "test_gateway_docs.py"), "toml": (1, "test_gateway_docs.py")},
     "docs/journal.md": {"": (1, "test_redis.py")},
     "docs/node.md": {"js": (6, "test_js.py")},

@@ -173,11 +173,21 @@ def _keep_last(fields: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _joined(value: Any) -> Any:
-    """Return `value` with the surrogate pairs joined that were split over two chunks."""
-    if isinstance(value, str):
-        return join_surrogates(value)
-    if isinstance(value, dict):
-        return {name: _joined(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_joined(item) for item in value]
-    return value
+    """Return `value` with the surrogate pairs joined that were split over two chunks.
+
+    Without recursion: what an upstream may nest has more levels than are left of Python's stack.
+    """
+    whole = [value]
+    places: list[tuple[Any, Any]] = [(whole, 0)]
+    while places:
+        holder, key = places.pop()
+        item = holder[key]
+        if isinstance(item, str):
+            holder[key] = join_surrogates(item)
+        elif isinstance(item, dict):
+            holder[key] = copy = dict(item)
+            places += [(copy, name) for name in copy]
+        elif isinstance(item, list):
+            holder[key] = items = list(item)
+            places += [(items, number) for number in range(len(items))]
+    return whole[0]
