@@ -202,40 +202,52 @@ export class Wire {
 }
 
 /**
- * A server that passes everything on to the gateway at `port`, except that the body of an answer of `path` breaks in its
- * middle: {url, broken (settles when it has), stop()}.
+ * A server that passes every request on to the gateway at `port` as it came, except where `instead(request, response)`
+ * returns true: {url, port, passed (each request and the status and headers of its answer), stop()}.
  */
-export async function startHalf(path, port, status = 200) {
-  let done;
-  const broken = new Promise((resolve) => (done = resolve));
+export async function startProxy(port, instead = () => false) {
+  const passed = [];
   const server = createServer((request, response) => {
-    if (request.url !== path) {
-      const { method, url, headers } = request;
-      const on = httpRequest({ port, host: "127.0.0.1", method, path: url, headers }, (answer) => {
-        response.writeHead(answer.statusCode, answer.headers);
-        answer.pipe(response);
-      });
-      on.on("error", () => response.destroy());
-      response.on("close", () => on.destroy());
-      request.pipe(on);
-      return;
-    }
-    response.writeHead(status, { "Content-Type": "application/json", "Content-Length": "1000" });
-    response.write('{"object": "list", "data": [', () => {
-      response.socket.destroySoon(); // what is written goes out first
-      done();
+    if (instead(request, response)) return;
+    const { method, url, headers } = request;
+    const on = httpRequest({ port, host: "127.0.0.1", method, path: url, headers }, (answer) => {
+      passed.push({ method, url, headers, status: answer.statusCode, answered: answer.headers });
+      response.writeHead(answer.statusCode, answer.headers);
+      response.flushHeaders();
+      answer.pipe(response);
+      answer.on("close", () => answer.complete || response.destroy());
     });
+    on.on("error", () => response.destroy());
+    response.on("close", () => on.destroy());
+    request.pipe(on);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${server.address().port}`,
-    broken,
+    port: server.address().port,
+    passed,
     stop() {
       server.closeAllConnections();
       server.close();
     },
   };
+}
+
+/** The same, but the body of an answer of `path` breaks in its middle; `broken` settles when it has. */
+export async function startHalf(path, port, status = 200) {
+  let done;
+  const broken = new Promise((resolve) => (done = resolve));
+  const proxy = await startProxy(port, (request, response) => {
+    if (request.url !== path) return false;
+    response.writeHead(status, { "Content-Type": "application/json", "Content-Length": "1000" });
+    response.write('{"object": "list", "data": [', () => {
+      response.socket.destroySoon(); // what is written goes out first
+      done();
+    });
+    return true;
+  });
+  return { ...proxy, broken };
 }
 
 /** `everytoken serve` in front of `upstream`, or of the embedded model, on a free port. */
