@@ -11,8 +11,8 @@ from node_packages import BROWSER_TESTS, built, node_tests
 PACKAGE = Path(__file__).parents[1] / "js"
 # These need an example that is built: see test_examples.py
 EXAMPLES = {"component.test.mjs", "nextjs.test.mjs"}
-WITH_REACT = ["embedded.test.mjs", "long.test.mjs"]
-FILES = sorted({path.name for path in BROWSER_TESTS.glob("*.test.mjs")} - EXAMPLES - {*WITH_REACT})
+WITH_PACKAGE = ["embedded.test.mjs", "long.test.mjs", "origins.test.mjs"]
+FILES = sorted({path.name for path in BROWSER_TESTS.glob("*.test.mjs")} - EXAMPLES - {*WITH_PACKAGE})
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -21,7 +21,7 @@ def test_browser(name: str) -> None:
 
 
 @pytest.mark.timeout(320)  # a busy machine writes a few tokens a second
-@pytest.mark.parametrize("name", WITH_REACT)
+@pytest.mark.parametrize("name", WITH_PACKAGE)
 def test_browser_with_the_npm_package(name: str) -> None:
     built(PACKAGE)
     node_tests(name, limit=300)

@@ -20,6 +20,7 @@ import pytest_asyncio
 
 from everytoken.errors import ConfigurationError
 from everytoken.upstream import local
+from everytoken.upstream.http import HttpUpstream
 from everytoken.upstream.local import MODEL, LocalModel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,8 +41,19 @@ async def client(model):
 
 
 def connect(endpoint):
-    headers = {"Authorization": f"Bearer {endpoint.api_key}"}
-    return httpx2.AsyncClient(base_url=endpoint.base_url, headers=headers, timeout=60, trust_env=False)
+    """
+    Return a client that opens a connection for each request.
+
+    llama.cpp closes a connection behind a stream, although its head says `Keep-Alive`, and this client does not
+    send a request again that went out on a connection which was just being closed. `HttpUpstream` does.
+    """
+    return httpx2.AsyncClient(
+        base_url=endpoint.base_url,
+        headers={"Authorization": f"Bearer {endpoint.api_key}"},
+        limits=httpx2.Limits(max_keepalive_connections=0),
+        timeout=60,
+        trust_env=False,
+    )
 
 
 def request(prompt="Name three rivers.", *, seed=7, tokens=24, **rest):
@@ -77,6 +89,42 @@ async def test_the_same_seed_gives_the_same_text_streamed_and_not(client):
     assert len([content for content in contents if content]) > 10
     assert "".join(contents) == await ask(client)
     assert "".join(contents) != await ask(client, seed=8)
+
+
+class Whole:
+    """A sink that starts the next request as soon as it may, and before the loop has read from the socket again."""
+
+    def __init__(self, ended):
+        self.ended, self.data = ended, b""
+
+    def on_connected(self): ...
+
+    def on_accepted(self): ...
+
+    def on_data(self, data):
+        self.data += data
+
+    def on_whole(self, body):
+        self.data = body
+        self.on_eof()
+
+    def on_eof(self):
+        asyncio.get_running_loop().call_soon(self.ended.set_result, self.data)
+
+    def on_error(self, error):
+        self.ended.set_exception(error)
+
+
+async def test_a_request_is_not_lost_on_a_connection_that_closes_behind_a_stream(model):
+    """The head of a stream says `Keep-Alive`, and the connection closes behind it: the next request goes out on it."""
+    upstream = HttpUpstream("embedded", model.endpoint.base_url, api_key=model.endpoint.api_key)
+    for _ in range(5):
+        for streamed in (True, False):
+            ended = asyncio.get_running_loop().create_future()
+            upstream.connect(request(stream=streamed, tokens=2), Whole(ended), streamed=streamed)
+            data = await ended
+            assert b"[DONE]" in data if streamed else json.loads(data)["choices"]
+    await upstream.stop()
 
 
 async def test_neighbours_do_not_change_a_text(client):

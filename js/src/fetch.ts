@@ -107,14 +107,14 @@ function streamHeaders(response: Response): Headers {
   return headers;
 }
 
-function body(pieces: AsyncGenerator<string | { data: string; id: string }>, abort: AbortController): ReadableStream<Uint8Array> {
+function body(pieces: AsyncGenerator<string | { data: string; id: string }, void>, abort: AbortController): ReadableStream<Uint8Array> {
   const utf8 = new TextEncoder();
   return new ReadableStream({
     async pull(controller) {
       try {
         const { done, value } = await pieces.next();
         if (done) return controller.close();
-        const { data, id } = typeof value === "string" ? { data: value, id: "" } : value;
+        const { data = value, id } = value as any; // a string is the data itself
         const lines = `data: ${data.replace(/\n/g, "\ndata: ")}\n${id && data !== DONE ? `id: ${id}\n` : ""}\n`;
         controller.enqueue(utf8.encode(lines));
       } catch (error) {

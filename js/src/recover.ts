@@ -86,13 +86,13 @@ class Transcript {
 const diverged = () => new EverytokenError("upstream-diverged", "the repeated answer differs from what was delivered");
 
 // A whole answer as its only event.
-function whole(completion: any): { event: string; data: string } {
+function whole(completion: any): { event?: string; data: string } {
   for (const choice of completion.choices ?? []) {
     choice.delta = choice.message;
     delete choice.message;
     choice.delta?.tool_calls?.forEach((call: any, index: number) => (call.index = index));
   }
-  return { event: "", data: JSON.stringify({ ...completion, object: "chat.completion.chunk" }) };
+  return { data: JSON.stringify({ ...completion, object: "chat.completion.chunk" }) };
 }
 
 /**
@@ -111,7 +111,7 @@ export async function* recover(
   const stalled = () =>
     new EverytokenError(`upstream-stalled-${transcript.begun ? "gap" : "first-content"}`, "no content for too long");
   for (let next: Response | undefined = response; ; transcript.next()) {
-    const last = causes.length > 0 && causes.length === policy.attempts - 1;
+    const last = causes.length && causes.length === policy.attempts - 1;
     const patience = last ? 2 : 1;
     let finished = false;
     let deadline = 0;

@@ -62,6 +62,7 @@ export class Stream implements AsyncIterable<Chunk> {
     const headers = new Headers(options.headers ?? (asked ? input.headers : undefined));
     const { body } = options;
     const given = body ?? (asked && input.body && input.text());
+    Promise.resolve(given).catch(() => {}); // the loop is told, if there is one
     const text = typeof body === "object" ? JSON.stringify({ ...body, stream: true }) : (given as string | Promise<string> | undefined);
     this.#of = {
       init: { headers: withoutBody(headers) },
@@ -107,10 +108,9 @@ export class Stream implements AsyncIterable<Chunk> {
   }
 
   #cancel() {
-    const { clock } = this.#around;
     const { signal, init } = this.#of;
     this.#fetch(`${this.url}/cancel`, { ...init, method: "POST", keepalive: true }).catch(() => {});
-    void pause(clock, STOP_MS, signal).then(() => this.#abort.abort());
+    void pause(this.#around.clock, STOP_MS, signal).then(() => this.#abort.abort());
   }
 
   // A stop that comes before the answer has begun ends the reading at once; the answer is cancelled when it has a name.
@@ -119,16 +119,18 @@ export class Stream implements AsyncIterable<Chunk> {
     const abort = new AbortController();
     const { url } = this.#of.post!;
     let begun = false;
-    const asked = this.#fetch(url, { ...init, body: await text, signal: abort.signal }).finally(() => (begun = true));
+    init.body = await text;
+    signal.throwIfAborted(); // nobody wants it any more
+    const asked = this.#fetch(url, { ...init, signal: abort.signal }).finally(() => (begun = true));
     return new Promise((resolve, reject) => {
       asked.then(resolve, reject);
       signal.addEventListener("abort", () => {
         reject(signal.reason);
         if (begun || !this.#stopped) return abort.abort();
         asked.then((late) => {
-          void late.body?.cancel();
           if ((this.#of.url = streamUrl(late, url))) this.#cancel();
-        }, reject);
+          return late.body?.cancel();
+        }).catch(() => {}); // it may have broken already
       });
     });
   }

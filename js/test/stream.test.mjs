@@ -298,6 +298,32 @@ describe("Stop", () => {
     assert.deepEqual(server.asked.slice(1).map(({ url }) => url), [`${STREAM}/cancel`]);
   });
 
+  for (const [what, answer, url = URL_] of [
+    ["has a body that broke", () => sse(new Body().break(), { id: "s1" })],
+    ["has a Location that is no URL", () => sse(new Body(), { Location: "http://[/stream/s1" }), "http://gateway.test/api/chat"],
+  ]) {
+    test(`before an answer that ${what} leaves no rejection that nobody handles`, async () => {
+      let begin;
+      const server = new Server(() => new Promise((resolve) => (begin = resolve)));
+      const stopping = stream(url, { body: {}, fetch: server.fetch, clock: new ManualClock() });
+      const run = loop(stopping);
+      await settled();
+      stopping.stop();
+      await run.done;
+      begin(answer());
+      await settled(); // node fails a test in which there is one
+      assert.equal(stopping.state, "cancelled");
+    });
+  }
+
+  test("before the loop has begun asks nothing", async () => {
+    const server = new Server();
+    const answer = stream(URL_, { body: {}, fetch: server.fetch, clock: new ManualClock() });
+    answer.stop();
+    await loop(answer).done;
+    assert.deepEqual([answer.state, server.asked], ["cancelled", []]);
+  });
+
   test("by somebody else is an error with a code of its own", async () => {
     const run = asked(new Server(sse(event(chunk("Hello "), 1) + stopped, { id: "s1" })));
     await run.done;
@@ -325,6 +351,25 @@ describe("leaving", () => {
     assert.equal(run.end.message, "left");
     assert.equal(run.answer.state, "streaming");
     assert.deepEqual(run.clock.waits, []);
+  });
+});
+
+describe("a request of one's own", () => {
+  test("whose body breaks is an error of the loop, and of nobody else", async () => {
+    const broken = new ReadableStream({ pull: (controller) => controller.error(new Error("torn")) });
+    const request = new Request(URL_, { method: "POST", body: broken, duplex: "half" });
+    const answer = stream(request, { fetch: new Server().fetch, clock: new ManualClock(), policy: { attempts: 1 } });
+    await settled(); // node fails a test with a rejection that nobody handles
+    const run = loop(answer);
+    await run.done;
+    assert.match(run.end.message, /torn/);
+  });
+
+  test("is not sent by who has left already", async () => {
+    const server = new Server();
+    const run = asked(server, { signal: AbortSignal.abort(new Error("left")) });
+    await run.done;
+    assert.deepEqual([run.end.message, server.asked], ["left", []]);
   });
 });
 

