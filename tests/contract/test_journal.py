@@ -490,7 +490,8 @@ async def test_a_response_that_was_too_old_is_expired_and_one_that_never_was_is_
     writer.close([], {})
     await until(lambda: writer.log.closed)
     await journal.create(info(expires=time.time() + 100))
-    log = await journal.open(name)
+    # Redis removes it by its own clock, perhaps before it could be opened again.
+    log = writer.log if backend.clock is None else await journal.open(name)
     if backend.clock is not None:
         await _tidied(journal)
         backend.clock.ahead += 50

@@ -28,6 +28,7 @@ from everytoken.gateway.config import (
     plain_text_keys,
     unknown_variables,
 )
+from everytoken.gateway.health import Watchdog
 from everytoken.gateway.server import DirectProtocol
 from everytoken.journal.urls import journal_at
 from everytoken.upstream.http import HttpUpstream
@@ -351,7 +352,12 @@ async def _serve(server: _Server, gateway: Gateway, listening: socket.socket) ->
         loop.add_signal_handler(number, stop, number)
     # Started here rather than by the lifespan, so that an error reaches the user as it is.
     async with gateway:
-        await server.serve(sockets=[listening])
+        watchdog = Watchdog(getattr(gateway.journal, "commits", None))
+        watchdog.start()
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            watchdog.stop()
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

@@ -13,6 +13,7 @@ from everytoken.errors import EverytokenError, MethodNotAllowedError, RouteNotFo
 from everytoken.gateway import chat, models, origin, pages, plain, streams, ui
 from everytoken.gateway.auth import Keys
 from everytoken.gateway.config import Config, policy_of, target_of
+from everytoken.gateway.health import Health
 from everytoken.gateway.http import (
     Bodies,
     BrokenOffError,
@@ -68,6 +69,7 @@ class Gateway:
         )
         # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
         self.on_loopback = False
+        self._health = Health(self)
         self.bodies = Bodies(config.max_bodies)
         self._refusals = Refusals(time.monotonic)
         self._pages: dict[str, tuple[bytes, str]] = {}
@@ -116,6 +118,7 @@ class Gateway:
         """Hand over what a durable journal keeps, stop what it does not, and let go of everything."""
         if self._watch is not None:
             self._watch.cancel()
+        await self._health.stop()
         await self.relays.drain(0)
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
@@ -211,6 +214,10 @@ class Gateway:
         elif path == "/healthz":
             _allow(request, "GET", "HEAD")
             await answer_json(request, 200, {"status": "ok", "responses": len(self.relays)})
+        elif path == "/readyz":
+            _allow(request, "GET", "HEAD")
+            status, told = await self._health.ready()
+            await answer_json(request, status, told, [(b"cache-control", b"no-store")])
         elif path.startswith(streams.PREFIX):
             await streams.serve(self, request)
         elif path in self._pages:

@@ -186,6 +186,9 @@ class Journal(Protocol):
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`."""
 
+    async def probe(self) -> None:
+        """Have something stored as everything else is. Raises `JournalUnavailableError`."""
+
     def missing(self, stream_id: str) -> StreamNotFoundError:
         """Return what is to be said of a stream that is not there: `OffsetExpiredError` if its time may be over."""
 

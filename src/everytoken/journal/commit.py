@@ -44,6 +44,9 @@ class GroupCommit:
         self._dirty: list[Stream] = []
         self._storing: list[Stream] = []
         self._suspects: deque[list[Stream]] = deque()  # parts of a batch that could not be stored as a whole
+        self._probes: list[asyncio.Future[None]] = []
+        self._storing_probes: list[asyncio.Future[None]] = []
+        self.number = 0  # of commits begun; with `busy` it tells whether one takes long
         self._scheduled: asyncio.Handle | None = None
         self._busy = False
         self._few = False
@@ -83,6 +86,9 @@ class GroupCommit:
         self._storing = streams
         self._few = len(streams) <= _FEW
         self._busy = True
+        self.number += 1
+        if self._probes:
+            self._storing_probes, self._probes = self._probes, []
         try:
             for stream in streams:
                 stream.begin()
@@ -114,6 +120,7 @@ class GroupCommit:
             self._give_up(streams[0], error)
         else:
             logger.error("the journal could not tidy up", exc_info=error)
+        self._probes, self._storing_probes = self._storing_probes + self._probes, []
         self._go_on()
 
     def _give_up(self, stream: Stream, error: BaseException) -> None:
@@ -145,9 +152,36 @@ class GroupCommit:
                 stream.lose(failure)
 
     def _go_on(self) -> None:
-        if self._dirty or self._suspects:
+        if self._dirty or self._suspects or self._probes:
             self.soon()
         self._tell_idle()
+
+    async def probe(self) -> None:
+        """Return when a commit that began after this call is stored. Raises `JournalUnavailableError`."""
+        self.check()
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._probes = [*(probe for probe in self._probes if not probe.done()), stored]
+        self.soon()
+        await stored
+
+    @property
+    def probing(self) -> bool:
+        """Whether somebody wants to know of the commit under way, also if nothing has moved."""
+        return bool(self._storing_probes)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a commit is under way."""
+        return self._busy
+
+    def _answer_probes(self, error: JournalUnavailableError | None) -> None:
+        probes, self._storing_probes = self._storing_probes, []
+        for stored in probes:
+            if not stored.done():
+                if error is None:
+                    stored.set_result(None)
+                else:
+                    stored.set_exception(error)
 
     def done(self) -> None:
         """Take what was being stored as stored."""
@@ -158,6 +192,8 @@ class GroupCommit:
             self._pause = 0.0
             self.failing = False
         streams, self._storing = self._storing, []
+        if self._storing_probes:
+            self._answer_probes(None)
         try:
             for stream in streams:
                 stream.commit()
@@ -182,6 +218,7 @@ class GroupCommit:
             self.failing = True
             logger.warning("the journal cannot store: %s; readers wait until it can", error.message)
         streams, self._storing = self._storing, []
+        self._answer_probes(error)
         for stream in streams:
             stream.put_back()
             stream.dirty = True

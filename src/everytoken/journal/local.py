@@ -200,6 +200,15 @@ class LocalJournal:
             self._drop(stream)
         self._stored(streams)
 
+    async def probe(self) -> None:
+        """Have something stored. Raises `JournalUnavailableError`."""
+        await self.commits.probe()
+
+    @property
+    def commits(self) -> GroupCommit:
+        """The group commit, for the watchdog."""
+        return self._commit
+
     def _drop(self, stream: Stream) -> None:
         """Forget a stream whose deletion is stored, and tell its readers."""
         self._deleting.pop(stream.info.id, None)

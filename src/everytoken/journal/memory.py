@@ -49,6 +49,9 @@ class MemoryJournal(LocalJournal):
         self._streams.clear()
         self._ended.clear()
 
+    async def probe(self) -> None:
+        """To be in memory is to be stored."""
+
     def moved(self, stream: Stream) -> None:
         """Show at once what was appended: to be in memory is to be stored."""
         stream.begin()

@@ -55,6 +55,8 @@ from everytoken.journal.stream import Stream, StreamWriter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from everytoken.journal.commit import GroupCommit
+
 __all__ = ["RedisJournal"]
 
 logger = logging.getLogger("everytoken.journal")
@@ -319,6 +321,15 @@ class RedisJournal:
     def missing(self, stream_id: str) -> StreamNotFoundError:
         """Return what is to be said of a stream that is not there: what is older than `retention` is Redis's to remove."""
         return missing(stream_id, removed=time.time() - self._retention / 1000)
+
+    async def probe(self) -> None:
+        """Have something stored. Raises `JournalUnavailableError`."""
+        await self.commits.probe()
+
+    @property
+    def commits(self) -> GroupCommit:
+        """The group commit, for the watchdog."""
+        return self._writing.commit
 
     def moved(self, stream: Stream) -> None:
         """Have a stream stored with the next group commit."""

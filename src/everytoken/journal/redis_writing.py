@@ -32,6 +32,7 @@ __all__ = ["RedisWriting"]
 logger = logging.getLogger("everytoken.journal")
 
 _SEALED = 8 * 1024 * 1024  # packed bytes up to which an ended stream becomes one entry
+_PROBE = 10_000  # milliseconds that what a probe writes stays
 _MISPLACED = (
     "ERR The ID specified",
     "WRONGTYPE",
@@ -86,6 +87,8 @@ class RedisWriting:
                 entry_id, command = ours.append(stream)
                 commands.append(command)
                 sent.append((stream, entry_id))
+        if self.commit.probing:
+            commands.append(pack("SET", b"everytoken:probe:%b" % self._node.encode(), "1", "PX", _PROBE))
         if not commands:
             return True
         connection.send(b"".join(commands), len(commands), lambda replies: self._on_replies(sent, replies))
@@ -110,7 +113,11 @@ class RedisWriting:
             self.commit.failed(JournalUnavailableError("the connection to Redis was lost"))
             return
         troubled: list[Stream] = []
-        for (stream, due), reply in zip(sent, replies, strict=True):
+        for reply in replies[len(sent) :]:  # a probe's
+            if isinstance(reply, ReplyError):
+                self.commit.failed(JournalUnavailableError(f"Redis: {reply}"))
+                return
+        for (stream, due), reply in zip(sent, replies, strict=False):
             if reply == due:
                 continue
             if isinstance(reply, ReplyError) and not str(reply).startswith(_MISPLACED):

@@ -102,6 +102,7 @@ class SqliteJournal(LocalJournal):
     ) -> None:
         super().__init__(retention=retention, max_bytes=max_bytes, now=now)
         self._in_thread = durability == "power"
+        self.directory = path.parent  # whose disk it fills
         self._file = SqliteFile(path, sync=self._in_thread)
         self._last_number = 0
         self._last_row = 0
@@ -229,6 +230,8 @@ class SqliteJournal(LocalJournal):
         if work.entries:
             work.add(_INSERT_LOG, work.row, data := encode(work.entries))
             work.size = len(data)
+        if self._commit.probing:
+            work.add("UPDATE removed SET ended = ended")
         if not work.statements:
             return True
         if self._in_thread:

@@ -226,6 +226,11 @@ class Relays:
                 [msgspec.json.encode(error_body(error))], {"outcome": "cancelled", **error_body(error)}
             )
 
+    def can_try_any(self) -> bool:
+        """Whether at least one upstream is not set aside."""
+        now = asyncio.get_running_loop().time()
+        return not self.upstreams or any(self._breaker.allows(name, now) for name in self.upstreams)
+
     def hurry(self) -> None:
         """Do not wait for responses to finish, neither in a `drain` that is under way nor in one to come."""
         self._hurried = True

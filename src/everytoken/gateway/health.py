@@ -1,0 +1,171 @@
+"""Whether the gateway can do its work now, and what holds it up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from everytoken.errors import JournalError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from everytoken.gateway.app import Gateway
+    from everytoken.journal.commit import GroupCommit
+
+__all__ = ["Health", "Watchdog"]
+
+logger = logging.getLogger("everytoken.gateway")
+
+_FRESH = 1.0  # seconds for which an answer holds
+_PATIENCE = 2.0  # seconds in which the journal and the disk have to answer
+_ROOM = 64 * 1024 * 1024  # bytes free on the journal's disk below which it counts as full
+_LOOK = 0.25  # seconds between two looks of the watchdog
+_LONG = 1.0  # seconds from which on a commit or a turn of the loop is worth a line in the log
+
+
+class Health:
+    """Tells whether a gateway is ready: whoever asks, it looks at most once a second, and once at a time."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._reasons: list[str] = []
+        self._until = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._disk: asyncio.Future[Any] | None = None
+
+    async def ready(self) -> tuple[int, dict[str, Any]]:
+        """Return the status and the body of the answer: 200, or 503 with the reasons."""
+        now = asyncio.get_running_loop().time()
+        if self._looking is None and now >= self._until:
+            self._looking = asyncio.create_task(self._look())
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
+        reasons = [*self._reasons, *self._of_now()]
+        if reasons:
+            return 503, {"status": "not ready", "reasons": reasons}
+        return 200, {"status": "ready", "responses": len(self._gateway.relays)}
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    def _of_now(self) -> list[str]:
+        relays = self._gateway.relays
+        reasons = []
+        if relays.draining:
+            reasons.append("the server is stopping")
+        if not relays.can_try_any():
+            reasons.append("no upstream can be tried: all are set aside")
+        return reasons
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        reasons = ["the check was broken off"]
+        try:
+            journal, disk = await asyncio.gather(self._why_not_stored(), self._why_no_room())
+            reasons = [reason for reason in (journal, disk) if reason]
+        except Exception as error:
+            logger.exception("the check whether the gateway is ready failed")
+            reasons = [f"the check failed ({type(error).__name__})"]
+        finally:
+            self._reasons, self._looking = reasons, None
+            self._until = loop.time() + _FRESH
+
+    async def _why_not_stored(self) -> str:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._gateway.journal.probe()
+        except TimeoutError:
+            return "the journal does not answer"
+        except JournalError as error:
+            return error.message
+        return ""
+
+    async def _why_no_room(self) -> str:
+        directory = getattr(self._gateway.journal, "directory", None)
+        if directory is None:
+            return ""
+        if self._disk is None:
+            # One that hangs is waited for again: another thread would hang as well.
+            self._disk = asyncio.ensure_future(asyncio.to_thread(shutil.disk_usage, directory))
+        done, _ = await asyncio.wait([self._disk], timeout=_PATIENCE)
+        if not done:
+            return "the journal's disk does not answer"
+        looked, self._disk = self._disk, None
+        try:
+            free = looked.result().free
+        except OSError as error:
+            return f"the journal's disk cannot be looked at: {error.strerror}"
+        return "" if free >= _ROOM else f"the journal's disk is full: {free} bytes are free"
+
+
+class Watchdog:
+    """Logs a commit, or a turn of the event loop, that takes over a second, and where the loop is then."""
+
+    def __init__(self, commits: GroupCommit | None) -> None:
+        self._commits = commits
+        self._seen = (-1, 0.0)  # the commit under way when last looked, and when it was seen first
+        self._told = -1  # the last commit that was told of
+        self._alive = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Watch the running loop."""
+        self._tick()
+        loop_thread = threading.get_ident()
+        thread = threading.Thread(
+            target=self._watch, args=(loop_thread,), name="everytoken-watchdog", daemon=True
+        )
+        thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopped.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        self._alive = now = time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(_LOOK, self._tick)
+        commits = self._commits
+        if commits is None or not commits.busy:
+            return
+        number, since = self._seen
+        if number != commits.number:
+            self._seen = (commits.number, now)
+        elif now - since >= _LONG and self._told != number:
+            self._told = number
+            logger.warning("a commit of the journal takes over %.0f s; it waits for the storage", _LONG)
+
+    def _watch(self, loop_thread: int) -> None:
+        told = 0.0
+        while not self._stopped.wait(_LOOK):
+            alive = self._alive
+            if time.monotonic() - alive > _LOOK + _LONG and told != alive:
+                told = alive
+                where = _innermost(sys._current_frames().get(loop_thread))  # noqa: SLF001  # the only way to see it
+                logger.warning("a turn of the event loop takes over %.0f s, in %s", _LONG, where)
+
+
+def _innermost(frame: FrameType | None) -> str:
+    """Return where a thread is: the innermost frame of ours, or of anybody's if none is."""
+    first = frame
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("everytoken."):
+            return _named(frame)
+        frame = frame.f_back
+    return "an unknown place" if first is None else _named(first)
+
+
+def _named(frame: FrameType) -> str:
+    module = frame.f_globals.get("__name__", "?")
+    return f"{module}:{frame.f_lineno} ({frame.f_code.co_qualname})"
