@@ -365,7 +365,7 @@ describe("a page of an origin that is listed", () => {
     const answered = page.evaluate(([url, body]) => fetch(url, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body }).then((r) => r.text()), [`${wire.url}/api/chat`, QUESTION]);
     (await upstream.next()).write("Here.").finish();
     assert.match(await answered, /Here\./);
-    const read = (sent) => page.evaluate(([url, sent]) => fetch(url, sent && { headers }).then(async (r) => [r.status, await r.json()]), [`${wire.url}/v1/models`, sent]);
+    const read = (sent) => page.evaluate(([url, sent]) => fetch(url, sent ? { headers } : {}).then(async (r) => [r.status, await r.json()]), [`${wire.url}/v1/models`, sent]);
     assert.equal((await read(true))[1].data[0].id, "scripted");
     const [status, { error }] = await read(false);
     assert.deepEqual([status, error.code], [401, "authentication-failed"]); // a preflight has no key and needs none

@@ -79,7 +79,9 @@ async def open_response(gateway: Gateway, request: Request, chat: ChatRequest, *
             return Response(stream_id, attached.log, gateway.relays.get(stream_id))
     elif not chat.stream:
         grace = 0.0  # nobody but the caller can know of it
-    relay = await gateway.relays.begin(chat, owner=owner, grace=grace, stream_id=stream_id)
+    relay = await gateway.relays.begin(
+        chat, owner=owner, grace=grace, stream_id=stream_id, request_id=request.id
+    )
     return Response(relay.stream_id, relay.log, relay)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 _VERSION = 2
+# Whether `flock` and the locks that SQLite takes with `fcntl` do not see each other; elsewhere one would stop the other.
+_INDEPENDENT = sys.platform == "linux"
 _FREE = 64 * 1024 * 1024  # bytes of free pages from which on a file is worth making smaller
 _COPIED = 256 * 1024 * 1024  # bytes that may have to be copied for it: a second or two
 _WAL_PAGES = 8192  # of 4 KiB each: from which length on the WAL is begun anew by force
@@ -113,7 +116,7 @@ class SqliteFile:
         """`sync`: have every commit survive the death of the machine, by one fsync."""
         self._path = path
         self._sync = sync
-        self._lock: int | None = None
+        self._locks: list[int] = []
         self.write: sqlite3.Connection = None  # type: ignore[assignment]  # until open()
         self.read: sqlite3.Connection = None  # type: ignore[assignment]  # likewise
         self._look: sqlite3.Connection = None  # type: ignore[assignment]  # likewise
@@ -147,14 +150,21 @@ class SqliteFile:
         return ConfigurationError(line)
 
     def _take_lock(self) -> None:
-        # SQLite's own locks would let two processes take turns, each with its own idea of the open streams.
-        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # SQLite's own locks would let two processes take turns, each with its own idea of the open streams. The file
+        # beside it has its real name, so that a symbolic link leads to the same lock; a hard link has another name, so
+        # the file itself is locked as well.
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._locks.append(_locked(_lock_of(self._path)))
+            if _INDEPENDENT:
+                self._locks.append(_locked(self._path))
         except BlockingIOError as error:
             raise ConfigurationError(
                 f"the journal {self._path} is in use by another process; give this one its own (--journal)"
             ) from error
+        if not _INDEPENDENT and self._path.exists() and self._path.stat().st_nlink > 1:
+            raise ConfigurationError(
+                f"the journal {self._path} has hard links: another process may use it by another name"
+            )
 
     def _connect(self) -> sqlite3.Connection:
         # 0600 from the beginning: other people's conversations are nobody's business.
@@ -199,9 +209,9 @@ class SqliteFile:
             if db is not None:
                 with contextlib.suppress(sqlite3.Error):
                     db.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        # Last: closing any descriptor of the file lets go of what SQLite has locked in it.
+        while self._locks:
+            os.close(self._locks.pop())
 
     def execute(self, statements: Sequence[Statement]) -> None:
         """Carry out statements in one transaction, all or none.
@@ -254,10 +264,28 @@ class SqliteFile:
 
 def remove_unused(path: Path, files: Sequence[Path]) -> None:
     """Remove a journal's files, unless a process has it open, be it ever so idle. Raises `OSError`."""
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    locks = [_locked(_lock_of(path))]
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _INDEPENDENT:
+            locks.append(_locked(path))
         for file in {*files, path.with_name(f"{path.name}.lock")}:
             file.unlink()
     finally:
+        for lock in locks:
+            os.close(lock)
+
+
+def _lock_of(path: Path) -> Path:
+    real = path.resolve()
+    return real.with_name(f"{real.name}.lock")
+
+
+def _locked(path: Path) -> int:
+    """Return a descriptor that holds the lock of a file, which is made if need be. Raises `OSError`."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
         os.close(lock)
+        raise
+    return lock

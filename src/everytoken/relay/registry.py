@@ -89,6 +89,7 @@ class Relays:
         owner: str = "",
         grace: float | str | None = "default",
         stream_id: str = "",
+        request_id: str = "",
     ) -> Relay:
         """Begin a response, under `stream_id` if that is given. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
         if self.draining:
@@ -104,7 +105,12 @@ class Relays:
             content_type="application/json",
             owner=owner,
             created=now,
-            meta={"request": request.body, "seed": seed, "grace": lives},
+            meta={
+                "request": request.body,
+                "seed": seed,
+                "grace": lives,
+                **({"request_id": request_id} if request_id else {}),
+            },
         )
         writer = await self.journal.create(info)
         relay = self._relay(request, info, writer)

@@ -333,6 +333,9 @@ class Relay:
             level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
         elif self._abandoned:
             told = f"{told}: nobody read it for {self.grace:g} s"
+        request_id = self.log.info.meta.get("request_id")
+        if request_id:
+            told = f"{told} (request {request_id})"
         if not logger.isEnabledFor(level):
             return
         logger.log(

@@ -37,6 +37,11 @@ def openai_messages(messages: list[Any]) -> list[dict[str, Any]]:
         if not isinstance(message, dict) or not isinstance(message.get("parts"), list):
             raise InvalidRequestError("each message needs 'parts'", param=f"{place}.parts")
         parts = [part for part in message["parts"] if isinstance(part, dict)]
+        for number, part in enumerate(parts):
+            if _is_tool(part) and not isinstance(part.get("state"), str):
+                raise InvalidRequestError(
+                    "a tool part needs a 'state'", param=f"{place}.parts[{number}].state"
+                )
         role = message.get("role")
         if role == "system":
             converted.append({"role": "system", "content": _text(parts)})
@@ -141,7 +146,8 @@ def _output(part: dict[str, Any]) -> str:
         return output if isinstance(output, str) else dumps(output).decode()
     if part.get("state") == "output-error":
         return str(part.get("errorText") or "the tool failed")
-    reason = (part.get("approval") or {}).get("reason")
+    approval = part.get("approval")
+    reason = approval.get("reason") if isinstance(approval, dict) else None
     return str(reason or "the user did not allow this call")
 
 

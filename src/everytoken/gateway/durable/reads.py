@@ -26,6 +26,7 @@ __all__ = ["catch_up", "describe", "long_poll", "piece"]
 _RECORDS = 256  # an answer ends at a multiple of this: readers who began apart soon ask for the same URLs
 _BYTES = 256 * 1024  # or when it has this many, a single record being more than that excepted
 _NO_STORE = (b"cache-control", b"no-store")  # an answer of a model is nobody else's business, nor a cache's
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
@@ -40,8 +41,13 @@ async def describe(request: Request, log: Log) -> None:
     if info.ttl is not None:
         head.append((b"stream-ttl", b"%d" % info.ttl))
     if info.expires is not None:
-        head.append((b"stream-expires-at", datetime.fromtimestamp(info.expires, UTC).isoformat().encode()))
+        head.append((b"stream-expires-at", _date(info.expires)))
     await respond(request, 200, head)
+
+
+def _date(seconds: float) -> bytes:
+    """Return a time as RFC 3339 writes it; the end of the year 9999 is the last that it can write."""
+    return datetime.fromtimestamp(min(seconds, _LAST), UTC).isoformat().encode()
 
 
 async def piece(log: Log, offset: int, limit: int | None = None) -> list[bytes]:
