@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,9 @@ from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.wire.ui_messages import openai_messages, rebuild
 from gateway_serving import HELLO, ManualUpstream, limit, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CHAT = "/v1/chat/completions"
 ODD = [{}, [], None, 1, True, "x", [{}], {"a": []}]

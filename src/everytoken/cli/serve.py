@@ -12,13 +12,13 @@ import socket
 import ssl
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 import uvicorn
 
-from everytoken.errors import ConfigurationError
+from everytoken.errors import ConfigurationError, EverytokenError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
 from everytoken.gateway.config import (
     check_open,
@@ -29,12 +29,13 @@ from everytoken.gateway.config import (
     unknown_variables,
 )
 from everytoken.gateway.health import Watchdog
+from everytoken.gateway.reload import reload
 from everytoken.gateway.server import DirectProtocol
 from everytoken.journal.urls import journal_at
 from everytoken.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from everytoken.upstream import Upstream
 
@@ -136,36 +137,35 @@ def serve(
     )
     logging.getLogger("everytoken").setLevel(log_level.upper())
     limits = {"connect": connect, "first_content": first_content, "content_gap": content_gap}
-    config = _settings(load(config_file), host, port, upstreams, limits)
-    if journal is not None:
-        config = msgspec.structs.replace(config, journal=journal)
-    if durability is not None:
-        config = msgspec.structs.replace(config, durability=durability)
-    if drain is not None:
-        config = msgspec.structs.replace(config, drain=drain)
-    if tls_cert is not None:
-        config = msgspec.structs.replace(config, tls_cert=tls_cert)
-    if tls_key is not None:
-        config = msgspec.structs.replace(config, tls_key=tls_key)
-    if no_auth:
-        config = msgspec.structs.replace(config, no_auth=True)
-    for warning in [*unknown_variables(os.environ), *plain_text_keys(config, os.environ)]:
-        logger.warning("%s", warning)
-    _run(config)
+    given = {
+        "host": host,
+        "port": port,
+        "journal": journal,
+        "durability": durability,
+        "drain": drain,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "no_auth": no_auth or None,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+
+    def configured() -> Config:
+        config = _settings(load(config_file), options, upstreams, limits)
+        for warning in [*unknown_variables(os.environ), *plain_text_keys(config, os.environ)]:
+            logger.warning("%s", warning)
+        return config
+
+    _run(configured(), configured if config_file is not None else None)
 
 
 def _settings(
     config: Config,
-    host: str | None,
-    port: int | None,
+    options: dict[str, Any],
     upstreams: tuple[str, ...],
     limits: dict[str, float | None],
 ) -> Config:
     """Lay the options over the configuration."""
-    if host is not None:
-        config = msgspec.structs.replace(config, host=host)
-    if port is not None:
-        config = msgspec.structs.replace(config, port=port)
+    config = msgspec.structs.replace(config, **options)
     if upstreams:
         # The key is OpenAI's, or that of whatever stands in its place: nobody else needs to see it.
         key = os.environ.get("OPENAI_API_KEY")
@@ -185,21 +185,14 @@ def _settings(
     return config
 
 
-def _upstreams(config: Config) -> dict[str, Upstream]:
-    made: dict[str, Upstream] = {}
-    for upstream in config.upstream:
-        if upstream.name == _EMBEDDED and not upstream.url:
-            from everytoken.upstream.embedded import EmbeddedUpstream  # noqa: PLC0415  # needs the weights
+def _upstream(upstream: UpstreamConfig) -> Upstream:
+    if upstream.name == _EMBEDDED and not upstream.url:
+        from everytoken.upstream.embedded import EmbeddedUpstream  # noqa: PLC0415  # needs the weights
 
-            made[upstream.name] = EmbeddedUpstream(upstream.name)
-        else:
-            made[upstream.name] = HttpUpstream(
-                upstream.name,
-                upstream.url,
-                api_key=upstream.api_key(os.environ),
-                headers=upstream.headers,
-            )
-    return made
+        return EmbeddedUpstream(upstream.name)
+    return HttpUpstream(
+        upstream.name, upstream.url, api_key=upstream.api_key(os.environ), headers=upstream.headers
+    )
 
 
 class _Server(uvicorn.Server):
@@ -296,7 +289,8 @@ def _tls_context(config: Config) -> ssl.SSLContext | None:
     return context
 
 
-def _run(config: Config) -> None:
+def _run(config: Config, configured: Callable[[], Config] | None) -> None:
+    """Serve with `config`. `configured` reads it again for SIGHUP; None where there is no file to read."""
     _allow_many_connections()
     tls = _tls_context(config)
     config = _within_descriptors(config)
@@ -312,7 +306,7 @@ def _run(config: Config) -> None:
         durability=config.durability,
         lease=config.lease,
     )
-    gateway = Gateway(config, _upstreams(config), journal)
+    gateway = Gateway(config, {one.name: _upstream(one) for one in config.upstream}, journal)
     gateway.on_loopback = loopback
     shown = f"[{config.host}]" if ":" in config.host else config.host
     server = _Server(
@@ -334,10 +328,29 @@ def _run(config: Config) -> None:
     )
     # Cancelled: stopped before it was ready.
     with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(server, gateway, listening))
+        runner.run(_serve(server, gateway, listening, configured))
 
 
-async def _serve(server: _Server, gateway: Gateway, listening: socket.socket) -> None:
+async def _reload(gateway: Gateway, configured: Callable[[], Config] | None) -> None:
+    if configured is None:
+        logger.warning("there is no configuration file to read again")
+        return
+    try:
+        config = _within_descriptors(await asyncio.to_thread(configured))
+        check_open(config, loopback=gateway.on_loopback)
+        await reload(gateway, config, _upstream)
+    except EverytokenError as error:
+        logger.error("the configuration stays as it was: %s", error.message)  # noqa: TRY400  # it says all
+    except Exception:
+        logger.exception("the configuration stays as it was")
+
+
+async def _serve(
+    server: _Server,
+    gateway: Gateway,
+    listening: socket.socket,
+    configured: Callable[[], Config] | None,
+) -> None:
     task = asyncio.current_task()
     assert task is not None
 
@@ -350,6 +363,7 @@ async def _serve(server: _Server, gateway: Gateway, listening: socket.socket) ->
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGHUP, lambda: gateway.in_background(_reload(gateway, configured)))
     # Started here rather than by the lifespan, so that an error reaches the user as it is.
     async with gateway:
         watchdog = Watchdog(getattr(gateway.journal, "commits", None))

@@ -29,11 +29,11 @@ from everytoken.journal.memory import MemoryJournal
 from everytoken.relay import Relays
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from everytoken.gateway.http import Receive, Scope, Send
     from everytoken.journal import Journal
-    from everytoken.recovery import Target
+    from everytoken.recovery import Policy, Target
     from everytoken.upstream import Upstream
 
 __all__ = ["Gateway"]
@@ -57,7 +57,8 @@ class Gateway:
         self.upstreams = upstreams
         self.journal: Journal = journal or MemoryJournal()
         self.keys = Keys(config.api_keys)
-        self.grace = min(config.grace if config.grace >= 0 else config.max_grace, config.max_grace)
+        self.grace = _grace_of(config)
+        self._tasks: set[asyncio.Task[None]] = set()
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
         self.relays = Relays(
             upstreams,
@@ -95,6 +96,27 @@ class Gateway:
         default = self.config.default_model or next(named, "")
         return {**body, "model": default} if default else body
 
+    def change(
+        self, config: Config, keys: Keys, policies: dict[str, Policy], upstreams: dict[str, Upstream]
+    ) -> None:
+        """Use another configuration for everything that begins from here on."""
+        self.config, self.keys, self._policies = config, keys, policies
+        self.upstreams = upstreams
+        self.grace = _grace_of(config)
+        self.bodies.limit = config.max_bodies
+        self.relays.change(
+            upstreams,
+            grace=self.grace,
+            max_response=config.max_response,
+            max_duration=config.max_duration,
+        )
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have `work` done beside everything else; it is cancelled when the gateway stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     # Life
 
     async def start(self) -> None:
@@ -119,6 +141,9 @@ class Gateway:
         if self._watch is not None:
             self._watch.cancel()
         await self._health.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.relays.drain(0)
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
@@ -226,6 +251,10 @@ class Gateway:
             await answer(request, 200, body, media.encode(), _page_headers(media))
         else:
             raise RouteNotFoundError(f"nothing lives at {path[:200]}")
+
+
+def _grace_of(config: Config) -> float:
+    return min(config.grace if config.grace >= 0 else config.max_grace, config.max_grace)
 
 
 async def _answer_anyway(request: Request, error: EverytokenError) -> None:

@@ -79,6 +79,17 @@ class Relays:
         self.draining = False
         self._hurried = False
 
+    def change(
+        self, upstreams: Mapping[str, Upstream], *, grace: float, max_response: int, max_duration: float
+    ) -> None:
+        """Have responses that begin from here on use other upstreams and limits."""
+        self.upstreams = upstreams
+        self._grace, self._max_response, self._max_duration = grace, max_response, max_duration
+
+    def running(self) -> set[str]:
+        """Return the names of the responses that are being written here."""
+        return set(self._relays)
+
     def __len__(self) -> int:
         return len(self._relays)
 
