@@ -246,7 +246,7 @@ async def request(
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
         data = json.dumps(body).encode() if body is not None else b""
-        lines = [f"{method} {path} HTTP/1.1", "host: plug", f"content-length: {len(data)}"]
+        lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(data)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         writer.write("\r\n".join([*lines, "", ""]).encode() + data)
         status, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

@@ -26,7 +26,7 @@ def ask(url, key):
 
 
 def text_of(body):
-    lines = [line[6:] for line in body.decode().splitlines() if line.startswith("data: {")]
+    lines = [line[6:] for line in body.decode().split("\n") if line.startswith("data: {")]
     return "".join(json.loads(line)["choices"][0]["delta"].get("content") or "" for line in lines)
 
 
@@ -60,9 +60,9 @@ def test_keys_and_upstreams_change_and_a_running_stream_goes_on(tmp_path):
         write(file, KEYS[0], old)
         with gateway("--config", str(file)) as (process, url), ask(url, KEYS[0]) as running:
             read = running.read1(65536)
-            write(file, KEYS[1], new, port=9)
+            write(file, KEYS[1], new, retention=5.0)
             process.send_signal(signal.SIGHUP)
-            assert "port" in logged(process, "was read again"), "what cannot change says so"
+            assert "retention" in logged(process, "was read again"), "what cannot change says so"
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 ask(url, KEYS[0])
             with ask(url, KEYS[1]) as other:

@@ -48,9 +48,6 @@ _POSITIVE = (
     "max_response",
     "max_duration",
     "max_grace",
-    "max_stream",
-    "max_key_bytes",
-    "max_key_streams",
     "max_connections",
     "max_address_connections",
     "max_head",
@@ -140,9 +137,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_response: int = 64 * 1024 * 1024
     max_duration: float = 3600.0
     max_grace: float = 3600.0
-    max_stream: int = 64 * 1024 * 1024
-    max_key_bytes: int = 1024**3
-    max_key_streams: int = 10_000
     max_connections: int = 16_384
     max_address_connections: int = 8_192
     max_head: int = 64 * 1024
