@@ -154,7 +154,7 @@ class _RepeatedCalls:
         """Take a fragment; return what is new of it, or None."""
         position = self._repeated.position(fragment)
         if fragment.function is not None:
-            self._repeated.all[position].add(fragment.function)
+            self._repeated.all[position].add_name(fragment.function)
         name = (fragment.function.name if fragment.function else None) or ""
         arguments = (fragment.function.arguments if fragment.function else None) or ""
         # The id delivered with a call's first fragment stands; what the repeated one calls it is never shown.

@@ -43,6 +43,10 @@ class Call:
         self._name.write(function.name or "")
         self._arguments.write(function.arguments or "")
 
+    def add_name(self, function: FunctionDelta) -> None:
+        """Add a fragment's name only, where the arguments are compared elsewhere."""
+        self._name.write(function.name or "")
+
 
 class Calls:
     """The tool calls of one choice in the order in which they began.

@@ -25,6 +25,8 @@ def why_not_continuable(request: ChatRequest, transcript: Transcript) -> str | N
         return "several choices cannot be continued faithfully"
     if request.body.get("logprobs"):
         return "logprobs cannot be continued faithfully"
+    if transcript.long:
+        return "it is too long to be compared with another attempt"
     if transcript.parts:
         return "content that is not all text cannot be continued faithfully"
     if transcript.halved or not _is_unicode(transcript.text):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transcript"]
 
+_LIMIT = 8 * 1024 * 1024  # bytes of all that is kept for comparison; a long answer has less than one MiB
 _RECENT = 24  # pieces whose lengths are remembered: enough for the overlap that proves a prefill
 
 
@@ -22,7 +23,7 @@ class Transcript:
 
     `chunks` counts the records with content. `several`: there were choices besides the first. `parts`: there was
     content in another form than text. `halved`: a record ended inside a surrogate pair, and nothing followed it.
-    `first` is the first record of all.
+    `first` is the first record of all. `long`: there was more than can be kept for comparison, and some is gone.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,8 @@ class Transcript:
         self._recent: deque[int] = deque(maxlen=_RECENT)
         self._identity: dict[str, Any] | None = None
         self.calls = Calls()
+        self._others = 0  # bytes of everything but text
+        self.long = False
         self.chunks = 0
         self.several = False
         self.parts = False
@@ -64,6 +67,8 @@ class Transcript:
                     content = self._text_of(delta)
                 self._content += content.encode("utf-8", "surrogatepass")
                 self._recent.append(len(content))
+                if len(self._content) > _LIMIT:
+                    self._drop()
                 found = True
             # The rest is rare; one look tells.
             if (
@@ -95,6 +100,17 @@ class Transcript:
             self.calls.add(fragment)
         if delta.function_call is not None:
             self.calls.add(as_tool_call(delta.function_call))
+        self._others += len(reasoning) + len(delta.refusal or "") + _size_of_calls(delta)
+        if self._others > _LIMIT:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Forget what has been delivered: it is too long to be compared, and must not fill the memory."""
+        self.long = True
+        self._content = bytearray()
+        self._reasoning = self._refusal = None
+        self.calls = Calls()
+        self._others = 0
 
     @property
     def text(self) -> str:
@@ -131,6 +147,21 @@ class Transcript:
             pieces += 1
         held = held or length // 2
         return (held, pieces) if held >= least else (0, 0)
+
+
+_CALL = 512  # bytes that a fragment of a tool call may cost beside its text
+
+
+def _size_of_calls(delta: Delta) -> int:
+    size = 0
+    for fragment in delta.tool_calls or ():
+        function = fragment.function
+        size += _CALL if fragment.id or (function is not None and function.name) else 0
+        if function is not None:
+            size += len(function.arguments or "") + len(function.name or "")
+    if delta.function_call is not None:
+        size += len(delta.function_call.arguments or "") + len(delta.function_call.name or "")
+    return size
 
 
 def reasoning_of(delta: Delta) -> str:

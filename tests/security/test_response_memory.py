@@ -1,0 +1,73 @@
+"""What one long response costs in memory: no more than recovery can use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from tests.gateway_serving import HELLO, ManualUpstream, Wire, serving
+
+from everytoken.chat import Choice
+from everytoken.recovery import transcript
+from everytoken.recovery.transcript import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _call(text: str) -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": text}}]}
+
+
+DELTAS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "text": lambda text: {"content": text},
+    "reasoning": lambda text: {"reasoning_content": text},
+    "refusal": lambda text: {"refusal": text},
+    "tool call": _call,
+    "function call": lambda text: {"function_call": {"name": "f", "arguments": text}},
+}
+
+
+@pytest.mark.parametrize("kind", DELTAS)
+def test_a_transcript_is_bounded_whatever_an_upstream_sends(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcript, "_LIMIT", 10_000)
+    kept = Transcript()
+    choice = msgspec.convert({"index": 0, "delta": DELTAS[kind]("x" * 1000)}, Choice)
+    for number in range(200):
+        assert kept.add([choice])
+        assert kept.chunks == number + 1
+        calls = sum(len(call.arguments) for call in kept.calls.all)
+        assert len(kept.text) + len(kept.reasoning) + len(kept.refusal) + calls <= 12_000
+    assert kept.long
+
+
+def test_tool_calls_without_any_text_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcript, "_LIMIT", 10_000)
+    kept = Transcript()
+    for number in range(1000):
+        delta = {"tool_calls": [{"index": number, "id": f"c{number}", "function": {"name": "f"}}]}
+        kept.add([msgspec.convert({"index": 0, "delta": delta}, Choice)])
+        assert len(kept.calls) <= 20
+    assert kept.long
+
+
+async def test_what_is_too_long_to_compare_is_interrupted_and_never_spliced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transcript, "_LIMIT", 100)
+    upstream = ManualUpstream()
+    async with serving(upstream) as gateway, Wire.to(gateway.port) as wire:
+        wire.send("POST", "/v1/chat/completions", HELLO)
+        attempt = await upstream.attempt()
+        attempt.accept()
+        attempt.send("x" * 60, "y" * 60)
+        head = await wire.head()
+        attempt.sink.on_eof()
+        answer = await wire.rest(head)
+        assert "[DONE]" not in answer.body.decode()
+        assert answer.text == "x" * 60 + "y" * 60
+        assert "too long to be compared" in answer.body.decode()
+        assert len(upstream.attempts) == 1
