@@ -72,7 +72,8 @@ class Upstream(plug.Upstream):
         self._write(writer, self._chunk({"content": "begun"}, None))
         if kind == "open":
             for _ in itertools.count():
-                await asyncio.sleep(PULSE * random.uniform(0.5, 1))
+                pause = PULSE * random.uniform(0.5, 1)
+                await asyncio.sleep(pause)
                 self._write(writer, self._chunk({"content": " on"}, None))
                 await writer.drain()
         data = {"comments": b": \n" * 8192, "empty": self._chunk({}, None) * 128, "blank": b"\n" * 32768}[

@@ -49,7 +49,7 @@ async def exchange(host: str, port: int, **body: Any) -> Seen:
     """Send one request and read until the connection ends, or nothing more is to come."""
     reader, writer = await asyncio.open_connection(host, port)
     data = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n\r\n"
     writer.write(head.encode() + data)
     got, end = bytearray(), "open"
     try:

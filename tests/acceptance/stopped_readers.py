@@ -145,7 +145,7 @@ def say(what: str) -> None:
 async def read(url: str, count: int, expected: Path) -> None:
     loop = asyncio.get_running_loop()
     target = urlsplit(url)
-    request = f"GET {target.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    request = f"GET {target.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
     readers = Readers(count, expected)
     async with asyncio.timeout(PATIENCE):
         for number in range(count):

@@ -73,7 +73,9 @@ def _records(url: str, chunks: int):
     target = urlsplit(url)
     body = request_body(Order(0, chunks, 0, hold=False))
     with socket.create_connection((target.hostname, target.port)) as client:
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(
+            body
+        )
         client.sendall(head + body)
         rest = b""
         while b"data: [DONE]" not in rest:

@@ -91,7 +91,7 @@ class Asker:
         body = json.dumps({"model": "m", "stream": True, "messages": messages}).encode()
         self._socket = socket.create_connection((target.hostname, target.port), 30)
         self._file = self._socket.makefile("rb")
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
         self._socket.sendall(head.encode() + body)
         assert self._file.readline().startswith(b"HTTP/1.1 200 ")
         fields = {}

@@ -15,6 +15,8 @@ POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Type: appli
 WHOLE = POST + b"Content-Length: %d\r\n" % len(BODY)
 GET = b"GET /healthz HTTP/1.1\r\nHost: test\r\n"
 
+SECOND = 1  # of virtual time
+
 CASES: dict[str, tuple[bytes, int]] = {
     "a request": (GET + b"\r\n", 200),
     "a hundred headers": (GET + b"a: b\r\n" * 99 + b"\r\n", 200),
@@ -116,7 +118,7 @@ async def test_a_head_has_to_come_in_time(after):
 async def _slowly(wire: Wire, data: bytes) -> None:
     for byte in data + (b"x" * 1000 if data.strip() else data * 500):
         wire.writer.write(bytes([byte]))
-        await asyncio.sleep(1)
+        await asyncio.sleep(SECOND)
 
 
 @pytest.mark.virtual_time
