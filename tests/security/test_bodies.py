@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.journal_backends import shared_redis
 
-from everytoken.chat.bounds import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER, problem_in, storable
+from everytoken.chat.bounds import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    MIN_INTEGER,
+    has_too_many_values,
+    is_too_deep,
+    problem_in,
+    problem_in_text,
+    storable,
+)
+from everytoken.errors import InvalidRequestError
+from everytoken.gateway.http import read_json_object
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal
@@ -50,15 +62,19 @@ BAD = {
     "an integer beyond 64 bits": (body(max_tokens="1180591620717411303424"), "max_tokens"),
     "one in an object": (body(metadata='{"a": [18446744073709551616]}'), "metadata.a[0]"),
     "a negative one": (body(seed="-9223372036854775809"), "seed"),
-    "one of thousands of digits": (body(seed="9" * 4000), None),
-    "nesting near the recursion limit": (body(metadata=nested(981)), None),
-    "nesting just beyond ours": (body(metadata=nested(MAX_DEPTH + 1)), None),
-    "nesting far beyond": (body(metadata=nested(100_000)), None),
-    "a float without an end": (body(temperature="1e999"), None),
+    "one of thousands of digits": (body(seed="9" * 4000), "seed"),
+    "one of more digits than Python reads": (body(metadata='{"a": ' + "9" * 10_000 + "}"), "metadata.a"),
+    "nesting near the recursion limit": (body(metadata=nested(981)), "metadata"),
+    "nesting just beyond ours": (body(metadata=nested(MAX_DEPTH + 1)), "metadata"),
+    "nesting far beyond": (body(metadata=nested(100_000)), "metadata"),
+    "nested objects": (body(metadata='{"a":' * 500 + "1" + "}" * 500), "metadata.a.a.a"),
+    "a float without an end": (body(temperature="1e999"), "temperature"),
     "a content that is a number": (
         b'{"messages": [{"role": "user", "content": [{"type": "text", "n": 99999999999999999999}]}]}',
         "messages[0].content[0].n",
     ),
+    "a name of many letters": (body(metadata='{"' + "k" * 10_000 + '": 1e999}'), "metadata." + "k" * 64),
+    "millions of values": (body(metadata="[" + "[]," * 2_000_000 + "0]"), None),
 }
 ROUTES = ["/v1/chat/completions", "/api/chat"]
 
@@ -112,6 +128,54 @@ async def test_an_upstreams_odd_usage_is_that_responses_own(backend, usage, tmp_
         assert (await asking).text == "again"
 
 
+def test_what_a_request_costs_depends_on_its_size_alone():
+    """A body of the largest size keeps neither the loop nor the memory busy with what it is refused for."""
+    tracemalloc.start()
+    try:
+        for unit in ("[],", "0,", '"",', "{},"):
+            data = body(metadata="[" + unit * (8 * 1024**2 // len(unit)) + "0]")
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            with pytest.raises(InvalidRequestError, match="more than 1,000,000 values"):
+                read_json_object(data)
+            assert tracemalloc.get_traced_memory()[1] - before < 2 * len(data), unit
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", ["a,b[{", '\\",', "\\\\,", "\\u002c,"])
+def test_what_stands_in_a_text_is_no_value(text):
+    data = f'["{text * 50}", 1, {{"{text}": 2}}]'.encode()
+    json.loads(data)
+    assert not has_too_many_values(data, 6)
+    assert has_too_many_values(data, 3)
+    assert not is_too_deep(b'["' + text.encode() * 500 + b'"]')
+
+
+@pytest.mark.parametrize("backend", JOURNALS)
+async def test_messages_of_a_stream_are_kept_as_they_came_or_refused(backend, tmp_path):
+    kind = {"Content-Type": "application/json"}
+    odd = [
+        b"99999999999999999999999999",
+        b"1e400",
+        b"-0",
+        b'{"n": ' + b"9" * 10_000 + b"}",
+        b'{"a": ' + nested(900).encode() + b"}",
+        b'"\\ud83d"',
+    ]
+    async with limit(), serving(kept_in=unopened(backend, tmp_path)) as gateway:
+        assert (await gateway.ask("PUT", "/v1/stream/odd", b"", kind)).status == 201
+        kept = []
+        for message in odd:
+            answer = await gateway.ask("POST", "/v1/stream/odd", message, kind)
+            assert answer.status in {204, 400}, message[:40]
+            kept += [message] if answer.status == 204 else []
+        assert len(kept) >= 5, kept
+        for message in (nested(100_000).encode(), b"[" + b"0," * 2_000_000 + b"0]"):
+            assert (await gateway.ask("POST", "/v1/stream/odd", message, kind)).status == 400
+        assert (await gateway.ask("GET", "/v1/stream/odd")).body == b"[%b]" % b",".join(kept)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -150,3 +214,7 @@ def test_nesting_is_bounded_in_lists_and_objects():
         path, what = problem_in(of(MAX_DEPTH + 1, objects=objects))
         assert "nested" in what
         assert len(path) < 250
+        for levels, deep in ((MAX_DEPTH, False), (MAX_DEPTH + 1, True)):
+            text = json.dumps(of(levels, objects=objects)).encode()
+            assert is_too_deep(text) is deep
+            assert problem_in_text(text) == ((path, what) if deep else None)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from everytoken.chat.bounds import problem_in
+from everytoken.chat.bounds import MAX_VALUES, has_too_many_values, problem_in, problem_in_text
 from everytoken.chat.lenient import dumps
 from everytoken.errors import (
     AuthenticationError,
@@ -156,17 +156,24 @@ class Request:
 
 
 def read_json_object(data: bytes) -> dict[str, Any]:
-    """Read a request body. Raises `InvalidRequestError` when it is not a JSON object."""
+    """Read a request body. Raises `InvalidRequestError` when it is not a JSON object, or has what cannot be kept."""
+    if has_too_many_values(data):
+        raise InvalidRequestError(f"the body has more than {MAX_VALUES:,} values")
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequestError(f"the body is not JSON that we can read: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidRequestError("the body must be a JSON object")
-    if (problem := problem_in(value)) is not None:
-        path, what = problem
-        raise InvalidRequestError(f"'{path}' {what}", param=path)
-    return value
+        problem = problem_in_text(data)
+        if problem is None:
+            raise InvalidRequestError(f"the body is not JSON that we can read: {error}") from error
+    else:
+        if not isinstance(value, dict):
+            raise InvalidRequestError("the body must be a JSON object")
+        problem = problem_in(value)
+        if problem is None:
+            return value
+    path, what = problem
+    where = repr(path) if path else "the body"
+    raise InvalidRequestError(f"{where} {what}", param=path or None)
 
 
 async def start(request: Request, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -98,9 +98,16 @@ LIMITS: list[Limit] = [
     Limit(
         "levels of nesting in a request",
         "",
-        "512",
+        "128",
         "400 `invalid-request` with the path of the field",
-        "half of what encoding can take",
+        "copying a value takes three levels of the stack for each",
+    ),
+    Limit(
+        "values in a request",
+        "",
+        "1,000,000",
+        "400 `invalid-request`",
+        "an empty list takes 20 times as much memory as text",
     ),
     Limit(
         "integers in a request",

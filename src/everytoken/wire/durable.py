@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from everytoken.chat.bounds import MAX_VALUES, has_too_many_values
 from everytoken.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ def encoding_of(content_type: str) -> Encoding:
 def split_messages(body: bytes) -> list[bytes]:
     """Return the messages of a JSON body: the elements if it is an array, each as it was written, or the one value.
 
-    Raises `InvalidRequestError` when it is not JSON (section 9.1).
+    Raises `InvalidRequestError` when it is not JSON (section 9.1), or has too many values to be taken apart.
     """
+    if has_too_many_values(body):
+        raise InvalidRequestError(f"the body has more than {MAX_VALUES:,} values")
     try:
         body.decode()
         if body.lstrip(b" \t\r\n").startswith(b"["):
