@@ -38,7 +38,7 @@ class Verbose(plug.Upstream):
 async def _asked(node: plug.Node):
     """Ask, and leave as soon as the head of the answer is there."""
     async with Wire.to(urlsplit(node.url).port) as wire:
-        wire.send("POST", CHAT, HELLO, {"Everytoken-Disconnect": "cancel"})
+        wire.send("POST", CHAT, HELLO, {"Host": "127.0.0.1", "Everytoken-Disconnect": "cancel"})
         answer = await wire.head()
         return answer if answer.status == 200 else await wire.rest(answer)
 

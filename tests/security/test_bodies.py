@@ -67,7 +67,7 @@ BAD = {
     "nesting near the recursion limit": (body(metadata=nested(981)), "metadata"),
     "nesting just beyond ours": (body(metadata=nested(MAX_DEPTH + 1)), "metadata"),
     "nesting far beyond": (body(metadata=nested(100_000)), "metadata"),
-    "nested objects": (body(metadata='{"a":' * 500 + "1" + "}" * 500), "metadata.a.a.a"),
+    "nested objects": (body(metadata='{"a":' * 2000 + "1" + "}" * 2000), "metadata.a.a.a"),
     "a float without an end": (body(temperature="1e999"), "temperature"),
     "a content that is a number": (
         b'{"messages": [{"role": "user", "content": [{"type": "text", "n": 99999999999999999999}]}]}',

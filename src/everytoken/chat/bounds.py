@@ -25,8 +25,8 @@ __all__ = [
     "storable",
 ]
 
-MAX_DEPTH: Final = 128
-"""Levels of nesting: far above any request. Copying a value takes up to three levels of the stack for each of them."""
+MAX_DEPTH: Final = 512
+"""Levels of nesting: far above any request, and half of what encoding can take."""
 
 MAX_VALUES: Final = 1_000_000
 """Values in one text: an empty list takes 3 bytes of it and 60 of the memory."""

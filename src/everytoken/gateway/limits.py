@@ -98,9 +98,9 @@ LIMITS: list[Limit] = [
     Limit(
         "levels of nesting in a request",
         "",
-        "128",
+        "512",
         "400 `invalid-request` with the path of the field",
-        "copying a value takes three levels of the stack for each",
+        "half of what encoding can take",
     ),
     Limit(
         "values in a request",
