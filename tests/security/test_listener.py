@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import resource
 
@@ -149,6 +150,29 @@ async def test_requests_on_one_connection_each_have_their_own_limits():
         for _ in range(60):
             wire.writer.write(GET + b"a: " + b"b" * 3000 + b"\r\n\r\n")
             assert (await wire.answer()).status == 200
+
+
+async def test_pipelined_requests_are_bounded():
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream) as gateway, Wire.to(gateway.port) as wire:
+        wire.send("POST", "/v1/chat/completions", HELLO)
+        (await upstream.attempt()).accept()
+        wire.writer.write((GET + b"\r\n") * 2000)
+        await wire.writer.drain()
+        assert (await wire.reader.read()).count(b"HTTP/1.1") <= 1, "the connection is closed"
+
+
+async def test_a_body_that_nobody_wants_is_not_read_for_ever():
+    async with limit(), serving(ManualUpstream(), max_body=1000) as gateway, Wire.to(gateway.port) as wire:
+        wire.writer.write(POST + b"Content-Length: 1000000000\r\n\r\n")
+        assert (await wire.answer()).status == 413
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 * 1024**2:
+                wire.writer.write(b"x" * 65_536)
+                await wire.writer.drain()
+                sent += 65_536
+        assert sent < 32 * 1024**2
 
 
 async def test_connections_are_counted_in_all_and_per_address():

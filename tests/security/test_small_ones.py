@@ -151,7 +151,7 @@ async def test_a_refusal_is_one_line_with_the_peer_and_at_most_one_a_second(capl
     now = 100.0
     with caplog.at_level(logging.WARNING):
         async with limit(), serving(ManualUpstream(), api_keys=["a key of the caller"]) as gateway:
-            gateway.gateway._refusals = Refusals(lambda: now)
+            gateway.gateway.refusals = Refusals(lambda: now)
             for _ in range(5):
                 assert (await gateway.ask("GET", "/v1/models")).status == 401
             assert (await gateway.ask("GET", "/v1/nothing\x1b[31m%0aforged")).status in {400, 404}

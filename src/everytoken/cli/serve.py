@@ -331,14 +331,17 @@ def _run(config: Config, configured: Callable[[], Config] | None) -> None:
         runner.run(_serve(server, gateway, listening, configured))
 
 
-async def _reload(gateway: Gateway, configured: Callable[[], Config] | None) -> None:
+async def _reload(
+    gateway: Gateway, configured: Callable[[], Config] | None, one_at_a_time: asyncio.Lock
+) -> None:
     if configured is None:
         logger.warning("there is no configuration file to read again")
         return
     try:
-        config = _within_descriptors(await asyncio.to_thread(configured))
-        check_open(config, loopback=gateway.on_loopback)
-        await reload(gateway, config, _upstream)
+        async with one_at_a_time:
+            config = _within_descriptors(await asyncio.to_thread(configured))
+            check_open(config, loopback=gateway.on_loopback)
+            await reload(gateway, config, _upstream)
     except EverytokenError as error:
         logger.error("the configuration stays as it was: %s", error.message)  # noqa: TRY400  # it says all
     except Exception:
@@ -363,7 +366,10 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
-    loop.add_signal_handler(signal.SIGHUP, lambda: gateway.in_background(_reload(gateway, configured)))
+    reloading = asyncio.Lock()
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: gateway.in_background(_reload(gateway, configured, reloading))
+    )
     # Started here rather than by the lifespan, so that an error reaches the user as it is.
     async with gateway:
         watchdog = Watchdog(getattr(gateway.journal, "commits", None))

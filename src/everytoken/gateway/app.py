@@ -72,7 +72,7 @@ class Gateway:
         self.on_loopback = False
         self._health = Health(self)
         self.bodies = Bodies(config.max_bodies)
-        self._refusals = Refusals(time.monotonic)
+        self.refusals = Refusals(time.monotonic)
         self._pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self._started = False
@@ -190,7 +190,7 @@ class Gateway:
         except BrokenOffError:
             raise
         except EverytokenError as error:
-            self._refusals.note(request, error)
+            self.refusals.note(request, error)
             if not request.started:
                 await _answer_anyway(request, error)
             else:
@@ -250,7 +250,7 @@ class Gateway:
             body, media = self._pages[path]
             await answer(request, 200, body, media.encode(), _page_headers(media))
         else:
-            raise RouteNotFoundError(f"nothing lives at {path[:200]}")
+            raise RouteNotFoundError(f"Unknown path {path[:200]}")
 
 
 def _grace_of(config: Config) -> float:

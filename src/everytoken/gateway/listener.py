@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 from collections import Counter
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ __all__ = ["GuardedProtocol"]
 logger = logging.getLogger("everytoken.gateway")
 
 _LINGER = 1.0  # seconds in which a client that is still sending can read why it was refused
+_PIPELINED = 16  # requests of one connection that wait for their turn
 _DISCARDED = 4 * 1024 * 1024  # bytes thrown away meanwhile
 _SAID_EVERY = 1.0  # seconds between two log lines about connections that are refused
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
@@ -136,6 +138,12 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._timer is None and not self._refused:
                 self._timer = self.loop.call_later(self._limits.head_timeout, self._on_late_head)
         elif self._in_body:
+            if self.cycle.response_complete:
+                # It was answered before its body was read: nobody wants the rest.
+                self._discarded += len(data)
+                if self._discarded > _DISCARDED:
+                    self.transport.abort()
+                    return
             self._check_head()
             self._read_at = self.loop.time()
             if self._timer is None:
@@ -182,6 +190,8 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._upgrades = self.parser.should_upgrade()
         super().on_headers_complete()
+        if len(self.pipeline) > _PIPELINED:
+            self._refuse(OverloadedError("too many requests at once on one connection"))
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -255,7 +265,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self._in_body or self._refused:
             return
         left = self._read_at + self._limits.body_timeout - self.loop.time()
-        if left > 0 or self.flow.read_paused:  # while it is we who do not read, nobody is late
+        if self.cycle.response_complete:
+            self.transport.close()
+        elif left > 0 or self.flow.read_paused:  # while it is we who do not read, nobody is late
             self._timer = self.loop.call_later(max(left, 1.0), self._on_late_body)
         else:
             self._refuse(RequestTimeoutError("the request's body did not come in time"))
@@ -292,8 +304,15 @@ class GuardedProtocol(HttpToolsProtocol):
         status = error.status
         self.transport.write(
             b"HTTP/1.1 %d %b\r\ndate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%b"
-            % (status, _REASONS.get(status, b"Error"), formatdate(usegmt=True).encode(), len(body), body)
+            b"connection: close\r\nx-request-id: req_%b\r\n\r\n%b"
+            % (
+                status,
+                _REASONS.get(status, b"Error"),
+                formatdate(usegmt=True).encode(),
+                len(body),
+                secrets.token_hex(12).encode(),
+                body,
+            )
         )
         # Closing at once, with bytes of the client's unread, would have the kernel reset the connection, and the client
         # lose the answer.

@@ -41,13 +41,14 @@ async def serve(gateway: Gateway, request: Request) -> None:
     """Serve a request for a stream; its errors carry what the protocol wants said."""
     found = _PATH.fullmatch(request.path, len(PREFIX))
     if found is None:
-        raise RouteNotFoundError(f"nothing lives at {request.path[:200]}")
+        raise RouteNotFoundError(f"Unknown path {request.path[:200]}")
     stream_id, action = found.groups()
     try:
         await _serve(gateway, request, stream_id, action)
     except EverytokenError as error:
         if request.started:
             raise
+        gateway.refusals.note(request, error)
         await refuse(gateway, request, stream_id, error)
 
 
@@ -61,7 +62,7 @@ async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str
             raise InvalidRequestError(
                 "a stream's name has 1 to 128 of A-Z a-z 0-9 - _ . ~ : @ and does not begin with . ~ : @"
             )
-        raise RouteNotFoundError(f"nothing lives at {request.path[:200]}")
+        raise RouteNotFoundError(f"Unknown path {request.path[:200]}")
     if request.method == "PUT":
         if stream_id.startswith("idempotency-") or given_at(stream_id) is not None:
             raise InvalidRequestError("this name is reserved for the gateway's own streams")
