@@ -9,17 +9,21 @@ import html
 import json
 import logging
 import string
-from urllib.parse import quote
+import time
+import warnings
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everytoken.errors import ConfigurationError
 from everytoken.gateway import UpstreamConfig
 from everytoken.recovery import Policy
 from everytoken.redaction import Redactor
 from everytoken.testing import Send, Status
-from gateway_serving import HELLO, event, limit, serving
+from everytoken.upstream.http import HttpUpstream
+from gateway_serving import HELLO, ManualUpstream, Wire, event, limit, serving
 
 CHAT = "/v1/chat/completions"
 KEY = 'sk-/ab=cd+ef"gh&01234567'
@@ -149,3 +153,216 @@ def test_what_has_no_secret_in_it_stays_as_it_is(value):
     data = json.dumps(value).encode()
     assert Redactor(["sk-0123456789abcdef"]).body(data) == data
     assert Redactor([]).value(value) == value
+
+
+# Whatever is encoded in whatever
+
+ENCODERS = {
+    "json": lambda text: json.dumps(text)[1:-1],
+    "json with slashes escaped": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "json all escaped": every_escape,
+    "python": lambda text: "".join(f"\\x{ord(char):02x}" for char in text),
+    "url": lambda text: quote(text, safe=""),
+    "url all escaped": lambda text: "".join(f"%{ord(char):02x}" for char in text),
+    "html": html.escape,
+    "html all escaped": lambda text: "".join(f"&#x{ord(char):X};" for char in text),
+    "html in decimals": lambda text: "".join(f"&#0{ord(char)};" for char in text),
+}
+
+
+def decoded(text: str) -> set[str]:
+    """Return everything that somebody who undoes up to four encodings may see."""
+    seen = {text}
+    for _ in range(4):
+        more = set(seen)
+        for one in seen:
+            more |= {html.unescape(one), unquote(one)}
+            with contextlib.suppress(UnicodeError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of escapes that are none
+                more.add(
+                    one.encode("latin-1", "backslashreplace").decode("unicode_escape").replace("\\/", "/")
+                )
+        seen = more
+    return seen
+
+
+ASCII_KEYS = st.text(string.ascii_letters + string.digits + "-_./+=&\"'<>%$#:\\", min_size=16, max_size=40)
+
+
+@given(ASCII_KEYS, st.lists(st.sampled_from(sorted(ENCODERS)), max_size=3), st.text(" abc,{\"'", max_size=9))
+def test_no_order_of_encodings_hides_a_key(key, order, beside):
+    told = f"{beside}{key}{beside}"
+    for name in order:
+        told = ENCODERS[name](told)
+    clean = Redactor([key]).text(f"it said: {told} and no more")
+    assert not any(key in one for one in decoded(clean))
+    assert clean.startswith("it said: ")
+    assert clean.endswith(" and no more")
+
+
+@given(ASCII_KEYS, st.text(max_size=9), st.sampled_from(sorted(ENCODERS)))
+def test_base64_hides_no_key(key, before, form):
+    for text in (key, f"user:{key}", f'{before}{{"key": "{key}"}}', before + ENCODERS[form](key)):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            told = encode(text.encode("utf-8", "replace")).decode()
+            for quoted in (told, told.rstrip("="), told.replace("/", "\\/"), quote(told, safe="")):
+                assert Redactor([key]).text(f"Basic {quoted} is no") == "Basic *** is no"
+
+
+@pytest.mark.parametrize("key", ["abcd", "s3cr3t", "hunter2", "p@ss w0rd"])
+def test_a_short_key_is_found_in_base64_too(key):
+    for text in (key, f"user:{key}", f"{key}:"):
+        told = base64.b64encode(text.encode()).decode()
+        assert Redactor([key]).text(f"bad: {told}") == "bad: ***"
+
+
+@given(st.text(max_size=300), st.lists(st.text("abc/:=%", min_size=4, max_size=20), max_size=3))
+def test_nothing_else_changes(text, keys):
+    clean = Redactor(keys).text(text)
+    if clean == text:
+        return
+    assert any(key in one for key in keys for one in decoded(text)) or any(
+        base64.b64encode(key.encode()).decode().rstrip("=")[:4] in text for key in keys
+    )
+    # What stands around the masks is what stood there.
+    parts = clean.split("***")
+    assert text.startswith(parts[0])
+    assert text.endswith(parts[-1])
+
+
+HOSTILE = [
+    "\\",
+    "%",
+    "&",
+    "%25",
+    "&amp;",
+    "\\\\u005c",
+    "\\u005c%25&amp;",
+    "&#0",
+    "A",
+    "key=",
+    "bearer ",
+    "\"' ",
+]
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_a_hostile_text_costs_what_its_length_costs(unit):
+    """As much of an error as is read, 64 KiB, took a minute where an expression tried each place anew."""
+    redactor = Redactor(["sk-0123456789abcdef", "another-secret", "word1", "ab"])
+    text = (unit * 65_536)[:65_536]
+    begun = time.process_time()
+    assert redactor.text(text) == text
+    assert time.process_time() - begun < 5
+
+
+# Where secrets are, and where they would leave
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("Authorization", "Bearer token-of-the-proxy", "token-of-the-proxy"),
+        ("Authorization", "Basic " + base64.b64encode(b"me:a-password").decode(), "a-password"),
+        ("Proxy-Authorization", "Bearer token-of-the-proxy", "token-of-the-proxy"),
+        ("Ocp-Apim-Subscription-Key", "0123456789", "0123456789"),
+        ("X-Auth", "0123456789", "0123456789"),
+        ("Cookie", "theme=dark; sid=0123456789; more=1", "0123456789"),
+    ],
+)
+async def test_what_a_header_holds_is_secret(name, value, secret, scripted_upstream):
+    echo = json.dumps({"error": {"message": f"you sent {value!r}, with {secret!r}, in dark mode"}}).encode()
+    upstream = await scripted_upstream([Status(401, body=echo)])
+    configured = UpstreamConfig(name="it", url=upstream.base_url, headers={name: value})
+    async with limit(), serving(configured, policy=ONCE) as gateway:
+        answer = await gateway.ask("POST", CHAT, HELLO)
+    assert secret not in answer.body.decode()
+    assert answer.error["message"].startswith("you sent '")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://tok-0123456789@{}",
+        "http://{}?sig=tok-0123456789",
+        "http://{}?a=1&code=tok-0123456789",
+    ],
+)
+async def test_what_a_url_holds_is_secret(url, scripted_upstream):
+    echo = json.dumps({"error": {"message": "no tok-0123456789 here"}}).encode()
+    upstream = await scripted_upstream([Status(401, body=echo)])
+    configured = UpstreamConfig(name="it", url=url.format(upstream.base_url.removeprefix("http://")))
+    async with limit(), serving(configured, policy=ONCE) as gateway:
+        assert (await gateway.ask("POST", CHAT, HELLO)).error["message"] == "no *** here"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://me:tok-0123456789@x",
+        "http://me:tok-0123456789@x:port",
+        "tok-0123456789@x",
+        "x?key=tok-0123456789",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_shown_without_its_secrets(url):
+    with pytest.raises(ConfigurationError) as caught:
+        HttpUpstream("it", url)
+    assert "tok-0123456789" not in str(caught.value)
+
+
+async def test_the_keys_of_callers_are_secrets_too(scripted_upstream, caplog):
+    """A caller may have put it into the conversation."""
+    caplog.set_level(logging.DEBUG)
+    key = "key-of-a-caller-0123456789"
+    echo = f'{{"error": {{"message": "bad {every_escape(key)}", "param": "{key}"}}}}'.encode()
+    upstream = await scripted_upstream([Status(400, body=echo)])
+    headers = {"Authorization": f"Bearer {key}"}
+    async with limit(), serving(upstream, policy=ONCE, api_keys=[key]) as gateway:
+        answer = await gateway.ask("POST", CHAT, HELLO, headers)
+        assert answer.status == 400
+        assert answer.error["message"] == "bad ***"
+        assert answer.error["param"] == "***"
+        unknown = await gateway.ask("POST", CHAT, {**HELLO, "metadata": {key: 2**70}}, headers)
+        assert unknown.status == 400
+        assert key not in unknown.body.decode()
+    assert not any(holds(record.getMessage(), key) for record in caplog.records)
+
+
+async def test_a_traceback_in_the_log_has_no_secret(scripted_upstream, caplog):
+    upstream = await scripted_upstream("fine")
+    configured = UpstreamConfig(name="it", url=upstream.base_url, key=KEY)
+    logger, formatter = logging.getLogger("everytoken.relay"), logging.Formatter()
+    async with limit(), serving(configured, policy=ONCE):
+        try:
+            int(f"with {KEY}")
+        except ValueError:
+            logger.exception("a bug: %s", KEY, extra={"attempt": {"cause": [KEY]}})
+    [record] = [record for record in caplog.records if "a bug" in record.getMessage()]
+    assert "ValueError" in formatter.format(record)
+    assert KEY not in formatter.format(record)
+    assert KEY not in repr(vars(record))
+    # The gateway is gone, and so is what it did to the log.
+    logger.warning("again: %s", KEY)
+    assert KEY in caplog.records[-1].getMessage()
+
+
+async def test_after_a_reload_the_old_key_is_still_a_secret():
+    class Keyed(ManualUpstream):
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.redact = Redactor([key]).text
+
+    old, new = Keyed("sk-old-0123456789abcdef"), Keyed("sk-new-0123456789abcdef")
+    async with limit(), serving(old, policy=ONCE) as gateway, Wire.to(gateway.port) as wire:
+        wire.send("POST", CHAT, HELLO)
+        attempt = await old.attempt()
+        attempt.accept()
+        attempt.send("Hi")
+        answer = await wire.head()
+        gateway.gateway.change(
+            gateway.gateway.config, gateway.gateway.keys, {"manual": ONCE}, {"manual": new}
+        )
+        attempt.sink.on_data(b'data: {"error": {"message": "refused sk-old-0123456789abcdef"}}\n\n')
+        await wire.rest(answer)
+    assert "refused ***" in answer.body.decode()

@@ -13,7 +13,7 @@ import msgspec
 
 from everytoken.chat import ChatRequest
 from everytoken.errors import InvalidRequestError
-from everytoken.redaction import Redactor, is_secret_header
+from everytoken.redaction import Redactor, secrets_in_header
 
 if TYPE_CHECKING:
     from everytoken.client.effects import Opened
@@ -76,7 +76,7 @@ class Asked:
     def redactor(self) -> Redactor:
         """What takes the caller's key out."""
         headers = self.request.headers
-        return Redactor(value.rpartition(" ")[2] for name, value in headers.items() if is_secret_header(name))
+        return Redactor(secret for item in headers.items() for secret in secrets_in_header(*item))
 
     def attempt(self, body: dict[str, Any], policy: Policy, *, streamed: bool) -> httpx2.Request:
         """Return the request of one attempt.

@@ -24,8 +24,10 @@ from everytoken.gateway.http import (
     answer_json,
     break_off,
 )
+from everytoken.gateway.logs import LogGuard
 from everytoken.gateway.refusals import Refusals
 from everytoken.journal.memory import MemoryJournal
+from everytoken.redaction import Redactor, redact_error
 from everytoken.relay import Relays
 
 if TYPE_CHECKING:
@@ -67,7 +69,9 @@ class Gateway:
             grace=self.grace,
             max_response=config.max_response,
             max_duration=config.max_duration,
+            redact=Redactor(config.api_keys).text,
         )
+        self._log_guard = LogGuard(self.relays.redact)
         # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
         self.on_loopback = False
         self._health = Health(self)
@@ -109,6 +113,7 @@ class Gateway:
             grace=self.grace,
             max_response=config.max_response,
             max_duration=config.max_duration,
+            redact=Redactor(config.api_keys).text,
         )
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -129,6 +134,7 @@ class Gateway:
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
+        self._log_guard.install()
         self._pages = await asyncio.to_thread(_read_files)
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
@@ -147,6 +153,7 @@ class Gateway:
         await self.relays.drain(0)
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
+        self._log_guard.remove()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -190,6 +197,7 @@ class Gateway:
         except BrokenOffError:
             raise
         except EverytokenError as error:
+            redact_error(error, self.relays.redact)
             self.refusals.note(request, error)
             if not request.started:
                 await _answer_anyway(request, error)

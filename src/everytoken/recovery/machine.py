@@ -36,7 +36,7 @@ from everytoken.recovery.ending import exhausted, usage_chunk, why_not_continuab
 from everytoken.recovery.intake import Intake
 from everytoken.recovery.plan import Plan, Planner, is_fault
 from everytoken.recovery.transcript import Transcript
-from everytoken.redaction import redacted
+from everytoken.redaction import redact_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -308,11 +308,10 @@ class Recovery:
             # The answer was whole before this happened.
             self._complete(now, records)
             return
-        error.message = self.redact(error.message)
+        redact_error(error, self.redact)
         if isinstance(error, ErrorEventError):
             error.message = error.message[:_MAX_MESSAGE]  # not before: half a secret would be none
-            error.error = redacted(error.error, self.redact)
-        error.args = (error.message,)
+            error.args = (error.message,)
         self._close_attempt(now, error)
         self.decisions.append(Disconnect(reusable=False))
         if self._blame(now, error):

@@ -58,15 +58,18 @@ class Relays:
         grace: float | None = 60.0,
         max_response: int = 64 * 1024 * 1024,
         max_duration: float = 3600.0,
+        redact: Callable[[str], str] = str,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response lives unread.
 
         `grace` is in seconds; None means for ever. `max_response`: bytes that upstreams may send for a response;
-        `max_duration`: seconds that it may take.
+        `max_duration`: seconds that it may take. `redact` takes out of a text what is secret here besides the upstreams'
+        own secrets.
         """
         self._max_response = max_response
         self._max_duration = max_duration
+        self._own = redact
         self.upstreams = upstreams
         self._targets = targets
         self.journal = journal
@@ -80,11 +83,21 @@ class Relays:
         self._hurried = False
 
     def change(
-        self, upstreams: Mapping[str, Upstream], *, grace: float, max_response: int, max_duration: float
+        self,
+        upstreams: Mapping[str, Upstream],
+        *,
+        grace: float,
+        max_response: int,
+        max_duration: float,
+        redact: Callable[[str], str],
     ) -> None:
         """Have responses that begin from here on use other upstreams and limits."""
-        self.upstreams = upstreams
+        self.upstreams, self._own = upstreams, redact
         self._grace, self._max_response, self._max_duration = grace, max_response, max_duration
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the secrets of any upstream, nor our own."""
+        return _redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())])(text)
 
     def running(self) -> set[str]:
         """Return the names of the responses that are being written here."""
@@ -136,7 +149,7 @@ class Relays:
             jitter=self._jitter,
             experience=lambda target: self._experience_of(target, request.model),
             breaker=self._breaker,
-            redact=self._redact,
+            redact=_redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())]),
         )
         grace = info.meta.get("grace")
         relay = Relay(
@@ -263,16 +276,22 @@ class Relays:
         for relay in list(self._relays.values()):
             relay.stop()
 
-    def _redact(self, text: str) -> str:
-        for upstream in self.upstreams.values():
-            text = upstream.redact(text)
-        return text
-
     def _experience_of(self, target: Target, model: str) -> Experience:
         key = (target.name, target.model or model)
         if key not in self._experience and len(self._experience) >= _MAX_EXPERIENCE:
             self._experience.clear()  # callers choose the model's name: what they can make grow must have a limit
         return self._experience.setdefault(key, Experience())
+
+
+def _redacting(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
+    """Return what applies all `steps` to a text: those of the upstreams that a response began with."""
+
+    def redact(text: str) -> str:
+        for step in steps:
+            text = step(text)
+        return text
+
+    return redact
 
 
 async def read_all(log: Log) -> list[bytes]:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import msgspec
 
 from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
-from everytoken.redaction import Redactor, is_secret_header
+from everytoken.redaction import MASK, Redactor, is_secret_header, secrets_in_header
 from everytoken.upstream.exchange import Exchange
 from everytoken.upstream.protocol import HttpProtocol
 from everytoken.upstream.tls import client_context
@@ -53,12 +53,13 @@ class HttpUpstream:
         self.name = name
         self.base_url = base_url.rstrip("/")
         parts = urlsplit(self.base_url)
+        shown = _without_credentials(self.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigurationError(f"upstream {name!r}: {base_url!r} is not an http:// or https:// URL")
+            raise ConfigurationError(f"upstream {name!r}: {shown!r} is not an http:// or https:// URL")
         try:
             port = parts.port
         except ValueError as error:
-            raise ConfigurationError(f"upstream {name!r}: {base_url!r} has no valid port") from error
+            raise ConfigurationError(f"upstream {name!r}: {shown!r} has no valid port") from error
         self._host: str = parts.hostname
         self._tls = parts.scheme == "https"
         self._port: int = port or (443 if self._tls else 80)
@@ -87,11 +88,14 @@ class HttpUpstream:
 
     def _secrets(self, parts: SplitResult, headers: Mapping[str, str]) -> list[str | None]:
         """Return what must not leave: the key, and what headers and the URL hold of that kind."""
-        found = [self._api_key, parts.password and unquote(parts.password)]
-        found += [value for name, value in parse_qsl(parts.query) if is_secret_header(name)]
-        for name, value in headers.items():
+        # Without a password the user's name is a token.
+        credentials = parts.password or parts.username or ""
+        found = [self._api_key, credentials, unquote(credentials)]
+        for name, value in parse_qsl(parts.query.replace("+", "%2B")):
             if is_secret_header(name):
-                found += (value, value.rpartition(" ")[2])  # behind `Bearer`, too
+                found += (value, value.replace("+", " "))
+        for name, value in headers.items():
+            found += secrets_in_header(name, value)
         return found
 
     def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Exchange:
@@ -210,6 +214,14 @@ class HttpUpstream:
             exchange.on_sent()
         else:
             exchange.on_error(ConnectError(f"upstream {self.name!r} closed the connection at once"))
+
+
+def _without_credentials(url: str) -> str:
+    """Return a URL, which may be none, without what stands before an `@` and in its query."""
+    place, found, _ = url.partition("?")
+    scheme, separator, rest = place.rpartition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{MASK + at if at else ''}{host}{found and '?' + MASK}"
 
 
 class _Once:
