@@ -5,11 +5,12 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from everytoken.chat import bounds
+from everytoken.chat import bounds, decoder
 from everytoken.gateway import Config
 from everytoken.gateway.limits import LIMITS
 from everytoken.recovery import calls, intake, machine
 from everytoken.sse import MAX_BYTES
+from everytoken.upstream import exchange
 
 ROOT = Path(__file__).parent.parent
 DOCS = runpy.run_path(str(ROOT / "tools" / "limits_docs.py"))
@@ -33,3 +34,6 @@ def test_the_constants_are_what_the_page_says():
     assert (machine._MAX_QUIET, MAX_BYTES) == (16 * 1024**2, 16 * 1024**2)
     assert (intake._MAX_HELD, intake._MAX_HELD_BYTES) == (256, 1024**2)
     assert calls._MAX_CALLS == 1024
+    assert numbers["levels of nesting in what an upstream sends"] == str(bounds.MAX_UPSTREAM_DEPTH)
+    assert (bounds.MAX_VALUES, calls._MAX_NAME, decoder.MAX_CHOICES) == (1_000_000, 1024, 128)
+    assert exchange._MAX_INFLATED == 256 * 1024

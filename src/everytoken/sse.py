@@ -22,6 +22,8 @@ what hurts when a peer never ends a line."""
 MAX_RETRY: Final = 2**53 - 1
 """Longest reconnection time, in milliseconds; more digits mean this. It is exact in JavaScript too."""
 
+_MANY: Final = 256  # lines in one read: no answer, but a flood of comments
+
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -219,6 +221,9 @@ class SSEDecoder:
             self._line += lines[0]
             lines[0] = bytes(self._line)
             self._line.clear()
+        if len(lines) > _MANY and len(data) <= self._max_line_bytes:
+            # Comments are nothing to look at one by one; the first line may have begun in an earlier read.
+            lines[1:] = [line for line in lines[1:] if line[:1] != b":"]
         for line in lines:
             if not line:
                 self._dispatch(events)

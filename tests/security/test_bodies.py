@@ -23,11 +23,14 @@ from everytoken.chat.bounds import (
     storable,
 )
 from everytoken.errors import InvalidRequestError
+from everytoken.gateway import UpstreamConfig
 from everytoken.gateway.http import read_json_object
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.journal.sqlite_file import encode
+from everytoken.recovery import Policy
+from everytoken.testing import Status
 from gateway_serving import HELLO, ManualUpstream, event, limit, serving
 
 if TYPE_CHECKING:
@@ -176,6 +179,93 @@ async def test_messages_of_a_stream_are_kept_as_they_came_or_refused(backend, tm
         assert (await gateway.ask("GET", "/v1/stream/odd")).body == b"[%b]" % b",".join(kept)
 
 
+DEEP = {
+    "a field of the chunk": (
+        '{"x": %s, "choices": [{"index": 0, "delta": {"content": "Hi"}}]}',
+        "malformed-event",
+    ),
+    "a field of a choice": (
+        '{"choices": [{"index": 0, "x": %s, "delta": {"content": "Hi"}}]}',
+        "malformed-event",
+    ),
+    "a field of a delta": (
+        '{"choices": [{"index": 0, "delta": {"content": "Hi", "x": %s}}]}',
+        "malformed-event",
+    ),
+    "an object that grows": ('{"choices": [{"index": 0, "delta": {"audio": %s}}]}', "malformed-event"),
+    "content": ('{"choices": [{"index": 0, "delta": {"content": %s}}]}', "malformed-event"),
+    "logprobs": ('{"choices": [{"index": 0, "logprobs": {"content": %s}, "delta": {}}]}', "malformed-event"),
+    "usage": ('{"choices": [], "usage": {"x": %s}}', "malformed-event"),
+    "an error": ('{"error": {"message": %s}}', "malformed-event"),
+}
+UI = {"messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}]}
+ASKED = {
+    "streamed": ("/v1/chat/completions", {**HELLO, "stream_options": {"include_usage": True}}),
+    "whole": ("/v1/chat/completions", {**HELLO, "stream": False}),
+    "plain": ("/api/chat", {"prompt": "Hi"}),
+    "AI SDK": ("/api/chat", UI),
+}
+
+
+@pytest.mark.parametrize("depth", [300, 450, 900, 985, 5_000])
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
+async def test_what_an_upstream_nests_deep_is_that_responses_error(depth, asked, caplog):
+    upstream = ManualUpstream()
+    path, request = asked
+    async with limit(), serving(upstream, policy=Policy(attempts=1)) as gateway:
+        for number, (name, (chunk, code)) in enumerate(DEEP.items()):
+            asking = asyncio.ensure_future(gateway.ask("POST", path, request))
+            attempt = await upstream.attempt(number)
+            attempt.accept()
+            attempt.sink.on_data(f"data: {chunk % nested(depth)}\n\n".encode())
+            assert attempt.released.is_set(), name
+            answer = await asking
+            assert answer.status in {200, 502}, name
+            if request.get("stream") is False:
+                assert answer.error["code"] == code, name
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("depth", [300, 900, 985, 5_000])
+async def test_what_a_whole_answer_or_an_error_nests_deep_is_no_bug_of_ours(depth, scripted_upstream, caplog):
+    answers = [
+        Status(
+            200,
+            body=b'{"choices": [{"message": {"content": "x", "y": %s}, "finish_reason": "stop"}]}'
+            % nested(depth).encode(),
+        ),
+        Status(400, body=b'{"error": {"message": "no", "x": %s}}' % nested(depth).encode()),
+    ]
+    for status in answers:
+        upstream = await scripted_upstream([status])
+        async with limit(), serving(upstream, policy=Policy(attempts=1)) as gateway:
+            for path, request in ASKED.values():
+                assert (await gateway.ask("POST", path, request)).status in {400, 502}
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_list_of_models_is_bounded_too():
+    data = b'{"data": [{"id": "m", "x": %s}]}' % nested(900).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+    done = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head.encode() + data)
+        while await reader.read(65_536):
+            pass
+        writer.close()
+        await writer.wait_closed()
+        done.set()
+
+    async with limit(), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with serving(UpstreamConfig(name="it", url=f"http://127.0.0.1:{port}")) as gateway:
+            answer = await gateway.ask("GET", "/v1/models")
+            assert answer.status == 502
+            assert "nested" in answer.error["message"]
+        await done.wait()
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -216,5 +306,5 @@ def test_nesting_is_bounded_in_lists_and_objects():
         assert len(path) < 250
         for levels, deep in ((MAX_DEPTH, False), (MAX_DEPTH + 1, True)):
             text = json.dumps(of(levels, objects=objects)).encode()
-            assert is_too_deep(text) is deep
+            assert is_too_deep(text, MAX_DEPTH) is deep
             assert problem_in_text(text) == ((path, what) if deep else None)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import zlib
 
 import pytest
 
+from everytoken.errors import TruncatedError
 from everytoken.gateway import Config, Gateway
 from everytoken.recovery import Policy
+from everytoken.redaction import Redactor
+from everytoken.upstream.exchange import Exchange
 from gateway_serving import HELLO, ManualUpstream, Wire, event, limit, serving
 
 CHAT = "/v1/chat/completions"
@@ -208,3 +213,181 @@ def test_a_grace_for_ever_is_max_grace():
     assert Gateway(Config(grace=-1, max_grace=7.0), {}).grace == 7.0
     assert Gateway(Config(grace=100, max_grace=7.0), {}).grace == 7.0
     assert Gateway(Config(grace=5), {}).grace == 5.0
+
+
+async def test_noise_behind_a_whole_answer_does_not_undo_it():
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, max_response=10_000) as gateway:
+        asking = asyncio.ensure_future(gateway.ask("POST", CHAT, HELLO))
+        attempt = await upstream.attempt()
+        attempt.accept()
+        attempt.send("Hi")
+        attempt.sink.on_data(event(finish="stop"))
+        attempt.sink.on_data(b": noise\n" * 2000)
+        assert attempt.released.is_set()
+        answer = await asking
+        assert answer.text == "Hi"
+        assert answer.events[-1][0] == "[DONE]"
+
+
+@pytest.mark.parametrize("index", [129, 10**9, 10**30, -1])
+@pytest.mark.parametrize("choices", [1, 3])
+async def test_a_choice_that_nobody_asked_for_is_malformed(index, choices):
+    """Each new index cost as much as all before it."""
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, policy=ONCE) as gateway:
+        asking = asyncio.ensure_future(gateway.ask("POST", CHAT, {**HELLO, "n": choices}))
+        attempt = await upstream.attempt()
+        attempt.accept()
+        chunk = {"choices": [{"index": index, "delta": {"content": "x"}}]}
+        attempt.sink.on_data(f"data: {json.dumps(chunk)}\n\n".encode())
+        assert attempt.released.is_set()
+        assert "a choice has an index" in (await asking).error["message"]
+
+
+def call(name: str, **more) -> bytes:
+    chunk = {
+        "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"name": name}, **more}]}}]
+    }
+    return f"data: {json.dumps(chunk)}\n\n".encode()
+
+
+async def test_a_tools_name_is_bounded_where_it_comes_in_pieces():
+    """A piece is compared with all that has come."""
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, policy=ONCE) as gateway:
+        asking = asyncio.ensure_future(gateway.ask("POST", CHAT, HELLO))
+        attempt = await upstream.attempt()
+        attempt.accept()
+        sent = 0
+        while not attempt.released.is_set():
+            attempt.sink.on_data(call("ab" if sent % 2 else "cd"))
+            sent += 1
+        assert sent == 514
+        assert "name" in error_of(await asking)["message"]
+
+
+async def test_a_name_that_is_repeated_whole_is_fine():
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, policy=ONCE) as gateway:
+        asking = asyncio.ensure_future(gateway.ask("POST", CHAT, {**HELLO, "stream": False}))
+        attempt = await upstream.attempt()
+        attempt.accept()
+        for _ in range(2000):
+            attempt.sink.on_data(call("get_weather", id="c"))
+        attempt.finish()
+        [made] = (await asking).json["choices"][0]["message"]["tool_calls"]
+        assert made["function"]["name"] == "get_weather"
+
+
+# What is compressed, without a network: every turn of the loop by hand
+
+
+class Heard:
+    """A sink that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list = []
+
+    def __getattr__(self, name: str):
+        return lambda *args: self.told.append((name, *args))
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(args[0] for name, *args in self.told if name == "on_data")
+
+
+class Line:
+    """A connection that writes down whether it is read."""
+
+    def __init__(self) -> None:
+        self.reading = True
+
+    def pause(self) -> None:
+        self.reading = False
+
+    def resume(self) -> None:
+        self.reading = True
+
+
+def compressed(status: int = 200, later=None) -> tuple[Exchange, Heard]:
+    sink = Heard()
+    exchange = Exchange(sink, redactor=Redactor([]), later=later)
+    exchange.protocol = Line()
+    exchange.on_head(status, [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")])
+    return exchange, sink
+
+
+def test_a_little_that_inflates_to_much_leaves_the_others_their_turns():
+    turns: list = []
+    exchange, sink = compressed(later=turns.append)
+    line = exchange.protocol
+    whole = b":\n" * 4_000_000
+    exchange.on_body(gzip.compress(whole))
+    exchange.on_end()
+    taken = 1
+    while turns:
+        assert len(turns) == 1
+        assert not line.reading
+        assert sink.told[-1][0] == "on_data", "the end comes behind all data"
+        assert len(sink.told[-1][1]) <= 256 * 1024
+        turns.pop()()
+        taken += 1
+    assert taken > len(whole) // (256 * 1024)
+    assert sink.data == whole
+    assert sink.told[-1] == ("on_eof",)
+
+
+def test_a_reader_that_is_slow_stops_the_inflating_too():
+    turns: list = []
+    exchange, sink = compressed(later=turns.append)
+    whole = b":\n" * 1_000_000
+    packed = gzip.compress(whole)
+    exchange.on_body(packed[: len(packed) // 2])
+    exchange.pause()
+    while turns:
+        turns.pop()()
+    before = len(sink.told)
+    exchange.on_body(packed[len(packed) // 2 :])
+    exchange.on_error(TruncatedError("cut"))
+    assert not turns
+    assert len(sink.told) == before
+    exchange.resume()
+    exchange.resume()
+    assert len(turns) == 1
+    while turns:
+        turns.pop()()
+    assert sink.data == whole
+    assert sink.told[-1][0] == "on_error"
+
+
+def test_without_a_loop_all_is_inflated_at_once():
+    exchange, sink = compressed()
+    exchange.on_body(gzip.compress(b":\n" * 1_000_000))
+    exchange.on_end()
+    assert len(sink.data) == 2_000_000
+    assert sink.told[-1] == ("on_eof",)
+
+
+def test_what_follows_a_compressed_answer_is_not_kept():
+    exchange, sink = compressed(later=pytest.fail)
+    exchange.on_body(gzip.compress(b"data: 1\n\n"))
+    for _ in range(100):
+        exchange.on_body(b"x" * 100_000)
+    assert sink.data == b"data: 1\n\n"
+    assert len(exchange._inflate.unused_data) < 1000
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_error_without_end_is_not_waited_for(packed):
+    sink = Heard()
+    exchange = Exchange(sink, redactor=Redactor([]))
+    exchange.on_head(500, [(b"content-encoding", b"gzip")] if packed else [])
+    packing = zlib.compressobj(wbits=31)
+    for _ in range(100):
+        data = b"x" * 10_000
+        exchange.on_body(packing.compress(data) + packing.flush(zlib.Z_SYNC_FLUSH) if packed else data)
+    [(name, error)] = sink.told
+    assert name == "on_error"
+    assert len(error.body) == 65_536
+    assert exchange.released

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_DEPTH",
     "MAX_INTEGER",
+    "MAX_UPSTREAM_DEPTH",
     "MAX_VALUES",
     "MIN_INTEGER",
+    "excess_in",
     "has_too_many_values",
     "is_too_deep",
     "problem_in",
@@ -27,6 +29,9 @@ __all__ = [
 
 MAX_DEPTH: Final = 512
 """Levels of nesting: far above any request, and half of what encoding can take."""
+
+MAX_UPSTREAM_DEPTH: Final = 128
+"""Levels of nesting in what an upstream sends: joining chunks takes two levels of the stack for each of them."""
 
 MAX_VALUES: Final = 1_000_000
 """Values in one text: an empty list takes 3 bytes of it and 60 of the memory."""
@@ -123,16 +128,23 @@ def has_too_many_values(data: bytes, limit: int = MAX_VALUES) -> bool:
     return found + _values_in(data[start:]) > limit
 
 
-def is_too_deep(data: bytes) -> bool:
-    """Whether a text of few values is nested deeper than `MAX_DEPTH`, without decoding it."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+def is_too_deep(data: bytes, limit: int = MAX_UPSTREAM_DEPTH) -> bool:
+    """Whether a text of few values is nested deeper than `limit`, without decoding it."""
+    if data.count(b"[") + data.count(b"{") <= limit:
         return False
     brackets = _NO_BRACKET.sub(b"", _STRING.sub(b"", _without_escapes(data)))
-    for _ in range(MAX_DEPTH):
+    for _ in range(limit):
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
         if not brackets:
             return False
     return True
+
+
+def excess_in(data: bytes) -> str | None:
+    """Return what makes JSON of an upstream more than can be handled, in words, or None."""
+    if has_too_many_values(data):
+        return f"it has more than {MAX_VALUES:,} values"
+    return f"it is nested more than {MAX_UPSTREAM_DEPTH} levels deep" if is_too_deep(data) else None
 
 
 def storable(value: Any, depth: int = 32) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from everytoken.chat.bounds import MAX_UPSTREAM_DEPTH, MAX_VALUES, excess_in
 from everytoken.chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
 from everytoken.chat.inband import FAILED_REASONS, in_band_error
 from everytoken.chat.lenient import join_surrogates, lenient_chunk, loads
@@ -31,6 +32,10 @@ __all__ = [
 
 DONE: Final = "[DONE]"
 
+MAX_CHOICES: Final = 128
+"""The largest `n` that a request may have; some servers count from 1."""
+
+_SMALL: Final = 512  # characters: not enough for more than 256 levels, which do no harm
 _OBJECT: Final = "chat.completion.chunk"
 
 # strict=False: a number sent as a string is still that number.
@@ -46,6 +51,16 @@ def decode_chunk(data: str | bytes) -> Chunk:
         if not isinstance(value, dict):
             raise MalformedEventError("a chunk is not an object") from None
         return lenient_chunk(value)
+
+
+def _check_large(data: str) -> None:
+    """Refuse an event that would hurt to decode. A small one cannot be nested deep enough for that."""
+    # The brackets tell of nearly every large event, which is text, that it is harmless.
+    if data.count("[") + data.count("{") <= MAX_UPSTREAM_DEPTH and len(data) <= MAX_VALUES:
+        return
+    excess = excess_in(data.encode("utf-8", "surrogatepass"))
+    if excess is not None:
+        raise MalformedEventError(f"an event of the stream cannot be read: {excess}")
 
 
 class ChatDecoder:
@@ -91,6 +106,8 @@ class ChatDecoder:
         object or that no client could read as a chunk. Once the answer is complete neither can make it incomplete
         again, so both are passed over then.
         """
+        if len(event.data) > _SMALL:
+            _check_large(event.data)
         try:
             chunk = _decode(event.data)
         except (msgspec.DecodeError, RecursionError):
@@ -153,6 +170,8 @@ class ChatDecoder:
         index = choice.index
         if index is None:
             index = next(position for position, item in enumerate(choices) if item is choice)
+        elif not 0 <= index <= MAX_CHOICES:
+            raise MalformedEventError(f"a choice has an index that is not from 0 to {MAX_CHOICES}")
         self._seen |= {index}
         reason = choice.finish_reason
         if not reason:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from everytoken.chat.bounds import MAX_VALUES, has_too_many_values, problem_in, problem_in_text
+from everytoken.chat.bounds import MAX_VALUES, has_too_many_values, is_too_deep, problem_in, problem_in_text
 from everytoken.chat.lenient import dumps
 from everytoken.errors import (
     AuthenticationError,
@@ -238,6 +238,8 @@ async def break_off(request: Request) -> None:
 
 def upstream_error_object(error: StatusError) -> dict[str, Any] | None:
     """Return the upstream's own error body if it is in OpenAI's form, or None."""
+    if is_too_deep(error.body):
+        return None
     try:
         value = msgspec.json.decode(error.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -15,17 +15,20 @@ __all__ = ["Call", "Calls", "as_tool_call"]
 
 
 _MAX_CALLS = 1024  # far more than any answer has
+_MAX_NAME = 1024  # characters of a tool's name that comes in pieces
 
 
 class Call:
     """One tool call as far as it has come; `index` as its fragments carry it, None where they carry none."""
 
-    __slots__ = ("_arguments", "_name", "id", "index")
+    __slots__ = ("_arguments", "_first", "_name", "_pieces", "id", "index")
 
     def __init__(self, fragment: ToolCallDelta) -> None:
         self.index = fragment.index
         self.id = fragment.id or None
         self._name = io.StringIO()
+        self._first = ""
+        self._pieces = 0
         self._arguments = io.StringIO()
 
     @property
@@ -40,12 +43,21 @@ class Call:
 
     def add(self, function: FunctionDelta) -> None:
         """Add a fragment's function."""
-        self._name.write(function.name or "")
+        self.add_name(function)
         self._arguments.write(function.arguments or "")
 
     def add_name(self, function: FunctionDelta) -> None:
         """Add a fragment's name only, where the arguments are compared elsewhere."""
-        self._name.write(function.name or "")
+        name = function.name
+        if not name:
+            return
+        self._name.write(name)
+        self._first = self._first or name
+        # Some servers repeat the whole name with every fragment; pieces are compared with all that has come.
+        if self._pieces or name != self._first:
+            self._pieces += len(name)
+            if self._pieces > _MAX_NAME:
+                raise MalformedEventError(f"a tool's name has more than {_MAX_NAME} characters")
 
 
 class Calls:

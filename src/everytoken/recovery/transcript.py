@@ -6,6 +6,8 @@ import io
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from everytoken.chat.decoder import MAX_CHOICES
+from everytoken.errors import MalformedEventError
 from everytoken.recovery.calls import Calls, as_tool_call
 from everytoken.recovery.rewrite import loads
 
@@ -60,6 +62,8 @@ class Transcript:
             if delta is None:
                 continue
             if choice.index:
+                if not 0 < choice.index <= MAX_CHOICES:
+                    raise MalformedEventError(f"a choice has an index that is not from 0 to {MAX_CHOICES}")
                 self.several = True
             content = delta.content
             if content:

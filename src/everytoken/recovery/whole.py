@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from everytoken.chat import chunks_of
+from everytoken.chat.bounds import excess_in
 from everytoken.chat.inband import in_band_error
 from everytoken.chat.lenient import loads
 from everytoken.errors import MalformedEventError, NotAnEventStreamError
@@ -14,6 +15,9 @@ __all__ = ["chunks_in"]
 
 def chunks_in(body: bytes) -> list[bytes]:
     """Return the chunks of the chat completion in `body`. Raises `NotAnEventStreamError`, `ErrorEventError`."""
+    excess = excess_in(body)
+    if excess is not None:
+        raise NotAnEventStreamError(f"the upstream's answer cannot be read: {excess}")
     try:
         value = loads(body)
     except MalformedEventError as error:

@@ -22,7 +22,7 @@ from everytoken.errors import (
     error_body,
     one_line,
 )
-from everytoken.recovery import Connect, Disconnect, End
+from everytoken.recovery import Connect, Disconnect, End, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -186,10 +186,18 @@ class Relay:
             self._tell(self.recovery.receive_whole, body)
 
     def _is_too_large(self) -> None:
-        self._break_off(ResponseTooLargeError(f"the response is larger than {self._max_bytes} bytes"))
+        self._end_at_limit(ResponseTooLargeError(f"the response is larger than {self._max_bytes} bytes"))
 
     def _is_too_long(self) -> None:
-        self._break_off(ResponseTooLongError("the response has taken longer than it may"))
+        self._end_at_limit(ResponseTooLongError("the response has taken longer than it may"))
+
+    def _end_at_limit(self, error: EverytokenError) -> None:
+        if self.recovery.state is State.LINGERING:
+            self._tell(
+                self.recovery.receive_eof
+            )  # the answer is whole: what is too much is only noise behind it
+        else:
+            self._break_off(error)
 
     def on_eof(self) -> None:
         """The stream's bytes have ended."""

@@ -29,7 +29,7 @@ __all__ = ["Exchange"]
 
 _MAX_ERROR_BODY = 65_536  # bytes: an error message, not an answer
 _MAX_WHOLE_BODY = 16 * 1024 * 1024  # bytes: as much as one event may have
-_MAX_INFLATED = 1024 * 1024  # bytes out of one call, so that a small read cannot become a huge one
+_MAX_INFLATED = 256 * 1024  # bytes out of one call: as much as one read has
 _STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":", b"\xef\xbb\xbf")
 
 
@@ -38,20 +38,33 @@ class Exchange:
 
     __slots__ = (
         "_body",
+        "_compressed",
+        "_end",
         "_inflate",
         "_kind",
+        "_later",
         "_limit",
+        "_paused",
         "_redactor",
         "_retry_after",
         "_sink",
         "_status",
+        "_waits",
         "connecting",
         "on_body",
         "protocol",
         "released",
     )
 
-    def __init__(self, sink: Sink, *, redactor: Redactor) -> None:
+    def __init__(
+        self, sink: Sink, *, redactor: Redactor, later: Callable[[Callable[[], None]], object] | None = None
+    ) -> None:
+        """`later` has something done in a later turn of the loop; without it all is done at once."""
+        self._later = later
+        self._compressed = b""  # what has come and waits to be inflated
+        self._end: Callable[[], None] | None = None  # what is to be reported behind that
+        self._paused = False
+        self._waits = False
         self._sink = sink
         self._redactor = redactor
         self._kind = ""
@@ -80,13 +93,17 @@ class Exchange:
 
     def pause(self) -> None:
         """Stop reading."""
+        self._paused = True
         if self.protocol is not None:
             self.protocol.pause()
 
     def resume(self) -> None:
         """Read on."""
+        self._paused = False
         if self.protocol is not None:
             self.protocol.resume()
+        if self._compressed:
+            self._inflate_later()
 
     # What the connection reports
 
@@ -132,14 +149,42 @@ class Exchange:
         if self._inflate is None:
             self._take(data)
             return
-        try:
-            while data and not self.released:
-                out = self._inflate.decompress(data, _MAX_INFLATED)
-                data = self._inflate.unconsumed_tail
-                if out:
-                    self._take(out)
-        except zlib.error as error:
-            self._break(RemoteProtocolError(f"the upstream's compressed answer is damaged: {error}"))
+        if self._inflate.eof:
+            return  # what follows the compressed answer is none of it
+        self._compressed += data
+        if not self._waits:
+            self._inflate_piece()
+
+    def _inflate_piece(self) -> None:
+        """Inflate as much as one read has, then let the others have their turn: a little can become very much."""
+        self._waits = False
+        # Without a loop nobody would come back to it.
+        while not self.released and not (self._paused and self._later is not None):
+            try:
+                out = self._inflate.decompress(self._compressed, _MAX_INFLATED)
+            except zlib.error as error:
+                self._break(RemoteProtocolError(f"the upstream's compressed answer is damaged: {error}"))
+                return
+            self._compressed = self._inflate.unconsumed_tail
+            if out:
+                self._take(out)
+            if not self._compressed:
+                end, self._end = self._end, None
+                if end is not None:
+                    end()
+                elif self.protocol is not None and not self._paused:
+                    self.protocol.resume()
+                return
+            if self._later is not None:
+                if self.protocol is not None:
+                    self.protocol.pause()
+                self._inflate_later()
+                return
+
+    def _inflate_later(self) -> None:
+        if self._later is not None and not self._waits:
+            self._waits = True
+            self._later(self._inflate_piece)
 
     def _take(self, data: bytes) -> None:
         if self._kind == "stream":
@@ -150,7 +195,9 @@ class Exchange:
             self._recognise()
         elif len(self._body) > self._limit:
             if self._kind == "error":
+                # Enough to know what it says; an error without end is not waited for.
                 del self._body[self._limit :]
+                self._break(self._status_error())
             else:
                 self._break(RemoteProtocolError("the upstream's answer is too large"))
 
@@ -168,7 +215,7 @@ class Exchange:
 
     def on_end(self) -> None:
         """The body has ended properly."""
-        if self.released:
+        if self.released or self._is_behind(self.on_end):
             return
         if self._kind == "unknown" and self._body:
             self._recognise()
@@ -186,11 +233,19 @@ class Exchange:
 
     def on_error(self, error: EverytokenError) -> None:
         """The connection has failed."""
-        if self.released:
+        if self.released or self._is_behind(lambda: self.on_error(error)):
             return
         if self._kind == "error" and isinstance(error, TruncatedError):
             error = self._status_error()  # the status says more than how its message was cut
         self._sink.on_error(error)
+
+    def _is_behind(self, report: Callable[[], None]) -> bool:
+        """Whether there is something left to inflate, which `report` has to wait for."""
+        if not self._compressed:
+            return False
+        self._end = report
+        self.protocol = None  # the connection may serve another response by now
+        return True
 
     def _break(self, error: EverytokenError) -> None:
         sink = self._sink

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
+from everytoken.chat.bounds import excess_in
 from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
 from everytoken.redaction import MASK, Redactor, is_secret_header, secrets_in_header
 from everytoken.upstream.exchange import Exchange
@@ -127,9 +128,13 @@ class HttpUpstream:
             ) from error
         finally:
             exchange.release(reusable=True)
+        if (excess := excess_in(body)) is not None:
+            raise UpstreamError(
+                f"upstream {self.name!r} lists its models so that it cannot be read: {excess}"
+            )
         try:
             listed = msgspec.json.decode(body)["data"]
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
             raise UpstreamError(
                 f"upstream {self.name!r} lists its models in a form we do not know"
             ) from error
@@ -173,7 +178,7 @@ class HttpUpstream:
         self._idle.pop(protocol, None)
 
     def _begin(self, request: bytes, sink: Sink) -> Exchange:
-        exchange = Exchange(sink, redactor=self._redactor)
+        exchange = Exchange(sink, redactor=self._redactor, later=asyncio.get_running_loop().call_soon)
         while self._idle:
             protocol, _ = self._idle.popitem()
             if protocol.send(request, exchange, retry=lambda: self._connect(request, exchange)):
