@@ -22,7 +22,7 @@ function* texts(delta: Delta): Generator<[string, Record<string, any>, string]> 
 class Transcript {
   /** Whether any content has been delivered. */
   begun = false;
-  /** Whether it can be laid against a repetition. */
+  /** Whether it can be compared with a repetition. */
   plain = true;
   #said: Record<string, string> = {};
   #again: Record<string, number> = {};

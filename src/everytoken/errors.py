@@ -383,7 +383,7 @@ class StalledError(UpstreamError):
 
 
 class NodeLostError(UpstreamError):
-    """The process that wrote the response is gone; another one goes on with it."""
+    """The process that wrote the response is gone; another one continues it."""
 
     code = "node-lost"
 

@@ -159,10 +159,8 @@ async def test_a_commit_that_takes_long_is_told(caplog):
         busy, number = True, 1
 
     watchdog = Watchdog(Commits())
-    ticks = 0
     with caplog.at_level(logging.WARNING):
         watchdog._seen = (1, time.monotonic() - 5)
         watchdog._tick()
-        ticks += 1
     watchdog.stop()
     assert [record for record in caplog.records if "a commit of the journal" in record.getMessage()]

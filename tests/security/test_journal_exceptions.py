@@ -17,6 +17,7 @@ from everytoken.journal.packed import PackedRecords
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.journal.sqlite_file import SqliteFile
+from everytoken.journal.sqlite_retention import Retention
 from everytoken.journal.stream import Stream
 from gateway_serving import limit
 
@@ -60,7 +61,7 @@ IN_SQLITE = [
     (SqliteJournal, "_seal"),
     (SqliteJournal, "_put"),
     (SqliteJournal, "_sealed"),
-    (SqliteJournal, "_excess"),
+    (Retention, "_excess"),
     (PackedRecords, "part"),
     (PackedRecords, "dump"),
 ]

@@ -27,7 +27,7 @@ _BATCH = 16 * 1024  # bytes taken from the log at once
 
 
 class Client:
-    """Who reads: knows when it has gone, and can be woken.
+    """A connected reader: detects disconnects, and can be woken.
 
     Under our own server its leaving is a callback; under another one a task waits for ASGI's message.
     """

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections import Counter
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import httptools
@@ -324,7 +324,3 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def told_gone(self) -> None:
         """Have the application learn that the connection is gone."""
-
-    def eof_received(self) -> Any:
-        """Close our side too."""
-        return super().eof_received()

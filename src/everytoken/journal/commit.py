@@ -140,17 +140,6 @@ class GroupCommit:
             stream.drop_pending()
             stream.lose(failure)
 
-    @staticmethod
-    def _commit_the_rest(streams: Sequence[Stream]) -> None:
-        for stream in streams:
-            try:
-                if stream.storing or stream.storing_special:
-                    stream.commit()
-            except Exception as error:  # noqa: BLE001  # the others' turn is not over
-                failure = NotStorableError("what was stored cannot be shown")
-                failure.__cause__ = error
-                stream.lose(failure)
-
     def _go_on(self) -> None:
         if self._dirty or self._suspects or self._probes:
             self.soon()
@@ -194,12 +183,14 @@ class GroupCommit:
         streams, self._storing = self._storing, []
         if self._storing_probes:
             self._answer_probes(None)
-        try:
-            for stream in streams:
+        for stream in streams:
+            try:
                 stream.commit()
-        except Exception:
-            logger.exception("the journal could not show a commit")
-            self._commit_the_rest(streams)
+            except Exception as error:  # the others' turn is not over
+                logger.exception("stream %s: what was stored cannot be shown", stream.info.id)
+                failure = NotStorableError("what was stored cannot be shown")
+                failure.__cause__ = error
+                stream.lose(failure)
         try:
             self._after(streams)
         except Exception:  # what was stored is stored

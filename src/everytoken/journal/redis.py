@@ -29,7 +29,7 @@ from everytoken.errors import (
 )
 from everytoken.journal import Append, Appended, StreamInfo
 from everytoken.journal.ids import missing
-from everytoken.journal.redis_commands import change, create, delete, last_entry, life_of
+from everytoken.journal.redis_commands import LONGEST, change, create, delete, last_entry, life_of
 from everytoken.journal.redis_connection import Address, RedisConnection, ReplyError, pack
 from everytoken.journal.redis_entries import (
     ALIVE,
@@ -61,7 +61,6 @@ __all__ = ["RedisJournal"]
 
 logger = logging.getLogger("everytoken.journal")
 
-_LONGEST = 2**53  # milliseconds
 _PATIENCE = 3.0  # seconds without a reply after which a connection counts as dead
 _TRIES = 20  # times to submit or claim when others do so at the same moment
 _PAUSE = 0.1  # seconds between two tries to read what is not there at the moment
@@ -253,7 +252,7 @@ class RedisJournal:
             elif stream not in self._writing and stream.position < position:
                 await self._catch_up(stream)
         if touch and stream.info.ttl is not None:
-            life = min(stream.info.ttl * 1000, _LONGEST)
+            life = min(stream.info.ttl * 1000, LONGEST)
             await self._link.pipeline(
                 pack("PEXPIRE", stream_key(stream_id), life), pack("PEXPIRE", info_key(stream_id), life)
             )

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from everytoken.journal import StreamInfo
     from everytoken.journal.redis_entries import Position, State
 
-__all__ = ["change", "create", "delete", "last_entry", "life_of", "seal"]
+__all__ = ["LONGEST", "change", "create", "delete", "last_entry", "life_of", "seal"]
 
-_LONGEST = 2**53  # milliseconds; Redis adds the time of day to it, in 64 bits
+LONGEST = 2**53  # milliseconds; Redis adds the time of day to it, in 64 bits
 _TOMBSTONE = 600_000  # milliseconds that a deleted stream's writer can know of it
 
 
@@ -28,7 +28,7 @@ def life_of(info: StreamInfo, retention: int | None) -> str:
         lives = [info.ttl * 1000]
     if info.expires is not None:
         lives.append(int((info.expires - time.time()) * 1000))
-    return str(max(1, min(*lives, _LONGEST))) if lives else ""
+    return str(max(1, min(*lives, LONGEST))) if lives else ""
 
 
 def create(state: State, position: Position, life: str, fields: Sequence[bytes]) -> bytes:

@@ -28,6 +28,7 @@ from everytoken.journal.sqlite_file import (
     encode,
 )
 from everytoken.journal.sqlite_recovery import Recovered
+from everytoken.journal.sqlite_retention import Retention
 from everytoken.journal.sqlite_segments import Segments
 from everytoken.journal.stream import Stream, StreamWriter
 
@@ -54,10 +55,6 @@ _PAUSE = 0.02  # seconds between two batches of old streams
 _INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
 _FIND = "SELECT number, tail, until, state FROM streams WHERE id = ? AND ended IS NOT NULL"
 _SIZE = "SELECT bytes FROM streams WHERE number = ? AND ended IS NOT NULL"
-_OVER = "SELECT number FROM streams WHERE until <= ? AND ended IS NOT NULL LIMIT ?"
-_OLD = "SELECT number, ended, bytes FROM streams WHERE ended < ? ORDER BY ended LIMIT ?"
-_PAGES = "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count"
-_OLDEST = "SELECT number, ended, bytes FROM streams WHERE ended IS NOT NULL ORDER BY ended LIMIT ?"
 _UPSERT_STREAM = (
     "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET tail = excluded.tail, "
     "ended = excluded.ended, until = excluded.until, bytes = bytes + excluded.bytes, state = excluded.state"
@@ -104,6 +101,7 @@ class SqliteJournal(LocalJournal):
         self._in_thread = durability == "power"
         self.directory = path.parent  # whose disk it fills
         self._file = SqliteFile(path, sync=self._in_thread)
+        self._kept = Retention(self._file, seconds=retention, max_bytes=max_bytes, slack=2 * _LOG_LIMIT)
         self._last_number = 0
         self._last_row = 0
         self._rows: deque[tuple[int, int]] = deque()  # rows of the log, with their sizes
@@ -343,14 +341,8 @@ class SqliteJournal(LocalJournal):
         long = [stream for stream in long if not (stream.closed or stream.storing_result is not None)]
         for stream in dict.fromkeys(long[:_BATCH]):
             self._extend_segments(work, stream)
-        if self._sweeping or self._is_too_much():
+        if self._sweeping or self._kept.is_exceeded(self._ended_bytes):
             self._delete_old(work)
-
-    def _is_too_much(self) -> bool:
-        try:
-            return self._excess() > 0
-        except JournalUnavailableError:
-            return False  # the commit will say so
 
     def _cut_log(self, work: _Work) -> None:
         """Have the rows go that no stream needs."""
@@ -433,7 +425,7 @@ class SqliteJournal(LocalJournal):
         touched = dict(self._touched)
         for number, until in touched.items():
             work.add("UPDATE streams SET until = ? WHERE number = ?", until, number)
-        found, removed = self._old()
+        found, removed = self._kept.old(self._now(), self._ended_bytes, _BATCH)
         old = [number for number in found if number not in touched]
         self._sweeping = len(old) == _BATCH
         for number in old:
@@ -449,38 +441,6 @@ class SqliteJournal(LocalJournal):
         self._touched = {key: until for key, until in self._touched.items() if touched.get(key) != until}
         if self._sweeping:
             self._next_batch = asyncio.get_running_loop().call_later(_PAUSE, self._commit.soon)
-
-    def _old(self) -> tuple[list[int], float]:
-        """Return the numbers of some ended streams that need not be kept, and when the last of them had ended.
-
-        That is 0.0 if there is none but those that were to end then in any case.
-        """
-        now, removed = self._now(), 0.0
-        try:
-            old = [number for (number,) in self._file.look_up(_OVER, now, _BATCH)]
-            rows = self._file.look_up(_OLD, now - self._retention, _BATCH - len(old))
-            excess = self._excess()
-            if excess > 0 and not (old or rows):
-                for row in self._file.look_up(_OLDEST, _BATCH):
-                    rows.append(row)
-                    excess -= row[2]
-                    if excess <= 0:
-                        break
-        except JournalUnavailableError as error:
-            logger.warning("the journal could not look for old streams: %s", error.message)
-            return [], removed
-        for number, ended, _ in rows:
-            old.append(number)
-            removed = max(removed, ended)
-        return list(dict.fromkeys(old)), removed
-
-    def _excess(self) -> int:
-        """Return how many bytes of ended streams have to go. Raises `JournalUnavailableError`.
-
-        Pages are counted too, not only bytes: of a page that a segment has begun, the next one may not want the rest.
-        """
-        pages: int = self._file.look_up(_PAGES)[0][0]
-        return max(self._ended_bytes - self._max_bytes, pages * _PAGE - self._max_bytes - 2 * _LOG_LIMIT)
 
     def _delete_rows(self, work: _Work, number: int) -> None:
         found = self._file.look_up(_SIZE, number)

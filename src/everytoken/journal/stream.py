@@ -182,11 +182,6 @@ class Stream:
         """Whether something is not stored yet."""
         return self.closing is not self.closed or bool(self.pending or self.storing)
 
-    @property
-    def storing_special(self) -> bool:
-        """Whether more than records is being stored."""
-        return self._storing_special
-
     def load(self, part: Part) -> None:
         """Have records in memory that are stored."""
         self._records.extend_part(part)

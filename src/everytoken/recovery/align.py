@@ -236,7 +236,7 @@ class Proving:
             self.verdict = "restarts"
             return Repeating(self._transcript)
         if ended:
-            raise DivergedError("the continuation ended before it could be laid against the delivered text")
+            raise DivergedError("the continuation ended before it could be compared with the delivered text")
         return None
 
 

@@ -188,7 +188,7 @@ class Relays:
         log = await self.journal.open(stream_id)
         meta = log.info.meta
         if "request" not in meta or stream_id in self._relays:
-            return False  # not a response: whoever made the stream goes on with it himself
+            return False  # not a response: its maker continues it
         writer = await self.journal.claim(stream_id)
         request = ChatRequest(meta["request"])
         lost = NodeLostError("the process that wrote the response is gone")
@@ -219,7 +219,7 @@ class Relays:
     async def drain(self, seconds: float) -> None:
         """Take no more requests, let responses finish for `seconds`, then hand over the rest.
 
-        What a durable journal keeps is gone on with by another process; what it does not keep is stopped.
+        Durable responses are handed over to another process; others are stopped.
         """
         self.draining = True
         if self._relays and not self._hurried:

@@ -105,7 +105,7 @@ class Relay:
         self.let_go()
 
     def let_go(self) -> None:
-        """Stop writing without ending the response: somebody else goes on with it."""
+        """Stop writing without ending the response: somebody else continues it."""
         self._let_go = True
         self.stop()
 
@@ -206,7 +206,7 @@ class Relay:
     def on_error(self, error: EverytokenError) -> None:
         """The attempt has failed."""
         if type(error) is EverytokenError:
-            self._break_off(error)  # a bug of ours: what it has left behind must not be gone on with
+            self._break_off(error)  # internal error: the state may be corrupt, so do not resume
         else:
             self._tell(self.recovery.fail, error)
 
