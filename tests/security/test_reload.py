@@ -10,9 +10,11 @@ import urllib.request
 import pytest
 
 from command_line import gateway, wait_for
-from everytoken.gateway import Config
-from everytoken.gateway.reload import FIXED, at_next_start
+from everytoken.errors import ConfigurationError
+from everytoken.gateway import Config, UpstreamConfig
+from everytoken.gateway.reload import FIXED, at_next_start, reload
 from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream
+from gateway_serving import ManualUpstream, limit, over
 
 KEYS = ["the-first-key-of-a-caller", "the-second-key-of-a-caller"]
 CHAT = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
@@ -94,6 +96,35 @@ def test_without_a_file_there_is_nothing_to_read_again():
         process.send_signal(signal.SIGHUP)
         logged(process, "no configuration file")
         assert urllib.request.urlopen(f"{url}/healthz", timeout=10).status == 200
+
+
+async def test_a_reload_that_fails_leaves_nothing_started():
+    class Counted(ManualUpstream):
+        running = 0
+
+        async def start(self):
+            Counted.running += 1
+
+        async def stop(self):
+            Counted.running -= 1
+
+    class Broken(ManualUpstream):
+        async def start(self):
+            raise ConfigurationError("it cannot start")
+
+        async def stop(self):
+            pass
+
+    gateway_ = over(ManualUpstream())
+    new = Config(
+        upstream=[UpstreamConfig(name="a", url="http://a"), UpstreamConfig(name="b", url="http://b")]
+    )
+    async with limit(), gateway_:
+        before = gateway_.config
+        with pytest.raises(ConfigurationError):
+            await reload(gateway_, new, lambda one: Counted() if one.name == "a" else Broken())
+        assert Counted.running == 0
+        assert gateway_.config is before
 
 
 def test_what_cannot_change_while_running_is_named_and_kept():

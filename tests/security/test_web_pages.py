@@ -133,6 +133,14 @@ async def test_a_listed_origin_may_ask_and_read(path, origins, fine):
             )
 
 
+@pytest.mark.parametrize("listed", ["https://Evil.Example", "https://evil.example/"])
+async def test_a_listed_origin_may_be_written_as_people_write_it(listed):
+    async with limit(), serving(ManualUpstream(), origins=[listed]) as gateway:
+        answer = await gateway.ask("GET", "/v1/models", None, {"Origin": OTHER})
+        assert answer.status == 200
+        assert answer.headers["access-control-allow-origin"] == OTHER
+
+
 async def test_a_streamed_answer_can_be_read_by_a_listed_origin():
     upstream = ManualUpstream()
     page = {"Origin": OTHER, "Sec-Fetch-Site": "cross-site", "Content-Type": "application/json"}
@@ -157,6 +165,7 @@ HOSTS = [
     ("[::1]:8000", True),
     ("llm.example", True),
     ("LLM.example:443", True),
+    ("box", True),
     ("evil.example", False),
     ("evil.example:8000", False),
     ("localhost.evil.example", False),
@@ -168,7 +177,7 @@ HOSTS = [
 
 @pytest.mark.parametrize(("host", "fine"), HOSTS)
 async def test_on_loopback_only_loopback_names_are_answered(host, fine):
-    gateway = over(ManualUpstream(), hosts=["llm.example"])
+    gateway = over(ManualUpstream(), hosts=["LLM.example", "box:8000"])
     gateway.on_loopback = True
     async with limit(), gateway, served(gateway) as port:
         for path in ("/v1/models", "/healthz", "/"):

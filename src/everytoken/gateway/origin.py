@@ -37,7 +37,9 @@ _OWN = frozenset({"same-origin", "none"})
 
 
 def _listed(origin: str | None, origins: Sequence[str]) -> bool:
-    return origin is not None and ("*" in origins or origin in origins)
+    if origin is None:
+        return False
+    return "*" in origins or origin.lower() in {listed.lower().rstrip("/") for listed in origins}
 
 
 def is_foreign(request: Request) -> bool:
@@ -90,7 +92,7 @@ def check_host(request: Request, hosts: Iterable[str]) -> None:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         name = ""
-    if name == "localhost" or name.endswith(".localhost") or name in {known.lower() for known in hosts}:
+    if name == "localhost" or name.endswith(".localhost") or name in map(_name_of, hosts):
         return
     try:
         if ipaddress.ip_address(name).is_loopback:
@@ -101,6 +103,14 @@ def check_host(request: Request, hosts: Iterable[str]) -> None:
     raise HostNotAllowedError(
         f'this gateway does not answer to that Host; to allow it, set hosts = ["{shown}"] in the configuration'
     )
+
+
+def _name_of(host: str) -> str:
+    """Return the name in an entry of `hosts`, which may have a port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def check_json(request: Request) -> None:

@@ -61,7 +61,11 @@ async def reload(gateway: Gateway, config: Config, make: Callable[[UpstreamConfi
         else:
             upstreams[upstream.name] = make(upstream)
             made.append(upstreams[upstream.name])
-    await asyncio.gather(*(upstream.start() for upstream in made))
+    try:
+        await asyncio.gather(*(upstream.start() for upstream in made))
+    except BaseException:
+        await asyncio.gather(*(upstream.stop() for upstream in made), return_exceptions=True)
+        raise
     replaced = [upstream for upstream in gateway.upstreams.values() if upstream not in upstreams.values()]
     gateway.change(config, Keys(config.api_keys), policies, upstreams)
     if replaced:
