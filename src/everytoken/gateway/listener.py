@@ -11,7 +11,7 @@ import re
 import secrets
 from collections import Counter
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import httptools
@@ -62,21 +62,43 @@ _by_address: WeakKeyDictionary[ServerState, Counter[str]] = WeakKeyDictionary()
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. The limits are those of the application's `config`."""
 
-    _limits: Config = _DEFAULTS
-    _address: str | None = None  # as it is counted
-    _in_head = True  # whether a head is awaited or being received
-    _in_body = False
-    _head_bytes = 0  # of complete lines
-    _read_bytes = 0  # in reads that completed neither the head nor a part of the body
-    _head_lines = 0
-    _problem: EverytokenError | None = None
-    _refused = False
-    _discarded = 0
-    _upgrades = False  # the request asks for another protocol, which is ignored
-    _mute = False  # the parser reads a head that we have written
-    _timer: asyncio.TimerHandle | None = None
-    _read_at = 0.0
+    # Slots: with as many names as uvicorn's own the dictionary of each connection would be a large one of its own.
+    __slots__ = (
+        "_address",
+        "_discarded",
+        "_head_bytes",
+        "_head_lines",
+        "_in_body",
+        "_in_head",
+        "_limits",
+        "_mute",
+        "_problem",
+        "_read_at",
+        "_read_bytes",
+        "_refused",
+        "_timer",
+        "_upgrades",
+    )
+
     _last_said = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """`args` and `kwargs` are uvicorn's."""
+        super().__init__(*args, **kwargs)
+        self._limits = _DEFAULTS
+        self._address: str | None = None  # as it is counted
+        self._in_head = True  # whether a head is awaited or being received
+        self._in_body = False
+        self._head_bytes = 0  # of complete lines
+        self._head_lines = 0
+        self._read_bytes = 0  # in reads that completed neither the head nor a part of the body
+        self._problem: EverytokenError | None = None
+        self._refused = False
+        self._discarded = 0
+        self._upgrades = False  # the request asks for another protocol, which is ignored
+        self._mute = False  # the parser reads a head that we have written
+        self._timer: asyncio.TimerHandle | None = None
+        self._read_at = 0.0
 
     # The connection
 

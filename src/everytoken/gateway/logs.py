@@ -56,5 +56,8 @@ class LogGuard(logging.Filter):
                 record.exc_text, record.exc_info = clean, None
         fields = vars(record)
         for name in fields.keys() - _OWN:
-            fields[name] = redacted(fields[name], self._redact)
+            # Nearly always there is nothing in it, and one look tells.
+            shown = repr(fields[name])
+            if self._redact(shown) != shown:
+                fields[name] = redacted(fields[name], self._redact)
         return True

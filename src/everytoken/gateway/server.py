@@ -128,9 +128,13 @@ class _UnknownLength(int):
 class DirectProtocol(GuardedProtocol):
     """uvicorn's own HTTP protocol, which offers `Direct` to the application."""
 
-    directs: tuple[
-        Direct, ...
-    ] = ()  # of the requests not answered yet: more than one where they are pipelined
+    __slots__ = ("directs",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """`args` and `kwargs` are uvicorn's."""
+        super().__init__(*args, **kwargs)
+        # Of the requests not answered yet: more than one where they are pipelined.
+        self.directs: tuple[Direct, ...] = ()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin a connection, with a small buffer."""

@@ -309,6 +309,7 @@ class Recovery:
             self._complete(now, records)
             return
         redact_error(error, self.redact)
+        error.message = storable(error.message)
         if isinstance(error, ErrorEventError):
             error.message = error.message[:_MAX_MESSAGE]  # not before: half a secret would be none
             error.args = (error.message,)

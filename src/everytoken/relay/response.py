@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everytoken.chat.bounds import storable
 from everytoken.errors import (
     CancelledError,
     EverytokenError,
@@ -303,7 +302,7 @@ class Relay:
     def result(self) -> dict[str, Any]:
         """Return what the stream is closed with: the outcome, its error, the usage, and every attempt.
 
-        Parts of it are an upstream's; what the journal could not hold of them is put so that it can.
+        All of it can be stored: what is an upstream's has been made so when its attempt ended.
         """
         recovery = self.recovery
         origin = recovery.attempts[0].started if recovery.attempts else 0.0
@@ -314,7 +313,7 @@ class Relay:
             "seed": recovery.seed,
             "attempts": [attempt.describe(origin) for attempt in recovery.attempts],
         }
-        return storable(result)  # type: ignore[no-any-return]
+        return result
 
     def _log_last_failure(self) -> None:
         attempts = self.recovery.attempts
