@@ -15,6 +15,7 @@ from tests.redis_server import REDIS, RedisServer
 from everytoken.errors import JournalUnavailableError
 from everytoken.gateway import health
 from everytoken.gateway.health import Watchdog
+from everytoken.journal.commit import StorageBusyError
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal
@@ -62,6 +63,23 @@ async def test_a_journal_that_cannot_store_is_said(kind, tmp_path, monkeypatch):
         gateway.gateway._health._until = 0.0
         while (await ready(gateway))[0] != 200:
             gateway.gateway._health._until = 0.0
+
+
+@pytest.mark.parametrize("kind", JOURNALS[1:])
+async def test_a_file_that_is_locked_for_a_moment_is_ready(kind, tmp_path, monkeypatch):
+    async with limit(), serving(ManualUpstream(), kept_in=journal_of(kind, tmp_path)) as gateway:
+        execute, tries = SqliteFile.execute, 0
+
+        def busy(*args):
+            nonlocal tries
+            tries += 1
+            if tries < 4:
+                raise StorageBusyError("SQLite: database is locked")
+            return execute(*args)
+
+        monkeypatch.setattr(SqliteFile, "execute", busy)
+        assert (await ready(gateway))[0] == 200
+        assert tries == 4
 
 
 async def test_a_journal_that_hangs_is_said(tmp_path, monkeypatch):

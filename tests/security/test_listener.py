@@ -9,7 +9,8 @@ import resource
 
 import pytest
 
-from gateway_serving import HELLO, ManualUpstream, Wire, limit, serving
+from everytoken.gateway.server import EXTENSION
+from gateway_serving import HELLO, ManualUpstream, Wire, limit, over, served, serving
 
 BODY = b'{"messages": []}'  # a 400 of the application: the request was read
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
@@ -161,6 +162,20 @@ async def test_pipelined_requests_are_bounded():
         wire.writer.write((GET + b"\r\n") * 2000)
         await wire.writer.drain()
         assert (await wire.reader.read()).count(b"HTTP/1.1") <= 1, "the connection is closed"
+
+
+async def test_a_connection_that_is_closed_before_its_answer_begins_is_no_error(caplog):
+    gateway = over(ManualUpstream())
+
+    async def close_first(scope, receive, send):
+        # The transport is closing, and `connection_lost` comes with a later turn of the loop.
+        scope["extensions"][EXTENSION]._cycle.transport.close()
+        await gateway(scope, receive, send)
+
+    async with limit(), gateway, served(close_first) as port, Wire.to(port) as wire:
+        wire.send("POST", "/v1/chat/completions", HELLO)
+        assert await wire.reader.read() == b""
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 async def test_a_body_that_nobody_wants_is_not_read_for_ever():

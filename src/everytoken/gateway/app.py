@@ -26,6 +26,7 @@ from everytoken.gateway.http import (
 )
 from everytoken.gateway.logs import LogGuard
 from everytoken.gateway.refusals import Refusals
+from everytoken.gateway.server import direct_of
 from everytoken.journal.memory import MemoryJournal
 from everytoken.redaction import Redactor, redact_error
 from everytoken.relay import Relays
@@ -193,7 +194,8 @@ class Gateway:
                 await self.start()
             await self._admit(request)
         except ClientGoneError:
-            pass
+            if (direct := direct_of(request)) is not None:
+                direct.leave()
         except BrokenOffError:
             raise
         except EverytokenError as error:

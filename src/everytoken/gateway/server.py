@@ -78,6 +78,10 @@ class Direct:
         transport = self._cycle.transport
         return transport.get_write_buffer_size() + _unacknowledged(transport.get_extra_info("socket"))
 
+    def leave(self) -> None:
+        """Have uvicorn know that the client has gone: the transport may be closing before it is told."""
+        self._cycle.disconnected = True
+
     async def drain(self) -> None:
         """Wait until the client can be written to, or has gone."""
         if self._flow.write_paused:

@@ -209,7 +209,10 @@ class GroupCommit:
             self.failing = True
             logger.warning("the journal cannot store: %s; readers wait until it can", error.message)
         streams, self._storing = self._storing, []
-        self._answer_probes(error)
+        if patient:
+            self._probes, self._storing_probes = self._storing_probes + self._probes, []
+        else:
+            self._answer_probes(error)
         for stream in streams:
             stream.put_back()
             stream.dirty = True
