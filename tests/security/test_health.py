@@ -114,6 +114,22 @@ async def test_a_redis_that_hangs_is_said(tmp_path, monkeypatch):
         server.stop()
 
 
+async def test_a_disk_that_is_only_slow_is_ready_and_one_that_hangs_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "_PATIENCE", 0.05)
+    hung = threading.Event()
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: hung.wait(20))
+    async with limit(), serving(ManualUpstream(), kept_in=journal_of("sqlite", tmp_path)) as gateway:
+        try:
+            assert (await ready(gateway))[0] == 200, "commits are stored meanwhile"
+            monkeypatch.setattr(health, "_HANGS", 0.0)
+            gateway.gateway._health._until = 0.0
+            status, told = await ready(gateway)
+            assert status == 503
+            assert "disk does not answer" in told["reasons"][0]
+        finally:
+            hung.set()
+
+
 async def test_a_full_disk_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(health, "_ROOM", 2**62)
     async with limit(), serving(ManualUpstream(), kept_in=journal_of("sqlite", tmp_path)) as gateway:

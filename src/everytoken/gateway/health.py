@@ -24,6 +24,9 @@ logger = logging.getLogger("everytoken.gateway")
 
 _FRESH = 1.0  # seconds for which an answer holds
 _PATIENCE = 2.0  # seconds in which the journal and the disk have to answer
+_HANGS = (
+    30.0  # seconds after which a disk that has not told its room hangs; while it is only busy, commits tell
+)
 _ROOM = 64 * 1024 * 1024  # bytes free on the journal's disk below which it counts as full
 _LOOK = 0.25  # seconds between two looks of the watchdog
 _LONG = 1.0  # seconds from which on a commit or a turn of the loop is worth a line in the log
@@ -38,6 +41,7 @@ class Health:
         self._until = 0.0
         self._looking: asyncio.Task[None] | None = None
         self._disk: asyncio.Future[Any] | None = None
+        self._disk_asked = 0.0
 
     async def ready(self) -> tuple[int, dict[str, Any]]:
         """Return the status and the body of the answer: 200, or 503 with the reasons."""
@@ -95,10 +99,12 @@ class Health:
             return ""
         if self._disk is None:
             # One that hangs is waited for again: another thread would hang as well.
+            self._disk_asked = asyncio.get_running_loop().time()
             self._disk = asyncio.ensure_future(asyncio.to_thread(shutil.disk_usage, directory))
         done, _ = await asyncio.wait([self._disk], timeout=_PATIENCE)
         if not done:
-            return "the journal's disk does not answer"
+            waited = asyncio.get_running_loop().time() - self._disk_asked
+            return "the journal's disk does not answer" if waited >= _HANGS else ""
         looked, self._disk = self._disk, None
         try:
             free = looked.result().free
