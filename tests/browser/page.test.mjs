@@ -257,14 +257,18 @@ test("an answer that the gateway no longer keeps is said so", async () => {
   const directory = mkdtempSync(join(tmpdir(), "everytoken-"));
   writeFileSync(join(directory, "everytoken.toml"), "max_journal = 1"); // room for what ended last
   const small = await startGateway(upstream, { options: ["--config", join(directory, "everytoken.toml")] });
+  const near = await new Wire(small.port).start();
   try {
-    const first = await open(small.url);
+    const first = await open(near.url);
     const call = await ask("Hello", first);
     call.write("Before ");
     await shows("Before", first);
     const chat = first.url();
     const id = await first.evaluate(() => JSON.parse(localStorage.getItem(`everytoken:${location.hash.slice(1)}`)).messages.at(-1).stream);
+    // A page that is being closed may still read and store what comes: nothing comes to this one.
+    near.cut();
     await first.close();
+    near.join();
     call.write("and after.").finish();
     const body = JSON.stringify({ messages: [{ role: "user", content: "Another" }] });
     const another = fetch(`${small.url}/v1/chat/completions`, { method: "POST", body });
@@ -278,6 +282,7 @@ test("an answer that the gateway no longer keeps is said so", async () => {
     assert.equal(await outcome(again), "interrupted");
     assert.match(await again.locator(".note").innerText(), / response of that age is no longer kept/);
   } finally {
+    near.stop();
     await small.stop();
     rmSync(directory, { recursive: true });
   }
