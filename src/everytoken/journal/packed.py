@@ -105,6 +105,17 @@ class PackedRecords:
             del self._runs[-1]
         self._resume()
 
+    def drop(self, count: int) -> None:
+        """Let go of the first `count` records."""
+        if not count:
+            return
+        size = self._ends[count - 1]
+        self._blob = self._blob[size:]
+        self._ends = array("Q", [end - size for end in self._ends[count:]])
+        runs = self._runs
+        at = max(i for i, run in enumerate(runs) if i == 0 or run[0] <= count)
+        self._runs = [(max(0, first - count), begin, end) for first, begin, end in runs[at:]]
+
     def part(self, start: int) -> Part:
         """Return the records from `start` on as they stand here, for `extend_part` of one that holds those before."""
         runs, ends = None, self._ends

@@ -47,13 +47,14 @@ from everytoken.journal.redis_entries import (
 )
 from everytoken.journal.redis_follower import RedisFollower, show
 from everytoken.journal.redis_link import RedisLink
+from everytoken.journal.redis_reading import RedisReading
 from everytoken.journal.redis_settings import how_durable, is_power_safe, what_is_dropped
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.rules import Marks, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from everytoken.journal.commit import GroupCommit
 
@@ -63,8 +64,6 @@ logger = logging.getLogger("everytoken.journal")
 
 _PATIENCE = 3.0  # seconds without a reply after which a connection counts as dead
 _TRIES = 20  # times to submit or claim when others do so at the same moment
-_PAUSE = 0.1  # seconds between two tries to read what is not there at the moment
-_COUNT = 128  # entries read at once
 
 
 class RedisJournal:
@@ -92,6 +91,7 @@ class RedisJournal:
         self._node = secrets.token_hex(8)
         self._link = RedisLink(self._address, self._greet, _PATIENCE)
         self._follower = RedisFollower(self._address, self._link, _PATIENCE, self._taken)
+        self._reading = RedisReading(self._link, self.missing, lease)
         self._writing = RedisWriting(self._link, self._node, self._retention, self._follow)
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -223,7 +223,7 @@ class RedisJournal:
         return StreamWriter(self, stream)
 
     def _stream(self, info: StreamInfo, position: Position) -> Stream:
-        stream = Stream(info, self._fetch, tail=position.tail, watch=self._follow)
+        stream = Stream(info, self._reading.fetch, tail=position.tail, watch=self._follow)
         stream.created = True
         stream.position = position
         stream.closed = stream.closing = position.closed
@@ -407,58 +407,12 @@ class RedisJournal:
         if stream.watched and stream not in self._writing:
             self._follower.follow(stream)
 
-    async def _fetch(self, stream: Stream, offset: int, limit: int) -> Sequence[bytes]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._lease
-        while True:
-            with contextlib.suppress(JournalUnavailableError):
-                taken = await self._read(stream, offset, limit)
-                if taken:
-                    return taken
-            # Redis is away, or has lost what it had, and its writer is about to give it again.
-            if loop.time() > deadline:
-                raise JournalUnavailableError("Redis cannot be reached, or has lost records of this stream")
-            await asyncio.sleep(_PAUSE)
-
-    async def _read(self, stream: Stream, offset: int, limit: int) -> list[bytes]:
-        taken: list[bytes] = []
-        size = 0
-        async for entry in self._entries(stream.info.id, offset):
-            for record in entry.records[max(0, offset + len(taken) - entry.first) :]:
-                if offset + len(taken) == stream.tail or size >= limit:
-                    return taken
-                taken.append(record)
-                size += len(record)
-            if offset + len(taken) == stream.tail:
-                break
-        return taken
-
     async def _catch_up(self, stream: Stream) -> None:
         """Show the readers of a stream what there is behind its tail."""
-        async for entry in self._entries(stream.info.id, stream.tail):
+        async for entry in self._reading.entries(stream.info.id, stream.tail):
             show(stream, entry)
         if stream.lost is not None:
             raise stream.lost
-
-    async def _entries(self, stream_id: str, offset: int) -> AsyncIterator[Entry]:
-        """Yield the entries from the one that holds `offset` on. Raises `StreamNotFoundError`."""
-        key = stream_key(stream_id)
-        start = Position(
-            0, offset, closed=True
-        ).entry_id  # the first that can be it, if it is of the first epoch
-        while True:
-            found = await self._ask(pack("XRANGE", key, start, "+", "COUNT", _COUNT))
-            if not found:
-                if not await self._ask(pack("EXISTS", key)):
-                    raise self.missing(stream_id)
-                return
-            first = Position.parse(found[0][0])
-            if first.tail < offset:  # that epoch begins before: the entry is in it, or in a later one
-                start = Position(first.epoch, offset, closed=True).entry_id
-                continue
-            for raw in found:
-                yield Entry(raw)
-            start = b"(%b" % found[-1][0]
 
 
 def _command(make: Callable[..., bytes], *arguments: object) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.journal.redis_connection import pack
 from everytoken.journal.redis_entries import encode, info_key, open_key, stream_key
-from everytoken.journal.redis_scripts import CHANGE, CREATE, DELETE, SEAL
+from everytoken.journal.redis_scripts import CHANGE, CREATE, DELETE, READ, SEAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from everytoken.journal import StreamInfo
     from everytoken.journal.redis_entries import Position, State
 
-__all__ = ["LONGEST", "change", "create", "delete", "last_entry", "life_of", "seal"]
+__all__ = ["LONGEST", "change", "create", "delete", "last_entry", "life_of", "read", "seal"]
 
 LONGEST = 2**53  # milliseconds; Redis adds the time of day to it, in 64 bits
 _TOMBSTONE = 600_000  # milliseconds that a deleted stream's writer can know of it
@@ -70,6 +70,11 @@ def delete(stream_id: str, node: str) -> bytes:
     """Forget a stream that `node` writes, if it is open. Replies `OK` or `GONE`."""
     keys = (stream_key(stream_id), info_key(stream_id), open_key(node))
     return pack("EVAL", DELETE, 3, *keys, stream_id, _TOMBSTONE)
+
+
+def read(stream_id: str, start: bytes, size: int) -> bytes:
+    """Read entries from id `start` on, until they have `size` bytes: at least one, if there is one."""
+    return pack("EVAL", READ, 1, stream_key(stream_id), start, size)
 
 
 def last_entry(stream_id: str) -> bytes:

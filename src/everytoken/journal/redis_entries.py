@@ -100,15 +100,16 @@ class Entry:
         """`raw`: id and fields. Raises `ValueError` if it is damaged."""
         entry_id, fields = raw
         self.position = Position.parse(entry_id)
-        self.records: Sequence[bytes] = ()
+        self.records: list[bytes] | PackedRecords = []
         self.result: dict[str, Any] | None = None
         self.claimed = self.packed = False
+        records = self.records
         for i in range(0, len(fields), 2):
             name, value = fields[i], fields[i + 1]
             if name == b"r":
-                self.records = [*self.records, value]
+                records.append(value)
             elif name == b"p":
-                self.records = PackedRecords.load(value)[:]
+                self.records = PackedRecords.load(value)
                 self.packed = True
             elif name == b"c":
                 self.result = _decode_result(value)

@@ -25,7 +25,7 @@ logger = logging.getLogger("everytoken.journal")
 
 _BLOCK = 1000  # milliseconds a read waits at most; a stream that joins in between wakes it
 _PACE = 0.002  # seconds between two reads that bring something: while much moves, they bring more at once
-_COUNT = 512  # entries of one stream read at once
+_COUNT = 16  # entries of one stream read at once: each can be a megabyte, and the next read follows soon
 _IN_MEMORY = 4 * 1024 * 1024  # packed bytes of a followed stream kept in memory
 _READING = 5.0  # seconds from one look at the followed streams to the next
 _SAYS = 15  # seconds for which a node says each time that it reads a stream of another

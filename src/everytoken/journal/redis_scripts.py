@@ -10,7 +10,7 @@ and not lost.
 
 from __future__ import annotations
 
-__all__ = ["CHANGE", "CREATE", "DELETE", "SEAL"]
+__all__ = ["CHANGE", "CREATE", "DELETE", "READ", "SEAL"]
 
 # KEYS stream, info, the node's open streams; ARGV entry id, info, life in ms ('' for ever), stream id, score ('' for
 # none: nobody's), then the entry's fields
@@ -61,4 +61,22 @@ redis.call('DEL', KEYS[2])
 redis.call('SET', KEYS[1], '', 'PX', ARGV[2])
 redis.call('ZREM', KEYS[3], ARGV[1])
 return 'OK'
+"""
+
+# KEYS stream; ARGV id to begin at, bytes of fields that are enough. Entries can be of any size: a fixed number of them
+# could be too much to hold.
+READ = """
+if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then return {} end
+local found, size, start, count, enough = {}, 0, ARGV[1], 1, tonumber(ARGV[2])
+while size < enough do
+  local some = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', count)
+  for _, entry in ipairs(some) do
+    found[#found + 1] = entry
+    for _, part in ipairs(entry[2]) do size = size + #part end
+  end
+  if #some < count then break end
+  start = '(' .. some[count][1]
+  count = math.max(1, math.min(64, math.floor((enough - size) * #found / size)))
+end
+return found
 """

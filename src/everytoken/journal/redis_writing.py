@@ -31,7 +31,9 @@ __all__ = ["RedisWriting"]
 
 logger = logging.getLogger("everytoken.journal")
 
-_SEALED = 8 * 1024 * 1024  # packed bytes up to which an ended stream becomes one entry
+_IN_MEMORY = (
+    4 * 1024 * 1024
+)  # packed bytes of an open stream that are kept, to be given again; its oldest records go
 _PROBE = 10_000  # milliseconds that what a probe writes stays
 _MISPLACED = (
     "ERR The ID specified",
@@ -131,9 +133,11 @@ class RedisWriting:
 
     def _stored(self, streams: Sequence[Stream]) -> None:
         for stream in streams:
+            if stream.records.nbytes > _IN_MEMORY:
+                stream.trim()
             if stream.closed and self._ours.pop(stream, None) is not None:
                 stream.position = _position(stream)
-                if stream.base == 0 and stream.tail > 1 and stream.records.nbytes < _SEALED:
+                if stream.base == 0 and stream.tail > 1:
                     self._in_background(self._seal(stream))
 
     async def _seal(self, stream: Stream) -> None:

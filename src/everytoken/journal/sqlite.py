@@ -45,11 +45,12 @@ logger = logging.getLogger("everytoken.journal")
 _SEGMENT = 1024 * 1024  # packed bytes of an open stream in memory from which on they get a segment
 _LOG_LIMIT = 32 * 1024 * 1024  # bytes of log from which on the open streams that it is kept for get segments
 _TIDY = 256  # commits from one tidying up to the next
+_TIDY_BYTES = 2 * 1024 * 1024  # or bytes of commits: this much of a stream that grows fast is in memory
 _BATCH = 16  # streams tidied up at once: what the event loop can do without being missed
 _PAGE = 4096
 _CHECKPOINT = 4 * 1024 * 1024  # bytes of commits after which the WAL is copied into the file
 _SWEEP = 60.0  # seconds between two looks for streams whose time is over
-_CUT = 2 * 1024 * 1024  # bytes of log cut off at once
+_CUT = 2 * _TIDY_BYTES  # bytes of log cut off at once: more than can have come
 _PAUSE = 0.02  # seconds between two batches of old streams
 
 _INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
@@ -111,6 +112,8 @@ class SqliteJournal(LocalJournal):
         self._ended_bytes = 0  # of those that have one, on disk
         self._touched: dict[int, float] = {}  # ended streams with a ttl -> when they were used
         self._since_tidy = 0
+        self._bytes_since_tidy = 0
+        self._large: dict[Stream, None] = {}  # open streams that a single commit has made large
         self._since_checkpoint = 0
         self._found_open: dict[Stream, None] = {}
         self._segments = Segments(self._file)
@@ -188,7 +191,11 @@ class SqliteJournal(LocalJournal):
     def _store(self, streams: Sequence[Stream]) -> bool:
         self._since_tidy += 1
         tidies = self._since_tidy >= 0 and (
-            self._since_tidy >= _TIDY or len(self._ended) >= _BATCH or self._sweeping
+            self._since_tidy >= _TIDY
+            or self._bytes_since_tidy >= _TIDY_BYTES
+            or len(self._ended) >= _BATCH
+            or self._sweeping
+            or bool(self._large)
         )
         work = self._tidied(streams) if tidies else _Work(self._last_row + 1)
         work.tidies = tidies
@@ -286,6 +293,7 @@ class SqliteJournal(LocalJournal):
         if work.entries:
             self._rows.append((work.row, work.size))
             self._log_bytes += work.size
+            self._bytes_since_tidy += work.size
             # The row's own page is written whole, and of what is tidied up the row's and an index's.
             self._since_checkpoint += work.size + _PAGE * (2 * len(work.statements) - 1)
             floors = self._floors
@@ -295,6 +303,10 @@ class SqliteJournal(LocalJournal):
                 stream.stored_epoch = stream.info.epoch
                 if stream.storing_result is not None:
                     self._ended.append(stream)
+                elif work.size > _SEGMENT and stream.records.nbytes > _SEGMENT:
+                    self._large[stream] = None
+            if self._large:  # nothing more may come of these for a long time
+                asyncio.get_running_loop().call_soon(self._commit.soon)
         for effect in work.effects:
             try:
                 effect()
@@ -319,7 +331,7 @@ class SqliteJournal(LocalJournal):
 
     def _tidied(self, streams: Sequence[Stream]) -> _Work:
         """Return a commit that begins with tidying up, or with nothing if that fails: the others must be stored."""
-        self._since_tidy = 0
+        self._since_tidy = self._bytes_since_tidy = 0
         work = _Work(self._last_row + 1)
         try:
             self._tidy(work, streams)
@@ -335,10 +347,15 @@ class SqliteJournal(LocalJournal):
         for stream in [self._ended[i] for i in range(min(_BATCH, len(self._ended)))]:
             self._seal(work, stream)
         # Whoever grows is here often enough.
-        long = [stream for stream in streams if stream.records.nbytes > _SEGMENT and stream in self._floors]
+        long = [stream for stream in (*streams, *self._large) if stream.records.nbytes > _SEGMENT]
+        self._large.clear()
         if self._log_bytes > _LOG_LIMIT:
             long += sorted(self._floors, key=self._floors.__getitem__)
-        long = [stream for stream in long if not (stream.closed or stream.storing_result is not None)]
+        long = [
+            stream
+            for stream in long
+            if stream in self._floors and not (stream.closed or stream.storing_result is not None)
+        ]
         for stream in dict.fromkeys(long[:_BATCH]):
             self._extend_segments(work, stream)
         if self._sweeping or self._kept.is_exceeded(self._ended_bytes):
@@ -385,14 +402,16 @@ class SqliteJournal(LocalJournal):
         self._put(work, stream, ended=None)
         records = work.extended[stream] = PackedRecords()
         records.extend(stream.storing)
-        work.effects.append(lambda: self._extended(work, stream))
+        # Not `work` itself: in a circle, megabytes would wait for the garbage collector.
+        row, entries = work.row, work.entries
+        work.effects.append(lambda: self._extended(stream, records, row, entries))
 
-    def _extended(self, work: _Work, stream: Stream) -> None:
-        if any(entry[0] == stream.number for entry in work.entries):
-            self._floors[stream] = work.row
+    def _extended(self, stream: Stream, records: PackedRecords, row: int, entries: list[Entry]) -> None:
+        if any(entry[0] == stream.number for entry in entries):
+            self._floors[stream] = row
         else:
             del self._floors[stream]
-        self._remember(stream, work.extended[stream])
+        self._remember(stream, records)
 
     def _put(self, work: _Work, stream: Stream, *, ended: float | None) -> int:
         length = stream.tail - stream.base

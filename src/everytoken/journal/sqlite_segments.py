@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Segments"]
 
-_LIMIT = 16 * 1024 * 1024  # bytes kept in memory: what was just read or sealed; the rest is one read away
+_LIMIT = 8 * 1024 * 1024  # bytes kept in memory: what was just read or sealed; the rest is one read away
 _WHICH = "SELECT first FROM segments WHERE stream = ? AND first <= ? ORDER BY first DESC LIMIT 1"
 _READ = "SELECT records FROM segments WHERE stream = ? AND first = ?"
 

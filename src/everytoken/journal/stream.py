@@ -193,6 +193,12 @@ class Stream:
         self.base = self.tail
         self._newest = ()
 
+    def trim(self) -> None:
+        """Let go of the older half of the committed records in memory: they are in storage."""
+        count = (self.tail - self.base) // 2
+        self._records.drop(count)
+        self.base += count
+
     def _publish(self, records: Sequence[bytes]) -> None:
         self.tail += len(records)
         self._newest = records if len(records) == 1 or sum(map(len, records)) <= _NEWEST else ()
