@@ -85,7 +85,8 @@ def exams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exam]]
             options = ("--journal", journal, "--config", str(settings))
             _, url = stack.enter_context(gateway(*options, "--upstream", "http://127.0.0.1:9/v1"))
             begun[kind] = begin(node, url, folder / f"{kind}.json")
-            stack.callback(begun[kind].process.kill)
+            stack.enter_context(begun[kind].process)  # it is waited for in the end,
+            stack.callback(begun[kind].process.kill)  # once it has been killed
         yield begun
 
 

@@ -19,13 +19,18 @@ from everytoken.errors import (
     FencedError,
     JournalUnavailableError,
     OffsetInvalidError,
+    ProducerStaleError,
+    QuotaExceededError,
     StreamClosedError,
     StreamNotFoundError,
 )
-from everytoken.journal import Append
+from everytoken.journal import Append, Producer
+from everytoken.journal.quota import Quota
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.redis_connection import Address, pack
-from everytoken.journal.redis_entries import ALIVE, info_key, stream_key
+from everytoken.journal.redis_entries import ALIVE, State, encode, info_key, stream_key
+from everytoken.journal.redis_quota import RedisQuota
+from everytoken.journal.rules import Marks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -172,6 +177,39 @@ async def test_a_deleted_stream_is_gone_on_every_node(server: RedisServer, nodes
     assert shared.log.deleted
     await until(lambda: log.deleted)
     assert (await there.create(info(), [b"new"])).log.tail == 1
+
+
+async def test_streams_that_redis_has_removed_are_used_no_more(server: RedisServer, nodes: Nodes) -> None:
+    here, there = await nodes(server), await nodes(server)
+    here._quota = there._quota = RedisQuota(here._link, Quota(key_streams=600))
+    for at in range(0, 600, 100):
+        await asyncio.gather(*(here.create(info(f"{n}", shared=True)) for n in range(at, at + 100)))
+    with pytest.raises(QuotaExceededError):
+        await there.create(info("more", shared=True))
+    for n in range(100, 600):
+        await here._ask(pack("DEL", stream_key(f"{n}"), info_key(f"{n}")))
+    await there.create(info("more", shared=True))
+    total, each = b"everytoken:t:", b"everytoken:u:"
+    assert await here._ask(pack("HGET", total, "streams")) == b"101"
+    assert await here._ask(pack("HLEN", each)) == 101
+    assert await here._ask(pack("HGET", total, "bytes")) == b"0"
+
+
+async def test_producers_that_a_version_before_has_stored_are_known(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    journal = await nodes(server)
+    await journal.create(info(shared=True), [b"1"])
+    # As it stood before producers had a hash of their own.
+    state = State(info(shared=True), Marks("a", {"p": (0, 4), "q": (1, 0)}))
+    await journal._ask(pack("SET", info_key("s"), encode(state)))
+    assert (await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 4)))).duplicate
+    await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 5)))
+    again = await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 5)))
+    assert (again.duplicate, again.seq) == (True, 5)
+    with pytest.raises(ProducerStaleError):
+        await journal.submit("s", Append(records=[b"2"], producer=Producer("q", 0, 0)))
+    assert await read_all(await journal.open("s")) == [b"1", b"2"]
 
 
 async def test_submits_of_many_nodes_at_once_are_all_stored_once(server: RedisServer, nodes: Nodes) -> None:

@@ -18,7 +18,13 @@ from tests.journal_process import LENGTH, record
 
 import everytoken.journal.sqlite as sqlite_module
 import everytoken.journal.sqlite_file as file_module
-from everytoken.errors import ConfigurationError, JournalUnavailableError, StreamNotFoundError
+from everytoken.errors import (
+    ConfigurationError,
+    JournalUnavailableError,
+    ProducerStaleError,
+    SequenceConflictError,
+    StreamNotFoundError,
+)
 from everytoken.journal import Append, Producer
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.journal.urls import journal_at
@@ -116,9 +122,10 @@ async def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
         await SqliteJournal(path).start()
 
 
-async def test_a_file_of_version_1_is_read(path: Path) -> None:
-    """What stands in a file is a promise: this dump is of the first version, and must be read for ever."""
-    script = Path(__file__).with_name("fixtures").joinpath("journal-version-1.sql").read_text()
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_file_of_an_earlier_version_is_read(path: Path, version: int) -> None:
+    """What stands in a file is a promise: these dumps are of files that versions made, and must be read for ever."""
+    script = Path(__file__).with_name("fixtures").joinpath(f"journal-version-{version}.sql").read_text()
     db = sqlite3.connect(path)
     db.executescript(script)
     db.close()
@@ -134,9 +141,30 @@ async def test_a_file_of_version_1_is_read(path: Path) -> None:
         {"request": {"model": "m"}},
     )
     assert await read_all(still_open) == _chunks(7)
-    done = await journal.submit("shared", Append(records=[b"1"], producer=Producer("p", 0, 0)))
-    assert done.duplicate
+    if version == 1:
+        done = await journal.submit("shared", Append(records=[b"1"], producer=Producer("p", 0, 0)))
+        assert done.duplicate
+    else:
+        await _knows_its_producers(journal)
+        await journal.stop()
+        journal = SqliteJournal(path)
+        await journal.start()
+        await _knows_its_producers(journal)
+        assert journal._usage._owners["you"].streams == 1
+        assert journal._usage._owners["me"].streams == 2
     await journal.stop()
+
+
+async def _knows_its_producers(journal: SqliteJournal) -> None:
+    for name, last in (("shared-ended", 1), ("shared-segment", 2), ("shared-log", 0)):
+        for producer, seq in (("p", 2), ("q", last)):
+            again = Append(records=[b"again"], producer=Producer(producer, 2, seq))
+            assert (await journal.submit(name, again)).duplicate
+            with pytest.raises(ProducerStaleError):
+                await journal.submit(name, Append(records=[b"no"], producer=Producer(producer, 1, 0)))
+    with pytest.raises(SequenceConflictError):
+        await journal.submit("shared-log", Append(records=[b"no"], sequence="q0"))
+    assert await read_all(await journal.open("shared-segment")) == [b"p0", b"p1", b"p2", b"q0", b"r", b"s"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ __all__ = [
     "IdempotencyConflictError",
     "InvalidRequestError",
     "JournalError",
+    "JournalFullError",
     "JournalUnavailableError",
     "LocalProtocolError",
     "MalformedEventError",
@@ -48,6 +49,7 @@ __all__ = [
     "ProducerGapError",
     "ProducerStaleError",
     "ProtocolError",
+    "QuotaExceededError",
     "RecoveryExhaustedError",
     "RemoteProtocolError",
     "RequestTimeoutError",
@@ -60,6 +62,7 @@ __all__ = [
     "StatusError",
     "StreamClosedError",
     "StreamExistsError",
+    "StreamFullError",
     "StreamNotFoundError",
     "TruncatedError",
     "UpstreamError",
@@ -124,6 +127,9 @@ TABLE: dict[str, ErrorInfo] = {
     # the journal
     "journal-error": ErrorInfo(500, "server_error", retryable=False),
     "not-storable": ErrorInfo(500, "server_error", retryable=False),
+    "stream-full": ErrorInfo(413, "invalid_request_error", retryable=False),
+    "quota-exceeded": ErrorInfo(429, "rate_limit_error", retryable=False),
+    "journal-full": ErrorInfo(507, "server_error", retryable=True),
     "stream-not-found": ErrorInfo(404, "invalid_request_error", retryable=False),
     "stream-exists": ErrorInfo(409, "invalid_request_error", retryable=False),
     "stream-closed": ErrorInfo(409, "invalid_request_error", retryable=False),
@@ -432,6 +438,24 @@ class NotStorableError(JournalError):
     """Storing this failed, and would fail again; only this stream is affected."""
 
     code = "not-storable"
+
+
+class StreamFullError(JournalError):
+    """The stream has as many bytes or producers as it may have."""
+
+    code = "stream-full"
+
+
+class QuotaExceededError(JournalError):
+    """The streams of this key take all that they may take."""
+
+    code = "quota-exceeded"
+
+
+class JournalFullError(JournalError):
+    """Open streams and responses take all the room of the journal (`max_journal`), or streams their half of it."""
+
+    code = "journal-full"
 
 
 class StreamNotFoundError(JournalError):

@@ -1,4 +1,4 @@
-"""A very long response through one gateway process: every byte arrives, and the gateway's memory stays as it was."""
+"""Much content through one gateway process: every byte arrives, and the memory of the gateway stays as it was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from command_line import gateway
+from command_line import gateway, wait_for
 from everytoken.sse import SSEDecoder
 from redis_server import RedisServer
 
@@ -161,3 +161,23 @@ async def test_memory_does_not_grow_with_a_response(journal: str) -> None:
             assert await late.read(events) == await reading == upstream.digests[str(SENT)]
             grown = _resident(process.pid, "VmHWM") - before
             assert grown < GROWTH, f"{grown / MIB:.0f} MiB more than {before // MIB}, for {SENT // MIB} MiB"
+
+
+@pytest.mark.timeout(300)
+async def test_large_streams_of_callers_do_not_stay_in_memory(journal: str) -> None:
+    with gateway("--journal", journal, "--upstream", "http://127.0.0.1:9/v1") as (process, base):
+
+        async def put(name: str, size: int) -> None:
+            parts = urlsplit(base)
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            head = f"PUT /v1/stream/{name} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {size}\r\n\r\n"
+            writer.write(head.encode() + random.randbytes(size))
+            assert (await reader.readline()).split()[1] == b"201"
+            writer.close()
+
+        await put("warm", MIB)
+        before = _resident(process.pid, "VmRSS")
+        for n in range(40):
+            await put(f"s{n}", 16 * MIB)
+        # The last one is put away after it has been acknowledged.
+        wait_for(lambda: _resident(process.pid, "VmRSS") - before < GROWTH)

@@ -1,10 +1,12 @@
-"""What a stream serves is never a page of ours."""
+"""Streams that callers make: never a page of ours, never under a name of ours, never more than they may have."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from gateway_serving import ManualUpstream, limit, serving
+from gateway_serving import HELLO, ManualUpstream, limit, serving
 
 ACTIVE = [
     "text/html",
@@ -55,3 +57,51 @@ async def test_the_names_of_ours_can_be_made_by_nobody(name):
         assert answer.status == 400
         assert "reserved" in answer.error["message"]
         assert (await gateway.ask("GET", f"/v1/stream/{name}")).status in {404, 410}
+
+
+BYTES = {"Content-Type": "application/octet-stream"}
+
+
+async def test_what_callers_store_is_bounded(monkeypatch):
+    monkeypatch.setattr("everytoken.journal.rules.MAX_PRODUCERS", 2)
+    quota = {"max_stream": 10_000, "max_key_bytes": 25_000, "max_key_streams": 3, "max_journal": 40_000}
+    async with limit(), serving(ManualUpstream(), **quota) as gateway:
+
+        async def refused(*request) -> str:
+            answer = await gateway.ask(*request)
+            assert answer.error["code"] in answer.body.decode()
+            return f"{answer.status} {answer.error['code']}"
+
+        full = ("POST", "/v1/stream/a", random.randbytes(9_000), BYTES)
+        assert (await gateway.ask("PUT", "/v1/stream/a", random.randbytes(9_000), BYTES)).status == 201
+        assert await refused(*full) == "413 stream-full"
+        assert await refused("PUT", "/v1/stream/b", random.randbytes(11_000), BYTES) == "413 stream-full"
+        assert (await gateway.ask("PUT", "/v1/stream/b", random.randbytes(9_000), BYTES)).status == 201
+        assert await refused("PUT", "/v1/stream/c", random.randbytes(9_000), BYTES) == "429 quota-exceeded"
+        assert (await gateway.ask("PUT", "/v1/stream/c", b"1", BYTES)).status == 201
+        assert await refused("PUT", "/v1/stream/d", b"1", BYTES) == "429 quota-exceeded"
+        for name in ("p", "q"):
+            mark = {"Producer-Id": name, "Producer-Epoch": "0", "Producer-Seq": "0"}
+            assert (await gateway.ask("POST", "/v1/stream/c", b"1", BYTES | mark)).status == 200
+        assert (
+            await refused("POST", "/v1/stream/c", b"1", BYTES | mark | {"Producer-Id": "r"})
+            == "413 stream-full"
+        )
+        assert (await gateway.ask("DELETE", "/v1/stream/a")).status == 204
+        assert (await gateway.ask("PUT", "/v1/stream/d", random.randbytes(9_000), BYTES)).status == 201
+
+
+async def test_what_is_open_cannot_take_more_than_the_journal_may():
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, max_journal=10_000) as gateway:
+        assert (await gateway.ask("PUT", "/v1/stream/a", random.randbytes(12_000), BYTES)).status == 201
+        for request in (
+            ("PUT", "/v1/stream/b", b"1", BYTES),
+            ("POST", "/v1/stream/a", b"1", BYTES),
+            ("POST", "/v1/chat/completions", HELLO),
+        ):
+            answer = await gateway.ask(*request)
+            assert (answer.status, answer.error["code"]) == (507, "journal-full")
+        assert not upstream.attempts, "nothing is paid for what cannot be kept"
+        assert (await gateway.ask("DELETE", "/v1/stream/a")).status == 204
+        assert (await gateway.ask("PUT", "/v1/stream/b", b"1", BYTES)).status == 201

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -51,6 +52,8 @@ _COLLECT = (
 )
 _GRACEFUL = 5  # seconds for answers to be written when the server stops
 _FEW = 1000  # connections that a busy gateway needs
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as malloc.h has them
+_LARGE = 1024 * 1024  # bytes of a block that are worth a system call
 _RESERVED = 64  # descriptors for everything but connections
 
 
@@ -248,6 +251,18 @@ def _allow_many_connections() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _give_memory_back() -> None:
+    """Have glibc return large blocks to the system as soon as they are free.
+
+    By itself it keeps blocks of up to 32 MiB in its heap once one of that size has been freed, and a heap with anything
+    at its end does not shrink: a few large bodies would stay for ever.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        mallopt(_M_TRIM_THRESHOLD, 8 * _LARGE)  # not less: every read would give its buffer back
+
+
 def _within_descriptors(config: Config) -> Config:
     """Take no more connections than there are descriptors for: a response needs one here and one upstream."""
     try:
@@ -292,6 +307,7 @@ def _tls_context(config: Config) -> ssl.SSLContext | None:
 def _run(config: Config, configured: Callable[[], Config] | None) -> None:
     """Serve with `config`. `configured` reads it again for SIGHUP; None where there is no file to read."""
     _allow_many_connections()
+    _give_memory_back()
     tls = _tls_context(config)
     config = _within_descriptors(config)
     listening = _listen(config.host, config.port)
@@ -305,6 +321,7 @@ def _run(config: Config, configured: Callable[[], Config] | None) -> None:
         max_bytes=config.max_journal,
         durability=config.durability,
         lease=config.lease,
+        quota=config.quota,
     )
     gateway = Gateway(config, {one.name: _upstream(one) for one in config.upstream}, journal)
     gateway.on_loopback = loopback

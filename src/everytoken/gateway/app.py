@@ -58,7 +58,9 @@ class Gateway:
     ) -> None:
         self.config = config
         self.upstreams = upstreams
-        self.journal: Journal = journal or MemoryJournal()
+        self.journal: Journal = journal or MemoryJournal(
+            retention=config.retention, max_bytes=config.max_journal, quota=config.quota
+        )
         self.keys = Keys(config.api_keys)
         self.grace = _grace_of(config)
         self._tasks: set[asyncio.Task[None]] = set()

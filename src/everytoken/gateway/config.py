@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from everytoken.errors import ConfigurationError
+from everytoken.journal.quota import Quota
 from everytoken.recovery import Policy, Target
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ _POSITIVE = (
     "max_response",
     "max_duration",
     "max_grace",
+    "max_stream",
+    "max_key_bytes",
+    "max_key_streams",
     "max_connections",
     "max_address_connections",
     "max_head",
@@ -137,6 +141,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_response: int = 64 * 1024 * 1024
     max_duration: float = 3600.0
     max_grace: float = 3600.0
+    max_stream: int = Quota().stream
+    max_key_bytes: int = Quota().key_bytes
+    max_key_streams: int = Quota().key_streams
     max_connections: int = 16_384
     max_address_connections: int = 8_192
     max_head: int = 64 * 1024
@@ -148,6 +155,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_timeout: float = 75.0
     policy: Policy = Policy()
     upstream: list[UpstreamConfig] = []
+
+    @property
+    def quota(self) -> Quota:
+        """What the streams of callers may take."""
+        return Quota(stream=self.max_stream, key_bytes=self.max_key_bytes, key_streams=self.max_key_streams)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from everytoken.errors import (
     FencedError,
     JournalError,
+    JournalFullError,
     StreamClosedError,
     StreamExistsError,
 )
 from everytoken.journal import Append, Appended, StreamInfo
 from everytoken.journal.commit import GroupCommit
 from everytoken.journal.ids import missing
-from everytoken.journal.rules import is_duplicate, marks_after
+from everytoken.journal.quota import Quota, Usage, size_of
+from everytoken.journal.rules import check_producers, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
 if TYPE_CHECKING:
@@ -23,14 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalJournal"]
 
+_MEASURE = 1.0  # seconds between two looks at what open streams take
+
 
 class LocalJournal:
     """A journal whose streams belong to this process. A storage adds `_store`, `_find` and what it has to tidy up."""
 
     durable = True
 
-    def __init__(self, *, retention: float, max_bytes: int, now: Callable[[], float]) -> None:
+    def __init__(
+        self, *, retention: float, max_bytes: int, quota: Quota | None, now: Callable[[], float]
+    ) -> None:
         self._retention = retention
+        self._usage = Usage(quota or Quota())
+        self._open_bytes = 0  # of open streams, as of `_measured` and with what was submitted since
+        self._measured = -math.inf
         self._max_bytes = max_bytes
         self._now = now
         self._streams: dict[str, Stream] = {}
@@ -79,6 +89,7 @@ class LocalJournal:
             await self._delete(there)
         self._commit.check()
         stream = Stream(info, self._fetch)
+        self._admit(stream, records)
         stream.pending += records
         if closed:
             stream.end(info.result or {})
@@ -87,9 +98,11 @@ class LocalJournal:
             await self._stored_soon(stream)
         except JournalError as error:
             self._streams.pop(info.id, None)
+            self._usage.release(stream)
             if stream.lost is None:
                 stream.lose(error)
             raise
+        self._charge(stream)
         return StreamWriter(self, stream)
 
     async def open(self, stream_id: str, *, touch: bool = True) -> Stream:
@@ -134,6 +147,10 @@ class LocalJournal:
             if not stream.info.shared:
                 raise FencedError(f"stream {stream_id} is written by its own writer")
             self._commit.check()
+            if append.producer is not None:
+                known = stream.due_marks.producers
+                check_producers(append.producer.id in known, len(known))
+            self._admit(stream, append.records)
             if not stream.waits:
                 stream.revocable = True
             stream.pending += append.records
@@ -142,13 +159,39 @@ class LocalJournal:
             if append.close:
                 stream.end(append.result or {})
             tail = stream.tail + len(stream.storing) + len(stream.pending)
-            await self._stored_soon(stream)
+            try:
+                await self._stored_soon(stream)
+            finally:
+                self._charge(stream)
         else:
             if stream.waits:
                 await self._stored_soon(stream)  # what it repeats may wait to be stored itself
             tail = stream.tail
-        seq = None if append.producer is None else stream.marks.producers[append.producer.id][1]
+        seq = None
+        if append.producer is not None:
+            _, seq = stream.marks.producers.get(append.producer.id, (0, append.producer.seq))
         return Appended(tail, stream.closed, duplicate=duplicate, seq=seq)
+
+    # Room
+
+    def _admit(self, stream: Stream, records: Sequence[bytes]) -> None:
+        """Raise `JournalFullError`, and for streams of callers `StreamFullError` and `QuotaExceededError`."""
+        now = self._now()
+        if not 0 <= now - self._measured < _MEASURE:
+            self._measured = now
+            self._open_bytes = sum(map(_size, self._streams.values()))
+        # Streams of callers leave half of it to responses.
+        if self._open_bytes > (self._max_bytes // 2 if stream.info.shared else self._max_bytes):
+            raise JournalFullError("open streams and responses take the room that the journal has")
+        if stream.info.shared:
+            added = size_of(records)
+            self._usage.admit(stream, added)
+            self._open_bytes += added
+
+    def _charge(self, stream: Stream) -> None:
+        """Charge a stream for what it takes once it is stored."""
+        if stream.charged is not None:
+            self._usage.charge(stream, stream.stored_bytes + stream.records.nbytes + stream.pending_bytes)
 
     def moved(self, stream: Stream) -> None:
         """Have a stream stored with the next group commit."""
@@ -214,4 +257,10 @@ class LocalJournal:
         self._deleting.pop(stream.info.id, None)
         if self._streams.get(stream.info.id) is stream:
             del self._streams[stream.info.id]
+        self._usage.release(stream)
+        self._open_bytes -= _size(stream)
         stream.lose(self.missing(stream.info.id))
+
+
+def _size(stream: Stream) -> int:
+    return 0 if stream.closed else stream.stored_bytes + stream.records.nbytes

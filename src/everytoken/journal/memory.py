@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from everytoken.journal import StreamInfo
+    from everytoken.journal.quota import Quota
     from everytoken.journal.stream import Stream, StreamWriter
 
 __all__ = ["MemoryJournal"]
@@ -28,9 +29,10 @@ class MemoryJournal(LocalJournal):
         *,
         retention: float = 86_400.0,
         max_bytes: int = 512 * 1024 * 1024,
+        quota: Quota | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(retention=retention, max_bytes=max_bytes, now=now)
+        super().__init__(retention=retention, max_bytes=max_bytes, quota=quota, now=now)
         self._ended: dict[str, tuple[float, int]] = {}  # when, and how large, in the order they ended
         self._ended_bytes = 0
         self._swept = now()
@@ -68,11 +70,16 @@ class MemoryJournal(LocalJournal):
         now = self._swept = self._now()
         while self._ended:
             oldest, (ended, _) = next(iter(self._ended.items()))
-            over = self._ended_bytes > self._max_bytes and len(self._ended) > 1
+            over = self._ended_bytes + self._open_bytes > self._max_bytes and len(self._ended) > 1
             if not over and now - ended < self._retention:
                 break
             self._removed = ended
             self._have_deleted(self._streams[oldest])
+
+    def _admit(self, stream: Stream, records: Sequence[bytes]) -> None:
+        super()._admit(stream, records)
+        if self._ended and self._ended_bytes + self._open_bytes > self._max_bytes:
+            self.sweep()
 
     def _store(self, streams: Sequence[Stream]) -> bool:  # noqa: ARG002
         return True
@@ -82,7 +89,7 @@ class MemoryJournal(LocalJournal):
             if stream.closed and stream.lost is None and stream.info.id not in self._ended:
                 self._ended[stream.info.id] = (self._now(), stream.records.nbytes)
                 self._ended_bytes += stream.records.nbytes
-                if self._ended_bytes > self._max_bytes:
+                if self._ended_bytes + self._open_bytes > self._max_bytes:
                     self.sweep()
 
     def _drop(self, stream: Stream) -> None:

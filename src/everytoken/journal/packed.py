@@ -40,7 +40,10 @@ class PackedRecords:
             (0, b"", b"")
         ]  # first record, common beginning, common end
         self._run = _run(b"", b"")  # the last of them
-        self._previous = b""  # the last record that fitted no run
+        self._previous = (
+            b"",
+            b"",
+        )  # the two ends of the last record that fitted no run, as far as they are looked at
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -66,8 +69,8 @@ class PackedRecords:
         if begin:
             begin, end = _shared(record, begin, end)
         if len(begin) + len(end) < _WORTH:
-            begin, end = _shared(record, self._previous, self._previous)
-            self._previous = record
+            begin, end = _shared(record, *self._previous)
+            self._previous = record[:_LOOK], record[-_LOOK:]
         if len(begin) + len(end) < _WORTH or not begin:
             begin = end = b""
         if (begin, end) != self._runs[-1][1:]:

@@ -23,12 +23,15 @@ from everytoken.errors import (
     FencedError,
     JournalUnavailableError,
     NotStorableError,
+    QuotaExceededError,
     StreamClosedError,
     StreamExistsError,
+    StreamFullError,
     StreamNotFoundError,
 )
-from everytoken.journal import Append, Appended, StreamInfo
+from everytoken.journal import Append, Appended, Producer, StreamInfo
 from everytoken.journal.ids import missing
+from everytoken.journal.quota import Quota, size_of
 from everytoken.journal.redis_commands import LONGEST, change, create, delete, last_entry, life_of
 from everytoken.journal.redis_connection import Address, RedisConnection, ReplyError, pack
 from everytoken.journal.redis_entries import (
@@ -38,19 +41,22 @@ from everytoken.journal.redis_entries import (
     Entry,
     Position,
     State,
+    decode_mark,
     decode_state,
     fields_of,
     info_key,
     open_key,
+    producers_key,
     read_key,
     stream_key,
 )
 from everytoken.journal.redis_follower import RedisFollower, show
 from everytoken.journal.redis_link import RedisLink
+from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.redis_reading import RedisReading
 from everytoken.journal.redis_settings import how_durable, is_power_safe, what_is_dropped
 from everytoken.journal.redis_writing import RedisWriting
-from everytoken.journal.rules import Marks, is_duplicate, marks_after
+from everytoken.journal.rules import Marks, check_producers, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
 if TYPE_CHECKING:
@@ -82,6 +88,7 @@ class RedisJournal:
         retention: float = 86_400.0,
         lease: float = 10.0,
         durability: str = "process",
+        quota: Quota | None = None,
     ) -> None:
         """Raises `ConfigurationError` for a URL that is none."""
         self._durability = durability
@@ -91,6 +98,7 @@ class RedisJournal:
         self._node = secrets.token_hex(8)
         self._link = RedisLink(self._address, self._greet, _PATIENCE)
         self._follower = RedisFollower(self._address, self._link, _PATIENCE, self._taken)
+        self._quota = RedisQuota(self._link, quota or Quota())
         self._reading = RedisReading(self._link, self.missing, lease)
         self._writing = RedisWriting(self._link, self._node, self._retention, self._follow)
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
@@ -197,6 +205,9 @@ class RedisJournal:
         node = "" if info.shared or closed else self._node
         if closed:
             info.result = info.result or {}
+        size = size_of(records)
+        if info.shared:
+            await self._check_quota(info, size)
         position = Position(info.epoch, len(records), closed)
         life = life_of(info, self._retention if closed else None)
         fields = fields_of(records, info.result, node)
@@ -209,6 +220,9 @@ class RedisJournal:
             raise
         if reply != b"OK":
             raise StreamExistsError(f"stream {info.id} exists")
+        if info.shared:
+            await self._quota.release(info.owner, info.id)  # one of this name may have expired
+            await self._quota.charge(info, size)
         stream = self._stream(info, Position(info.epoch, 0))
         try:
             stream.show(records, info.result)
@@ -221,6 +235,14 @@ class RedisJournal:
         if node:
             self._writing.add(stream)
         return StreamWriter(self, stream)
+
+    async def _check_quota(self, info: StreamInfo, size: int) -> None:
+        try:
+            await self._quota.check(info, size, new=True)
+        except (QuotaExceededError, StreamFullError) as error:
+            if await self._ask(pack("TYPE", stream_key(info.id))) == b"stream":
+                raise StreamExistsError(f"stream {info.id} exists") from error
+            raise
 
     def _stream(self, info: StreamInfo, position: Position) -> Stream:
         stream = Stream(info, self._reading.fetch, tail=position.tail, watch=self._follow)
@@ -253,9 +275,8 @@ class RedisJournal:
                 await self._catch_up(stream)
         if touch and stream.info.ttl is not None:
             life = min(stream.info.ttl * 1000, LONGEST)
-            await self._link.pipeline(
-                pack("PEXPIRE", stream_key(stream_id), life), pack("PEXPIRE", info_key(stream_id), life)
-            )
+            keys = (stream_key(stream_id), info_key(stream_id), producers_key(stream_id))
+            await self._link.pipeline(*(pack("PEXPIRE", key, life) for key in keys))
         return stream
 
     async def submit(self, stream_id: str, append: Append) -> Appended:
@@ -270,24 +291,48 @@ class RedisJournal:
 
     async def _try_to_submit(self, stream_id: str, append: Append) -> Appended | None:
         state, before = await self._look_up(stream_id)
-        duplicate = is_duplicate(state.marks, append, closed=before.closed)
+        # Marks after the entries: they are then of these entries, or newer, and `change` refuses what is not the newest.
+        marks, count = await self._marks(state, append.producer)
+        duplicate = is_duplicate(marks, append, closed=before.closed)
         after = before
         if not duplicate and (append.records or (append.close and not before.closed)):
             if not state.info.shared:
                 raise FencedError(f"stream {stream_id} is written by its own writer")
-            state.marks = marks_after(state.marks, append)
+            if append.producer is not None:
+                check_producers(append.producer.id in marks.producers, count)
+            size = size_of(append.records)
+            await self._quota.check(state.info, size, new=False)
+            state.marks = Marks(marks_after(marks, append).sequence, state.marks.producers)
             if append.close:
                 state.info.result = append.result or {}
             after = Position(state.info.epoch, before.tail + len(append.records), append.close)
             fields = fields_of(append.records, state.info.result)
             life = life_of(state.info, self._retention if after.closed else None)
-            if await self._ask(_command(change, state, before, after, life, fields)) != b"OK":
+            command = _command(change, state, before, after, life, fields, producer=append.producer)
+            if await self._ask(command) != b"OK":
                 return None  # look again
+            await self._quota.charge(state.info, size)
             stream = self._streams.get(stream_id)
             if stream is not None and stream.position == before:
                 show(stream, Entry((after.entry_id, fields)))
-        seq = None if append.producer is None else state.marks.producers[append.producer.id][1]
+        seq = None
+        if append.producer is not None:
+            seq = marks.producers[append.producer.id][1] if duplicate else append.producer.seq
         return Appended(after.tail, after.closed, duplicate=duplicate, seq=seq)
+
+    async def _marks(self, state: State, producer: Producer | None) -> tuple[Marks, int]:
+        """Return what a stream remembers of `producer`, and how many producers it knows."""
+        if producer is None:
+            return state.marks, 0
+        key = producers_key(state.info.id)
+        replies = await self._link.pipeline(pack("HGET", key, producer.id), pack("HLEN", key))
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise JournalUnavailableError(f"Redis: {reply}")
+        mark, count = replies
+        earlier = state.marks.producers
+        known = {producer.id: decode_mark(mark)} if mark else {}
+        return Marks(state.marks.sequence, {**earlier, **known}), count + len(earlier)
 
     async def orphans(self) -> list[str]:
         """Return the open streams of nodes that give no sign of life, oldest first."""
@@ -317,6 +362,8 @@ class RedisJournal:
             self._writing.lose(stream, StreamNotFoundError("the stream is gone"))
         if reply != b"OK":
             raise self.missing(stream_id)
+        if state.info.shared:
+            await self._quota.release(state.info.owner, stream_id)
 
     def missing(self, stream_id: str) -> StreamNotFoundError:
         """Return what is to be said of a stream that is not there: what is older than `retention` is Redis's to remove."""
@@ -415,9 +462,9 @@ class RedisJournal:
             raise stream.lost
 
 
-def _command(make: Callable[..., bytes], *arguments: object) -> bytes:
+def _command(make: Callable[..., bytes], *arguments: object, **more: object) -> bytes:
     """Return a command. Raises `NotStorableError` for what it cannot hold."""
     try:
-        return make(*arguments)
+        return make(*arguments, **more)
     except Exception as error:
         raise NotStorableError("what was to be stored cannot be stored") from error

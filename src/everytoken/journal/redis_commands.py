@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from everytoken.journal.redis_connection import pack
-from everytoken.journal.redis_entries import encode, info_key, open_key, stream_key
+from everytoken.journal.redis_entries import encode, info_key, open_key, producers_key, stream_key
 from everytoken.journal.redis_scripts import CHANGE, CREATE, DELETE, READ, SEAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everytoken.journal import StreamInfo
+    from everytoken.journal import Producer, StreamInfo
     from everytoken.journal.redis_entries import Position, State
 
 __all__ = ["LONGEST", "change", "create", "delete", "last_entry", "life_of", "read", "seal"]
@@ -34,10 +34,10 @@ def life_of(info: StreamInfo, retention: int | None) -> str:
 def create(state: State, position: Position, life: str, fields: Sequence[bytes]) -> bytes:
     """Make a stream that has its first entry and is then at `position`. Replies `OK` or `EXISTS`."""
     info = state.info
-    keys = (stream_key(info.id), info_key(info.id), open_key(state.node))
+    keys = (stream_key(info.id), info_key(info.id), open_key(state.node), producers_key(info.id))
     score = str(info.created) if state.node and not position.closed else ""
     arguments = (position.entry_id, encode(state), life, info.id, score)
-    return pack("EVAL", CREATE, 3, *keys, *arguments, *fields)
+    return pack("EVAL", CREATE, 4, *keys, *arguments, *fields)
 
 
 def change(
@@ -48,17 +48,20 @@ def change(
     fields: Sequence[bytes],
     *,
     left: str | None = None,
+    producer: Producer | None = None,
 ) -> bytes:
     """Add an entry to a stream that is at `before`, and store its state. Replies `OK`, `GONE` or `OTHER`.
 
-    `left`: the node that has written it, if that is another one than now.
+    `left`: the node that has written it, if that is another one than now. `producer`: whose append it is.
     """
     info = state.info
     joined = open_key(state.node)
-    keys = (stream_key(info.id), info_key(info.id), joined if left is None else open_key(left), joined)
+    leaves = joined if left is None else open_key(left)
+    keys = (stream_key(info.id), info_key(info.id), leaves, joined, producers_key(info.id))
     score = str(info.created) if state.node and not after.closed else ""
-    arguments = (before.entry_id, after.entry_id, encode(state), life, info.id, score)
-    return pack("EVAL", CHANGE, 4, *keys, *arguments, *fields)
+    mark = ("", "") if producer is None else (producer.id, encode((producer.epoch, producer.seq)))
+    arguments = (before.entry_id, after.entry_id, encode(state), life, info.id, score, *mark)
+    return pack("EVAL", CHANGE, 5, *keys, *arguments, *fields)
 
 
 def seal(stream_id: str, position: Position, fields: Sequence[bytes]) -> bytes:
@@ -68,8 +71,8 @@ def seal(stream_id: str, position: Position, fields: Sequence[bytes]) -> bytes:
 
 def delete(stream_id: str, node: str) -> bytes:
     """Forget a stream that `node` writes, if it is open. Replies `OK` or `GONE`."""
-    keys = (stream_key(stream_id), info_key(stream_id), open_key(node))
-    return pack("EVAL", DELETE, 3, *keys, stream_id, _TOMBSTONE)
+    keys = (stream_key(stream_id), info_key(stream_id), open_key(node), producers_key(stream_id))
+    return pack("EVAL", DELETE, 4, *keys, stream_id, _TOMBSTONE)
 
 
 def read(stream_id: str, start: bytes, size: int) -> bytes:

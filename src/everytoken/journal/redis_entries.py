@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["ALIVE", "NODES", "TAKEN", "Entry", "Position", "State", "fields_of", "info_key", "open_key"]
-__all__ += ["decode_state", "encode", "read_key", "stream_key"]
+__all__ += ["decode_mark", "decode_state", "encode", "producers_key", "read_key", "stream_key"]
 
 NODES = b"everytoken:nodes"  # a set: every node that may have open streams
 TAKEN = b"everytoken:taken"  # a Redis Stream of takeovers, so that a writer that is silent learns of it
@@ -27,7 +27,10 @@ _decode_result = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
 class State(msgspec.Struct):
-    """What is stored of a stream besides its records. `node`: who writes it, "" if anybody may."""
+    """What is stored of a stream besides its records. `node`: who writes it, "" if anybody may.
+
+    The marks of producers have a hash of their own; here are those that an earlier version has stored.
+    """
 
     info: StreamInfo
     marks: Marks
@@ -35,6 +38,7 @@ class State(msgspec.Struct):
 
 
 decode_state = msgspec.msgpack.Decoder(State).decode
+decode_mark = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
 def stream_key(stream_id: str) -> bytes:
@@ -45,6 +49,11 @@ def stream_key(stream_id: str) -> bytes:
 def info_key(stream_id: str) -> bytes:
     """Return the key of a stream's state."""
     return b"everytoken:i:%b" % stream_id.encode()
+
+
+def producers_key(stream_id: str) -> bytes:
+    """Return the key of the marks of a stream's producers."""
+    return b"everytoken:p:%b" % stream_id.encode()
 
 
 def read_key(stream_id: str) -> bytes:

@@ -10,13 +10,13 @@ and not lost.
 
 from __future__ import annotations
 
-__all__ = ["CHANGE", "CREATE", "DELETE", "READ", "SEAL"]
+__all__ = ["CHANGE", "CHARGE", "CREATE", "DELETE", "READ", "RELEASE", "SEAL"]
 
-# KEYS stream, info, the node's open streams; ARGV entry id, info, life in ms ('' for ever), stream id, score ('' for
+# KEYS stream, info, the node's open streams, producers; ARGV entry id, info, life in ms ('' for ever), stream id, score ('' for
 # none: nobody's), then the entry's fields
 CREATE = """
 if redis.call('TYPE', KEYS[1]).ok == 'stream' then return 'EXISTS' end
-redis.call('DEL', KEYS[1])
+redis.call('DEL', KEYS[1], KEYS[4])
 redis.call('XADD', KEYS[1], ARGV[1], unpack(ARGV, 6))
 redis.call('SET', KEYS[2], ARGV[2])
 if ARGV[3] ~= '' then
@@ -27,17 +27,21 @@ if ARGV[5] ~= '' then redis.call('ZADD', KEYS[3], ARGV[5], ARGV[4]) end
 return 'OK'
 """
 
-# KEYS stream, info, the open streams it leaves, those it joins; ARGV id of the last entry as seen, entry id, info, life
-# in ms ('' as it is), stream id, score ('' to join none), then the entry's fields
+# KEYS stream, info, the open streams it leaves, those it joins, producers; ARGV id of the last entry as seen, entry id,
+# info, life in ms ('' as it is), stream id, score ('' to join none), producer ('' for none), its mark, then the entry's
+# fields
 CHANGE = """
 if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then return 'GONE' end
 if redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1][1] ~= ARGV[1] then return 'OTHER' end
-redis.call('XADD', KEYS[1], ARGV[2], unpack(ARGV, 7))
+redis.call('XADD', KEYS[1], ARGV[2], unpack(ARGV, 9))
 redis.call('SET', KEYS[2], ARGV[3], 'KEEPTTL')
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[5], ARGV[7], ARGV[8]) end
 if ARGV[4] ~= '' then
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
+local life = redis.call('PTTL', KEYS[1])
+if life > 0 then redis.call('PEXPIRE', KEYS[5], life) end
 if KEYS[3] ~= KEYS[4] or ARGV[6] == '' then redis.call('ZREM', KEYS[3], ARGV[5]) end
 if ARGV[6] ~= '' then redis.call('ZADD', KEYS[4], ARGV[6], ARGV[5]) end
 return 'OK'
@@ -54,10 +58,10 @@ if life > 0 then redis.call('PEXPIRE', KEYS[1], life) end
 return 'OK'
 """
 
-# KEYS stream, info, the open streams it leaves; ARGV stream id, ms that its writer can know it by
+# KEYS stream, info, the open streams it leaves, producers; ARGV stream id, ms that its writer can know it by
 DELETE = """
 if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then return 'GONE' end
-redis.call('DEL', KEYS[2])
+redis.call('DEL', KEYS[2], KEYS[4])
 redis.call('SET', KEYS[1], '', 'PX', ARGV[2])
 redis.call('ZREM', KEYS[3], ARGV[1])
 return 'OK'
@@ -79,4 +83,25 @@ while size < enough do
   count = math.max(1, math.min(64, math.floor((enough - size) * #found / size)))
 end
 return found
+"""
+
+# KEYS bytes of each stream of an owner, their sum and number; ARGV stream id, bytes added
+CHARGE = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then redis.call('HINCRBY', KEYS[2], 'streams', 1) end
+redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HINCRBY', KEYS[2], 'bytes', ARGV[2])
+return 'OK'
+"""
+
+# KEYS as above; ARGV ids of the streams that are gone
+RELEASE = """
+for _, id in ipairs(ARGV) do
+  local size = redis.call('HGET', KEYS[1], id)
+  if size then
+    redis.call('HDEL', KEYS[1], id)
+    redis.call('HINCRBY', KEYS[2], 'bytes', string.format('%d', -size))
+    redis.call('HINCRBY', KEYS[2], 'streams', -1)
+  end
+end
+return 'OK'
 """

@@ -12,12 +12,15 @@ from everytoken.errors import (
     ProducerStaleError,
     SequenceConflictError,
     StreamClosedError,
+    StreamFullError,
 )
 
 if TYPE_CHECKING:
     from everytoken.journal import Append, Producer
 
-__all__ = ["Marks", "is_duplicate", "marks_after"]
+__all__ = ["MAX_PRODUCERS", "Marks", "check_producers", "is_duplicate", "marks_after"]
+
+MAX_PRODUCERS = 1000  # that a stream remembers: it has to remember all of them
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -55,6 +58,12 @@ def _is_repeated(marks: Marks, producer: Producer) -> bool:
     if producer.seq != seq + 1:
         raise ProducerGapError("the producer's sequence has a gap", expected=seq + 1, received=producer.seq)
     return False
+
+
+def check_producers(known: bool, count: int) -> None:  # noqa: FBT001
+    """Raise `StreamFullError` for a producer that is not `known` to a stream that has `count` of them."""
+    if not known and count >= MAX_PRODUCERS:
+        raise StreamFullError(f"a stream has at most {MAX_PRODUCERS} producers, and this one has as many")
 
 
 def marks_after(marks: Marks, append: Append) -> Marks:

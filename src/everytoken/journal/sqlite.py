@@ -13,11 +13,13 @@ import asyncio
 import logging
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import JournalUnavailableError, StreamNotFoundError
 from everytoken.journal.local import LocalJournal
 from everytoken.journal.packed import PackedRecords
+from everytoken.journal.rules import Marks
 from everytoken.journal.sqlite_file import (
     NOTHING,
     SQLITE_FAULTS,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from everytoken.journal.quota import Quota
     from everytoken.journal.sqlite_file import Entry, Statement
 
 __all__ = ["SqliteJournal"]
@@ -51,15 +54,19 @@ _PAGE = 4096
 _CHECKPOINT = 4 * 1024 * 1024  # bytes of commits after which the WAL is copied into the file
 _SWEEP = 60.0  # seconds between two looks for streams whose time is over
 _CUT = 2 * _TIDY_BYTES  # bytes of log cut off at once: more than can have come
+_CACHED = (
+    4 * _SEGMENT
+)  # packed bytes of a segment up to which it is kept for readers when it has just been made
 _PAUSE = 0.02  # seconds between two batches of old streams
 
 _INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
-_FIND = "SELECT number, tail, until, state FROM streams WHERE id = ? AND ended IS NOT NULL"
-_SIZE = "SELECT bytes FROM streams WHERE number = ? AND ended IS NOT NULL"
+_FIND = "SELECT number, tail, until, bytes, state FROM streams WHERE id = ? AND ended IS NOT NULL"
+_SIZE = "SELECT bytes, owner FROM streams WHERE number = ? AND ended IS NOT NULL"
 _UPSERT_STREAM = (
-    "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET tail = excluded.tail, "
+    "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET tail = excluded.tail, "
     "ended = excluded.ended, until = excluded.until, bytes = bytes + excluded.bytes, state = excluded.state"
 )
+_UPSERT_PRODUCER = "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)"
 
 
 class _Work:
@@ -96,9 +103,10 @@ class SqliteJournal(LocalJournal):
         retention: float = 86_400.0,
         max_bytes: int = 2 * 1024**3,
         durability: str = "process",
+        quota: Quota | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(retention=retention, max_bytes=max_bytes, now=now)
+        super().__init__(retention=retention, max_bytes=max_bytes, quota=quota, now=now)
         self._in_thread = durability == "power"
         self.directory = path.parent  # whose disk it fills
         self._file = SqliteFile(path, sync=self._in_thread)
@@ -132,10 +140,14 @@ class SqliteJournal(LocalJournal):
         self._rows, self._ended_bytes = recovered.rows, recovered.ended_bytes
         self._removed = recovered.removed
         self._log_bytes = sum(size for _, size in self._rows)
+        for owner, size, count in recovered.used:
+            self._usage.add(owner, size, count)
         for number, stream in sorted(recovered.streams.items()):
             self._floors[stream] = recovered.floors.get(number, self._last_row + 1)
             stream.stored_epoch = stream.info.epoch
             self._streams[stream.info.id] = stream
+            if stream.info.shared:
+                self._usage.charge(stream, stream.stored_bytes + stream.records.nbytes)
             if stream.closed:
                 self._ended.append(stream)
             else:
@@ -281,8 +293,14 @@ class SqliteJournal(LocalJournal):
         if deleted:
             self._delete_rows(work, stream.number)
         state = None
-        if stream.storing_marks is not stream.marks or stream.stored_epoch != stream.info.epoch:
-            state = State(stream.info, stream.storing_marks)
+        before, marks = stream.marks, stream.storing_marks
+        if marks is not before:
+            for producer in [
+                name for name, at in marks.producers.items() if before.producers.get(name) != at
+            ]:
+                work.add(_UPSERT_PRODUCER, stream.number, producer, *marks.producers[producer])
+        if marks.sequence != before.sequence or stream.stored_epoch != stream.info.epoch:
+            state = State(stream.info, Marks(marks.sequence))
         result = stream.storing_result
         if state is None and result is None and not deleted:
             return None
@@ -303,10 +321,6 @@ class SqliteJournal(LocalJournal):
                 stream.stored_epoch = stream.info.epoch
                 if stream.storing_result is not None:
                     self._ended.append(stream)
-                elif work.size > _SEGMENT and stream.records.nbytes > _SEGMENT:
-                    self._large[stream] = None
-            if self._large:  # nothing more may come of these for a long time
-                asyncio.get_running_loop().call_soon(self._commit.soon)
         for effect in work.effects:
             try:
                 effect()
@@ -314,6 +328,16 @@ class SqliteJournal(LocalJournal):
                 logger.exception("the journal could not take note of a commit")
         for stream in self._going:
             self._floors.pop(stream, None)
+        if work.tidies:
+            self._since_tidy = self._bytes_since_tidy = 0
+        if self._large or work.size > _SEGMENT:
+            self._large = {
+                stream: None
+                for stream in (*self._large, *streams)
+                if stream in self._floors and stream.records.nbytes > _SEGMENT
+            }
+            if self._large:  # nothing more may come of these for a long time
+                asyncio.get_running_loop().call_soon(self._commit.soon)
         if self._since_checkpoint >= _CHECKPOINT and not self._checkpointing:
             self._since_checkpoint = 0
             self._checkpointing = True
@@ -331,7 +355,6 @@ class SqliteJournal(LocalJournal):
 
     def _tidied(self, streams: Sequence[Stream]) -> _Work:
         """Return a commit that begins with tidying up, or with nothing if that fails: the others must be stored."""
-        self._since_tidy = self._bytes_since_tidy = 0
         work = _Work(self._last_row + 1)
         try:
             self._tidy(work, streams)
@@ -348,7 +371,6 @@ class SqliteJournal(LocalJournal):
             self._seal(work, stream)
         # Whoever grows is here often enough.
         long = [stream for stream in (*streams, *self._large) if stream.records.nbytes > _SEGMENT]
-        self._large.clear()
         if self._log_bytes > _LOG_LIMIT:
             long += sorted(self._floors, key=self._floors.__getitem__)
         long = [
@@ -390,6 +412,9 @@ class SqliteJournal(LocalJournal):
     def _sealed(self, stream: Stream, size: int) -> None:
         self._ended.popleft()
         self._ended_bytes += size
+        stream.stored_bytes += size
+        if stream.charged is not None:
+            self._usage.charge(stream, stream.stored_bytes)
         self._floors.pop(stream, None)
         if self._streams.get(stream.info.id) is stream:
             del self._streams[stream.info.id]
@@ -399,14 +424,17 @@ class SqliteJournal(LocalJournal):
         """Have what is in memory of an open stream stand in a segment."""
         if stream in self._going:
             return
-        self._put(work, stream, ended=None)
+        size = self._put(work, stream, ended=None)
         records = work.extended[stream] = PackedRecords()
         records.extend(stream.storing)
         # Not `work` itself: in a circle, megabytes would wait for the garbage collector.
         row, entries = work.row, work.entries
-        work.effects.append(lambda: self._extended(stream, records, row, entries))
+        work.effects.append(lambda: self._extended(stream, size, records, row, entries))
 
-    def _extended(self, stream: Stream, records: PackedRecords, row: int, entries: list[Entry]) -> None:
+    def _extended(
+        self, stream: Stream, size: int, records: PackedRecords, row: int, entries: list[Entry]
+    ) -> None:
+        stream.stored_bytes += size
         if any(entry[0] == stream.number for entry in entries):
             self._floors[stream] = row
         else:
@@ -416,19 +444,20 @@ class SqliteJournal(LocalJournal):
     def _put(self, work: _Work, stream: Stream, *, ended: float | None) -> int:
         length = stream.tail - stream.base
         data = stream.records.dump(length) if length else b""
-        state = encode(State(stream.info, stream.marks))
+        state = encode(State(stream.info, Marks(stream.marks.sequence)))
         info = stream.info
         until = info.expires if info.ttl is None else stream.used + info.ttl
         if data:
             work.add("INSERT INTO segments VALUES (?, ?, ?)", stream.number, stream.base, data)
         size = len(data) + len(state)
-        work.add(_UPSERT_STREAM, stream.number, info.id, stream.tail, ended, until, size, state)
+        owner = info.owner if info.shared else None
+        work.add(_UPSERT_STREAM, stream.number, info.id, stream.tail, ended, until, size, state, owner)
         self._since_checkpoint += size
         return size
 
     def _remember(self, stream: Stream, records: PackedRecords) -> None:
         """Let go of a stream's records in memory but for the segment just made, which is kept for readers a while."""
-        if stream.tail > stream.base:
+        if stream.tail > stream.base and stream.records.nbytes <= _CACHED:
             self._segments.keep(stream.number, stream.base, stream.records)
         stream.forget(records)
 
@@ -448,7 +477,9 @@ class SqliteJournal(LocalJournal):
         old = [number for number in found if number not in touched]
         self._sweeping = len(old) == _BATCH
         for number in old:
-            self._delete_rows(work, number)
+            size, owner = self._delete_rows(work, number)
+            if owner is not None:
+                work.effects.append(partial(self._usage.forget, owner, size))
             work.entries.append((number, 0, NOTHING, Extra(deleted=True)))
         if removed:
             work.add("UPDATE removed SET ended = max(ended, ?)", removed)
@@ -461,11 +492,15 @@ class SqliteJournal(LocalJournal):
         if self._sweeping:
             self._next_batch = asyncio.get_running_loop().call_later(_PAUSE, self._commit.soon)
 
-    def _delete_rows(self, work: _Work, number: int) -> None:
+    def _delete_rows(self, work: _Work, number: int) -> tuple[int, str | None]:
+        """Have a stream's rows go; return the bytes of one that has ended, and whose quota they count against."""
         found = self._file.look_up(_SIZE, number)
+        size, owner = found[0] if found else (0, None)
         work.add("DELETE FROM segments WHERE stream = ?", number)
+        work.add("DELETE FROM producers WHERE stream = ?", number)
         work.add("DELETE FROM streams WHERE number = ?", number)
-        work.effects.append(lambda: self._rows_deleted(number, found[0][0] if found else 0))
+        work.effects.append(lambda: self._rows_deleted(number, size))
+        return size, owner
 
     def _rows_deleted(self, number: int, size: int) -> None:
         self._ended_bytes -= size
@@ -478,15 +513,19 @@ class SqliteJournal(LocalJournal):
         found = self._file.look_up(_FIND, stream_id)
         if not found:
             return None
-        number, tail, until, data = found[0]
+        number, tail, until, size, data = found[0]
         try:
             state = decode_state(data)
+            producers = self._file.producers_of(number) if state.info.shared else {}
         except SQLITE_FAULTS as error:
             raise JournalUnavailableError(f"stream {stream_id} is damaged: {error}") from error
         stream = Stream(state.info, self._fetch, tail=tail)
         stream.number, stream.stored_epoch = number, state.info.epoch
         stream.created = stream.closed = stream.closing = True
-        stream.marks = stream.storing_marks = stream.due_marks = state.marks
+        stream.marks = stream.storing_marks = stream.due_marks = Marks(state.marks.sequence, producers)
+        stream.stored_bytes = size
+        if state.info.shared:
+            stream.charged = size
         if state.info.ttl is not None:
             stream.used = self._touched.get(number, until) - state.info.ttl
         return stream

@@ -35,7 +35,7 @@ __all__ = [
     "remove_unused",
 ]
 
-_VERSION = 2
+_VERSION = 3
 # Whether `flock` and the locks that SQLite takes with `fcntl` do not see each other; elsewhere one would stop the other.
 _INDEPENDENT = sys.platform == "linux"
 _FREE = 64 * 1024 * 1024  # bytes of free pages from which on a file is worth making smaller
@@ -71,11 +71,22 @@ CREATE TABLE removed (
 );
 INSERT INTO removed VALUES (0.0);
 """
-_STEPS = {0: _SCHEMA + _VERSION_2, 1: _VERSION_2}
+_VERSION_3 = """
+CREATE TABLE producers (
+    stream INTEGER NOT NULL,
+    id TEXT NOT NULL,             -- Producer-Id
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,         -- the last number accepted
+    PRIMARY KEY (stream, id)
+) WITHOUT ROWID;
+ALTER TABLE streams ADD COLUMN owner TEXT;  -- whose quota it counts against; null of a response
+CREATE INDEX streams_by_owner ON streams (owner, bytes) WHERE owner IS NOT NULL;
+"""
+_STEPS = (_SCHEMA, _VERSION_2, _VERSION_3)
 
 
 class State(msgspec.Struct):
-    """What is stored of a stream besides its records."""
+    """What is stored of a stream besides its records. The marks of its producers have rows of their own."""
 
     info: StreamInfo
     marks: Marks
@@ -188,8 +199,33 @@ class SqliteFile:
                 f"the journal {self._path} was made by a newer everytoken (schema {version}); use that one"
             )
         if version < _VERSION:
-            steps = _STEPS[version]
-            self.write.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {_VERSION}; COMMIT;")
+            steps = "".join(_STEPS[version:])
+            self.write.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {_VERSION};")
+            if 0 < version < 3:
+                self._move_producers()
+            self.write.execute("COMMIT")
+
+    def _move_producers(self) -> None:
+        """Take producers' marks, and owners, out of the states that earlier versions kept them in."""
+        for number, state in self.write.execute("SELECT number, state FROM streams").fetchall():
+            self._move(number, decode_state(state))
+        for (entries,) in self.write.execute("SELECT entries FROM log ORDER BY number"):
+            for number, _, _, extra in decode_entries(entries):
+                if extra is not None and extra.state is not None:
+                    self._move(number, extra.state)
+
+    def _move(self, number: int, state: State) -> None:
+        if state.info.shared:
+            self.write.execute("UPDATE streams SET owner = ? WHERE number = ?", (state.info.owner, number))
+            for producer, (epoch, seq) in state.marks.producers.items():
+                self.write.execute(
+                    "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)", (number, producer, epoch, seq)
+                )
+
+    def producers_of(self, stream: int) -> dict[str, tuple[int, int]]:
+        """Return the marks of a stream's producers. Raises `JournalUnavailableError`."""
+        rows = self.look_up("SELECT id, epoch, seq FROM producers WHERE stream = ?", stream)
+        return {name: (epoch, seq) for name, epoch, seq in rows}
 
     def _give_room_back(self) -> None:
         """Make the file smaller if most of it is free. Only at the start: nobody waits for a commit yet."""

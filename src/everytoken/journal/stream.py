@@ -61,6 +61,7 @@ class Stream:
         "_watch",
         "base",
         "broken_off",
+        "charged",
         "closed",
         "closing",
         "created",
@@ -76,6 +77,7 @@ class Stream:
         "pending_result",
         "position",
         "revocable",
+        "stored_bytes",
         "stored_epoch",
         "storing",
         "storing_marks",
@@ -108,6 +110,8 @@ class Stream:
         self.number = 0  # the storage's own name for it
         self.position: Any = None  # where it is in the storage, in the storage's own words
         self.created = False  # whether it is stored
+        self.stored_bytes = 0  # of its segments in the storage
+        self.charged: int | None = None  # bytes that count against its owner's quota, if it has one
         self.broken_off = False  # whether its end is ours, because its own could not be stored
         self.closed = False
         self.closing = False  # whether nothing can be appended any more, stored or not yet

@@ -14,12 +14,20 @@ from everytoken.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from everytoken.journal import Journal
+    from everytoken.journal.quota import Quota
 
 __all__ = ["journal_at"]
 
 
 def journal_at(
-    url: str, *, port: int, retention: float, max_bytes: int, durability: str, lease: float
+    url: str,
+    *,
+    port: int,
+    retention: float,
+    max_bytes: int,
+    durability: str,
+    lease: float,
+    quota: Quota | None = None,
 ) -> Journal:
     """Return the journal that `url` means; "" is a SQLite file in the user's data directory, one for each `port`.
 
@@ -33,7 +41,7 @@ def journal_at(
     if url == "memory":
         from everytoken.journal.memory import MemoryJournal  # noqa: PLC0415  # each kind loads what it needs
 
-        return MemoryJournal(retention=retention, max_bytes=max_bytes)
+        return MemoryJournal(retention=retention, max_bytes=max_bytes, quota=quota)
     if not url or parts.scheme == "sqlite":
         from everytoken.journal.sqlite import SqliteJournal  # noqa: PLC0415
 
@@ -44,7 +52,9 @@ def journal_at(
             raise ConfigurationError(f"{url!r} names no file: write sqlite:///PATH")
         else:
             path = Path(parts.path[1:])
-        return SqliteJournal(path, retention=retention, max_bytes=max_bytes, durability=durability)
+        return SqliteJournal(
+            path, retention=retention, max_bytes=max_bytes, durability=durability, quota=quota
+        )
     if parts.scheme in {"redis", "rediss", "unix"}:
         try:
             from everytoken.journal.redis import RedisJournal  # noqa: PLC0415
@@ -52,7 +62,7 @@ def journal_at(
             raise ConfigurationError(
                 "the journal in Redis needs a package: pip install 'everytoken[redis]'"
             ) from error
-        return RedisJournal(url, retention=retention, lease=lease, durability=durability)
+        return RedisJournal(url, retention=retention, lease=lease, durability=durability, quota=quota)
     raise ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
 
 
