@@ -130,6 +130,19 @@ async def test_a_disk_that_is_only_slow_is_ready_and_one_that_hangs_is_said(tmp_
             hung.set()
 
 
+async def test_a_disk_that_hangs_is_not_waited_for_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "_PATIENCE", 0.05)
+    hung = threading.Event()
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: hung.wait(20))
+    try:
+        async with limit(), serving(ManualUpstream(), kept_in=journal_of("sqlite", tmp_path)) as gateway:
+            await ready(gateway)
+            looking = gateway.gateway._health._disk
+        assert looking.cancelled()
+    finally:
+        hung.set()
+
+
 async def test_a_full_disk_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(health, "_ROOM", 2**62)
     async with limit(), serving(ManualUpstream(), kept_in=journal_of("sqlite", tmp_path)) as gateway:

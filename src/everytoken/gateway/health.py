@@ -57,9 +57,10 @@ class Health:
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        looks = [look for look in (self._looking, self._disk) if look is not None]
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
 
     def _of_now(self) -> list[str]:
         relays = self._gateway.relays
