@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -15,7 +15,9 @@ import { launchBrowser, startGateway, startProxy, Upstream, Wire } from "./harne
 
 const JS = new URL("../../js/", import.meta.url);
 const KEY = "sk-a-key-of-this-test";
-const QUESTION = JSON.stringify({ model: "default", messages: [{ role: "user", content: "Hello" }], stream: true });
+const asking = (content) => JSON.stringify({ model: "default", messages: [{ role: "user", content }], stream: true });
+const QUESTION = asking("Hello");
+const STRANGERS = asking("What a stranger asks");
 const POSTS = ["/v1/chat/completions", "/api/chat"];
 
 let folder, upstream, gateway, listing, proxy, site, browser, context, page;
@@ -90,9 +92,20 @@ async function nothing({ requests = 1, status = 403 } = {}) {
   const asked = passed.filter(({ method }) => method !== "OPTIONS");
   assert.ok(passed.length >= requests, `${passed.length} requests have reached the gateway`);
   for (const { method, url, status: was } of asked) assert.equal(was, status, `${method} ${url}`);
-  for (const { url, answered } of passed) assert.equal(answered["access-control-allow-origin"], undefined, url);
+  for (const { url, answered } of passed) {
+    for (const name of ["access-control-allow-origin", "location"]) assert.equal(answered[name], undefined, url);
+  }
   assert.equal(upstream.untaken, 0);
   await program(); // others are served as before
+  notJournaled();
+}
+
+/** No file of the journal has a word of a page: requests stand in it as they came, and so do the names of streams. */
+function notJournaled() {
+  const files = readdirSync(folder).filter((name) => name.startsWith("journal.db"));
+  const stored = files.map((name) => readFileSync(join(folder, name), "latin1")).join("");
+  assert.ok(stored.includes("Hello"), "what a program asks is found there");
+  assert.ok(!/stranger/i.test(stored));
 }
 
 /** What a request of a page gave it: the status and text, or that there was none. */
@@ -112,7 +125,7 @@ for (const host of ["127.0.0.1", "localhost"]) {
 
     for (const path of POSTS) {
       test(`cannot POST JSON to ${path}`, async () => {
-        const got = await tried(proxy.url + path, { method: "POST", headers: { "Content-Type": "application/json" }, body: QUESTION });
+        const got = await tried(proxy.url + path, { method: "POST", headers: { "Content-Type": "application/json" }, body: STRANGERS });
         assert.equal(got, "failed");
         assert.deepEqual(proxy.passed.map(({ method }) => method), ["OPTIONS"]); // it has not even been sent
         await nothing();
@@ -120,7 +133,7 @@ for (const host of ["127.0.0.1", "localhost"]) {
 
       for (const type of ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]) {
         test(`cannot POST to ${path} without a preflight, as ${type || "nothing"}`, async () => {
-          const body = await page.evaluateHandle(([text, type]) => new Blob([text], { type }), [QUESTION, type]);
+          const body = await page.evaluateHandle(([text, type]) => new Blob([text], { type }), [STRANGERS, type]);
           const got = await page.evaluate(
             ([url, body]) => fetch(url, { method: "POST", mode: "no-cors", body }).then(({ type, status }) => ({ type, status })),
             [proxy.url + path, body],
@@ -131,7 +144,7 @@ for (const host of ["127.0.0.1", "localhost"]) {
       }
 
       test(`cannot send a beacon to ${path}`, async () => {
-        assert.equal(await page.evaluate(([url, body]) => navigator.sendBeacon(url, body), [proxy.url + path, QUESTION]), true);
+        assert.equal(await page.evaluate(([url, body]) => navigator.sendBeacon(url, body), [proxy.url + path, STRANGERS]), true);
         while (!proxy.passed.length) await page.evaluate(() => {});
         await nothing();
       });
@@ -149,7 +162,7 @@ for (const host of ["127.0.0.1", "localhost"]) {
               form[0].value = '"}';
               form.submit();
             },
-            [proxy.url + path, QUESTION, target],
+            [proxy.url + path, STRANGERS, target],
           );
           assert.equal((await answered).status(), 403);
           await nothing();
@@ -223,14 +236,20 @@ for (const host of ["127.0.0.1", "localhost"]) {
       const answer = await asked;
       const path = new URL(answer.headers.get("Location"), gateway.url).pathname;
       assert.equal((await tried(`${proxy.url}${path}/cancel`, { method: "POST", mode: "no-cors" })).type, "opaque");
-      for (const method of ["POST", "PUT", "DELETE"]) assert.equal(await tried(proxy.url + path, { method, headers: { "Content-Type": "application/json" }, body: "{}" }), "failed");
-      assert.equal((await tried(proxy.url + path, { method: "POST", mode: "no-cors", body: "x" })).type, "opaque");
-      assert.equal(await tried(`${proxy.url}/v1/stream/theirs`, { method: "PUT", body: "x" }), "failed");
+      const ours = `/v1/stream/ours-${host}`; // anybody may append to it who may call
+      assert.equal((await fetch(gateway.url + ours, { method: "PUT", headers: { "Content-Type": "text/plain" }, body: "ours" })).status, 201);
+      for (const to of [path, ours, "/v1/stream/strangers"]) {
+        for (const method of ["POST", "PUT", "DELETE"]) assert.equal(await tried(proxy.url + to, { method, headers: { "Content-Type": "application/json" }, body: '["stranger"]' }), "failed");
+        assert.equal((await tried(proxy.url + to, { method: "POST", mode: "no-cors", body: "stranger" })).type, "opaque");
+      }
+      assert.equal(await tried(`${proxy.url}/v1/stream/strangers`, { method: "PUT", body: "stranger" }), "failed");
       const posts = proxy.passed.filter(({ method }) => method !== "OPTIONS");
-      assert.deepEqual(posts.map(({ method, status }) => [method, status]), [["POST", 403], ["POST", 403]]);
+      assert.deepEqual(posts.map(({ method, status }) => [method, status]), Array(4).fill(["POST", 403]));
       call.write("here.").finish();
       assert.match(await answer.text(), /Still [^]*here\.[^]*\[DONE\]/);
-      assert.equal((await fetch(`${gateway.url}/v1/stream/theirs`)).status, 404);
+      assert.equal((await fetch(`${gateway.url}/v1/stream/strangers`)).status, 404);
+      assert.equal(await (await fetch(gateway.url + ours)).text(), "ours");
+      notJournaled();
     });
   });
 }
