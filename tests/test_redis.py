@@ -368,6 +368,25 @@ async def test_connections_that_break_at_any_moment_lose_and_double_nothing(
         ]
 
 
+async def test_what_is_appended_in_the_moment_the_connection_comes_back_is_stored_once(
+    server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writer = await here.create(info(), _records(3))
+    real = here._writing.reconcile
+
+    async def reconcile(connection: Any) -> None:
+        writer.append(_records(1, 3))
+        await real(connection)
+
+    monkeypatch.setattr(here._writing, "reconcile", reconcile)
+    await _drop_connections(there)
+    await until(lambda: writer.log.tail == 4)
+    await _append(writer, _records(1, 4))
+    assert await read_all(writer.log) == _records(5)
+    assert await read_all(await there.open("s")) == _records(5)
+
+
 @pytest.mark.parametrize("persistent", [True, False], ids=["with its file", "having forgotten everything"])
 async def test_a_server_that_is_started_again_is_gone_on_with(
     tmp_path: Path, nodes: Nodes, *, persistent: bool

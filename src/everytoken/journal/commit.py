@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from everytoken.journal.stream import Stream
 
-__all__ = ["GroupCommit", "StorageBusyError"]
+__all__ = ["GroupCommit", "StorageBusyError", "show_stored"]
 
 logger = logging.getLogger("everytoken.journal")
 
@@ -184,13 +184,7 @@ class GroupCommit:
         if self._storing_probes:
             self._answer_probes(None)
         for stream in streams:
-            try:
-                stream.commit()
-            except Exception as error:  # the others' turn is not over
-                logger.exception("stream %s: what was stored cannot be shown", stream.info.id)
-                failure = NotStorableError("what was stored cannot be shown")
-                failure.__cause__ = error
-                stream.lose(failure)
+            show_stored(stream)
         try:
             self._after(streams)
         except Exception:  # what was stored is stored
@@ -228,6 +222,9 @@ class GroupCommit:
     def hold(self) -> None:
         """Begin no commit before `release`. There must be none under way."""
         self._stop_retrying()
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
         self._busy = True
 
     def release(self) -> None:
@@ -262,3 +259,14 @@ class GroupCommit:
     def _tell_idle(self) -> None:
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+
+def show_stored(stream: Stream) -> None:
+    """Take what a stream was storing as stored; if that fails it is lost, and the others' turn is not over."""
+    try:
+        stream.commit()
+    except Exception as error:
+        logger.exception("stream %s: what was stored cannot be shown", stream.info.id)
+        failure = NotStorableError("what was stored cannot be shown")
+        failure.__cause__ = error
+        stream.lose(failure)
