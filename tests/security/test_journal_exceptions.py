@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
 import pytest
 from tests.journal_backends import BACKENDS, Reader, info, read_all, until
+from tests.journal_exceptions import EXCEPTIONS, OddError, raise_at
 
 from everytoken.errors import JournalError, JournalUnavailableError, NotStorableError
 from everytoken.journal import Append
+from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.packed import PackedRecords
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.sqlite import SqliteJournal
@@ -20,32 +20,6 @@ from everytoken.journal.sqlite_file import SqliteFile
 from everytoken.journal.sqlite_retention import Retention
 from everytoken.journal.stream import Stream
 from gateway_serving import limit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-class OddError(Exception):
-    """None that anybody expects."""
-
-
-EXCEPTIONS = [
-    AssertionError("odd"),
-    KeyError("odd"),
-    MemoryError(),
-    msgspec.MsgspecError("odd"),
-    OddError("odd"),
-    OSError(28, "No space left on device"),
-    OverflowError("odd"),
-    RecursionError("odd"),
-    sqlite3.DataError("string or blob too big"),
-    sqlite3.IntegrityError("odd"),
-    sqlite3.InterfaceError("odd"),
-    sqlite3.OperationalError("odd"),
-    TypeError("odd"),
-    UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed"),
-    ValueError("odd"),
-]
 
 ANYWHERE = [
     (Stream, "begin"),
@@ -71,29 +45,18 @@ IN_REDIS = [
     (RedisWriting, "_seal"),
     (PackedRecords, "dump"),
 ]
+IN_MEMORY = [
+    (MemoryJournal, "_after"),
+    (MemoryJournal, "_stored"),
+    (MemoryJournal, "_drop"),
+    (MemoryJournal, "sweep"),
+]
 STEPS: dict[str, list[tuple[type, str]]] = {
+    "memory": ANYWHERE + IN_MEMORY,
     "sqlite": ANYWHERE + IN_SQLITE,
     "sqlite with fsync": ANYWHERE + IN_SQLITE,
     "redis": ANYWHERE + IN_REDIS,
 }
-
-
-def raise_at(
-    patch: pytest.MonkeyPatch, owner: type, name: str, at: int, error: Exception
-) -> Callable[[], bool]:
-    """Have the call number `at` of a method raise; return a function that tells whether it did."""
-    real = getattr(owner, name)
-    calls = 0
-
-    def raising(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == at:
-            raise error
-        return real(*args, **kwargs)
-
-    patch.setattr(owner, name, raising)
-    return lambda: calls >= at
 
 
 async def use(journal: Any, round_: str) -> None:
@@ -152,7 +115,10 @@ async def test_an_exception_at_any_step_stops_neither_the_others_nor_the_journal
     for number, error in enumerate(EXCEPTIONS):
         directory = tmp_path / str(number)
         directory.mkdir()
-        journal = await BACKENDS[backend](directory).open()
+        settings = (
+            {"max_bytes": 10} if name == "sweep" else {}
+        )  # each one that ends has the others swept away
+        journal = await BACKENDS[backend](directory).open(**settings)
         with monkeypatch.context() as patch:
             raised = raise_at(patch, owner, name, at, error)
             async with limit():
@@ -174,6 +140,10 @@ for _ in range(2000):
     DEEP = [DEEP]
 
 
+def fail() -> None:
+    raise OddError
+
+
 @pytest.mark.parametrize(
     "poison", [POISON, {"deep": DEEP}, {"odd": object()}], ids=["a number", "nesting", "a type"]
 )
@@ -184,6 +154,7 @@ async def test_what_can_never_be_stored_ends_its_own_stream_explicitly(backend, 
         writers = [await journal.create(info(f"s{number}")) for number in range(5)]
         readers = [Reader(writer.log) for writer in writers]
         for writer in writers:
+            writer.when_fenced(fail)  # nor does a writer that fails when it is told
             writer.append([b'{"text":"one"}'])
         for number, writer in enumerate(writers):
             writer.close([b'{"text":"two"}'], poison if number == 2 else {"outcome": "completed"})

@@ -56,13 +56,17 @@ class MemoryJournal(LocalJournal):
 
     def moved(self, stream: Stream) -> None:
         """Show at once what was appended: to be in memory is to be stored."""
-        stream.begin()
-        stream.commit()
-        if self._deleting:
-            self._going = list(self._deleting.values())
-            self._after([stream])
-        elif stream.closed:
-            self._stored([stream])
+        try:
+            stream.begin()
+            stream.commit()
+            if self._deleting:
+                self._going = list(self._deleting.values())
+                self._after([stream])
+            elif stream.closed:
+                self._stored([stream])
+        except Exception:  # noqa: BLE001  # the group commit tries it again, and knows what to do if it fails
+            stream.put_back()
+            self._commit.add(stream)
 
     def sweep(self) -> None:
         """Let go of the streams whose time is over, and of ended ones that are too old or beyond the size."""

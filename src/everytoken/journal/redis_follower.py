@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +97,7 @@ class RedisFollower:
                 continue  # the link says so itself, and comes back
             except ReplyError as error:
                 logger.debug("following streams: %s", error)
-                with contextlib.suppress(JournalUnavailableError):
-                    await self._look()
+                await self._try_to_look()
                 moved = True
             except Exception:  # one failure must not end it for good
                 logger.exception("following streams in Redis failed")
@@ -155,12 +153,15 @@ class RedisFollower:
     async def _look_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_READING)
-            try:
-                await self._look()
-            except JournalUnavailableError:
-                pass
-            except Exception:  # one failure must not end it for good
-                logger.exception("looking after the streams that are followed failed")
+            await self._try_to_look()
+
+    async def _try_to_look(self) -> None:
+        try:
+            await self._look()
+        except JournalUnavailableError:
+            pass
+        except Exception:  # one failure must not end the loops for good
+            logger.exception("looking after the streams that are followed failed")
 
     async def _look(self) -> None:
         """See whether streams are still there, and say that they are read here."""

@@ -16,7 +16,7 @@ from everytoken.errors import (
     NotStorableError,
     StreamNotFoundError,
 )
-from everytoken.journal.commit import GroupCommit
+from everytoken.journal.commit import GroupCommit, show_stored
 from everytoken.journal.redis_commands import change, create, last_entry, life_of, seal
 from everytoken.journal.redis_connection import ReplyError, pack
 from everytoken.journal.redis_entries import Position, State, encode, fields_of, stream_key
@@ -152,17 +152,17 @@ class RedisWriting:
         """Bring the server and our streams together again, on a new connection; until it is in use nothing is added."""
         self.commit.hold()
         ours = list(self._ours)
-        for stream in ours:
-            stream.begin()
         try:
+            for stream in ours:
+                stream.begin()
             await self._compare_all(connection, ours)
-        except JournalUnavailableError:
+        except Exception:  # also of another kind: the link tries again, and what is begun twice would be lost
             for stream in ours:
                 stream.put_back()
             self.commit.release()
             raise
         for stream in ours:
-            stream.commit()
+            show_stored(stream)
             if stream.waits:
                 self.commit.add(stream)
         asyncio.get_running_loop().call_soon(self.commit.release)
@@ -252,9 +252,9 @@ class RedisWriting:
     def fence(self, stream: Stream, epoch: int) -> None:
         """Write a stream no more: another node does, at this epoch."""
         stream.position = _position(stream)
-        self._ours.pop(stream, None)
         _drop(stream)
         stream.fence(epoch)
+        self._ours.pop(stream, None)  # not before: if that failed, the next append finds out again
         self._fenced(stream)
 
     def lose(self, stream: Stream, error: EverytokenError) -> None:

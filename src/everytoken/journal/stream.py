@@ -319,7 +319,10 @@ class Stream:
     def _tell_writer(self) -> None:
         told, self.fenced = self.fenced, None
         if told is not None:
-            told()
+            try:
+                told()
+            except Exception:  # nor must a writer's
+                logger.exception("the writer of stream %s failed", self.info.id)
 
     def wait(self) -> asyncio.Future[None]:
         """Return a future that is done when what waits now is stored."""
