@@ -625,3 +625,20 @@ async def test_a_closed_stream_cannot_be_claimed(server: RedisServer, nodes: Nod
     await _end(await journal.create(info()), [])
     with pytest.raises(StreamClosedError):
         await journal.claim("s")
+
+
+async def test_what_is_read_at_once_is_bounded_also_where_small_entries_come_first(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    journal = await nodes(server)
+    await journal.create(info(shared=True))
+    large = [random.randbytes(1024 * 1024) for _ in range(8)]
+    for record in [b"small"] * 40 + large:
+        await journal.submit("s", Append(records=[record]))
+    log = await journal.open("s")
+    sizes = []
+    for offset in range(log.tail):
+        found = await journal._reading._some("s", offset)
+        sizes.append(sum(len(part) for _, fields in found for part in fields))
+    assert max(sizes) < 1.3 * 1024 * 1024
+    assert await read_all(log) == [b"small"] * 40 + large

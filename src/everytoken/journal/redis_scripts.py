@@ -75,12 +75,13 @@ local found, size, start, count, enough = {}, 0, ARGV[1], 1, tonumber(ARGV[2])
 while size < enough do
   local some = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', count)
   for _, entry in ipairs(some) do
+    if size >= enough then return found end
     found[#found + 1] = entry
     for _, part in ipairs(entry[2]) do size = size + #part end
   end
   if #some < count then break end
   start = '(' .. some[count][1]
-  count = math.max(1, math.min(64, math.floor((enough - size) * #found / size)))
+  count = math.max(1, math.min(16, math.floor((enough - size) * #found / size)))
 end
 return found
 """
