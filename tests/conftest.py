@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,9 @@ TURNS_TO_END = 20  # loop turns a task that is ending may take before it counts 
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that starts something in the background has it ignore Ctrl-C, and all that is started from there.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "virtual_time: timers cost no time")
     config.addinivalue_line("markers", "every_loop: run on asyncio and on uvloop")
     config.addinivalue_line("markers", "blocking_allowed(reason): the event loop may be blocked")

@@ -115,7 +115,7 @@ async def test_a_redis_that_hangs_is_said(tmp_path, monkeypatch):
 
 
 async def test_a_disk_that_is_only_slow_is_ready_and_one_that_hangs_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(health, "_PATIENCE", 0.05)
+    monkeypatch.setattr(health, "_DISK_PATIENCE", 0.0)
     hung = threading.Event()
     monkeypatch.setattr(health.shutil, "disk_usage", lambda _: hung.wait(20))
     async with limit(), serving(ManualUpstream(), kept_in=journal_of("sqlite", tmp_path)) as gateway:
@@ -131,7 +131,7 @@ async def test_a_disk_that_is_only_slow_is_ready_and_one_that_hangs_is_said(tmp_
 
 
 async def test_a_disk_that_hangs_is_not_waited_for_at_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(health, "_PATIENCE", 0.05)
+    monkeypatch.setattr(health, "_DISK_PATIENCE", 0.0)
     hung = threading.Event()
     monkeypatch.setattr(health.shutil, "disk_usage", lambda _: hung.wait(20))
     try:

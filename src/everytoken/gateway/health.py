@@ -23,7 +23,8 @@ __all__ = ["Health", "Watchdog"]
 logger = logging.getLogger("everytoken.gateway")
 
 _FRESH = 1.0  # seconds for which an answer holds
-_PATIENCE = 2.0  # seconds in which the journal and the disk have to answer
+_PATIENCE = 2.0  # seconds in which the journal has to answer
+_DISK_PATIENCE = 2.0  # seconds that an answer waits for the disk
 _HANGS = (
     30.0  # seconds after which a disk that has not told its room hangs; while it is only busy, commits tell
 )
@@ -102,7 +103,7 @@ class Health:
             # One that hangs is waited for again: another thread would hang as well.
             self._disk_asked = asyncio.get_running_loop().time()
             self._disk = asyncio.ensure_future(asyncio.to_thread(shutil.disk_usage, directory))
-        done, _ = await asyncio.wait([self._disk], timeout=_PATIENCE)
+        done, _ = await asyncio.wait([self._disk], timeout=_DISK_PATIENCE)
         if not done:
             waited = asyncio.get_running_loop().time() - self._disk_asked
             return "the journal's disk does not answer" if waited >= _HANGS else ""
