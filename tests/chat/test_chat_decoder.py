@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import everytoken.chat.decoder as decoder_module
 from everytoken.chat import ChatDecoder, Chunk, decode_chunk
 from everytoken.errors import ErrorEventError, EverytokenError, MalformedEventError, TruncatedError
 from everytoken.sse import ServerSentEvent
@@ -355,3 +356,32 @@ def test_every_error_is_one_of_ours():
         for name in ("message", "error", "ping"):
             with pytest.raises(EverytokenError):
                 ChatDecoder().receive_event(event(data, name))
+
+
+COMMON = {
+    "OpenAI": '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","system_fingerprint":"f",'
+    '"choices":[{"index":0,"delta":{"content":"x"},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"a"}',
+    "llama.cpp": '{"choices":[{"finish_reason":null,"index":0,"delta":{"content":"x"}}],"created":1,"id":"c","model":"m",'
+    '"system_fingerprint":"b1","object":"chat.completion.chunk","timings":{"prompt_n":1}}',
+    "vLLM": '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"x",'
+    '"reasoning_content":null},"logprobs":null,"finish_reason":null,"stop_reason":null,"token_ids":null}],"prompt_token_ids":null}',
+    "SGLang": '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":null,'
+    '"content":"x","reasoning_content":null,"tool_calls":null},"logprobs":null,"finish_reason":null,"matched_stop":null}],"usage":null}',
+    "OpenRouter": '{"id":"c","provider":"P","model":"m","object":"chat.completion.chunk","created":1,"choices":[{"index":0,'
+    '"delta":{"role":"assistant","content":"x"},"finish_reason":null,"native_finish_reason":null,"logprobs":null}]}',
+    "Groq": '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":"f","choices":[{"index":0,'
+    '"delta":{"role":"assistant","content":"x"},"logprobs":null,"finish_reason":null}],"x_groq":{"id":"r"}}',
+    "Azure": '{"choices":[{"content_filter_results":{"hate":{"filtered":false}},"delta":{"content":"x"},"finish_reason":null,'
+    '"index":0,"logprobs":null}],"created":1,"id":"c","model":"m","object":"chat.completion.chunk","system_fingerprint":"f"}',
+    "Ollama": '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":"fp_ollama",'
+    '"choices":[{"index":0,"delta":{"role":"assistant","content":"x"},"finish_reason":null}]}',
+    "a call": '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"tool_calls":'
+    '[{"index":0,"id":"i","type":"function","function":{"name":"n","arguments":""}}]},"finish_reason":null}]}',
+}
+
+
+@pytest.mark.parametrize("server", COMMON)
+def test_what_common_servers_send_is_read_the_fast_way(server):
+    chunk = decoder_module._decode(COMMON[server])
+    assert chunk.has_content
+    assert chunk.others is None

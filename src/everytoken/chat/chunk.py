@@ -10,28 +10,62 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Choice", "Chunk", "Delta", "FunctionDelta", "ToolCallDelta"]
+__all__ = ["Choice", "Chunk", "CustomDelta", "Delta", "FunctionDelta", "ToolCallDelta"]
 
 # gc=False: made from JSON these hold no cycles, and a chunk is decoded a seventh faster without the bookkeeping.
+# forbid_unknown_fields: what we do not know may be a part of the answer; `everytoken.chat.lenient` then looks closer.
+# Fields of the type `Raw` are known to be none; to skip them costs a tenth of reading them.
+
+_NONE = msgspec.Raw()
+_OTHERS = "\ue000"  # no server has a field of this name
 
 
-class FunctionDelta(msgspec.Struct, gc=False):
+class FunctionDelta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """A fragment of a function call: the name normally comes whole, the arguments in pieces."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class ToolCallDelta(msgspec.Struct, gc=False):
-    """A fragment of one tool call; `index` may be missing, repeated or start at 1."""
+class CustomDelta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A fragment of a call of a custom tool, whose input is text of any kind."""
+
+    name: str | None = None
+    input: str | None = None
+
+
+class ToolCallDelta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A fragment of one tool call; `index` may be missing, repeated or start at 1.
+
+    `others`: fields that we do not know and a reader may need, such as Google's `extra_content` with its signature.
+    """
 
     index: int | None = None
     id: str | None = None
     function: FunctionDelta | None = None
+    type: str | None = None
+    custom: CustomDelta | None = None
+    others: dict[str, Any] | None = msgspec.field(default=None, name=_OTHERS)
+
+    @property
+    def name(self) -> str:
+        """The tool's name, "" if the fragment has none."""
+        called = self.function or self.custom
+        return (called.name if called is not None else None) or ""
+
+    @property
+    def arguments(self) -> str:
+        """The piece of the arguments, or of a custom tool's input."""
+        if self.function is not None:
+            return self.function.arguments or ""
+        return (self.custom.input if self.custom is not None else None) or ""
 
 
-class Delta(msgspec.Struct, gc=False):
-    """The increment inside a chunk. `content` is a list of parts where Mistral streams its thinking."""
+class Delta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """The increment inside a chunk. `content` is a list of parts where Mistral streams its thinking.
+
+    `others`: fields that we do not know and a reader can see, such as `audio`, `images`, `annotations`.
+    """
 
     role: str | None = None
     content: str | list[Any] | None = None
@@ -40,6 +74,7 @@ class Delta(msgspec.Struct, gc=False):
     reasoning: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
     function_call: FunctionDelta | None = None
+    others: dict[str, Any] | None = msgspec.field(default=None, name=_OTHERS)
 
     @property
     def text(self) -> str:
@@ -59,10 +94,11 @@ class Delta(msgspec.Struct, gc=False):
             or self.tool_calls
             or self.refusal
             or self.function_call
+            or self.others
         )
 
 
-class Choice(msgspec.Struct, gc=False):
+class Choice(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """One choice of a chunk. An empty `finish_reason` means the same as none: some servers send it so.
 
     `message` and `text` belong to other endpoints; a choice that has one of them in place of its `delta` would
@@ -75,10 +111,20 @@ class Choice(msgspec.Struct, gc=False):
     error: Any = None
     message: Any = None
     text: str | None = None
+    logprobs: msgspec.Raw = _NONE
+    native_finish_reason: msgspec.Raw = _NONE
+    stop_reason: msgspec.Raw = _NONE
+    matched_stop: msgspec.Raw = _NONE
+    token_ids: msgspec.Raw = _NONE
+    content_filter_results: msgspec.Raw = _NONE
 
 
-class Chunk(msgspec.Struct, gc=False):
-    """One `chat.completion.chunk`."""
+class Chunk(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """One `chat.completion.chunk`.
+
+    `others`: fields beside the deltas that we do not know and a reader can see, such as `citations`. `alive`: it says
+    that the model works, as llama.cpp's `prompt_progress` does, and nothing of the answer.
+    """
 
     id: str | None = None
     choices: list[Choice] | None = None
@@ -86,10 +132,24 @@ class Chunk(msgspec.Struct, gc=False):
     error: Any = None
     object: str | None = None
     type: str | None = None
+    created: msgspec.Raw = _NONE
+    model: msgspec.Raw = _NONE
+    system_fingerprint: msgspec.Raw = _NONE
+    service_tier: msgspec.Raw = _NONE
+    provider: msgspec.Raw = _NONE
+    obfuscation: msgspec.Raw = _NONE
+    timings: msgspec.Raw = _NONE
+    prompt_filter_results: msgspec.Raw = _NONE
+    prompt_token_ids: msgspec.Raw = _NONE
+    x_groq: msgspec.Raw = _NONE
+    others: dict[str, Any] | None = msgspec.field(default=None, name=_OTHERS)
+    alive: bool = msgspec.field(default=False, name=_OTHERS + _OTHERS)
 
     @property
     def has_content(self) -> bool:
-        """Whether any choice carries content."""
+        """Whether it carries content."""
+        if self.others:
+            return True
         for choice in self.choices or ():  # noqa: SIM110  # a generator costs more than all it looks at
             if choice.delta is not None and choice.delta.has_content:
                 return True

@@ -153,7 +153,7 @@ class ChatDecoder:
             self.usage = chunk.usage
         choices = chunk.choices
         if choices is None:
-            return None
+            return chunk if chunk.others or chunk.alive else None
         for choice in choices:
             if choice.finish_reason or choice.delta is None or choice.error or self._choices > 1:
                 self._receive_choice(event, choice, choices)

@@ -12,10 +12,87 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from everytoken.chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
+from everytoken.chat.chunk import Choice, Chunk, CustomDelta, Delta, FunctionDelta, ToolCallDelta
 from everytoken.errors import MalformedEventError
 
-__all__ = ["dumps", "join_surrogates", "lenient_chunk", "loads", "text_of"]
+__all__ = [
+    "dumps",
+    "join_surrogates",
+    "lenient_chunk",
+    "loads",
+    "others_in_chunk",
+    "others_in_delta",
+    "text_of",
+]
+
+_OF_DELTA = frozenset(
+    {
+        *("role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call"),
+        *("id", "index", "type", "object", "name", "created", "model", "status", "format"),
+        *(
+            "token_ids",
+            "prompt_token_ids",
+            "logprobs",
+            "finish_reason",
+            "stop_reason",
+            "padding",
+            "obfuscation",
+        ),
+    }
+)
+_OF_CALL = frozenset({"index", "id", "type", "function", "custom", "name", "status"})
+_OF_CHOICE = frozenset(
+    {
+        *("index", "delta", "message", "text", "finish_reason", "error", "logprobs", "usage", "role"),
+        *("native_finish_reason", "stop_reason", "matched_stop", "token_ids", "prompt_token_ids", "seed"),
+        *("content_filter_results", "content_filter_result", "content_filter_offsets", "content_filter_raw"),
+    }
+)
+_OF_CHUNK = frozenset(
+    {
+        *(
+            "id",
+            "object",
+            "created",
+            "model",
+            "choices",
+            "usage",
+            "error",
+            "errors",
+            "type",
+            "status",
+            "code",
+        ),
+        *(
+            "system_fingerprint",
+            "service_tier",
+            "provider",
+            "obfuscation",
+            "p",
+            "message",
+            "detail",
+            "request_id",
+        ),
+        *(
+            "timings",
+            "time_info",
+            "x_groq",
+            "nvext",
+            "stats",
+            "metrics",
+            "metadata",
+            "everytoken",
+            "__verbose",
+        ),
+        *(
+            "prompt_filter_results",
+            "prompt_token_ids",
+            "prompt_progress",
+            "kv_transfer_params",
+            "conversation_id",
+        ),
+    }
+)
 
 
 def loads(data: str | bytes) -> Any:
@@ -38,6 +115,7 @@ def lenient_chunk(value: dict[str, Any]) -> Chunk:
     """Return `value` as a chunk. Raises `MalformedEventError` where no reading loses nothing."""
     choices = value.get("choices")
     usage = value.get("usage")
+    others = others_in_chunk(value)
     return Chunk(
         id=text_of(value.get("id")),
         choices=None if choices is None else [_choice(item) for item in _list(choices, "choices")],
@@ -45,7 +123,36 @@ def lenient_chunk(value: dict[str, Any]) -> Chunk:
         error=value.get("error"),
         object=text_of(value.get("object")),
         type=text_of(value.get("type")),
+        others=others or None,
+        alive=bool(value.get("prompt_progress")),
     )
+
+
+def others_in_chunk(value: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands beside the deltas of a chunk and belongs to the answer, by its name.
+
+    That is a list or an object, such as `citations`; a word or a number tells of the answer, and is none.
+    """
+    found = others_in(value, _OF_CHUNK)
+    choices = value.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            found |= others_in(choice, _OF_CHOICE)
+    return {name: item for name, item in found.items() if not isinstance(item, str)}
+
+
+def others_in_delta(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a delta that we do not know and a reader can see."""
+    return others_in(value, _OF_DELTA)
+
+
+def others_in(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """Return the fields that are not `known` and that a reader can see: texts, lists, objects."""
+    return {
+        name: item
+        for name, item in value.items()
+        if item and name not in known and isinstance(item, (str, list, dict))
+    }
 
 
 def join_surrogates(text: str) -> str:
@@ -89,17 +196,25 @@ def _delta(value: dict[str, Any]) -> Delta:
         reasoning=text_of(value.get("reasoning")),
         tool_calls=None if calls is None else [_tool_call(item) for item in _list(calls, "tool_calls")],
         function_call=None if function is None else _function(_object(function, "function_call")),
+        others=others_in_delta(value) or None,
     )
 
 
 def _tool_call(value: Any) -> ToolCallDelta:
     item = _object(value, "a tool call")
-    function = item.get("function")
+    function, custom = item.get("function"), item.get("custom")
     return ToolCallDelta(
         index=_index(item.get("index")),
         id=text_of(item.get("id")),
         function=None if function is None else _function(_object(function, "a function")),
+        type=text_of(item.get("type")),
+        custom=None if custom is None else _custom(_object(custom, "a custom tool")),
+        others=others_in(item, _OF_CALL) or None,
     )
+
+
+def _custom(value: dict[str, Any]) -> CustomDelta:
+    return CustomDelta(name=text_of(value.get("name")), input=text_of(value.get("input")))
 
 
 def _function(value: dict[str, Any]) -> FunctionDelta:

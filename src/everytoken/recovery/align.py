@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from everytoken.errors import DivergedError
 from everytoken.recovery.calls import Calls, as_tool_call
+from everytoken.recovery.cursor import Cursor
+from everytoken.recovery.fields import RepeatedFields
 from everytoken.recovery.rewrite import cut, rejoin
 from everytoken.recovery.transcript import is_text, reasoning_of
 
@@ -28,37 +30,6 @@ class Aligner(Protocol):
     @property
     def through(self) -> bool:
         """Whether everything expected has come again, so that an end may be believed."""
-
-
-class Cursor:
-    """How much of one expected text has come again."""
-
-    __slots__ = ("_expected", "_position", "_what")
-
-    def __init__(self, what: str, expected: str) -> None:
-        self._what = what
-        self._expected = expected
-        self._position = 0
-
-    @property
-    def through(self) -> bool:
-        """Whether all of it has come again."""
-        return self._position >= len(self._expected)
-
-    def advance(self, piece: str) -> str:
-        """Take a piece; return what of it is new. Raises `DivergedError`."""
-        start = self._position
-        left = len(self._expected) - start
-        if not left:
-            return piece
-        if len(piece) <= left:
-            same = self._expected.startswith(piece, start)
-        else:
-            same = piece.startswith(self._expected[start:])
-        if not same:
-            raise DivergedError(f"the repeated {self._what} differs after {start} characters")
-        self._position = start + min(len(piece), left)
-        return piece[left:]
 
 
 class Continuing:
@@ -86,31 +57,44 @@ class Repeating:
         self._content = Cursor("text", transcript.text if text is None else text)
         self._reasoning = Cursor("reasoning", transcript.reasoning if whole else "")
         self._refusal = Cursor("refusal", transcript.refusal if whole else "")
-        self._calls = _RepeatedCalls(transcript.calls if whole else Calls())
+        self._fields = RepeatedFields(transcript.fields if whole else None)
+        self._calls = _RepeatedCalls(transcript.calls if whole else Calls(), self._fields)
+        self._has_fields = whole and bool(transcript.fields)
 
     @property
     def through(self) -> bool:
         """Whether everything expected has come again."""
         cursors = (self._content, self._reasoning, self._refusal)
-        return all(cursor.through for cursor in cursors) and self._calls.through
+        return all(cursor.through for cursor in cursors) and self._calls.through and self._fields.caught_up
 
     def feed(self, chunk: Chunk, raw: str) -> list[bytes]:
         """Drop what repeats, byte for byte; pass what is new."""
-        if self.through and not self._calls:
+        if self.through and not self._calls and not self._has_fields:
             return [rejoin(raw, self._transcript.identity)] if _says_something(chunk) else []
         position, choice = _first_choice(chunk)
         if choice is None or choice.delta is None:
             return []
         texts = self._new_texts(choice.delta)
         calls = self._new_calls(choice.delta)
-        new = any(texts.values()) or bool(calls)
-        if not new and not choice.finish_reason:
+        others = self._new_others(choice.delta)
+        beside = self._new_beside(chunk)
+        if not any(texts.values()) and not (calls or others or beside or choice.finish_reason):
             return []
         if not self.through:
             raise DivergedError(
                 "the repeated answer goes on, or ends, before all that was delivered has come"
             )
-        return [cut(raw, self._transcript.identity, position=position, texts=texts, calls=calls)]
+        return [
+            cut(
+                raw,
+                self._transcript.identity,
+                position=position,
+                texts=texts,
+                calls=calls,
+                others=others,
+                beside=beside,
+            )
+        ]
 
     def _new_texts(self, delta: Delta) -> dict[str, str]:
         texts: dict[str, str] = {}
@@ -126,6 +110,14 @@ class Repeating:
             texts["refusal"] = self._refusal.advance(delta.refusal)
         return texts
 
+    def _new_others(self, delta: Delta) -> dict[str, Any]:
+        found = {name: self._fields.new(name, value) for name, value in (delta.others or {}).items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _new_beside(self, chunk: Chunk) -> dict[str, Any]:
+        found = {name: self._fields.new_whole(name, value) for name, value in (chunk.others or {}).items()}
+        return {name: value for name, value in found.items() if value is not None}
+
     def _new_calls(self, delta: Delta) -> list[dict[str, Any]]:
         fragments = list(delta.tool_calls or ())
         if delta.function_call is not None:
@@ -137,7 +129,8 @@ class Repeating:
 class _RepeatedCalls:
     """The delivered calls coming again, under other ids; new fragments get the place and form of the first ones."""
 
-    def __init__(self, delivered: Calls) -> None:
+    def __init__(self, delivered: Calls, fields: RepeatedFields) -> None:
+        self._fields = fields
         self._delivered = list(delivered.all)  # of the transcript, which grows meanwhile
         self._names = [Cursor("tool name", call.name) for call in self._delivered]
         self._arguments = [Cursor("tool arguments", call.arguments) for call in self._delivered]
@@ -153,25 +146,36 @@ class _RepeatedCalls:
     def advance(self, fragment: ToolCallDelta) -> dict[str, Any] | None:
         """Take a fragment; return what is new of it, or None."""
         position = self._repeated.position(fragment)
-        if fragment.function is not None:
-            self._repeated.all[position].add_name(fragment.function)
-        name = (fragment.function.name if fragment.function else None) or ""
-        arguments = (fragment.function.arguments if fragment.function else None) or ""
+        self._repeated.all[position].add_name(fragment.name)
+        name, arguments = fragment.name, fragment.arguments
+        place = ("tool_calls", position)
+        found = {
+            key: self._fields.new(key, item, place=place) for key, item in (fragment.others or {}).items()
+        }
+        others = {key: item for key, item in found.items() if item is not None}
         # The id delivered with a call's first fragment stands; what the repeated one calls it is never shown.
         identity: dict[str, Any] = {}
         if position < len(self._delivered):
             name = self._names[position].advance(name)
             arguments = self._arguments[position].advance(arguments)
-            if not name and not arguments:
+            if not (name or arguments or others):
                 return None
         elif fragment.id:
-            identity = {"id": fragment.id, "type": "function"}
+            identity = {"id": fragment.id, "type": "function" if fragment.custom is None else "custom"}
         index = self._index(position, fragment)
         return {
             **({} if index is None else {"index": index}),
             **identity,
-            "function": {**({"name": name} if name else {}), "arguments": arguments},
+            **self._called(position, fragment, name, arguments),
+            **others,
         }
+
+    def _called(self, position: int, fragment: ToolCallDelta, name: str, arguments: str) -> dict[str, Any]:
+        delivered = self._delivered[position] if position < len(self._delivered) else None
+        named = {"name": name} if name else {}
+        if fragment.custom is not None or (delivered is not None and delivered.custom):
+            return {"custom": {**named, "input": arguments}}
+        return {"function": {**named, "arguments": arguments}}
 
     def _index(self, position: int, fragment: ToolCallDelta) -> int | None:
         """Return the index to send: numbered on from the delivered calls, none where they had none."""
@@ -259,4 +263,4 @@ def _first_choice(chunk: Chunk) -> tuple[int, Choice | None]:
 
 
 def _says_something(chunk: Chunk) -> bool:
-    return chunk.has_content or any(choice.finish_reason for choice in chunk.choices or ())
+    return chunk.has_content or chunk.alive or any(choice.finish_reason for choice in chunk.choices or ())

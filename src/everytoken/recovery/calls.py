@@ -19,13 +19,17 @@ _MAX_NAME = 1024  # characters of a tool's name that comes in pieces
 
 
 class Call:
-    """One tool call as far as it has come; `index` as its fragments carry it, None where they carry none."""
+    """One tool call as far as it has come; `index` as its fragments carry it, None where they carry none.
 
-    __slots__ = ("_arguments", "_first", "_name", "_pieces", "id", "index")
+    `custom`: it calls a custom tool, with text in place of JSON.
+    """
+
+    __slots__ = ("_arguments", "_first", "_name", "_pieces", "custom", "id", "index")
 
     def __init__(self, fragment: ToolCallDelta) -> None:
         self.index = fragment.index
         self.id = fragment.id or None
+        self.custom = False
         self._name = io.StringIO()
         self._first = ""
         self._pieces = 0
@@ -41,14 +45,14 @@ class Call:
         """The arguments' JSON text so far."""
         return self._arguments.getvalue()
 
-    def add(self, function: FunctionDelta) -> None:
-        """Add a fragment's function."""
-        self.add_name(function)
-        self._arguments.write(function.arguments or "")
+    def add(self, fragment: ToolCallDelta) -> None:
+        """Add a fragment."""
+        self.custom = self.custom or fragment.custom is not None
+        self.add_name(fragment.name)
+        self._arguments.write(fragment.arguments)
 
-    def add_name(self, function: FunctionDelta) -> None:
+    def add_name(self, name: str) -> None:
         """Add a fragment's name only, where the arguments are compared elsewhere."""
-        name = function.name
         if not name:
             return
         self._name.write(name)
@@ -77,6 +81,11 @@ class Calls:
     def __len__(self) -> int:
         return len(self.all)
 
+    @property
+    def last(self) -> int:
+        """The position of the call that the last fragment belonged to."""
+        return self._last
+
     def position(self, fragment: ToolCallDelta) -> int:
         """Return the position of the call that `fragment` belongs to, beginning one where it is due."""
         found = self._find(fragment)
@@ -94,12 +103,10 @@ class Calls:
 
     def add(self, fragment: ToolCallDelta) -> None:
         """Add a fragment."""
-        position = self.position(fragment)
-        if fragment.function is not None:
-            self.all[position].add(fragment.function)
+        self.all[self.position(fragment)].add(fragment)
 
     def _find(self, fragment: ToolCallDelta) -> int | None:
-        named = fragment.function is not None and bool(fragment.function.name)
+        named = bool(fragment.name)
         if fragment.index is not None:
             found = self._by_index.get(fragment.index)
             if found is not None and named and fragment.id and self.all[found].id not in {None, fragment.id}:

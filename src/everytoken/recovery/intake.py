@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.chat import Delta, decode_chunk
 from everytoken.errors import EventTooLargeError, EverytokenError
-from everytoken.recovery.rewrite import with_deltas
+from everytoken.recovery.rewrite import says_more, with_choice, with_deltas
 from everytoken.recovery.whole import chunks_in
 from everytoken.sse import ServerSentEvent, SSEDecoder
 
@@ -22,6 +22,7 @@ __all__ = ["Intake"]
 _MAX_HELD = 256  # chunks without content kept back before the first content; more are passed on
 
 _MAX_HELD_BYTES = 1024 * 1024
+_EMPTY = (b"", b"null", b"[]")
 
 
 class Intake:
@@ -120,8 +121,14 @@ class Intake:
                     continue
                 choices = chunk.choices
                 if not choices:
-                    self._receive_usage(chunk, event.data, records)
-                elif self._aligner is not None or len(choices) > 1 or choices[0].delta is None:
+                    content = self._receive_without_choices(chunk, event.data, records) or content
+                elif (
+                    self._aligner is not None
+                    or len(choices) > 1
+                    or choices[0].delta is None
+                    or chunk.others
+                    or chunk.alive
+                ):
                     content = self._receive_slowly(chunk, choices, event.data, records) or content
                 elif transcript.add(choices):
                     content = True
@@ -136,28 +143,29 @@ class Intake:
         return records
 
     def _receive_slowly(self, chunk: Chunk, choices: list[Choice], raw: str, records: list[bytes]) -> bool:
-        """Take a chunk of a continued response, or an odd one; return whether it has content."""
+        """Take a chunk of a continued response, or an odd one; return whether it has content, or is a sign of life."""
+        content = chunk.has_content
+        first = self._aligner is None
         if not chunk.presentable:
-            if not chunk.has_content and not any(choice.finish_reason for choice in choices):
-                return (
-                    False  # a client's `chunk.choices[0].delta.content` would fail on it, and it says nothing
-                )
+            # A client's `chunk.choices[0].delta.content` would fail on it.
+            ends = any(choice.finish_reason for choice in choices)
+            if not (content or chunk.alive or ends or (first and says_more(raw))):
+                return False
             raw = with_deltas(raw)
             for choice in choices:
                 choice.delta = choice.delta or Delta()
-        content = chunk.has_content
         if self._aligner is None:
-            if self._transcript.add(choices):
+            if self._transcript.add_chunk(chunk) or chunk.alive:
                 self._release(records)
                 records.append(raw.encode())
             else:
                 self._pass_empty(raw, records)
-            return content
+            return content or chunk.alive
         self._repeated += content
         for record in self._aligner.feed(chunk, raw):
-            self._transcript.add(decode_chunk(record).choices or [])
+            self._transcript.add_chunk(decode_chunk(record))
             records.append(record)
-        return content
+        return content or chunk.alive
 
     def _pass_empty(self, raw: str, records: list[bytes]) -> None:
         """Hold a chunk without content back before the first content: a retry has to start from a clean slate."""
@@ -169,11 +177,22 @@ class Intake:
             self._release(records)
             records.append(raw.encode())
 
-    def _receive_usage(self, chunk: Chunk, raw: str, records: list[bytes]) -> None:
-        """Take a chunk without choices, which only those see who asked for usage."""
-        if self._usage:
-            self.usage_passed = self.usage_passed or chunk.usage is not None
-            self._pass_empty(raw, records)
+    def _receive_without_choices(self, chunk: Chunk, raw: str, records: list[bytes]) -> bool:
+        """Take a chunk without choices, which only those see who asked for usage; return whether it has content.
+
+        What else it has is for everybody, so a choice is put into it.
+        """
+        filtered = bytes(chunk.prompt_filter_results) not in _EMPTY
+        if not (chunk.others or chunk.alive or filtered):
+            if self._usage:
+                self.usage_passed = self.usage_passed or chunk.usage is not None
+                self._pass_empty(raw, records)
+            return False
+        usage = self._usage and chunk.usage is not None
+        self.usage_passed = self.usage_passed or usage
+        raw = with_choice(raw, usage=usage)
+        again = decode_chunk(raw)
+        return self._receive_slowly(again, again.choices or [], raw, records)
 
     def _release(self, records: list[bytes]) -> None:
         """Pass on what was held back."""

@@ -132,7 +132,7 @@ class Recovery:
         for record in records:
             chunk = decode_chunk(record)
             usage = storable(chunk.usage) or usage
-            self.transcript.add(chunk.choices or [])
+            self.transcript.add_chunk(chunk)
             finished.update(choice.index or 0 for choice in chunk.choices or () if choice.finish_reason)
         self._count(records)
         lost = Attempt(1, "", "first", streamed=True, offset=0, started=now, ended=now, cause=cause)

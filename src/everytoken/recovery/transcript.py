@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from everytoken.chat.decoder import MAX_CHOICES
 from everytoken.errors import MalformedEventError
 from everytoken.recovery.calls import Calls, as_tool_call
+from everytoken.recovery.fields import Fields
 from everytoken.recovery.rewrite import loads
 
 if TYPE_CHECKING:
-    from everytoken.chat import Choice, Delta
+    from everytoken.chat import Choice, Chunk, Delta
 
 __all__ = ["Transcript"]
 
@@ -36,6 +37,7 @@ class Transcript:
         self._recent: deque[int] = deque(maxlen=_RECENT)
         self._identity: dict[str, Any] | None = None
         self.calls = Calls()
+        self.fields: Fields | None = None  # whatever else a reader could see
         self._others = 0  # bytes of everything but text
         self.long = False
         self.chunks = 0
@@ -81,6 +83,7 @@ class Transcript:
                 or delta.tool_calls
                 or delta.refusal
                 or delta.function_call
+                or delta.others
             ):
                 self._add_others(delta)
                 found = True
@@ -102,11 +105,35 @@ class Transcript:
             self._refusal.write(delta.refusal)
         for fragment in delta.tool_calls or ():
             self.calls.add(fragment)
+            if fragment.others:
+                self._add_fields(fragment.others, ("tool_calls", self.calls.last))
         if delta.function_call is not None:
             self.calls.add(as_tool_call(delta.function_call))
+        if delta.others:
+            self._add_fields(delta.others, ())
         self._others += len(reasoning) + len(delta.refusal or "") + _size_of_calls(delta)
         if self._others > _LIMIT:
             self._drop()
+
+    def add_chunk(self, chunk: Chunk) -> bool:
+        """Add a delivered chunk, also what stands in it beside the deltas; return whether it carried content."""
+        found = self.add(chunk.choices or [])
+        if not chunk.others:
+            return found
+        self.fields = self.fields or Fields()
+        before = self.fields.size
+        for name, value in chunk.others.items():
+            self.fields.add_whole(name, value)
+        self._others += self.fields.size - before
+        self.chunks += not found
+        return True
+
+    def _add_fields(self, others: dict[str, Any], place: tuple[str | int, ...]) -> None:
+        self.fields = self.fields or Fields()
+        before = self.fields.size
+        for name, value in others.items():
+            self.fields.add(name, value, place=place)
+        self._others += self.fields.size - before
 
     def _drop(self) -> None:
         """Forget what has been delivered: it is too long to be compared, and must not fill the memory."""
@@ -114,6 +141,7 @@ class Transcript:
         self._content = bytearray()
         self._reasoning = self._refusal = None
         self.calls = Calls()
+        self.fields = None
         self._others = 0
 
     @property
@@ -134,7 +162,7 @@ class Transcript:
     @property
     def text_only(self) -> bool:
         """Whether what was delivered is text and nothing else."""
-        return not (self.reasoning or self.refusal or len(self.calls))
+        return not (self.reasoning or self.refusal or len(self.calls) or self.fields)
 
     def overlap(self, wanted: int, least: int) -> tuple[int, int]:
         """Return how many characters to hold back at the end, so that a continuation can prove itself by them.
@@ -159,10 +187,8 @@ _CALL = 512  # bytes that a fragment of a tool call may cost beside its text
 def _size_of_calls(delta: Delta) -> int:
     size = 0
     for fragment in delta.tool_calls or ():
-        function = fragment.function
-        size += _CALL if fragment.id or (function is not None and function.name) else 0
-        if function is not None:
-            size += len(function.arguments or "") + len(function.name or "")
+        size += _CALL if fragment.id or fragment.name else 0
+        size += len(fragment.arguments) + len(fragment.name)
     if delta.function_call is not None:
         size += len(delta.function_call.arguments or "") + len(delta.function_call.name or "")
     return size

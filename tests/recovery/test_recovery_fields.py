@@ -1,0 +1,291 @@
+"""Everything that a reader can see is content: after a cut at any byte each field is there once, or there is an error.
+
+The shapes are those of servers in the field; a shape that is new to us is one more line of the table.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from simulation import Simulation, request
+
+from everytoken.recovery import Policy
+from everytoken.testing import CleanEnd, Head, Send
+
+POLICY = Policy(attempts=3, strategies=frozenset({"replay"}))
+END = [({}, "stop")]
+
+
+def D(**delta: Any) -> tuple[dict[str, Any], str | None]:  # noqa: N802  # as the reports write it
+    return delta, None
+
+
+def call(**fields: Any) -> tuple[dict[str, Any], str | None]:
+    return D(tool_calls=[{"index": 0, **fields}])
+
+
+SIGNED = {"extra_content": {"google": {"thought_signature": "SIGNATURE"}}}
+SHAPES: dict[str, list[Any]] = {
+    "a custom tool's input": [
+        call(id="call_1", type="custom", custom={"name": "sh", "input": ""}),
+        call(custom={"input": "rm -r ./build "}),
+        call(custom={"input": "--dry-run"}),
+    ],
+    "an encrypted signature behind the text": [
+        D(content="Text. "),
+        D(reasoning_details=[{"type": "reasoning.encrypted", "data": "SIGNATURE"}]),
+    ],
+    "reasoning details that grow": [
+        D(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "First "}]),
+        D(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "thought. "}]),
+        D(reasoning_details=[{"type": "reasoning.text", "index": 0, "signature": "SIGNATURE"}]),
+        D(content="Text."),
+    ],
+    "annotations": [
+        D(content="As "),
+        D(content="told."),
+        D(annotations=[{"type": "url_citation", "url_citation": {"start_index": 3, "url": "http://MARK/1"}}]),
+        D(annotations=[{"type": "url_citation", "url_citation": {"start_index": 9, "url": "http://MARK/2"}}]),
+    ],
+    "images": [
+        D(content="Here: "),
+        D(images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]),
+        D(content=" and "),
+        D(images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,BBBB"}}]),
+    ],
+    "executed tools": [
+        D(executed_tools=[{"index": 0, "type": "search", "arguments": '{"q": 1}'}]),
+        D(content="Found."),
+        D(executed_tools=[{"index": 0, "output": "RESULT"}]),
+    ],
+    "citations beside the choices": [
+        {"content": "One "},
+        {"content": "two ", "beside": {"citations": ["http://a", "http://b"]}},
+        {"content": "three.", "beside": {"citations": ["http://a", "http://b"]}},
+    ],
+    "citations alone": [
+        {"content": "One "},
+        {"beside": {"citations": ["http://a", "http://b"]}},
+        {"content": "two."},
+    ],
+    "audio": [
+        D(audio={"id": "audio_1", "expires_at": 1, "data": "AAAA"}),
+        D(audio={"data": "BBBB", "transcript": "Hel"}),
+        D(audio={"data": "CC==", "transcript": "lo"}),
+    ],
+    "reasoning by another name": [
+        D(reasoning_text="Thinking "),
+        D(reasoning_text="hard. "),
+        D(content="Text."),
+    ],
+    "thinking": [D(thinking="Hm. "), D(thinking="So. "), D(content="Text.")],
+    "thinking blocks": [
+        D(thinking_blocks=[{"type": "thinking", "thinking": "Hm."}], reasoning_content="Hm."),
+        D(thinking_blocks=[{"type": "thinking", "signature": "SIGNATURE"}]),
+        D(content="Text."),
+    ],
+    "a signature on the second of two calls": [
+        call(id="call_1", type="function", function={"name": "a", "arguments": "{}"}),
+        D(
+            tool_calls=[
+                {
+                    "index": 1,
+                    "id": "call_2",
+                    "type": "function",
+                    "function": {"name": "b", "arguments": ""},
+                    **SIGNED,
+                }
+            ]
+        ),
+        D(tool_calls=[{"index": 1, "function": {"arguments": "{}"}}]),
+    ],
+    "a field of next year": [
+        D(content="Text "),
+        D(hologram={"layers": [{"voxels": "xyz"}, {"voxels": "uvw"}], "depth": 3}),
+        D(content="on."),
+    ],
+}
+MARKS = ("SIGNATURE", "MARK/1", "MARK/2", "AAAA", "BBBB", "CC==", "RESULT", "xyz", "uvw", "http://a")
+
+
+def wire(shape: list[Any], *, number: int = 1, again: int = 1) -> bytes:
+    """Return the bytes of an answer; ids and times are those of its `number`; long texts come in `again` pieces."""
+    events = []
+    for event in [*shape, *END]:
+        if isinstance(event, dict):
+            beside, content = event.get("beside", {}), event.get("content")
+            delta, finish = ({"content": content} if content else {}), None
+        else:
+            (delta, finish), beside = event, {}
+        for piece in _pieces(delta, again):
+            chunk = {
+                "id": f"chatcmpl-{number}",
+                "object": "chat.completion.chunk",
+                "created": number,
+                "choices": [{"index": 0, "delta": _renumbered(piece, number), "finish_reason": finish}],
+                **beside,
+            }
+            events.append(f"data: {json.dumps(chunk)}\n\n")
+    return "".join([*events, "data: [DONE]\n\n"]).encode()
+
+
+def _pieces(delta: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Return a delta of one growing text as several."""
+    names = [name for name, value in delta.items() if isinstance(value, str)]
+    if count == 1 or len(delta) != 1 or not names:
+        return [delta]
+    (name,) = names
+    text = delta[name]
+    size = max(1, len(text) // count)
+    return [{name: text[at : at + size]} for at in range(0, len(text), size)]
+
+
+def _renumbered(delta: dict[str, Any], number: int) -> dict[str, Any]:
+    return json.loads(
+        json.dumps(delta).replace("call_", f"call_{number}_").replace("audio_", f"audio_{number}_")
+    )
+
+
+@dataclass
+class Wires:
+    """An upstream that sends these bytes, an attempt each, the last of them again and again."""
+
+    answers: list[bytes]
+    name: str = "a"
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+    def steps(self, body: dict[str, Any]) -> list[Any]:
+        self.bodies.append(body)
+        data = self.answers[min(len(self.bodies), len(self.answers)) - 1]
+        return [Head(), Send(data), CleanEnd()]
+
+
+def asked(*answers: bytes, **fields: Any) -> Simulation:
+    return Simulation(Wires(list(answers)), policy=POLICY, truth="", ask=request(**fields)).run()
+
+
+def message_of(done: Simulation) -> dict[str, Any]:
+    """Return the message, without what tells one attempt from another."""
+    text = json.dumps(
+        {name: done.message[name] for name in done.message if name not in {"id", "created", "usage"}}
+    )
+    for number in (1, 2):
+        text = text.replace(f"call_{number}_", "call_").replace(f"audio_{number}_", "audio_")
+    return json.loads(text)
+
+
+def seen(done: Simulation) -> list[int]:
+    """Return how often each mark was delivered."""
+    data = b"".join(done.records).decode()
+    return [data.count(mark) for mark in MARKS]
+
+
+@pytest.mark.parametrize("again", [1, 3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_after_a_cut_at_any_byte_each_field_is_there_once(shape: str, again: int) -> None:
+    first, second = wire(SHAPES[shape]), wire(SHAPES[shape], number=2, again=again)
+    uncut = asked(first)
+    assert uncut.outcome == "completed"
+    assert len(json.dumps(uncut.message)) > 100
+    for cut in range(len(first)):
+        done = asked(first[:cut], second)
+        assert done.outcome == "completed", (cut, done.error)
+        assert message_of(done) == message_of(uncut), cut
+        if shape != "citations beside the choices":
+            assert seen(done) == seen(uncut), cut
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_answer_that_is_always_cut_is_never_complete(shape: str) -> None:
+    first = wire(SHAPES[shape])
+    end = first.index(b'"finish_reason": "stop"')
+    for cut in range(0, end, 7):
+        done = asked(first[:cut])
+        assert done.outcome != "completed"
+        assert done.error is not None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_repetition_that_differs_is_never_spliced(shape: str) -> None:
+    first = wire(SHAPES[shape])
+    whole = message_of(asked(first))
+    for mark, other in (
+        *((mark, mark[:-1] + "Z") for mark in MARKS),
+        ("--dry-run", "--force!!"),
+        ("rm -r", "rm -x"),
+        ("hard", "easy"),
+        ("Hm.", "Oh."),
+    ):
+        if mark.encode() not in first:
+            continue
+        second = first.replace(mark.encode(), other.encode())
+        others = message_of(asked(second))
+        for cut in range(0, len(first), 3):
+            done = asked(first[:cut], second)
+            if done.outcome == "completed":
+                assert message_of(done) in (whole, others), (mark, cut)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_field_is_passed_on_at_once_and_is_a_sign_of_life(shape: str) -> None:
+    """A reader waits for nothing, and an upstream that sends is not given up."""
+    events = wire(SHAPES[shape]).split(b"\n\n")[: len(SHAPES[shape])]
+    simulation = Simulation(Wires([b""]), policy=POLICY, truth="")
+    recovery = simulation.recovery
+    recovery.start(0.0)
+    recovery.connected(0.0)
+    recovery.accept(0.0)
+    for number, event in enumerate(events):
+        now = 20.0 * (number + 1)
+        assert recovery.deadline > now
+        assert len(recovery.receive_data(now, event + b"\n\n")) == 1
+    assert recovery.transcript.chunks == len(events)
+
+
+def test_progress_is_a_sign_of_life_and_nothing_of_the_answer() -> None:
+    progress = (
+        b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":null}}],'
+        b'"prompt_progress":{"total":100,"processed":%d}}\n\n'
+    )
+    recovery = Simulation(Wires([b""]), policy=POLICY, truth="").recovery
+    recovery.start(0.0)
+    recovery.connected(0.0)
+    recovery.accept(0.0)
+    for number in range(10):
+        now = 20.0 * (number + 1)
+        assert recovery.deadline > now
+        assert len(recovery.receive_data(now, progress % number)) == 1
+    assert recovery.transcript.chunks == 0
+    done = asked(progress % 1, wire([D(content="Text.")], number=2))
+    assert (done.outcome, done.text) == ("completed", "Text.")
+    assert [attempt.strategy for attempt in done.recovery.attempts] == ["first", "retry"]
+
+
+@pytest.mark.parametrize("usage", [True, False])
+def test_what_comes_without_choices_can_be_looked_into(usage: bool) -> None:  # noqa: FBT001
+    """A client's `chunk.choices[0].delta` must not fail on it."""
+    first = b'data: {"object":"chat.completion.chunk","choices":[],"prompt_filter_results":[{"prompt_index":0}]}\n\n'
+    late = (
+        b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"finish_reason":null,'
+        b'"content_filter_offsets":{"check_offset":1}}]}\n\n'
+    )
+    sources = b'data: {"object":"chat.completion.chunk","search_results":[{"url":"u"}]}\n\n'
+    text = wire([D(content="Text.")]).split(b"\n\n")
+    done = asked(
+        first + text[0] + b"\n\n" + late + sources + b"\n\n".join(text[1:]),
+        **({"stream_options": {"include_usage": True}} if usage else {}),
+    )
+    chunks = [json.loads(record) for record in done.records]
+    assert [sorted(chunk.keys() & {"prompt_filter_results", "search_results"}) for chunk in chunks[:4]] == [
+        ["prompt_filter_results"],
+        [],
+        [],
+        ["search_results"],
+    ]
+    assert "content_filter_offsets" in chunks[2]["choices"][0]
+    assert all(
+        chunk["choices"][0]["delta"] is not None for chunk in chunks if not (usage and "usage" in chunk)
+    )
