@@ -273,3 +273,25 @@ def test_an_answer_without_choices_keeps_its_fields():
 def test_chunks_of_an_answer_with_half_a_surrogate_pair_are_json():
     (chunk,) = chunks_of({"choices": [{"index": 0, "message": {"content": "\ud83d"}}]})
     assert json.loads(chunk)["choices"][0]["delta"]["content"] == "\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        (['{"city"', '{"city": "Oslo"}'], '{"city": "Oslo"}'),
+        (["", "{", '{"a": 1', '{"a": 1}'], '{"a": 1}'),
+        (['{"a": 1}', '{"a": 1}'], '{"a": 1}'),
+        (['{"city"', ': "Oslo"}'], '{"city": "Oslo"}'),
+        (["{", "{"], "{{"),  # neither is JSON: as it came
+        (["1", "1"], "11"),  # pieces of a number
+        (["", "{}"], "{}"),
+        (["[", "[]"], "[]"),
+    ],
+)
+def test_arguments_that_come_again_and_again_from_their_beginning_are_joined_rightly(pieces, whole):
+    accumulator = Accumulator()
+    for piece in pieces:
+        call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": piece}}
+        accumulator.add(json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}))
+    (call,) = accumulator.message()["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["arguments"] == whole

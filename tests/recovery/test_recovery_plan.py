@@ -398,3 +398,59 @@ def test_asking_for_it_whole_happens_once():
     simulation = Simulation(Hopeless(ANSWER, [("always", "garbage-event", "middle")]), prefill="yes").run()
     assert simulation.outcome == "interrupted"
     assert [attempt.streamed for attempt in simulation.recovery.attempts] == [True, True, True, False]
+
+
+class Unstreaming(Model):
+    """Refuses to stream, in one of the ways in which servers do."""
+
+    refusal: str = '{"error": {"message": "your organization must be verified", "param": "stream"}}'
+
+    def steps(self, body):
+        if body.get("stream"):
+            self.bodies.append(body)
+            return [Status(400, body=self.refusal.encode())]
+        return super().steps(body)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ('{"error": {"message": "your organization must be verified", "param": "stream"}}', "its param"),
+        ('{"message": "x", "param": "stream"}', "its param"),
+        ('{"error": {"message": "this model does not support streaming"}}', "its words"),
+        ('{"error": {"message": "stream=true is not supported"}}', "its words"),
+        ('{"error": {"message": "unknown field stream_options"}}', "nothing"),
+        ("not JSON", "nothing"),
+        ('{"error": {"message": "max_tokens is too large", "param": "max_tokens"}}', "nothing"),
+    ],
+)
+def test_who_refuses_to_stream_is_asked_for_a_whole_answer(refusal, told, stream):
+    model = Unstreaming(ANSWER)
+    model.refusal = refusal
+    experience = {}
+    done = Simulation(model, ask=request(stream=stream), experience=experience).run()
+    if told == "its param" or (told == "its words" and not stream):
+        assert done.outcome == "completed"
+        assert [connect.streamed for connect in done.connected] == [True, False]
+        again = Simulation(model, ask=request(stream=stream), experience=experience).run()
+        assert [connect.streamed for connect in again.connected] == [False], "it is remembered"
+    else:
+        assert done.outcome == "failed"
+        assert all(connect.streamed for connect in done.connected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "streamed"),
+    [
+        ({"modalities": ["text", "audio"], "audio": {"voice": "v", "format": "mp3"}}, False),
+        ({"modalities": ["text", "audio"], "audio": {"voice": "v", "format": "pcm16"}}, True),
+        ({"modalities": ["text"]}, True),
+        ({"modalities": "audio", "audio": 1}, True),
+    ],
+)
+def test_sound_in_a_format_that_is_not_streamed_is_asked_for_whole(fields, streamed):
+    done = Simulation(Model(ANSWER), ask=request(**{**fields, "stream": False})).run()
+    assert [connect.streamed for connect in done.connected] == [streamed]
+    done = Simulation(Model(ANSWER), ask=request(**fields)).run()
+    assert [connect.streamed for connect in done.connected] == [True], "the caller wants a stream"

@@ -61,6 +61,14 @@ class ChatRequest:
         return cls(body)
 
     @property
+    def needs_whole(self) -> bool:
+        """Whether it can only be answered in one piece: sound in another format than raw samples is not streamed."""
+        modalities, audio = self.body.get("modalities"), self.body.get("audio")
+        if self.stream or not (isinstance(modalities, list) and "audio" in modalities):
+            return False
+        return isinstance(audio, dict) and audio.get("format") != "pcm16"
+
+    @property
     def seed(self) -> int | None:
         """The caller's seed, or None."""
         seed = self.body.get("seed")

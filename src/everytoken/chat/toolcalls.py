@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from everytoken.chat.merge import Text, merge_field, plain
 
 __all__ = ["ToolCalls"]
@@ -89,9 +91,27 @@ def _finished_call(call: dict[str, Any]) -> dict[str, Any]:
     if "function" in call:
         # The format's own constant, which some servers leave out.
         whole.setdefault("type", "function")
-        whole["function"] = {"name": "", "arguments": ""} | plain(call["function"])
+        function = plain(call["function"])
+        if isinstance(pieces := call["function"].get("arguments"), Text) and _is_cumulative(pieces):
+            function["arguments"] = pieces[-1]
+        whole["function"] = {"name": "", "arguments": ""} | function
     whole |= {name: plain(value) for name, value in call.items() if name not in {"id", "type", "function"}}
     return whole
+
+
+def _is_cumulative(pieces: Text) -> bool:
+    """Whether each piece has those before it in it, as some servers send arguments: only the last is then JSON."""
+    if len(pieces) < 2 or not all(map(str.startswith, pieces[1:], pieces)):
+        return False
+    return _is_json(pieces[-1]) and not _is_json("".join(pieces))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def _identity(item: dict[str, Any]) -> str | None:

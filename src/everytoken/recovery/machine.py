@@ -34,7 +34,7 @@ from everytoken.recovery.attempt import Attempt, total_usage
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
 from everytoken.recovery.ending import exhausted, usage_chunk, why_not_continuable
 from everytoken.recovery.intake import Intake
-from everytoken.recovery.plan import Plan, Planner, is_fault
+from everytoken.recovery.plan import Plan, Planner, is_fault, refuses_streaming
 from everytoken.recovery.transcript import Transcript
 from everytoken.redaction import redact_error
 
@@ -169,6 +169,8 @@ class Recovery:
                 experience.additions = "refused"
             elif plan.added:
                 experience.additions = "accepted"
+            if plan.target.name in self._planner.unstreamed:
+                experience.streaming = "refused"
 
     def receive_data(self, now: float, data: bytes) -> list[bytes]:
         """Take bytes of a streamed answer; return the records to deliver, in order."""
@@ -342,6 +344,8 @@ class Recovery:
                 self.breaker.failed(name, now)
         elif not isinstance(error, StatusError):
             planner.spent.add(plan.key)
+        elif error.upstream_status in {400, 422} and plan.streamed and refuses_streaming(error, self.request):
+            planner.unstreamed.add(name)
         elif error.upstream_status in {400, 422} and plan.strategy == "prefill":
             experience.prefill = "refused"
             planner.spent.add(plan.key)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from everytoken.chat import continuation
 from everytoken.errors import (
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from everytoken.recovery.policy import Experience, Policy, Strategy, Target
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["Plan", "Planner", "is_fault"]
+__all__ = ["Plan", "Planner", "is_fault", "refuses_streaming"]
+
+_STREAM = re.compile(r"\bstream(ed|ing)?\b", re.IGNORECASE)
 
 _OVERLAP = 12  # characters a continuation has to give back before it is believed: three or four tokens
 _LEAST_OVERLAP = 3  # of a short text; less could come back by chance
@@ -56,7 +61,8 @@ class Plan:
 class Planner:
     """Chooses the attempts of one response. Pure: `now` and the jitter are arguments.
 
-    `faults`: attempts that failed through the upstream's fault. `bare`: upstreams that get none of our additions.
+    `faults`: attempts that failed through the upstream's fault. `bare`: upstreams that get none of our additions. `unstreamed`:
+    those that are asked for whole answers.
     `spent`: the keys of plans that turned out not to be faithful. `unusable`: upstreams that refuse this request.
     `not_before`: when an upstream wants to be asked again.
     """
@@ -70,6 +76,7 @@ class Planner:
     policy: Policy
     faults: int = 0
     bare: set[str] = field(default_factory=set)
+    unstreamed: set[str] = field(default_factory=set)
     spent: set[tuple[str, str]] = field(default_factory=set)
     unusable: set[str] = field(default_factory=set)
     not_before: dict[str, float] = field(default_factory=dict)
@@ -89,12 +96,20 @@ class Planner:
             wanted = max(0.0, self.not_before.get(target.name, now) - now)
             if wanted > self.policy.retry_after_max:
                 continue
-            for strategy in self._strategies(target, streamed=streamed, first=failed is None):
-                plan = self._plan(target, strategy, streamed=streamed)
+            here = streamed and not self._refuses_streaming(target)
+            for strategy in self._strategies(target, streamed=here, first=failed is None):
+                plan = self._plan(target, strategy, streamed=here)
                 if plan is not None and plan.key not in self.spent:
                     plan.wait = max(wanted, self._back_off(target, failed, jitter))
                     return plan
         return None
+
+    def _refuses_streaming(self, target: Target) -> bool:
+        return (
+            self.request.needs_whole
+            or target.name in self.unstreamed
+            or self.experience(target).streaming == "refused"
+        )
 
     def _order(self, now: float, failed: Attempt | None) -> list[Target]:
         """Return the targets to try: as listed, from the one asked last on, those set aside behind the others."""
@@ -181,6 +196,23 @@ def is_fault(cause: EverytokenError | None, policy: Policy) -> bool:
     if isinstance(cause, StatusError):
         return cause.upstream_status in policy.retry_statuses
     return not isinstance(cause, DivergedError)
+
+
+def refuses_streaming(error: StatusError, request: ChatRequest) -> bool:
+    """Whether an upstream refuses a request because it is to be streamed.
+
+    Its `param` says so; its words only where the caller had not asked for a stream, so that it was our doing.
+    """
+    try:
+        body = msgspec.json.decode(error.body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    told = body.get("error", body) if isinstance(body, dict) else None
+    if not isinstance(told, dict):
+        return False
+    return told.get("param") == "stream" or (
+        not request.stream and _STREAM.search(str(told.get("message"))) is not None
+    )
 
 
 def _in_trouble(cause: EverytokenError | None, policy: Policy) -> bool:

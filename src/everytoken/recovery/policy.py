@@ -83,7 +83,9 @@ class Experience(msgspec.Struct):
 
     `prefill`: it `continues` a prefill, has `refused` one, or `restarts` from the beginning.
     `additions`: whether it `accepted` the seed and stream_options that we add, or has `refused` them.
+    `streaming`: it has `refused` to stream.
     """
 
     prefill: Literal["unknown", "continues", "refused", "restarts"] = "unknown"
     additions: Literal["unknown", "accepted", "refused"] = "unknown"
+    streaming: Literal["unknown", "refused"] = "unknown"
