@@ -1,24 +1,23 @@
 // A streamed answer of a server that cannot be asked for the rest of it: the same request again, with the same seed,
 // and what repeats the delivered text is dropped, byte for byte. Never a doubled, shortened or spliced answer.
 
-import { DONE, errorIn, errorOf, isChunk, isEventStream, readJson, retryAfter, type Chunk, type Delta } from "./chunk.js";
+import { DONE, errorIn, errorOf, isChunk, isEventStream, readJson, retryAfter, type Chunk } from "./chunk.js";
 import { pause } from "./clock.js";
 import { asError, EverytokenError, notAnEventStream, truncated } from "./errors.js";
 import { backOff, type Surroundings } from "./policy.js";
 import { read } from "./read.js";
 
-const TEXTS = ["content", "reasoning_content", "reasoning", "refusal"];
+// Fields that a server repeats with every piece rather than continues, and those that another attempt has otherwise.
+const CONSTANT = /^(format|index|object|role|type)$/;
+const IDENTITY = /^(id|created|expires_at)$/;
+// What is known not to be content: in a delta, and beside the deltas.
+const OF_DELTA = /^(role|id|index|type|object|name|created|model|status|finish_reason|logprobs|(prompt_)?token_ids)$/;
+const BESIDE =
+  /^(index|delta|message|choices|usage|errors?|logprobs|timings|time_info|x_groq|nvext|stats|metrics|metadata|everytoken|(prompt_)?token_ids|(prompt|content)_filter.*|prompt_progress)$/;
 
-// Every text in a delta: its name in the whole answer, and where it stands.
-function* texts(delta: Delta): Generator<[string, Record<string, any>, string]> {
-  for (const name of TEXTS) yield [name, delta, name];
-  const calls = [...(delta.tool_calls ?? []), { index: "f", function: delta.function_call }];
-  for (const [position, call] of calls.entries()) {
-    for (const name of ["name", "arguments"]) yield [`${call.index ?? position}.${name}`, call.function ?? {}, name];
-  }
-}
+const isObject = (value: any) => typeof value === "object" && value !== null;
 
-/** What has been delivered, and how much of it has come again. */
+/** What has been delivered, and how much of it has come again: each text by the path at which it stands. */
 class Transcript {
   /** Whether any content has been delivered. */
   begun = false;
@@ -26,60 +25,103 @@ class Transcript {
   plain = true;
   #said: Record<string, string> = {};
   #again: Record<string, number> = {};
+  #fixed: Record<string, unknown> = {};
+  #items: Record<string, number> = {};
   #identity: Partial<Chunk> | undefined;
   #attempt = 0;
 
   next() {
     this.#again = {};
+    this.#items = {};
     this.#attempt++;
   }
 
   /** Take a chunk, as sent; return what of it is to be delivered, "" for nothing. Throws `upstream-diverged`. */
   add(chunk: Chunk, data: string): { fresh: boolean; out: string } {
     const [choice, second] = chunk.choices;
-    const delta = choice?.delta ?? {};
+    const delta: Record<string, any> = choice?.delta ?? {};
+    const said: Record<string, any> = {};
     let fresh = false;
-    let repeated = false;
-    for (const [key, holder, name] of texts(delta)) {
-      const piece: unknown = holder[name];
-      if (!piece) continue;
-      fresh = true;
-      if (typeof piece !== "string") {
-        this.plain = false;
-        continue;
+    for (const [name, value] of Object.entries(delta)) {
+      const known = OF_DELTA.test(name);
+      fresh ||= !known && !!value && !(Array.isArray(value) && !value.length);
+      const item = known ? value : this.#new(name, name, value);
+      if (item !== undefined && name !== "role") said[name] = item;
+    }
+    if (Array.isArray(delta.content)) this.plain = false;
+    let beside = false;
+    for (const holder of [chunk, choice ?? {}] as Record<string, any>[]) {
+      for (const [name, value] of Object.entries(holder)) {
+        if (!isObject(value) || BESIDE.test(name)) continue;
+        fresh = true;
+        if (this.#isNew(name, value)) beside = true;
+        else delete holder[name];
       }
-      const said = (this.#said[key] ??= "");
-      const from = this.#again[key] ?? 0;
-      const known = Math.min(piece.length, said.length - from);
-      if (!said.startsWith(piece.slice(0, known), from)) throw diverged();
-      this.#again[key] = from + piece.length;
-      this.#said[key] += holder[name] = piece.slice(known);
-      repeated ||= known > 0;
     }
     if (fresh && (second || choice?.index || choice?.logprobs)) this.plain = false;
     this.begun ||= fresh;
+    fresh ||= !!chunk.prompt_progress;
     if (!this.#attempt) {
       this.#identity ??= { id: chunk.id, created: chunk.created };
       return { fresh, out: data };
     }
-    return { fresh, out: this.#rejoin(chunk, delta, repeated) };
-  }
-
-  #rejoin(chunk: Chunk, delta: Delta, repeated: boolean): string {
-    delete delta.role;
-    for (const name of TEXTS as (keyof Delta)[]) if (!delta[name]) delete delta[name];
-    if (delta.tool_calls) {
-      delta.tool_calls = delta.tool_calls.filter((call) => call.function?.name || call.function?.arguments);
-      // The id that came with a call's first fragment stands.
-      if (repeated) for (const call of delta.tool_calls) (delete call.id, delete call.type);
-      if (!delta.tool_calls.length) delete delta.tool_calls;
-    }
+    if (choice?.delta) choice.delta = said;
     const ends = chunk.choices.some((choice) => choice.finish_reason);
-    const says = Object.keys(delta).length > 0;
+    const says = Object.keys(said).length > 0 || beside;
     if ((ends || says) && Object.keys(this.#said).some((key) => this.#said[key]!.length > (this.#again[key] ?? 0))) {
       throw diverged();
     }
-    return ends || says || !chunk.choices.length ? JSON.stringify({ ...chunk, ...this.#identity }) : "";
+    return { fresh, out: ends || says || !chunk.choices.length ? JSON.stringify({ ...chunk, ...this.#identity }) : "" };
+  }
+
+  // What is new in a value, undefined if nothing is.
+  #new(path: string, name: string, value: any): any {
+    if (value == null || value === "") return;
+    if (isObject(value)) {
+      const list = Array.isArray(value);
+      const found: any = list ? [] : {};
+      let any = false;
+      for (const [key, item] of Object.entries<any>(value)) {
+        const part = this.#new(`${path}.${list ? this.#place(path, item, key) : key}`, list ? name : key, item);
+        if (part === undefined) continue;
+        if (list) found.push(part);
+        else found[key] = part;
+        any ||= key !== "index";
+      }
+      return any ? found : undefined;
+    }
+    if (CONSTANT.test(name) || IDENTITY.test(name)) {
+      const known = this.#fixed[path];
+      this.#fixed[path] ??= value;
+      if (known !== undefined && known !== value && CONSTANT.test(name)) throw diverged();
+      return known === undefined || name === "index" ? value : undefined;
+    }
+    const text = typeof value === "string";
+    const piece = text ? value : `${value}\n`;
+    const said = (this.#said[path] ??= "");
+    const from = this.#again[path] ?? 0;
+    const known = Math.min(piece.length, said.length - from);
+    if (!said.startsWith(piece.slice(0, known), from)) throw diverged();
+    this.#again[path] = from + piece.length;
+    this.#said[path] += piece.slice(known);
+    return known === piece.length ? undefined : text ? piece.slice(known) : value;
+  }
+
+  // Items of a list are told apart by their index, where they have one.
+  #place(path: string, item: any, key: string): string | number {
+    const index = item?.index;
+    if (typeof index === "number") return `#${index}`;
+    return path === "tool_calls" ? `#${key}` : (this.#items[path] = (this.#items[path] ?? -1) + 1);
+  }
+
+  // Whether what stands beside the deltas, and is given whole each time, has not been delivered.
+  #isNew(name: string, value: any): boolean {
+    const all = (this.#fixed[name] ??= []) as string[];
+    const whole = JSON.stringify(value);
+    if (all.includes(whole)) return false;
+    // A longer list begins as the one before it.
+    if (all.length && Array.isArray(value) && !whole.startsWith(all.at(-1)!.slice(0, -1))) throw diverged();
+    return all.push(whole) > 0;
   }
 }
 

@@ -7,126 +7,38 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from simulation import Simulation, request
 
-from everytoken.recovery import Policy
+from everytoken.errors import NodeLostError
+from everytoken.recovery import Policy, State
 from everytoken.testing import CleanEnd, Head, Send
 
 POLICY = Policy(attempts=3, strategies=frozenset({"replay"}))
-END = [({}, "stop")]
-
-
-def D(**delta: Any) -> tuple[dict[str, Any], str | None]:  # noqa: N802  # as the reports write it
-    return delta, None
-
-
-def call(**fields: Any) -> tuple[dict[str, Any], str | None]:
-    return D(tool_calls=[{"index": 0, **fields}])
-
-
-SIGNED = {"extra_content": {"google": {"thought_signature": "SIGNATURE"}}}
-SHAPES: dict[str, list[Any]] = {
-    "a custom tool's input": [
-        call(id="call_1", type="custom", custom={"name": "sh", "input": ""}),
-        call(custom={"input": "rm -r ./build "}),
-        call(custom={"input": "--dry-run"}),
-    ],
-    "an encrypted signature behind the text": [
-        D(content="Text. "),
-        D(reasoning_details=[{"type": "reasoning.encrypted", "data": "SIGNATURE"}]),
-    ],
-    "reasoning details that grow": [
-        D(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "First "}]),
-        D(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "thought. "}]),
-        D(reasoning_details=[{"type": "reasoning.text", "index": 0, "signature": "SIGNATURE"}]),
-        D(content="Text."),
-    ],
-    "annotations": [
-        D(content="As "),
-        D(content="told."),
-        D(annotations=[{"type": "url_citation", "url_citation": {"start_index": 3, "url": "http://MARK/1"}}]),
-        D(annotations=[{"type": "url_citation", "url_citation": {"start_index": 9, "url": "http://MARK/2"}}]),
-    ],
-    "images": [
-        D(content="Here: "),
-        D(images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]),
-        D(content=" and "),
-        D(images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,BBBB"}}]),
-    ],
-    "executed tools": [
-        D(executed_tools=[{"index": 0, "type": "search", "arguments": '{"q": 1}'}]),
-        D(content="Found."),
-        D(executed_tools=[{"index": 0, "output": "RESULT"}]),
-    ],
-    "citations beside the choices": [
-        {"content": "One "},
-        {"content": "two ", "beside": {"citations": ["http://a", "http://b"]}},
-        {"content": "three.", "beside": {"citations": ["http://a", "http://b"]}},
-    ],
-    "citations alone": [
-        {"content": "One "},
-        {"beside": {"citations": ["http://a", "http://b"]}},
-        {"content": "two."},
-    ],
-    "audio": [
-        D(audio={"id": "audio_1", "expires_at": 1, "data": "AAAA"}),
-        D(audio={"data": "BBBB", "transcript": "Hel"}),
-        D(audio={"data": "CC==", "transcript": "lo"}),
-    ],
-    "reasoning by another name": [
-        D(reasoning_text="Thinking "),
-        D(reasoning_text="hard. "),
-        D(content="Text."),
-    ],
-    "thinking": [D(thinking="Hm. "), D(thinking="So. "), D(content="Text.")],
-    "thinking blocks": [
-        D(thinking_blocks=[{"type": "thinking", "thinking": "Hm."}], reasoning_content="Hm."),
-        D(thinking_blocks=[{"type": "thinking", "signature": "SIGNATURE"}]),
-        D(content="Text."),
-    ],
-    "a signature on the second of two calls": [
-        call(id="call_1", type="function", function={"name": "a", "arguments": "{}"}),
-        D(
-            tool_calls=[
-                {
-                    "index": 1,
-                    "id": "call_2",
-                    "type": "function",
-                    "function": {"name": "b", "arguments": ""},
-                    **SIGNED,
-                }
-            ]
-        ),
-        D(tool_calls=[{"index": 1, "function": {"arguments": "{}"}}]),
-    ],
-    "a field of next year": [
-        D(content="Text "),
-        D(hologram={"layers": [{"voxels": "xyz"}, {"voxels": "uvw"}], "depth": 3}),
-        D(content="on."),
-    ],
-}
+# Of each shape the deltas, and what stands `beside` the choices; js/test reads them too.
+SHAPES: dict[str, list[dict[str, Any]]] = json.loads(
+    Path(__file__).parents[1].joinpath("fixtures", "content_shapes.json").read_text(encoding="utf-8")
+)
+END = {"delta": {}, "finish": "stop"}
 MARKS = ("SIGNATURE", "MARK/1", "MARK/2", "AAAA", "BBBB", "CC==", "RESULT", "xyz", "uvw", "http://a")
 
 
 def wire(shape: list[Any], *, number: int = 1, again: int = 1) -> bytes:
     """Return the bytes of an answer; ids and times are those of its `number`; long texts come in `again` pieces."""
     events = []
-    for event in [*shape, *END]:
-        if isinstance(event, dict):
-            beside, content = event.get("beside", {}), event.get("content")
-            delta, finish = ({"content": content} if content else {}), None
-        else:
-            (delta, finish), beside = event, {}
-        for piece in _pieces(delta, again):
+    for event in [*shape, END]:
+        for piece in _pieces(event["delta"], again):
             chunk = {
                 "id": f"chatcmpl-{number}",
                 "object": "chat.completion.chunk",
                 "created": number,
-                "choices": [{"index": 0, "delta": _renumbered(piece, number), "finish_reason": finish}],
-                **beside,
+                "choices": [
+                    {"index": 0, "delta": _renumbered(piece, number), "finish_reason": event.get("finish")}
+                ],
+                **event.get("beside", {}),
             }
             events.append(f"data: {json.dumps(chunk)}\n\n")
     return "".join([*events, "data: [DONE]\n\n"]).encode()
@@ -259,7 +171,7 @@ def test_progress_is_a_sign_of_life_and_nothing_of_the_answer() -> None:
         assert recovery.deadline > now
         assert len(recovery.receive_data(now, progress % number)) == 1
     assert recovery.transcript.chunks == 0
-    done = asked(progress % 1, wire([D(content="Text.")], number=2))
+    done = asked(progress % 1, wire([{"delta": {"content": "Text."}}], number=2))
     assert (done.outcome, done.text) == ("completed", "Text.")
     assert [attempt.strategy for attempt in done.recovery.attempts] == ["first", "retry"]
 
@@ -273,7 +185,7 @@ def test_what_comes_without_choices_can_be_looked_into(usage: bool) -> None:  # 
         b'"content_filter_offsets":{"check_offset":1}}]}\n\n'
     )
     sources = b'data: {"object":"chat.completion.chunk","search_results":[{"url":"u"}]}\n\n'
-    text = wire([D(content="Text.")]).split(b"\n\n")
+    text = wire([{"delta": {"content": "Text."}}]).split(b"\n\n")
     done = asked(
         first + text[0] + b"\n\n" + late + sources + b"\n\n".join(text[1:]),
         **({"stream_options": {"include_usage": True}} if usage else {}),
@@ -289,3 +201,23 @@ def test_what_comes_without_choices_can_be_looked_into(usage: bool) -> None:  # 
     assert all(
         chunk["choices"][0]["delta"] is not None for chunk in chunks if not (usage and "usage" in chunk)
     )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_another_writer_goes_on_with_what_has_been_delivered(shape: str) -> None:
+    """A takeover knows the response by its records alone."""
+    first, second = wire(SHAPES[shape]), wire(SHAPES[shape], number=2)
+    uncut = asked(first)
+    for count in range(1, len(uncut.records)):
+        simulation = Simulation(Wires([second]), policy=POLICY, truth="")
+        recovery = simulation.recovery
+        simulation.records += uncut.records[:count]
+        simulation.records += recovery.resume(0.0, uncut.records[:count], NodeLostError("it died"))
+        recovery.decisions.clear()
+        if recovery.state is not State.ENDED:
+            if recovery.state is State.BACKING_OFF:
+                recovery.tick(recovery.deadline)
+            recovery.accept(0.0)
+            simulation.records += recovery.receive_data(0.0, second)
+        assert recovery.outcome == "completed", (count, recovery.error)
+        assert message_of(simulation) == message_of(uncut), count
