@@ -7,58 +7,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from simulation import Simulation, request
 
+from content_shapes import SHAPES, comparable, wire
 from everytoken.errors import NodeLostError
 from everytoken.recovery import Policy, State
 from everytoken.testing import CleanEnd, Head, Send
 
 POLICY = Policy(attempts=3, strategies=frozenset({"replay"}))
-# Of each shape the deltas, and what stands `beside` the choices; js/test reads them too.
-SHAPES: dict[str, list[dict[str, Any]]] = json.loads(
-    Path(__file__).parents[1].joinpath("fixtures", "content_shapes.json").read_text(encoding="utf-8")
-)
-END = {"delta": {}, "finish": "stop"}
 MARKS = ("SIGNATURE", "MARK/1", "MARK/2", "AAAA", "BBBB", "CC==", "RESULT", "xyz", "uvw", "http://a")
-
-
-def wire(shape: list[Any], *, number: int = 1, again: int = 1) -> bytes:
-    """Return the bytes of an answer; ids and times are those of its `number`; long texts come in `again` pieces."""
-    events = []
-    for event in [*shape, END]:
-        for piece in _pieces(event["delta"], again):
-            chunk = {
-                "id": f"chatcmpl-{number}",
-                "object": "chat.completion.chunk",
-                "created": number,
-                "choices": [
-                    {"index": 0, "delta": _renumbered(piece, number), "finish_reason": event.get("finish")}
-                ],
-                **event.get("beside", {}),
-            }
-            events.append(f"data: {json.dumps(chunk)}\n\n")
-    return "".join([*events, "data: [DONE]\n\n"]).encode()
-
-
-def _pieces(delta: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """Return a delta of one growing text as several."""
-    names = [name for name, value in delta.items() if isinstance(value, str)]
-    if count == 1 or len(delta) != 1 or not names:
-        return [delta]
-    (name,) = names
-    text = delta[name]
-    size = max(1, len(text) // count)
-    return [{name: text[at : at + size]} for at in range(0, len(text), size)]
-
-
-def _renumbered(delta: dict[str, Any], number: int) -> dict[str, Any]:
-    return json.loads(
-        json.dumps(delta).replace("call_", f"call_{number}_").replace("audio_", f"audio_{number}_")
-    )
 
 
 @dataclass
@@ -80,13 +40,7 @@ def asked(*answers: bytes, **fields: Any) -> Simulation:
 
 
 def message_of(done: Simulation) -> dict[str, Any]:
-    """Return the message, without what tells one attempt from another."""
-    text = json.dumps(
-        {name: done.message[name] for name in done.message if name not in {"id", "created", "usage"}}
-    )
-    for number in (1, 2):
-        text = text.replace(f"call_{number}_", "call_").replace(f"audio_{number}_", "audio_")
-    return json.loads(text)
+    return comparable(done.message)
 
 
 def seen(done: Simulation) -> list[int]:
