@@ -60,9 +60,9 @@ async def test_a_journal_that_cannot_store_is_said(kind, tmp_path, monkeypatch):
             status, told = await ready(gateway)
             assert status == 503
             assert "disk I/O error" in told["reasons"][0]
-        gateway.gateway._health._until = 0.0
+        gateway.gateway.health._until = 0.0
         while (await ready(gateway))[0] != 200:
-            gateway.gateway._health._until = 0.0
+            gateway.gateway.health._until = 0.0
 
 
 @pytest.mark.parametrize("kind", JOURNALS[1:])
@@ -101,11 +101,11 @@ async def test_a_redis_that_hangs_is_said(tmp_path, monkeypatch):
     server.start()
     try:
         async with limit(), serving(ManualUpstream(), kept_in=RedisJournal(server.url)) as gateway:
-            gateway.gateway._health._until = 0.0
+            gateway.gateway.health._until = 0.0
             while (await ready(gateway))[0] != 200:
-                gateway.gateway._health._until = 0.0
+                gateway.gateway.health._until = 0.0
             os.kill(server.pid, signal.SIGSTOP)
-            gateway.gateway._health._until = 0.0
+            gateway.gateway.health._until = 0.0
             status, told = await ready(gateway)
             os.kill(server.pid, signal.SIGCONT)
             assert status == 503
@@ -122,7 +122,7 @@ async def test_a_disk_that_is_only_slow_is_ready_and_one_that_hangs_is_said(tmp_
         try:
             assert (await ready(gateway))[0] == 200, "commits are stored meanwhile"
             monkeypatch.setattr(health, "_HANGS", 0.0)
-            gateway.gateway._health._until = 0.0
+            gateway.gateway.health._until = 0.0
             status, told = await ready(gateway)
             assert status == 503
             assert "disk does not answer" in told["reasons"][0]
@@ -137,7 +137,7 @@ async def test_a_disk_that_hangs_is_not_waited_for_at_the_end(tmp_path, monkeypa
     try:
         async with limit(), serving(ManualUpstream(), kept_in=journal_of("sqlite", tmp_path)) as gateway:
             await ready(gateway)
-            looking = gateway.gateway._health._disk
+            looking = gateway.gateway.health._disk
         assert looking.cancelled()
     finally:
         hung.set()

@@ -13,9 +13,9 @@ from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
 
 if TYPE_CHECKING:
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
     from everytoken.gateway.opening import Response
+    from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
 __all__ = ["complete", "stream_headers", "wait_for_head"]
@@ -32,7 +32,7 @@ _HEAD = 15.0  # seconds in which a refusal can still become the answer's status;
 _BATCH = 1024 * 1024
 
 
-async def complete(gateway: Gateway, request: Request) -> None:
+async def complete(gateway: Services, request: Request) -> None:
     """Answer a chat completion request."""
     owner = gateway.keys.owner(request)
     body = read_json_object(await request.body(gateway.config.max_body))

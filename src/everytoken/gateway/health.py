@@ -15,8 +15,9 @@ from everytoken.errors import JournalError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from everytoken.gateway.app import Gateway
+    from everytoken.journal import Journal
     from everytoken.journal.commit import GroupCommit
+    from everytoken.relay import Relays
 
 __all__ = ["Health", "Watchdog"]
 
@@ -36,8 +37,9 @@ _LONG = 1.0  # seconds from which on a commit or a turn of the loop is worth a l
 class Health:
     """Tells whether a gateway is ready: whoever asks, it looks at most once a second, and once at a time."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, journal: Journal, relays: Relays) -> None:
+        self._journal = journal
+        self._relays = relays
         self._reasons: list[str] = []
         self._until = 0.0
         self._looking: asyncio.Task[None] | None = None
@@ -54,7 +56,7 @@ class Health:
         reasons = [*self._reasons, *self._of_now()]
         if reasons:
             return 503, {"status": "not ready", "reasons": reasons}
-        return 200, {"status": "ready", "responses": len(self._gateway.relays)}
+        return 200, {"status": "ready", "responses": len(self._relays)}
 
     async def stop(self) -> None:
         """Look no more."""
@@ -64,7 +66,7 @@ class Health:
         await asyncio.gather(*looks, return_exceptions=True)
 
     def _of_now(self) -> list[str]:
-        relays = self._gateway.relays
+        relays = self._relays
         reasons = []
         if relays.draining:
             reasons.append("the server is stopping")
@@ -88,7 +90,7 @@ class Health:
     async def _why_not_stored(self) -> str:
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self._gateway.journal.probe()
+                await self._journal.probe()
         except TimeoutError:
             return "the journal does not answer"
         except JournalError as error:
@@ -96,7 +98,7 @@ class Health:
         return ""
 
     async def _why_no_room(self) -> str:
-        directory = getattr(self._gateway.journal, "directory", None)
+        directory = getattr(self._journal, "directory", None)
         if directory is None:
             return ""
         if self._disk is None:

@@ -9,13 +9,13 @@ from everytoken.errors import EverytokenError, StatusError
 from everytoken.gateway.http import answer_json
 
 if TYPE_CHECKING:
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
 
 __all__ = ["list_models"]
 
 
-async def list_models(gateway: Gateway, request: Request) -> None:
+async def list_models(gateway: Services, request: Request) -> None:
     """Answer with the models of all upstreams; one that does not answer now is left out, unless none does."""
     gateway.keys.owner(request)
     listed = await asyncio.gather(*(_models(gateway, name) for name in gateway.upstreams))
@@ -30,7 +30,7 @@ async def list_models(gateway: Gateway, request: Request) -> None:
     await answer_json(request, 200, {"object": "list", "data": list(models.values())})
 
 
-async def _models(gateway: Gateway, name: str) -> list[dict[str, Any]] | EverytokenError:
+async def _models(gateway: Services, name: str) -> list[dict[str, Any]] | EverytokenError:
     configured = gateway.aliases(name)
     if configured:
         return [{"id": alias, "object": "model", "created": 0, "owned_by": name} for alias in configured]

@@ -10,8 +10,8 @@ from everytoken.gateway.idempotency import attach
 
 if TYPE_CHECKING:
     from everytoken.chat import ChatRequest
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
     from everytoken.journal import Log
     from everytoken.relay import Relay
 
@@ -64,7 +64,7 @@ class Response:
         return error
 
 
-async def open_response(gateway: Gateway, request: Request, chat: ChatRequest, *, owner: str) -> Response:
+async def open_response(gateway: Services, request: Request, chat: ChatRequest, *, owner: str) -> Response:
     """Begin a response, or attach to the one that the request's `Idempotency-Key` has begun.
 
     Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`.

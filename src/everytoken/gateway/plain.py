@@ -21,8 +21,8 @@ from everytoken.wire.ui_messages import is_ui_request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
 __all__ = ["plain_chat"]
@@ -31,7 +31,7 @@ _BATCH = 16 * 1024
 _SLICE = 8 * 1024  # characters segmented in one turn of the loop: a few milliseconds
 
 
-async def plain_chat(gateway: Gateway, request: Request) -> None:
+async def plain_chat(gateway: Services, request: Request) -> None:
     """Answer `{"prompt": "..."}` or `{"messages": [...]}` with streamed text."""
     owner = gateway.keys.owner(request)
     body = read_json_object(await request.body(gateway.config.max_body))

@@ -14,8 +14,8 @@ from everytoken.gateway.config import policy_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.config import Config, UpstreamConfig
+    from everytoken.gateway.services import Services
     from everytoken.upstream import Upstream
 
 __all__ = ["at_next_start", "reload"]
@@ -48,7 +48,7 @@ def at_next_start(old: Config, new: Config) -> tuple[Config, list[str]]:
     return msgspec.structs.replace(new, **{name: getattr(old, name) for name in changed}), changed
 
 
-async def reload(gateway: Gateway, config: Config, make: Callable[[UpstreamConfig], Upstream]) -> None:
+async def reload(gateway: Services, config: Config, make: Callable[[UpstreamConfig], Upstream]) -> None:
     """Have `gateway` use `config` from here on; responses that are open go on with the upstreams they have.
 
     Raises `ConfigurationError`, with nothing changed then.
@@ -79,7 +79,7 @@ async def reload(gateway: Gateway, config: Config, make: Callable[[UpstreamConfi
         logger.info("the configuration was read again")
 
 
-async def _let_go(gateway: Gateway, upstreams: list[Upstream]) -> None:
+async def _let_go(gateway: Services, upstreams: list[Upstream]) -> None:
     """Stop upstreams that were replaced, once the responses that use them have ended."""
     using = gateway.relays.running()
     try:

@@ -11,7 +11,7 @@ import fcntl
 import socket
 import sys
 import termios
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from everytoken.gateway.listener import GuardedProtocol
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-    from everytoken.gateway.http import Request
 
 __all__ = ["BUFFER", "EXTENSION", "Direct", "DirectProtocol", "direct_of"]
 
@@ -30,6 +29,11 @@ EXTENSION = "everytoken.direct"
 # stopped costs this and what was taken from the log at once, and there may be thousands.
 BUFFER = 4 * 1024
 _SO_NWRITE = 0x1024  # sys/socket.h of macOS; Python does not name it
+
+
+class _Request(Protocol):
+    scope: Any
+    send: Any
 
 
 class Direct:
@@ -180,7 +184,7 @@ class DirectProtocol(GuardedProtocol):
             direct.lose()
 
 
-def direct_of(request: Request) -> Direct | None:
+def direct_of(request: _Request) -> Direct | None:
     """Return the short cut to the client, or None under another server and where a middleware stands in between."""
     direct: Direct | None = (request.scope.get("extensions") or {}).get(EXTENSION)
     return direct if direct is not None and direct.serves(request.send) else None

@@ -24,8 +24,8 @@ from everytoken.journal import parse_offset
 from everytoken.journal.ids import given_at
 
 if TYPE_CHECKING:
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
     from everytoken.journal import Log
     from everytoken.relay import Relay
 
@@ -37,7 +37,7 @@ _PATH = re.compile(r"([^/]*)(?:/(events|cancel))?")
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@-]{0,127}")  # neither "." nor ".." nor what a URL would escape
 
 
-async def serve(gateway: Gateway, request: Request) -> None:
+async def serve(gateway: Services, request: Request) -> None:
     """Serve a request for a stream; its errors carry what the protocol wants said."""
     found = _PATH.fullmatch(request.path, len(PREFIX))
     if found is None:
@@ -52,7 +52,7 @@ async def serve(gateway: Gateway, request: Request) -> None:
         await refuse(gateway, request, stream_id, error)
 
 
-async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str | None) -> None:
+async def _serve(gateway: Services, request: Request, stream_id: str, action: str | None) -> None:
     owner = gateway.keys.owner(request)
     methods = {"events": ("GET",), "cancel": ("POST",)}.get(action or "", headers.METHODS)
     if request.method not in methods:
@@ -85,7 +85,7 @@ async def _serve(gateway: Gateway, request: Request, stream_id: str, action: str
         await _read(gateway, request, log, action)
 
 
-async def _read(gateway: Gateway, request: Request, log: Log, action: str | None) -> None:
+async def _read(gateway: Services, request: Request, log: Log, action: str | None) -> None:
     """Read, and be counted as a reader meanwhile: while there is one, a response goes on."""
     relay: Relay | None = gateway.relays.get(log.info.id)
     if relay is not None:
@@ -130,7 +130,7 @@ async def _read_events(request: Request, log: Log) -> None:
         client.close()
 
 
-async def _cancel(gateway: Gateway, request: Request, log: Log) -> None:
+async def _cancel(gateway: Services, request: Request, log: Log) -> None:
     """Stop a response: its upstream connection is closed, every reader is told. Stopping it again does nothing."""
     await gateway.relays.stop(log.info.id)
     await answer(request, 204, b"", b"")

@@ -22,8 +22,8 @@ from everytoken.wire.ui import HEADER, UIWire
 from everytoken.wire.ui_messages import openai_messages, rebuild
 
 if TYPE_CHECKING:
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
 
 __all__ = ["PATH", "resume", "stop", "ui_chat"]
 
@@ -34,7 +34,7 @@ _BATCH = 64 * 1024  # bytes of records: what is made of them is a tenth of it, a
 _OURS = frozenset({"id", "messages", "trigger", "messageId", "stream", "stream_options"})
 
 
-async def ui_chat(gateway: Gateway, request: Request, owner: str, body: dict[str, Any]) -> None:
+async def ui_chat(gateway: Services, request: Request, owner: str, body: dict[str, Any]) -> None:
     """Answer `{id, messages: [{id, role, parts}], trigger, messageId}`; the body's other fields go upstream."""
     chat = _chat(gateway, body.get("id"), owner)
     messages = body["messages"]
@@ -59,7 +59,7 @@ async def ui_chat(gateway: Gateway, request: Request, owner: str, body: dict[str
             client.close()
 
 
-async def resume(gateway: Gateway, request: Request, chat_id: str) -> None:
+async def resume(gateway: Services, request: Request, chat_id: str) -> None:
     """Send the chat's newest response from its start; 204 when its end has been delivered already."""
     owner = gateway.keys.owner(request)
     chat = _chat(gateway, chat_id, owner)
@@ -79,7 +79,7 @@ async def resume(gateway: Gateway, request: Request, chat_id: str) -> None:
             client.close()
 
 
-async def stop(gateway: Gateway, request: Request, chat_id: str) -> None:
+async def stop(gateway: Services, request: Request, chat_id: str) -> None:
     """Stop the chat's newest response for everybody; where nothing is active there is nothing to do."""
     owner = gateway.keys.owner(request)
     chat = _chat(gateway, chat_id, owner)
@@ -90,7 +90,7 @@ async def stop(gateway: Gateway, request: Request, chat_id: str) -> None:
     await answer(request, 204, b"", b"")
 
 
-def _chat(gateway: Gateway, chat_id: Any, owner: str) -> Chat | None:
+def _chat(gateway: Services, chat_id: Any, owner: str) -> Chat | None:
     """Return the chat of that id; None without one, when it cannot be resumed."""
     if chat_id is None:
         return None
@@ -106,7 +106,7 @@ def _turn(stream_id: str, last: dict[str, Any]) -> Turn:
     return Turn(stream_id, stream_id)
 
 
-async def _remember(gateway: Gateway, chat: Chat, turn: Turn, response: Response) -> None:
+async def _remember(gateway: Services, chat: Chat, turn: Turn, response: Response) -> None:
     try:
         await chat.begin(turn)
     except JournalError:
@@ -114,7 +114,7 @@ async def _remember(gateway: Gateway, chat: Chat, turn: Turn, response: Response
         raise
 
 
-async def _current(gateway: Gateway, chat: Chat, owner: str) -> tuple[Turn, Response] | None:
+async def _current(gateway: Services, chat: Chat, owner: str) -> tuple[Turn, Response] | None:
     turn = await chat.current()
     if turn is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from everytoken.redaction import Redactor
     from everytoken.upstream import Sink
-    from everytoken.upstream.protocol import HttpProtocol
 
 __all__ = ["Exchange"]
 
@@ -31,6 +30,19 @@ _MAX_ERROR_BODY = 65_536  # bytes: an error message, not an answer
 _MAX_WHOLE_BODY = 16 * 1024 * 1024  # bytes: as much as one event may have
 _MAX_INFLATED = 256 * 1024  # bytes out of one call: as much as one read has
 _STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":", b"\xef\xbb\xbf")
+
+
+class Connection(Protocol):
+    """The connection that an exchange has for itself."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def let_go(self, exchange: Exchange, *, reusable: bool) -> None:
+        """Serve the exchange no more; another one may follow if `reusable`."""
 
 
 class Exchange:
@@ -75,7 +87,7 @@ class Exchange:
         self._retry_after: float | None = None
         # Takes the bytes of the body as they came; of a plain event stream they go straight to the sink.
         self.on_body: Callable[[bytes], None] = self._receive_body
-        self.protocol: HttpProtocol | None = None
+        self.protocol: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.released = False
 

@@ -9,9 +9,9 @@ from everytoken.gateway.durable import headers
 from everytoken.gateway.http import answer_error, start
 
 if TYPE_CHECKING:
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.durable.headers import Headers
     from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
 
 __all__ = ["refuse", "respond"]
 
@@ -23,7 +23,7 @@ async def respond(request: Request, status: int, head: Headers, body: bytes | No
     await request.emit({"type": "http.response.body", "body": body or b""})
 
 
-async def refuse(gateway: Gateway, request: Request, stream_id: str, error: EverytokenError) -> None:
+async def refuse(gateway: Services, request: Request, stream_id: str, error: EverytokenError) -> None:
     """Send an error with the headers that the protocol gives it."""
     head = [*headers.COMMON[1:], *headers.error_headers(error)]
     if isinstance(error, StreamClosedError):

@@ -16,9 +16,9 @@ from everytoken.gateway.http import ClientGoneError
 from everytoken.wire import durable
 
 if TYPE_CHECKING:
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.durable.headers import Headers, Position
     from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
 __all__ = ["catch_up", "describe", "long_poll", "piece"]
@@ -84,7 +84,7 @@ async def catch_up(request: Request, log: Log, at: Position) -> None:
     await _send(request, log, head, records)
 
 
-async def long_poll(gateway: Gateway, request: Request, log: Log, at: Position) -> None:
+async def long_poll(gateway: Services, request: Request, log: Log, at: Position) -> None:
     """Answer with what is there as soon as there is something; 204 when nothing comes in time, or can come at all.
 
     Raises `ClientGoneError`, and `StreamNotFoundError` when the stream goes meanwhile.

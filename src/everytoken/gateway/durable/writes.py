@@ -18,8 +18,8 @@ from everytoken.journal import Append, StreamInfo, format_offset
 from everytoken.wire import durable
 
 if TYPE_CHECKING:
-    from everytoken.gateway.app import Gateway
     from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
 __all__ = ["append", "create", "delete"]
@@ -27,7 +27,7 @@ __all__ = ["append", "create", "delete"]
 READERS = ("GET", "HEAD", "DELETE", "OPTIONS")
 
 
-async def create(gateway: Gateway, request: Request, stream_id: str, owner: str) -> None:
+async def create(gateway: Services, request: Request, stream_id: str, owner: str) -> None:
     """Make a stream; one that is there already is as good if it was made the same way."""
     info = StreamInfo(
         id=stream_id,
@@ -59,7 +59,7 @@ async def create(gateway: Gateway, request: Request, stream_id: str, owner: str)
     await respond(request, status, head, b"")
 
 
-async def _same(gateway: Gateway, wanted: StreamInfo, *, closed: bool) -> Log:
+async def _same(gateway: Services, wanted: StreamInfo, *, closed: bool) -> Log:
     """Return the stream that is there. Raises `StreamExistsError` when it was made another way, or by somebody else."""
     try:
         log = await gateway.journal.open(wanted.id)
@@ -90,7 +90,7 @@ def _location(request: Request) -> bytes:
     return f"{scheme}://".encode() + host.encode("latin-1") + request.url(request.path)
 
 
-async def append(gateway: Gateway, request: Request, log: Log) -> None:
+async def append(gateway: Services, request: Request, log: Log) -> None:
     """Append the body, close the stream, or both in one step."""
     if "request" in log.info.meta:
         # A response has one writer, the relay: what it appends is what the upstream has sent.
@@ -135,7 +135,7 @@ def _appended(body: bytes, given: str | None, content_type: str) -> list[bytes]:
     return records
 
 
-async def delete(gateway: Gateway, request: Request, log: Log) -> None:
+async def delete(gateway: Services, request: Request, log: Log) -> None:
     """Delete a stream; a response that is still being written is stopped first."""
     await gateway.relays.stop(log.info.id)
     await gateway.journal.delete(log.info.id)
