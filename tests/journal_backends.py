@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import re
 import socket
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +141,50 @@ def shared_redis() -> RedisServer:
     return _server
 
 
-BACKENDS = {"memory": Memory, "sqlite": Sqlite, "sqlite with fsync": SqlitePower, "redis": RedisKind}
+class OfTheDocs:
+    """The journal in docs/extending.md, as an example of one that is not ours."""
+
+    durable = True
+    immediate = False
+
+    def __init__(self, path: Path) -> None:
+        self.clock = Clock()
+        self.path = path / "journal.jsonl"
+
+    async def open(self, **settings: Any) -> Journal:
+        journal: Journal = _file_journal()(self.path, now=self.clock, **settings)
+        await journal.start()
+        return journal
+
+    async def crash(self, journal: Any) -> None:
+        """Let go of the file; what has not been stored is gone."""
+        await until(lambda: not journal._commit._busy)
+        journal._commit._store = lambda _: False
+        journal._commit._stop_retrying()
+        journal._file.close()
+        journal._commit._busy = False
+        journal._commit._dirty.clear()
+
+
+@cache
+def _file_journal() -> Any:
+    page = Path(__file__).parents[1] / "docs" / "extending.md"
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert block.count("\n") < 100
+    names: dict[str, Any] = {}
+    exec(compile(block, str(page), "exec"), names)  # it is ours
+    return names["FileJournal"]
+
+
+BACKENDS: dict[str, Any] = {
+    "memory": Memory,
+    "sqlite": Sqlite,
+    "sqlite with fsync": SqlitePower,
+    "redis": RedisKind,
+    "of the docs": OfTheDocs,
+}
 
 
 def info(stream_id: str = "s", **more: Any) -> StreamInfo:
