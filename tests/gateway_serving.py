@@ -13,10 +13,12 @@ import uvicorn
 
 from everytoken.gateway import Config, Gateway, UpstreamConfig
 from everytoken.gateway.server import DirectProtocol
+from everytoken.gateway.tls import TlsServer
 from everytoken.testing import ScriptedUpstream, VirtualTimeLoop
 from everytoken.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Mapping
 
     from everytoken.journal import Journal
@@ -241,7 +243,9 @@ class Served:
 
 
 @asynccontextmanager
-async def served(app: Any, *, http: Any = DirectProtocol, **options: Any) -> AsyncIterator[int]:
+async def served(
+    app: Any, *, http: Any = DirectProtocol, tls: ssl.SSLContext | None = None, **options: Any
+) -> AsyncIterator[int]:
     """Serve an ASGI application with uvicorn in this loop; yield the port."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -257,7 +261,9 @@ async def served(app: Any, *, http: Any = DirectProtocol, **options: Any) -> Asy
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[listening])
+    await server.startup(sockets=[] if tls else [listening])
+    if tls:
+        server.servers.append(TlsServer(server, listening, tls))
     try:
         yield listening.getsockname()[1]
     finally:
@@ -265,7 +271,8 @@ async def served(app: Any, *, http: Any = DirectProtocol, **options: Any) -> Asy
         for accepting in server.servers:
             accepting.close()
         for connection in list(server.server_state.connections):
-            connection.transport.abort()
+            if connection.transport is not None:  # its TLS handshake is over
+                connection.transport.abort()
         while server.server_state.tasks:
             await asyncio.wait(set(server.server_state.tasks))
         for accepting in server.servers:

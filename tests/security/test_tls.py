@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
 import json
 import ssl
@@ -12,6 +14,7 @@ import trustme
 
 from command_line import gateway, run
 from everytoken.testing import ScriptedUpstream
+from gateway_serving import ManualUpstream, Wire, limit, over, served
 
 BODY = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]})
 
@@ -67,3 +70,82 @@ def test_files_that_cannot_be_used_are_one_line(certificate, arguments, said):
     assert done.returncode == 1
     assert said in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+def contexts(certificate):
+    """Return a client's context and the gateway's."""
+    authority, cert, key = certificate
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(cert, key)
+    return client, server
+
+
+@contextlib.asynccontextmanager
+async def speaking_tls(server, **settings):
+    gateway = over(ManualUpstream(), **settings)
+    async with limit(), gateway, served(gateway, tls=server) as port:
+        yield port
+
+
+async def is_closed(reader):
+    try:
+        return await reader.read() == b""
+    except ConnectionError:
+        return True
+
+
+async def asked(port, client):
+    """Make a connection that has been answered once."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+    writer.write(GET)
+    assert (await Wire(reader, writer).answer()).status == 200
+    return writer
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a part of it"])
+@pytest.mark.virtual_time
+async def test_a_handshake_has_to_come_in_time(certificate, sent):
+    _, server = contexts(certificate)
+    loop = asyncio.get_running_loop()
+    async with speaking_tls(server) as port, Wire.to(port) as wire:
+        since = loop.time()
+        wire.writer.write(sent)
+        assert await is_closed(wire.reader)
+        assert 9 <= loop.time() - since <= 12
+
+
+@pytest.mark.parametrize("settings", [{"max_connections": 3}, {"max_address_connections": 3}])
+async def test_handshakes_count_as_connections(certificate, settings):
+    client, server = contexts(certificate)
+    async with speaking_tls(server, **settings) as port, contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(Wire.to(port))
+        kept = await asked(port, client)  # the third one, whose handshake is over, counts once
+        async with Wire.to(port) as one_more:
+            assert await is_closed(one_more.reader)
+        await stack.aclose()
+        for _ in range(5):  # what fails is not counted for ever
+            async with Wire.to(port) as plain:
+                plain.writer.write(GET)
+                assert await is_closed(plain.reader)
+        kept.transport.abort()
+        writers = []
+        while len(writers) < 3:  # until the server has noticed
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                writers.append(await asked(port, client))
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def test_no_handshake_outlives_the_server(certificate):
+    _, server = contexts(certificate)
+    async with contextlib.AsyncExitStack() as stack:
+        async with speaking_tls(server) as port:
+            wire = await stack.enter_async_context(Wire.to(port))
+            await asyncio.sleep(0.01)
+        assert await is_closed(wire.reader)

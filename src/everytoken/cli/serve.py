@@ -32,6 +32,7 @@ from everytoken.gateway.config import (
 from everytoken.gateway.health import Watchdog
 from everytoken.gateway.reload import reload
 from everytoken.gateway.server import DirectProtocol
+from everytoken.gateway.tls import TlsServer
 from everytoken.journal.urls import journal_at
 from everytoken.upstream.http import HttpUpstream
 
@@ -201,10 +202,13 @@ def _upstream(upstream: UpstreamConfig) -> Upstream:
 class _Server(uvicorn.Server):
     """uvicorn's server, which hands the responses over when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, url: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gateway: Gateway, url: str, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
         self._gateway = gateway
         self._url = url
+        self._tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -213,7 +217,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
-        await super().startup(sockets)
+        await super().startup([] if self._tls else sockets)
+        if self._tls:
+            servers: list[Any] = self.servers  # uvicorn only closes them
+            servers += [TlsServer(self, one, self._tls) for one in sockets or ()]
         if self.started:
             # Everything that lives as long as the process is there now: the collector need not look at it again.
             gc.collect()
@@ -338,10 +345,10 @@ def _run(config: Config, configured: Callable[[], Config] | None) -> None:
             lifespan="off",  # the gateway is started and stopped around the server
             timeout_graceful_shutdown=_GRACEFUL,
             timeout_keep_alive=config.idle_timeout,  # type: ignore[arg-type]  # call_later takes any number
-            ssl_context_factory=None if tls is None else lambda *_: tls,
         ),
         gateway,
         f"{'http' if tls is None else 'https'}://{shown}:{port}",
+        tls,
     )
     # Cancelled: stopped before it was ready.
     with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -70,7 +70,6 @@ class GuardedProtocol(HttpToolsProtocol):
         "_head_lines",
         "_in_body",
         "_in_head",
-        "_limits",
         "_mute",
         "_problem",
         "_read_at",
@@ -78,6 +77,7 @@ class GuardedProtocol(HttpToolsProtocol):
         "_refused",
         "_timer",
         "_upgrades",
+        "limits",
     )
 
     _last_said = 0.0
@@ -85,7 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """`args` and `kwargs` are uvicorn's."""
         super().__init__(*args, **kwargs)
-        self._limits = _DEFAULTS
+        self.limits = _DEFAULTS
         self._address: str | None = None  # as it is counted
         self._in_head = True  # whether a head is awaited or being received
         self._in_body = False
@@ -105,33 +105,58 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin a connection, or refuse it when there are too many."""
         super().connection_made(transport)
-        self._limits = getattr(self.app, "config", None) or _DEFAULTS
-        addresses = _by_address.setdefault(self.server_state, Counter())
-        self._address = self.client[0] if self.client else ""
-        addresses[self._address] += 1
-        if len(self.connections) > self._limits.max_connections:
-            self._refuse_connection("there are too many connections")
-        elif addresses[self._address] > self._limits.max_address_connections:
-            self._refuse_connection("there are too many connections from one address")
-        else:
-            self._timer = self.loop.call_later(self._limits.head_timeout, self._on_late_head)
+        if self._address is None:
+            too_many = self._count(self.client[0] if self.client else "")
+            if too_many:
+                self._refuse(OverloadedError(too_many))
+                return
+        self._timer = self.loop.call_later(self.limits.head_timeout, self._on_late_head)
 
-    def _refuse_connection(self, why: str) -> None:
+    def reserve(self, address: str) -> bool:
+        """Count a connection that is not made yet; return False, with nothing counted, if it is one too many."""
+        if self._count(address):
+            self.release()
+            return False
+        return True
+
+    def _count(self, address: str) -> str:
+        """Count the connection, and return of what there are too many now."""
+        self.limits = getattr(self.app, "config", None) or _DEFAULTS
+        self.connections.add(self)
+        addresses = _by_address.setdefault(self.server_state, Counter())
+        self._address = address
+        addresses[address] += 1
+        if len(self.connections) > self.limits.max_connections:
+            too_many = "there are too many connections"
+        elif addresses[address] > self.limits.max_address_connections:
+            too_many = "there are too many connections from one address"
+        else:
+            return ""
         now = self.loop.time()
         if now - GuardedProtocol._last_said >= _SAID_EVERY:
             GuardedProtocol._last_said = now
-            logger.warning("refused a connection from %s: %s", self._address or "an unknown address", why)
-        self._refuse(OverloadedError(why))
+            logger.warning("refused a connection from %s: %s", address or "an unknown address", too_many)
+        return too_many
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Take note that it is gone."""
-        self._stop_timer()
+    def release(self) -> None:
+        """Count it no more."""
+        self.connections.discard(self)
         if self._address is not None:
             addresses = _by_address[self.server_state]
             addresses[self._address] -= 1
             if not addresses[self._address]:
                 del addresses[self._address]
             self._address = None
+
+    def shutdown(self) -> None:
+        """Close it for the server, once it is made: what is only reserved is its own server's."""
+        if self.transport is not None:
+            super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that it is gone."""
+        self._stop_timer()
+        self.release()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -158,7 +183,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._read_bytes += len(data)
             self._check_head()
             if self._timer is None and not self._refused:
-                self._timer = self.loop.call_later(self._limits.head_timeout, self._on_late_head)
+                self._timer = self.loop.call_later(self.limits.head_timeout, self._on_late_head)
         elif self._in_body:
             if self.cycle.response_complete:
                 # It was answered before its body was read: nobody wants the rest.
@@ -169,7 +194,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._check_head()
             self._read_at = self.loop.time()
             if self._timer is None:
-                self._timer = self.loop.call_later(self._limits.body_timeout, self._on_late_body)
+                self._timer = self.loop.call_later(self.limits.body_timeout, self._on_late_body)
 
     # What the parser reports
 
@@ -186,8 +211,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._mute or self._refused:
             return
         super().on_url(url)
-        if len(self.url) > self._limits.max_url:
-            self._problem = self._problem or UrlTooLongError(f"the URL is over {self._limits.max_url} bytes")
+        if len(self.url) > self.limits.max_url:
+            self._problem = self._problem or UrlTooLongError(f"the URL is over {self.limits.max_url} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer, which nobody wants."""
@@ -232,7 +257,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # Limits
 
     def _check_head(self) -> None:
-        limits = self._limits
+        limits = self.limits
         if self._problem is None and (
             max(self._head_bytes, self._read_bytes - limits.max_url) > limits.max_head
             or self._head_lines > limits.max_header_lines
@@ -286,7 +311,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer = None
         if not self._in_body or self._refused:
             return
-        left = self._read_at + self._limits.body_timeout - self.loop.time()
+        left = self._read_at + self.limits.body_timeout - self.loop.time()
         if self.cycle.response_complete:
             self.transport.close()
         elif left > 0 or self.flow.read_paused:  # while it is we who do not read, nobody is late

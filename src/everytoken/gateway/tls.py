@@ -1,0 +1,89 @@
+"""A server that speaks TLS and counts a connection from its first packet on.
+
+asyncio's own tells nobody of a connection before its handshake is over, and waits 60 seconds for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    import uvicorn
+
+    from everytoken.gateway.listener import GuardedProtocol
+
+__all__ = ["TlsServer"]
+
+_SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PAUSE = 1.0  # seconds without accepting where there are no descriptors left; asyncio's server does the same
+
+
+class TlsServer:
+    """Accepts the connections of a socket for a uvicorn server that has started; it goes among its `servers`."""
+
+    def __init__(self, server: uvicorn.Server, listening: socket.socket, context: ssl.SSLContext) -> None:
+        self._server = server
+        self._listening = listening
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        listening.setblocking(False)
+        listening.listen(server.config.backlog)
+        self._do(self._accept())
+
+    def _do(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                accepted, address = await self._loop.sock_accept(self._listening)
+            except OSError as error:
+                await asyncio.sleep(_PAUSE if error.errno in _SHORT_OF else 0)
+                continue
+            protocol = self._protocol()
+            if protocol.reserve(address[0]):
+                self._do(self._open(protocol, accepted))
+            else:
+                accepted.close()  # an answer would cost a handshake, which is what there is too much of
+            await asyncio.sleep(0)  # whoever connects a lot must not hold the others up
+
+    def _protocol(self) -> GuardedProtocol:
+        server = self._server
+        make: Any = server.config.http_protocol_class
+        protocol: GuardedProtocol = make(
+            config=server.config, server_state=server.server_state, app_state=server.lifespan.state
+        )
+        return protocol
+
+    async def _open(self, protocol: GuardedProtocol, accepted: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: protocol,
+                accepted,
+                ssl=self._context,
+                ssl_handshake_timeout=protocol.limits.head_timeout,
+            )
+        except OSError:  # which those of TLS are, and the one of being late
+            protocol.release()
+        except BaseException:
+            protocol.release()
+            raise
+
+    def close(self) -> None:
+        """Accept no more, and let go of the handshakes."""
+        self._listening.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until that is done."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
