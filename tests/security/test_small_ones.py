@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.journal_backends import shared_redis
 
-from everytoken.errors import InvalidRequestError
+from everytoken.errors import ConnectError, InvalidRequestError
 from everytoken.gateway import refusals
 from everytoken.gateway.refusals import Refusals
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal
+from everytoken.recovery import Policy
 from everytoken.wire.ui_messages import openai_messages, rebuild
-from gateway_serving import HELLO, ManualUpstream, limit, serving
+from gateway_serving import HELLO, ManualUpstream, Wire, limit, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,18 +134,66 @@ async def test_every_answer_has_a_request_id(scripted_upstream):
         assert len(seen) == len(asked)
 
 
-async def test_the_log_line_of_a_response_has_the_request_id(caplog):
+MINE = {"X-Request-Id": "mine-7"}
+
+
+async def _completed(gateway, attempt):
+    asking = asyncio.ensure_future(gateway.ask("POST", CHAT, HELLO, MINE))
+    (await attempt(0)).accept()
+    (await attempt(0)).send("Hi")
+    (await attempt(0)).finish()
+    await asking
+
+
+async def _second_attempt(gateway, attempt):
+    asking = asyncio.ensure_future(gateway.ask("POST", CHAT, HELLO, MINE))
+    (await attempt(0)).sink.on_error(ConnectError("no"))
+    (await attempt(1)).accept()
+    (await attempt(1)).finish()
+    await asking
+
+
+async def _stopped(gateway, attempt):
+    async with Wire.to(gateway.port) as wire:
+        wire.send("POST", CHAT, HELLO, MINE)
+        (await attempt(0)).accept()
+        answer = await wire.head()
+        await gateway.ask("POST", answer.headers["location"].removesuffix("/events") + "/cancel")
+
+
+async def _left(gateway, attempt):
+    async with Wire.to(gateway.port) as wire:
+        wire.send("POST", CHAT, HELLO, MINE)
+        (await attempt(0)).accept()
+        await wire.head()
+
+
+async def _taken_over(gateway, attempt):
+    (await attempt(1)).accept()
+    (await attempt(1)).finish()
+    await gateway.until_idle()
+
+
+@pytest.mark.parametrize(
+    ("lives", "words"),
+    [
+        ([_completed], ["completed"]),
+        ([_second_attempt], ["attempt 1", "completed"]),
+        ([_stopped], ["cancelled"]),
+        ([_left, _taken_over], ["taken over", "completed"]),
+    ],
+)
+async def test_every_log_line_of_a_response_has_the_request_id(lives, words, caplog, tmp_path):
     upstream = ManualUpstream()
-    with caplog.at_level(logging.INFO):
-        async with limit(), serving(upstream) as gateway:
-            asking = asyncio.ensure_future(gateway.ask("POST", CHAT, HELLO, {"X-Request-Id": "mine-7"}))
-            attempt = await upstream.attempt()
-            attempt.accept()
-            attempt.send("Hi")
-            attempt.finish()
-            await asking
-    [line] = [record.getMessage() for record in caplog.records if "completed" in record.getMessage()]
-    assert "mine-7" in line
+    caplog.set_level(logging.INFO, "everytoken")
+    for life in lives:
+        journal = SqliteJournal(tmp_path / "journal.db")
+        async with limit(), serving(upstream, kept_in=journal, policy=Policy(backoff=0.0)) as gateway:
+            await life(gateway, upstream.attempt)
+    lines = [record.getMessage() for record in caplog.records if record.name == "everytoken.relay"]
+    for word in words:
+        assert any(word in line for line in lines), (word, lines)
+    assert all("mine-7" in line for line in lines), lines
 
 
 async def test_a_refusal_is_one_line_with_the_peer_and_at_most_one_a_second(caplog, monkeypatch):

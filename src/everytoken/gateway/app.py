@@ -79,10 +79,12 @@ class Gateway(Services):
             if not request.started:
                 await _answer_anyway(request, error)
             else:
-                logger.warning("an answer was broken off: %s (%s)", error.message, error.code)
+                logger.warning(
+                    "an answer was broken off: %s (%s, request %s)", error.message, error.code, request.id
+                )
                 await break_off(request)
         except Exception:
-            logger.exception("a request to %s failed", request.path)
+            logger.exception("a request to %s failed (request %s)", request.path, request.id)
             if not request.started:
                 await _answer_anyway(
                     request, EverytokenError("an internal error; the gateway's log has more")

@@ -28,7 +28,7 @@ from everytoken.errors import (
 from everytoken.journal import StreamInfo
 from everytoken.journal.ids import new_stream_id
 from everytoken.recovery import Breaker, Experience, Recovery
-from everytoken.relay.response import Relay
+from everytoken.relay.response import Relay, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -172,21 +172,21 @@ class Relays:
         """Go on with the responses whose writer is gone; return how many."""
         count = 0
         for stream_id in await self.journal.orphans():
+            name = f"response {stream_id}"
             try:
-                count += await self._take_over(stream_id)
+                log = await self.journal.open(stream_id)
+                name = name_of(log.info)
+                count += await self._take_over(log)
             except (FencedError, StreamClosedError, StreamNotFoundError):
                 continue  # somebody else was quicker
             except EverytokenError as error:
-                logger.warning(
-                    "response %s cannot be taken over: %s (%s)", stream_id, error.message, error.code
-                )
+                logger.warning("%s cannot be taken over: %s (%s)", name, error.message, error.code)
             except Exception:  # what is wrong with one must not keep the others waiting
-                logger.exception("response %s cannot be taken over", stream_id)
+                logger.exception("%s cannot be taken over", name)
         return count
 
-    async def _take_over(self, stream_id: str) -> bool:
-        log = await self.journal.open(stream_id)
-        meta = log.info.meta
+    async def _take_over(self, log: Log) -> bool:
+        stream_id, meta = log.info.id, log.info.meta
         if "request" not in meta or stream_id in self._relays:
             return False  # not a response: its maker continues it
         writer = await self.journal.claim(stream_id)
@@ -199,7 +199,7 @@ class Relays:
             )
             return False
         records = await read_all(writer.log)
-        logger.info("response %s: taken over at offset %d", stream_id, len(records))
+        logger.info("%s: taken over at offset %d", name_of(log.info), len(records))
         self._relay(request, writer.log.info, writer).resume(records, lost)
         return True
 

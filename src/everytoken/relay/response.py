@@ -26,11 +26,11 @@ from everytoken.recovery import Connect, Disconnect, End, State
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from everytoken.journal import Log, Writer
+    from everytoken.journal import Log, StreamInfo, Writer
     from everytoken.recovery import Recovery
     from everytoken.upstream import Connection, Upstream
 
-__all__ = ["Relay"]
+__all__ = ["Relay", "name_of"]
 
 logger = logging.getLogger("everytoken.relay")
 
@@ -86,6 +86,10 @@ class Relay:
         """The records written so far."""
         return self._writer.log
 
+    @property
+    def _name(self) -> str:
+        return name_of(self.log.info)
+
     def start(self) -> None:
         """Begin the first attempt."""
         self._writer.when_fenced(self._fenced)
@@ -100,7 +104,7 @@ class Relay:
         self.reader_went()  # if nobody comes for it, it ends as any other
 
     def _fenced(self) -> None:
-        logger.warning("response %s: this process can no longer write it", self.stream_id)
+        logger.warning("%s: this process can no longer write it", self._name)
         self.let_go()
 
     def let_go(self) -> None:
@@ -219,14 +223,14 @@ class Relay:
                 self._write(records)
             self._carry_out()
         except Exception:
-            logger.exception("response %s: a bug in everytoken", self.stream_id)
+            logger.exception("%s: a bug in everytoken", self._name)
             self._break_off(EverytokenError("an internal error broke the response off"))
 
     def _write(self, records: Sequence[bytes]) -> None:
         try:
             full = self._writer.append(records)
         except JournalError as error:
-            logger.warning("response %s: %s; this one stops", self.stream_id, error.message)
+            logger.warning("%s: %s; this one stops", self._name, error.message)
             self.let_go()
             return
         if full and not self._paused:
@@ -294,7 +298,7 @@ class Relay:
             try:
                 self._writer.close(last, self.result())
             except JournalError as error:
-                logger.warning("response %s: %s; its end here does not count", self.stream_id, error.message)
+                logger.warning("%s: %s; its end here does not count", self._name, error.message)
         self._ended(self)
         if not self.accepted.done():
             self.accepted.set_result(None)
@@ -320,8 +324,8 @@ class Relay:
         if len(attempts) > 1 and (cause := attempts[-2].cause) is not None:
             failed, following = attempts[-2:]
             logger.warning(
-                "response %s: attempt %d at %s failed: %s (%s); attempt %d: %s at %s from offset %d",
-                self.stream_id,
+                "%s: attempt %d at %s failed: %s (%s); attempt %d: %s at %s from offset %d",
+                self._name,
                 failed.number,
                 failed.upstream,
                 one_line(cause.message)[:_MAX_LOGGED],
@@ -340,16 +344,19 @@ class Relay:
             level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
         elif self._abandoned:
             told = f"{told}: nobody read it for {self.grace:g} s"
-        request_id = self.log.info.meta.get("request_id")
-        if request_id:
-            told = f"{told} (request {request_id})"
         if not logger.isEnabledFor(level):
             return
         logger.log(
             level,
-            "response %s: %s %s",
-            self.stream_id,
+            "%s: %s %s",
+            self._name,
             decision.outcome,
             told,
             extra={"stream_id": self.stream_id, "result": self.result()},
         )
+
+
+def name_of(info: StreamInfo) -> str:
+    """Return what a response is called in the log: its stream, and the request it answers."""
+    request_id = info.meta.get("request_id")
+    return f"response {info.id} (request {request_id})" if request_id else f"response {info.id}"
