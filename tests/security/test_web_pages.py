@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway_serving import HELLO, ManualUpstream, Served, limit, over, served, serving
+from gateway_serving import HELLO, ManualUpstream, Served, Wire, limit, over, served, serving
 
 CHAT = "/v1/chat/completions"
 OTHER = "https://evil.example"
@@ -131,6 +131,44 @@ async def test_a_listed_origin_may_ask_and_read(path, origins, fine):
             assert all(
                 name in exposed for name in ("Location", "Stream-Next-Offset", "X-Request-Id", "Retry-After")
             )
+
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nOrigin: https://evil.example\r\n"
+REFUSED_EARLY = {
+    "two Hosts": (HEAD + b"Host: test\r\n\r\n", 400),
+    "what cannot be parsed": (HEAD + b"a: b\r\na b c\r\n\r\n", 400),
+    "a head that stays unfinished": (HEAD + b"a: b\r\n", 408),
+    "a body that stays unfinished": (HEAD + b"Content-Length: 10\r\n\r\n{", 408),
+    "more than a hundred headers": (HEAD + b"a: b\r\n" * 100 + b"\r\n", 431),
+    "another coding": (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501),
+}
+
+
+@pytest.mark.parametrize(("data", "status"), REFUSED_EARLY.values(), ids=REFUSED_EARLY.keys())
+@pytest.mark.parametrize(
+    ("origins", "fine"), [([OTHER], True), (["*"], True), (["https://a.example"], False)]
+)
+@pytest.mark.virtual_time
+async def test_a_listed_origin_can_read_what_the_listener_says(data, status, origins, fine):
+    async with (
+        limit(),
+        serving(ManualUpstream(), origins=origins) as gateway,
+        Wire.to(gateway.port) as wire,
+    ):
+        wire.writer.write(data)
+        answer = await wire.answer()
+        assert answer.status in ({status} if fine else {status, 403})
+        assert answer.headers.get("access-control-allow-origin") == (OTHER if fine else None)
+        assert answer.headers["vary"] == "Origin"
+        assert ("X-Request-Id" in answer.headers.get("access-control-expose-headers", "")) == fine
+
+
+async def test_what_comes_before_the_origin_is_read_by_no_page():
+    async with limit(), serving(ManualUpstream(), origins=["*"]) as gateway, Wire.to(gateway.port) as wire:
+        wire.writer.write(b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n")
+        answer = await wire.answer()
+        assert answer.status == 414
+        assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize("listed", ["https://Evil.Example", "https://evil.example/"])

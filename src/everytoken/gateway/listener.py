@@ -29,6 +29,7 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.gateway.config import Config
+from everytoken.gateway.origin import allow_origin
 
 if TYPE_CHECKING:
     import asyncio
@@ -351,13 +352,14 @@ class GuardedProtocol(HttpToolsProtocol):
         status = error.status
         self.transport.write(
             b"HTTP/1.1 %d %b\r\ndate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\nx-request-id: req_%b\r\n\r\n%b"
+            b"connection: close\r\nx-request-id: req_%b\r\n%b\r\n%b"
             % (
                 status,
                 _REASONS.get(status, b"Error"),
                 formatdate(usegmt=True).encode(),
                 len(body),
                 secrets.token_hex(12).encode(),
+                b"".join(b"%b: %b\r\n" % line for line in self._for_pages()),
                 body,
             )
         )
@@ -368,6 +370,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(_LINGER, self.transport.close)
         else:
             self.transport.close()
+
+    def _for_pages(self) -> list[tuple[bytes, bytes]]:
+        """Return what lets a page of a listed origin read the refusal, if the head has come that far."""
+        origin = dict(self.headers or ()).get(b"origin")
+        return allow_origin(None if origin is None else origin.decode("latin-1").strip(), self.limits.origins)
 
     def told_gone(self) -> None:
         """Have the application learn that the connection is gone."""

@@ -133,10 +133,9 @@ def check_json(request: Request) -> None:
     raise MediaTypeError("the body must be JSON: send it as 'Content-Type: application/json'")
 
 
-def allow_origin(request: Request, origins: Sequence[str]) -> list[tuple[bytes, bytes]]:
+def allow_origin(origin: str | None, origins: Sequence[str]) -> list[tuple[bytes, bytes]]:
     """Return the headers that let a page of a listed origin read the answer."""
     headers = [(b"vary", b"Origin")]
-    origin = request.header(b"origin")
     if origin is not None and _listed(origin, origins):
         headers += [
             (b"access-control-allow-origin", origin.encode("latin-1")),
