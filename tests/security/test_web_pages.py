@@ -171,6 +171,18 @@ async def test_what_comes_before_the_origin_is_read_by_no_page():
         assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize(("origins", "fine"), [(["*"], True), ([OTHER], False)])
+@pytest.mark.parametrize("origin", ["null", "https://a.example"])
+async def test_a_star_admits_every_origin_without_credentials(origin, origins, fine):
+    page = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+    async with limit(), serving(ManualUpstream(), origins=origins) as gateway:
+        for method, more in (("OPTIONS", PREFLIGHT), ("GET", {})):
+            answer = await gateway.ask(method, "/v1/models", None, {**page, **more})
+            assert answer.headers.get("access-control-allow-origin") == (origin if fine else None)
+            assert "access-control-allow-credentials" not in answer.headers
+        assert answer.status == (200 if fine else 403)
+
+
 @pytest.mark.parametrize("listed", ["https://Evil.Example", "https://evil.example/"])
 async def test_a_listed_origin_may_be_written_as_people_write_it(listed):
     async with limit(), serving(ManualUpstream(), origins=[listed]) as gateway:
