@@ -213,6 +213,35 @@ async def test_connections_are_counted_in_all_and_per_address():
                         break
 
 
+ADDRESSES = [
+    ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+    ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+    ("fe80::1%eth0", "fe80::2%eth0", True),
+    ("::ffff:192.0.2.1", "192.0.2.1", True),
+    ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ("192.0.2.1", "192.0.2.1", True),
+    ("192.0.2.1", "192.0.2.2", False),
+    ("no address", "no address", True),
+    ("no:address", "no:address", True),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "together"), ADDRESSES)
+async def test_whose_connections_are_counted_together(first, second, together, monkeypatch):
+    peers = iter([(first, 1), (second, 2)])
+    monkeypatch.setattr("uvicorn.protocols.http.httptools_impl.get_remote_addr", lambda _: next(peers))
+    async with (
+        limit(),
+        serving(ManualUpstream(), max_address_connections=1) as gateway,
+        Wire.to(gateway.port) as one,
+        Wire.to(gateway.port) as other,
+    ):
+        one.writer.write(GET + b"\r\n")
+        assert (await one.answer()).status == 200
+        other.writer.write(GET + b"\r\n")
+        assert (await other.answer()).status == (503 if together else 200)
+
+
 async def test_endless_heads_take_no_memory():
     async with limit(), serving(ManualUpstream()) as gateway:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

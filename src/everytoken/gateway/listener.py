@@ -6,6 +6,7 @@ number, and what is refused gets our error object rather than uvicorn's text.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 import secrets
@@ -125,11 +126,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.limits = getattr(self.app, "config", None) or _DEFAULTS
         self.connections.add(self)
         addresses = _by_address.setdefault(self.server_state, Counter())
-        self._address = address
-        addresses[address] += 1
+        self._address = counted = _counted_as(address)
+        addresses[counted] += 1
         if len(self.connections) > self.limits.max_connections:
             too_many = "there are too many connections"
-        elif addresses[address] > self.limits.max_address_connections:
+        elif addresses[counted] > self.limits.max_address_connections:
             too_many = "there are too many connections from one address"
         else:
             return ""
@@ -378,3 +379,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def told_gone(self) -> None:
         """Have the application learn that the connection is gone."""
+
+
+def _counted_as(address: str) -> str:
+    """Return whose connections one from `address` is counted with: of IPv6, a host commonly has a /64 to itself."""
+    if ":" not in address:
+        return address
+    try:
+        ip = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64))
