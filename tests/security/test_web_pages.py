@@ -235,3 +235,30 @@ async def test_on_loopback_only_loopback_names_are_answered(host, fine):
             assert answer.status == (200 if fine else 421)
             if not fine:
                 assert "hosts = [" in answer.error["message"]
+
+
+TARGETS = [
+    (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n", 421),
+    (b"GET https://evil.example:8000/healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n", 421),
+    (b"GET http://localhost@evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n", 421),
+    (b"GET HTTP://EVIL.example/healthz HTTP/1.0\r\n", 421),
+    (b"GET http://[2001:db8::1]/healthz HTTP/1.1\r\nHost: [::1]\r\n", 421),
+    (b"GET http://evil.example/healthz HTTP/1.1\r\n", 400),
+    (b"GET http:///healthz HTTP/1.1\r\nHost: localhost\r\n", 400),
+    (b"GET http://localhost/healthz HTTP/1.1\r\nHost: evil.example\r\n", 200),
+    (b"GET http://localhost:8000/healthz HTTP/1.0\r\n", 200),
+    (b"GET http://[::1]:8000/healthz?a=b HTTP/1.1\r\nHost: localhost\r\n", 200),
+    (b"GET /healthz?http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n", 200),
+]
+
+
+@pytest.mark.parametrize(("head", "status"), TARGETS)
+async def test_the_host_of_a_whole_url_counts_in_place_of_the_header(head, status):
+    gateway = over(ManualUpstream())
+    gateway.on_loopback = True
+    async with limit(), gateway, served(gateway) as port, Wire.to(port) as wire:
+        wire.writer.write(head + b"\r\n")
+        answer = await wire.answer()
+        assert answer.status == status
+        if status == 421:
+            assert "hosts = [" in answer.error["message"]

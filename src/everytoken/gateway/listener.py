@@ -281,7 +281,19 @@ class GuardedProtocol(HttpToolsProtocol):
             return NotImplementedHereError("the only transfer encoding that is supported is chunked")
         if self.parser.get_method() == b"CONNECT":
             return InvalidRequestError("this is not a proxy")
+        if not self.url.startswith(b"/") and b"://" in self.url:
+            self._take_host_of_target()
         return None
+
+    def _take_host_of_target(self) -> None:
+        """Put the host of a target such as `http://host/path` in place of Host (RFC 9112 section 3.2.2)."""
+        target = httptools.parse_url(self.url)
+        host: bytes = target.host or b""
+        value = b"[%b]" % host if b":" in host else host
+        if target.port is not None:
+            value += b":%d" % target.port
+        # In place: the scope has the same list.
+        self.headers[:] = [*(line for line in self.headers if line[0] != b"host"), (b"host", value)]
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read the request on as if it had not asked for another protocol (RFC 9110 section 7.8)."""
