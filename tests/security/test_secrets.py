@@ -101,6 +101,39 @@ async def test_no_form_of_a_key_leaves(form, place, scripted_upstream, caplog):
     assert encoded[8:-4] not in answer.body.decode()
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+async def test_no_form_of_a_key_leaves_in_a_list_of_models(form):
+    callers = "key-of-a-caller-0123456789"
+    told, theirs = form(KEY), form(callers)
+    models = (
+        f'{{"id": "m-1", "owned_by": {told}, "meta": [{{{told}: [1, {theirs}]}}]}}, '
+        f'{{"id": {told}}}, {{"id": "m-2", "created": 7, "ok": true}}'
+    )
+    body = f'{{"data": [{models}]}}'.encode()
+
+    async def lists(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+
+    async with limit(), await asyncio.start_server(lists, "127.0.0.1") as listening:
+        port = listening.sockets[0].getsockname()[1]
+        configured = UpstreamConfig(name="it", url=f"http://127.0.0.1:{port}/v1", key=KEY)
+        async with serving(configured, api_keys=[callers]) as gateway:
+            headers = {"Authorization": f"Bearer {callers}"}
+            answer = await gateway.ask("GET", "/v1/models", None, headers)
+    assert answer.status == 200
+    assert answer.json["data"][0]["id"] == "m-1"
+    assert answer.json["data"][-1] == {"id": "m-2", "created": 7, "ok": True}
+    for key in (KEY, callers):
+        assert not holds(answer.body.decode(), key)
+        assert base64.b64encode(f"user:{key}".encode()).decode()[8:-4] not in answer.body.decode()
+
+
 async def test_secret_headers_and_what_is_in_the_url_are_secrets(scripted_upstream):
     header, password = "another-secret-0123", "pass word/0123"
     echo = json.dumps({"error": {"message": f"bad {header} or {password} or qq-0123456789"}}).encode()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import EverytokenError, StatusError
 from everytoken.gateway.http import answer_json
+from everytoken.redaction import redacted
 
 if TYPE_CHECKING:
     from everytoken.gateway.http import Request
@@ -35,9 +36,12 @@ async def _models(gateway: Services, name: str) -> list[dict[str, Any]] | Everyt
     if configured:
         return [{"id": alias, "object": "model", "created": 0, "owned_by": name} for alias in configured]
     try:
-        return await gateway.upstreams[name].models()
+        listed = await gateway.upstreams[name].models()
+        # In a thread: it may be megabytes of text.
+        shown: list[dict[str, Any]] = await asyncio.to_thread(redacted, listed, gateway.relays.redact)
     except StatusError as error:
         # Several servers have no such route, and serve their one model under any name.
         return [] if error.upstream_status in {404, 405, 501} else error
     except EverytokenError as error:
         return error
+    return shown
