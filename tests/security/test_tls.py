@@ -72,6 +72,7 @@ def test_files_that_cannot_be_used_are_one_line(certificate, arguments, said):
     assert done.stderr.count(b"\n") == 1
 
 
+SECOND = 1  # of virtual time
 GET = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
@@ -142,10 +143,11 @@ async def test_handshakes_count_as_connections(certificate, settings):
             writer.transport.abort()
 
 
+@pytest.mark.virtual_time
 async def test_no_handshake_outlives_the_server(certificate):
     _, server = contexts(certificate)
     async with contextlib.AsyncExitStack() as stack:
         async with speaking_tls(server) as port:
             wire = await stack.enter_async_context(Wire.to(port))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(SECOND)  # it has been accepted
         assert await is_closed(wire.reader)
