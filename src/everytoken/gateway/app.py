@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from everytoken.errors import EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import chat, models, origin, pages, plain, streams, ui
+from everytoken.gateway import chat, cors, models, origin, pages, plain, streams, ui
 from everytoken.gateway.http import (
     BrokenOffError,
     ClientGoneError,
@@ -98,7 +98,7 @@ class Gateway(Services):
         if self.on_loopback:
             origin.check_host(request, self.config.hosts)
         if request.path.startswith(_API):
-            request.extra += origin.allow_origin(request.header(b"origin"), origins)
+            request.extra += cors.allow_origin(request.header(b"origin"), origins)
             asks = request.header(b"access-control-request-method") is not None
             if request.method == "OPTIONS" and (asks or request.path.startswith(streams.PREFIX)):
                 await answer(request, 204, b"", b"", origin.preflight(request))

@@ -29,15 +29,15 @@ LIMITS: list[Limit] = [
         "connections in all",
         "max_connections",
         "",
-        "503 `overloaded`, and the connection is closed",
+        "503 `overloaded`, and the connection is closed; over TLS it is only closed",
         "half of what the system allows to be open, where that is less: a response needs one here and one upstream",
     ),
     Limit(
         "connections from one address",
         "max_address_connections",
         "",
-        "503 `overloaded`, and the connection is closed",
-        "behind a proxy all come from one address",
+        "503 `overloaded`, and the connection is closed; over TLS it is only closed",
+        "behind a proxy all come from one address; of IPv6, a /64 counts as one",
     ),
     Limit(
         "bytes of a request's head",

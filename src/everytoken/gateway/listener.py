@@ -30,7 +30,7 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.gateway.config import Config
-from everytoken.gateway.origin import allow_origin
+from everytoken.gateway.cors import allow_origin
 
 if TYPE_CHECKING:
     import asyncio

@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from everytoken.errors import HostNotAllowedError, MediaTypeError, OriginNotAllowedError
+from everytoken.gateway.cors import is_listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from everytoken.gateway.http import Request
 
-__all__ = ["allow_origin", "check_host", "check_json", "check_origin", "preflight"]
+__all__ = ["check_host", "check_json", "check_origin", "preflight"]
 
-EXPOSED = (
-    b"ETag, Location, Retry-After, Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, "
-    b"Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, "
-    b"Producer-Received-Seq, X-Request-Id, x-vercel-ai-ui-message-stream"
-)
 _METHODS = b"GET, HEAD, PUT, POST, DELETE, OPTIONS"
 _ALLOWED = (
     b"Authorization, Content-Type, Accept, If-None-Match, Last-Event-ID, Idempotency-Key, Everytoken-Disconnect, "
@@ -34,12 +30,6 @@ _NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|
 _MAX_NAMES = 2000  # characters of the header names that a preflight asks for
 _PORTS = {"http": 80, "https": 443}
 _OWN = frozenset({"same-origin", "none"})
-
-
-def _listed(origin: str | None, origins: Sequence[str]) -> bool:
-    if origin is None:
-        return False
-    return "*" in origins or origin.lower() in {listed.lower().rstrip("/") for listed in origins}
 
 
 def is_foreign(request: Request) -> bool:
@@ -71,7 +61,7 @@ def check_origin(request: Request, origins: Sequence[str]) -> None:
     if not is_foreign(request):
         return
     origin = request.header(b"origin")
-    if _listed(origin, origins):
+    if is_listed(origin, origins):
         return
     told = origin if origin is not None and origin.isprintable() and len(origin) < 200 else None
     raise OriginNotAllowedError(
@@ -131,17 +121,6 @@ def check_json(request: Request) -> None:
     if media == "application/x-www-form-urlencoded" and not from_page:
         return
     raise MediaTypeError("the body must be JSON: send it as 'Content-Type: application/json'")
-
-
-def allow_origin(origin: str | None, origins: Sequence[str]) -> list[tuple[bytes, bytes]]:
-    """Return the headers that let a page of a listed origin read the answer."""
-    headers = [(b"vary", b"Origin")]
-    if origin is not None and _listed(origin, origins):
-        headers += [
-            (b"access-control-allow-origin", origin.encode("latin-1")),
-            (b"access-control-expose-headers", EXPOSED),
-        ]
-    return headers
 
 
 def preflight(request: Request) -> list[tuple[bytes, bytes]]:
