@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from everytoken.chat import ChatDecoder, ChatRequest
-from everytoken.recovery import Breaker, Experience, Recovery, Target
+from everytoken.recovery import Breaker, LearnedCapabilities, Recovery, Target
 from everytoken.sse import SSEDecoder
 from everytoken.testing import Answer
 from everytoken.testing.plan import plan_answer
@@ -50,7 +50,7 @@ def reading(reads: list[bytes]) -> None:
 
 def machine(reads: list[bytes]) -> None:
     """The same by the recovery machine, which remembers what was delivered and watches the clock."""
-    experience = Experience()
+    experience = LearnedCapabilities()
     recovery = Recovery(
         request=REQUEST,
         targets=[Target(name="a")],

@@ -8,7 +8,7 @@ import logging
 import httpx2
 import pytest
 
-from everytoken.gateway.follow import Client
+from everytoken.gateway.follow import ReaderConnection
 from everytoken.recovery import Policy
 from everytoken.testing import Answer
 from gateway_serving import ManualUpstream, Wire, serving
@@ -81,7 +81,7 @@ async def test_what_ends_while_the_client_is_waited_for_is_not_missed(monkeypatc
         attempt = await upstream.attempt()
         attempt.accept()
         head = await wire.head()
-        send = Client.send
+        send = ReaderConnection.send
 
         async def send_slowly(client, body):
             monkeypatch.undo()
@@ -89,7 +89,7 @@ async def test_what_ends_while_the_client_is_waited_for_is_not_missed(monkeypatc
             attempt.finish()
             await send(client, body)
 
-        monkeypatch.setattr(Client, "send", send_slowly)
+        monkeypatch.setattr(ReaderConnection, "send", send_slowly)
         attempt.send("held")  # until its time is up, and nothing else is to come
         answer = await wire.rest(head)
     assert answer.body == b"held end"

@@ -106,7 +106,7 @@ def test_the_end(choices: int, events: list[Any], *, true_end: bool):
 
 
 def test_done_is_an_end_where_the_upstream_is_known_never_to_give_a_reason():
-    decoder = ChatDecoder(reasonless=True)
+    decoder = ChatDecoder(omits_finish_reason=True)
     receive(decoder, HELLO)
     with pytest.raises(TruncatedError):
         decoder.receive_eof()

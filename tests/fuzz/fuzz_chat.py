@@ -34,7 +34,9 @@ def read_data(provider: atheris.FuzzedDataProvider) -> str:
 
 def test_one_input(data: bytes) -> None:
     provider = atheris.FuzzedDataProvider(data)
-    decoder = ChatDecoder(choices=provider.ConsumeIntInRange(1, 2), reasonless=provider.ConsumeBool())
+    decoder = ChatDecoder(
+        choices=provider.ConsumeIntInRange(1, 2), omits_finish_reason=provider.ConsumeBool()
+    )
     accumulator = Accumulator()
     for _ in range(provider.ConsumeIntInRange(0, 4)):
         event = ServerSentEvent(event=NAMES[provider.ConsumeIntInRange(0, 2)], data=read_data(provider))

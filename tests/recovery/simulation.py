@@ -24,7 +24,7 @@ from everytoken.recovery import (
     Connect,
     Disconnect,
     End,
-    Experience,
+    LearnedCapabilities,
     Policy,
     Rearm,
     Recovery,
@@ -121,7 +121,7 @@ class Simulation:
         policy: Policy = Policy(),  # noqa: B008  # frozen
         ask: ChatRequest | None = None,
         truth: str | None = None,
-        experience: dict[str, Experience] | None = None,
+        experience: dict[str, LearnedCapabilities] | None = None,
         breaker: Breaker | None = None,
         split: Callable[[bytes], Iterable[bytes]] = lambda data: [data],
         on_call: Callable[[Simulation], None] = lambda _: None,
@@ -147,7 +147,7 @@ class Simulation:
             targets=[Target(name=model.name, policy=policy, **target) for model in models],
             seed=7,
             jitter=lambda: 0.5,
-            experience=lambda target: self.experience.setdefault(target.name, Experience()),
+            experience=lambda target: self.experience.setdefault(target.name, LearnedCapabilities()),
             breaker=self.breaker,
         )
 

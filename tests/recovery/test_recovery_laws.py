@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from simulation import Model, Simulation, request, text_of
 
 from everytoken.chat import Accumulator
-from everytoken.recovery import Experience, Policy
+from everytoken.recovery import LearnedCapabilities, Policy
 from everytoken.testing import (
     FAULTS,
     Answer,
@@ -185,7 +185,7 @@ def test_whatever_happens_no_text_is_wrong_and_the_response_ends(
         learned = "unknown"
     models = [Model(answer, rules, name="a"), *([] if more is None else [Model(answer, more, name="b")])]
     ask = request(stream_options={"include_usage": True}) if usage else request()
-    experience = {"a": Experience(prefill=learned)}
+    experience = {"a": LearnedCapabilities(prefill=learned)}
     simulation = Simulation(*models, ask=ask, prefill=declared, experience=experience, truth="").run()
     texts = {answer.variant(n).text for n in range(12)}
     if simulation.outcome == "completed":

@@ -23,7 +23,7 @@ from everytoken.recovery import (
     Connect,
     Disconnect,
     End,
-    Experience,
+    LearnedCapabilities,
     Policy,
     Rearm,
     Recovery,
@@ -48,7 +48,7 @@ def machine(*names, policy=POLICY, ask=None, experience=None, breaker=None, jitt
         targets=[Target(name=name, policy=policy, **target) for name in names or ("a",)],
         seed=7,
         jitter=lambda: jitter,
-        experience=lambda one: learned.setdefault(one.name, Experience()),
+        experience=lambda one: learned.setdefault(one.name, LearnedCapabilities()),
         breaker=breaker or Breaker(),
     )
 

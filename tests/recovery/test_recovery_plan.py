@@ -10,7 +10,7 @@ import pytest
 from simulation import USER, Model, Simulation, request
 
 from everytoken.errors import ConnectError, DivergedError, EverytokenError, RecoveryExhaustedError
-from everytoken.recovery import Experience, Policy
+from everytoken.recovery import LearnedCapabilities, Policy
 from everytoken.testing import Answer, Status, ToolCall
 
 TEXT = "Streaming sends each token as soon as it exists, one after the other."
@@ -67,7 +67,7 @@ def test_a_prefill_that_is_not_vouched_for_leaves_an_overlap_out():
 
 
 def test_one_that_has_shown_that_it_continues_is_prefilled_at_once():
-    experience = {"a": Experience(prefill="continues")}
+    experience = {"a": LearnedCapabilities(prefill="continues")}
     simulation = Simulation(Model(ANSWER, [(0, "close", 5)]), experience=experience).run()
     assert simulation.strategies == ["first", "prefill"]
     assert last_message(simulation.connected[1])["content"] == "".join(ANSWER.tokens[:5])
@@ -86,7 +86,7 @@ def test_a_restart_is_recognised_aligned_and_learned():
 
 @pytest.mark.parametrize("prefill", ["yes", "auto"])
 def test_a_refused_prefill_ends_in_the_whole_answer_and_is_not_tried_again(prefill):
-    experience = {"a": Experience(prefill="continues")}
+    experience = {"a": LearnedCapabilities(prefill="continues")}
     simulation = Simulation(Model(REFUSES, [(0, "close", 5)]), experience=experience, prefill=prefill).run()
     assert simulation.strategies == ["first", "prefill", "replay"]
     assert (simulation.outcome, simulation.text) == ("completed", TEXT)
@@ -215,7 +215,7 @@ def test_once_additions_were_accepted_a_400_is_the_callers():
             super().steps(body)
             return [Status(400)]
 
-    experience = {"a": Experience(additions="accepted")}
+    experience = {"a": LearnedCapabilities(additions="accepted")}
     simulation = Simulation(Strict(ANSWER), experience=experience).run()
     assert (simulation.outcome, len(simulation.recovery.attempts)) == ("failed", 1)
 

@@ -66,7 +66,7 @@ def _check_large(data: str) -> None:
 class ChatDecoder:
     """The events of one attempt, read as a chat completion stream; knows whether its end is a true one.
 
-    `choices` is the number of choices asked for (`n`). `reasonless` says that this upstream is known never to send
+    `choices` is the number of choices asked for (`n`). `omits_finish_reason` says that this upstream is known never to send
     a `finish_reason`, so that its `[DONE]` alone is an end.
 
     Attributes: `terminal` (the upstream's own end mark has come), `done` (`[DONE]` has come), `usage` (the last usage
@@ -77,7 +77,7 @@ class ChatDecoder:
         "_choices",
         "_finished",
         "_halves",
-        "_reasonless",
+        "_omits_finish_reason",
         "_seen",
         "_special",
         "done",
@@ -85,14 +85,14 @@ class ChatDecoder:
         "usage",
     )
 
-    def __init__(self, *, choices: int = 1, reasonless: bool = False) -> None:
+    def __init__(self, *, choices: int = 1, omits_finish_reason: bool = False) -> None:
         self._choices = choices
         # Frozen, because the empty one is shared by all: many responses are open at a time.
         self._finished: frozenset[int] = frozenset()
         self._seen: frozenset[int] = frozenset()
         # Of each choice: the first half of a surrogate pair that ended its last chunk.
         self._halves: dict[int, str] = {}
-        self._reasonless = reasonless
+        self._omits_finish_reason = omits_finish_reason
         # What makes it necessary to look at every chunk: several choices, a half, [DONE].
         self._special = choices > 1
         self.terminal = False
@@ -190,7 +190,7 @@ class ChatDecoder:
     def _receive_done(self) -> None:
         """Take `[DONE]`: an end for the choices that came, if each has ended, even if fewer than asked for."""
         self.done = self._special = True
-        if self._reasonless or (self._finished and self._finished >= self._seen):
+        if self._omits_finish_reason or (self._finished and self._finished >= self._seen):
             self.terminal = True
 
     def _receive_unusual(self, event: ServerSentEvent, chunk: Chunk) -> Chunk | None:

@@ -85,7 +85,7 @@ class FollowedAnswer(Answer):
     """
 
     def __init__(self, server: Server, view: View, response: httpx2.Response) -> None:
-        super().__init__(server.http, view, ChatDecoder(choices=sys.maxsize, reasonless=True))
+        super().__init__(server.http, view, ChatDecoder(choices=sys.maxsize, omits_finish_reason=True))
         self._response = response
         self._stream = response.url.copy_with(path=response.url.path.removesuffix("/events"), query=None)
         self._last_event_id = response.headers.get("stream-next-offset", "")

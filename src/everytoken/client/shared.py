@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from everytoken.client.asked import Asked
 from everytoken.client.driver import Driver
 from everytoken.client.guard import Guard
-from everytoken.recovery import Breaker, Experience, Policy, Recovery, Target
+from everytoken.recovery import Breaker, LearnedCapabilities, Policy, Recovery, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ class Shared:
 
     def __init__(self, policy: Policy | None) -> None:
         self._policy = policy or Policy()
-        self._experience: dict[tuple[str, str], Experience] = {}
+        self._experience: dict[tuple[str, str], LearnedCapabilities] = {}
         self._failed: dict[tuple[str, int], httpx2.TransportError] = {}
 
     def asked(self, request: httpx2.Request) -> Asked | None:
@@ -70,7 +70,7 @@ class Shared:
         )
         return Driver(asked, recovery, self._policy, clock)
 
-    def _experience_of(self, upstream: str, model: str) -> Experience:
+    def _experience_of(self, upstream: str, model: str) -> LearnedCapabilities:
         if len(self._experience) >= _MAX_EXPERIENCE:
             self._experience.clear()
-        return self._experience.setdefault((upstream, model), Experience())
+        return self._experience.setdefault((upstream, model), LearnedCapabilities())

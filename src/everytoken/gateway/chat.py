@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.chat import Accumulator, ChatRequest
 from everytoken.errors import UpstreamError
-from everytoken.gateway.follow import Client, follow_events, greet
+from everytoken.gateway.follow import ReaderConnection, follow_events, greet
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
 from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
@@ -38,7 +38,7 @@ async def complete(gateway: Services, request: Request) -> None:
     body = read_json_object(await request.body(gateway.config.max_body))
     chat = ChatRequest(gateway.with_model(body))
     with await open_response(gateway, request, chat, owner=owner) as response:
-        client = Client(request)
+        client = ReaderConnection(request)
         try:
             if chat.stream:
                 await _stream(request, client, response)
@@ -48,7 +48,7 @@ async def complete(gateway: Services, request: Request) -> None:
             client.close()
 
 
-async def _stream(request: Request, client: Client, response: Response) -> None:
+async def _stream(request: Request, client: ReaderConnection, response: Response) -> None:
     if not await wait_for_head(request, client, response):
         return
     head = [
@@ -62,7 +62,7 @@ async def _stream(request: Request, client: Client, response: Response) -> None:
     await follow_events(client, response.log, 0)
 
 
-async def wait_for_head(request: Request, client: Client, response: Response) -> bool:
+async def wait_for_head(request: Request, client: ReaderConnection, response: Response) -> bool:
     """Wait until an upstream has accepted, or for a while; answer with the error if there is nothing to stream.
 
     Raises `ClientGoneError`.
@@ -96,7 +96,7 @@ def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tu
     ]
 
 
-async def _whole(request: Request, client: Client, response: Response) -> None:
+async def _whole(request: Request, client: ReaderConnection, response: Response) -> None:
     """Answer with the finished completion."""
     log = response.log
     log.subscribe(client.wake)

@@ -81,7 +81,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     prefill: Literal["yes", "no", "auto"] = "auto"
     seeds: bool = True
     usage: bool = True
-    reasonless: bool = False
+    omits_finish_reason: bool = False
     extra: dict[str, Any] = {}
     prefill_extra: dict[str, Any] = {}
     prefill_message: dict[str, Any] = {}
@@ -202,7 +202,7 @@ def target_of(upstream: UpstreamConfig, model: str, policy: Policy) -> Target | 
         prefill=upstream.prefill,
         seeds=upstream.seeds,
         usage=upstream.usage,
-        reasonless=upstream.reasonless,
+        omits_finish_reason=upstream.omits_finish_reason,
         extra=upstream.extra,
         prefill_extra=upstream.prefill_extra,
         prefill_message=upstream.prefill_message,

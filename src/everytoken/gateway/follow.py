@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.server import Direct
     from everytoken.journal import Log
 
-__all__ = ["Client", "follow_events", "greet"]
+__all__ = ["ReaderConnection", "follow_events", "greet"]
 
 KEEP_ALIVE = 15.0  # seconds; proxies commonly give up on a silent connection after 60
 _TAKEN = 15.0  # seconds in which a host acknowledges, on the slowest of links that still lives
@@ -26,7 +26,7 @@ _FIRST_LOOK = 0.005  # seconds from one look to the next, doubled each time
 _BATCH = 16 * 1024  # bytes taken from the log at once
 
 
-class Client:
+class ReaderConnection:
     """A connected reader: detects disconnects, and can be woken.
 
     Under our own server its leaving is a callback; under another one a task waits for ASGI's message.
@@ -120,7 +120,7 @@ class _EventFollower:
 
     __slots__ = ("_client", "_live", "_log", "_now", "_quiet_since", "offset")
 
-    def __init__(self, client: Client, log: Log, offset: int) -> None:
+    def __init__(self, client: ReaderConnection, log: Log, offset: int) -> None:
         self._client = client
         self._log = log
         self._live: Direct | None = None  # where to write while the task waits
@@ -175,7 +175,7 @@ class _EventFollower:
         return openai.encode(records, before)
 
 
-async def greet(client: Client, log: Log, offset: int) -> None:
+async def greet(client: ReaderConnection, log: Log, offset: int) -> None:
     """Send a keep-alive as the first byte of an event stream that has nothing to send yet.
 
     Proxies such as Next.js's hold the head back until there is one, and the reader would know neither that it is
@@ -185,7 +185,7 @@ async def greet(client: Client, log: Log, offset: int) -> None:
         await client.send(openai.KEEP_ALIVE)
 
 
-async def follow_events(client: Client, log: Log, offset: int) -> None:
+async def follow_events(client: ReaderConnection, log: Log, offset: int) -> None:
     """Write a log from `offset` on as OpenAI events, to its end; `[DONE]` if it was completed, and only then.
 
     The records of a response that did not complete end in its error, so nothing has to be added for it.

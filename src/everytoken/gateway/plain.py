@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from everytoken.chat import ChatRequest, decode_chunk
 from everytoken.errors import InvalidRequestError
 from everytoken.gateway.chat import stream_headers, wait_for_head
-from everytoken.gateway.follow import Client
+from everytoken.gateway.follow import ReaderConnection
 from everytoken.gateway.http import read_json_object, start
 from everytoken.gateway.opening import open_response
 from everytoken.gateway.ui import ui_chat
@@ -40,7 +40,7 @@ async def plain_chat(gateway: Services, request: Request) -> None:
         return
     chat = ChatRequest(_streamed(gateway.with_model(body)))
     with await open_response(gateway, request, chat, owner=owner) as response:
-        client = Client(request)
+        client = ReaderConnection(request)
         try:
             if await wait_for_head(request, client, response):
                 head = [
@@ -71,7 +71,7 @@ def _streamed(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-async def _follow_text(client: Client, log: Log) -> None:
+async def _follow_text(client: ReaderConnection, log: Log) -> None:
     """Write a log's text to its end; what did not complete gets a visible last line and is broken off."""
     loop = asyncio.get_running_loop()
     wire = TextWire()
@@ -101,7 +101,7 @@ async def _follow_text(client: Client, log: Log) -> None:
         log.unsubscribe(client.wake)
 
 
-async def _push(client: Client, wire: TextWire, text: str) -> None:
+async def _push(client: ReaderConnection, wire: TextWire, text: str) -> None:
     loop = asyncio.get_running_loop()
     for begin in range(0, len(text), _SLICE):
         if begin:
@@ -110,7 +110,7 @@ async def _push(client: Client, wire: TextWire, text: str) -> None:
             await client.send(piece)
 
 
-async def _end(client: Client, log: Log, wire: TextWire) -> None:
+async def _end(client: ReaderConnection, log: Log, wire: TextWire) -> None:
     result = log.info.result or {}
     completed = result.get("outcome") == "completed"
     reason = (result.get("error") or {}).get("message") or "the response did not complete"

@@ -18,7 +18,7 @@ from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
 from everytoken.gateway.durable.reads import catch_up, describe, long_poll
 from everytoken.gateway.durable.writes import append, create, delete
-from everytoken.gateway.follow import Client, follow_events, greet
+from everytoken.gateway.follow import ReaderConnection, follow_events, greet
 from everytoken.gateway.http import answer, start
 from everytoken.journal import parse_offset
 from everytoken.journal.ids import given_at
@@ -116,7 +116,7 @@ async def _read_events(request: Request, log: Log) -> None:
     if resumed is not None and log.closed and offset == log.tail:
         await answer(request, 204, b"", b"")
         return
-    client = Client(request)
+    client = ReaderConnection(request)
     try:
         head = [
             (b"content-type", b"text/event-stream; charset=utf-8"),

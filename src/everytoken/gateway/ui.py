@@ -14,7 +14,7 @@ from everytoken.chat import ChatRequest
 from everytoken.errors import InvalidRequestError, JournalError, StreamNotFoundError
 from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.chats import Chat, Turn
-from everytoken.gateway.follow import KEEP_ALIVE, Client
+from everytoken.gateway.follow import KEEP_ALIVE, ReaderConnection
 from everytoken.gateway.http import answer, start
 from everytoken.gateway.opening import Response, open_response
 from everytoken.wire import openai
@@ -46,7 +46,7 @@ async def ui_chat(gateway: Services, request: Request, owner: str, body: dict[st
     wanted = ChatRequest(gateway.with_model(asked))
     with await open_response(gateway, request, wanted, owner=owner) as response:
         turn = _turn(response.stream_id, messages[-1])
-        client = Client(request)
+        client = ReaderConnection(request)
         try:
             if chat is not None:
                 await _remember(gateway, chat, turn, response)
@@ -71,7 +71,7 @@ async def resume(gateway: Services, request: Request, chat_id: str) -> None:
     turn, response = found
     before = rebuild(turn.parts)
     wire = UIWire(turn.stream, message_id=turn.message, metadata=turn.metadata, before=before)
-    client = Client(request)
+    client = ReaderConnection(request)
     with response:
         try:
             await _stream(request, client, response, wire, chat)
@@ -128,7 +128,7 @@ async def _current(gateway: Services, chat: Chat, owner: str) -> tuple[Turn, Res
 
 
 async def _stream(
-    request: Request, client: Client, response: Response, wire: UIWire, chat: Chat | None
+    request: Request, client: ReaderConnection, response: Response, wire: UIWire, chat: Chat | None
 ) -> None:
     head = [
         (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -149,7 +149,7 @@ async def _stream(
     await client.finish()
 
 
-async def _follow(client: Client, response: Response, wire: UIWire) -> bool:
+async def _follow(client: ReaderConnection, response: Response, wire: UIWire) -> bool:
     """Write the records as they come; return whether the end was reached, False when the client has gone."""
     log, loop = response.log, asyncio.get_running_loop()
     offset = 0

@@ -4,7 +4,7 @@ from everytoken.recovery.attempt import Attempt
 from everytoken.recovery.breaker import Breaker
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
 from everytoken.recovery.machine import Recovery, State
-from everytoken.recovery.policy import Experience, Outcome, Policy, Target
+from everytoken.recovery.policy import LearnedCapabilities, Outcome, Policy, Target
 
 __all__ = [
     "Attempt",
@@ -13,7 +13,7 @@ __all__ = [
     "Decision",
     "Disconnect",
     "End",
-    "Experience",
+    "LearnedCapabilities",
     "Outcome",
     "Policy",
     "Rearm",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from everytoken.chat import Choice, Chunk, Delta, ToolCallDelta
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["Aligner", "Continuing", "Proving", "Repeating"]
+__all__ = ["Aligner", "ContinueAligner", "PrefillAligner", "ReplayAligner"]
 
 
 class Aligner(Protocol):
@@ -28,14 +28,14 @@ class Aligner(Protocol):
         """
 
     @property
-    def through(self) -> bool:
+    def caught_up(self) -> bool:
         """Whether everything expected has come again, so that an end may be believed."""
 
 
-class Continuing:
+class ContinueAligner:
     """An attempt that goes on where the delivered text ended: everything in it is new."""
 
-    through = True
+    caught_up = True
 
     def __init__(self, transcript: Transcript) -> None:
         self._transcript = transcript
@@ -45,7 +45,7 @@ class Continuing:
         return [rejoin(raw, self._transcript.identity)] if _says_something(chunk) else []
 
 
-class Repeating:
+class ReplayAligner:
     """An attempt that gives once more what was delivered, then goes on.
 
     With `text` that is expected in place of everything: the end of the delivered text, which a prefill held back.
@@ -62,14 +62,16 @@ class Repeating:
         self._has_fields = whole and bool(transcript.fields)
 
     @property
-    def through(self) -> bool:
+    def caught_up(self) -> bool:
         """Whether everything expected has come again."""
         cursors = (self._content, self._reasoning, self._refusal)
-        return all(cursor.through for cursor in cursors) and self._calls.through and self._fields.caught_up
+        return (
+            all(cursor.caught_up for cursor in cursors) and self._calls.caught_up and self._fields.caught_up
+        )
 
     def feed(self, chunk: Chunk, raw: str) -> list[bytes]:
         """Drop what repeats, byte for byte; pass what is new."""
-        if self.through and not self._calls and not self._has_fields:
+        if self.caught_up and not self._calls and not self._has_fields:
             return [rejoin(raw, self._transcript.identity)] if _says_something(chunk) else []
         position, choice = _first_choice(chunk)
         if choice is None or choice.delta is None:
@@ -80,7 +82,7 @@ class Repeating:
         beside = self._new_beside(chunk)
         if not any(texts.values()) and not (calls or others or beside or choice.finish_reason):
             return []
-        if not self.through:
+        if not self.caught_up:
             raise DivergedError(
                 "the repeated answer goes on, or ends, before all that was delivered has come"
             )
@@ -140,8 +142,8 @@ class _RepeatedCalls:
         return len(self._delivered)
 
     @property
-    def through(self) -> bool:
-        return all(cursor.through for cursor in (*self._names, *self._arguments))
+    def caught_up(self) -> bool:
+        return all(cursor.caught_up for cursor in (*self._names, *self._arguments))
 
     def advance(self, fragment: ToolCallDelta) -> dict[str, Any] | None:
         """Take a fragment; return what is new of it, or None."""
@@ -187,7 +189,7 @@ class _RepeatedCalls:
         return None if last is None else last + position - len(self._delivered) + 1
 
 
-class Proving:
+class PrefillAligner:
     """A prefill at an upstream that has not shown yet what it does with one.
 
     It was asked to go on from before the last `overlap` characters. It continues if it gives these back and then goes
@@ -202,13 +204,13 @@ class Proving:
         self._tail_cursor: Cursor | None = Cursor("text", self._tail)
         self._whole_cursor: Cursor | None = Cursor("text", text)
         self._held: list[tuple[Chunk, str]] = []
-        self._decided: Repeating | None = None
+        self._decided: ReplayAligner | None = None
         self.verdict: Literal["continues", "restarts"] | None = None
 
     @property
-    def through(self) -> bool:
+    def caught_up(self) -> bool:
         """Whether the proof has been given."""
-        return self._decided is not None and self._decided.through
+        return self._decided is not None and self._decided.caught_up
 
     def feed(self, chunk: Chunk, raw: str) -> list[bytes]:
         """Hold chunks until they prove one thing or the other."""
@@ -227,18 +229,18 @@ class Proving:
         self._held.clear()
         return records
 
-    def _decide(self, *, ended: bool) -> Repeating | None:
+    def _decide(self, *, ended: bool) -> ReplayAligner | None:
         tail, whole = self._tail_cursor, self._whole_cursor
         if tail is None and whole is None:
             raise DivergedError("the continuation neither goes on from the delivered text nor repeats it")
-        if tail is not None and tail.through and (whole is None or (ended and not whole.through)):
+        if tail is not None and tail.caught_up and (whole is None or (ended and not whole.caught_up)):
             self.verdict = "continues"
-            return Repeating(self._transcript, text=self._tail)
-        if whole is not None and whole.through:
+            return ReplayAligner(self._transcript, text=self._tail)
+        if whole is not None and whole.caught_up:
             if tail is not None:
                 raise DivergedError("the continuation could be a repetition as well")
             self.verdict = "restarts"
-            return Repeating(self._transcript)
+            return ReplayAligner(self._transcript)
         if ended:
             raise DivergedError("the continuation ended before it could be compared with the delivered text")
         return None

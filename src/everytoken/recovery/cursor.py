@@ -18,7 +18,7 @@ class Cursor:
         self._position = 0
 
     @property
-    def through(self) -> bool:
+    def caught_up(self) -> bool:
         """Whether all of it has come again."""
         return self._position >= len(self._expected)
 

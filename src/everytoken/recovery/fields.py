@@ -157,7 +157,7 @@ class RepeatedFields:
         if cursor is None:
             return piece
         new = cursor.advance(piece)
-        if cursor.through:
+        if cursor.caught_up:
             del self._texts[path]
         return new
 

@@ -72,14 +72,14 @@ class Intake:
         return self._repeated if self._aligner is not None else self._transcript.chunks - self._before
 
     @property
-    def through(self) -> bool:
+    def caught_up(self) -> bool:
         """Whether everything that had been delivered before has come again."""
-        return self._aligner is None or self._aligner.through
+        return self._aligner is None or self._aligner.caught_up
 
     @property
     def complete(self) -> bool:
         """Whether the whole answer has come."""
-        return self.chat.terminal and self.through
+        return self.chat.terminal and self.caught_up
 
     def receive_data(self, data: bytes) -> list[bytes]:
         """Take bytes of a stream; return the records to deliver, in order."""

@@ -29,7 +29,7 @@ from everytoken.errors import (
     TruncatedError,
     UpstreamError,
 )
-from everytoken.recovery.align import Aligner, Continuing, Proving, Repeating
+from everytoken.recovery.align import Aligner, ContinueAligner, PrefillAligner, ReplayAligner
 from everytoken.recovery.attempt import Attempt, total_usage
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
 from everytoken.recovery.ending import exhausted, usage_chunk, why_not_continuable
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from everytoken.chat import ChatRequest
     from everytoken.recovery.breaker import Breaker
-    from everytoken.recovery.policy import Experience, Outcome, Target
+    from everytoken.recovery.policy import LearnedCapabilities, Outcome, Target
 
 __all__ = ["Recovery", "State"]
 
@@ -83,7 +83,7 @@ class Recovery:
     targets: Sequence[Target]
     seed: int | None
     jitter: Callable[[], float]
-    experience: Callable[[Target], Experience]
+    experience: Callable[[Target], LearnedCapabilities]
     breaker: Breaker
     redact: Callable[[str], str] = str
     decisions: deque[Decision] = field(default_factory=deque)
@@ -165,7 +165,7 @@ class Recovery:
             self.accepted = True
             plan = self._plan
             experience = self.experience(plan.target)
-            if plan.target.name in self._planner.bare:
+            if plan.target.name in self._planner.without_additions:
                 experience.additions = "refused"
             elif plan.added:
                 experience.additions = "accepted"
@@ -277,7 +277,7 @@ class Recovery:
         except TruncatedError as error:
             self._fail(now, error, records)
             return
-        if self._intake.through:
+        if self._intake.caught_up:
             self._complete(now, records)
         else:
             self._fail(now, DivergedError("the repeated answer is shorter than what was delivered"), records)
@@ -329,7 +329,11 @@ class Recovery:
         attempt.usage = storable(intake.chat.usage)
         attempt.chunks = intake.chunks
         self.transcript.halved = self.transcript.halved or intake.chat.holds_half
-        if isinstance(self._aligner, Proving) and self._aligner.verdict is not None and attempt.streamed:
+        if (
+            isinstance(self._aligner, PrefillAligner)
+            and self._aligner.verdict is not None
+            and attempt.streamed
+        ):
             self.experience(self._plan.target).prefill = self._aligner.verdict
 
     def _blame(self, now: float, error: EverytokenError) -> bool:
@@ -343,20 +347,20 @@ class Recovery:
             if not isinstance(error, StatusError) or error.upstream_status >= 500:
                 self.breaker.failed(name, now)
         elif not isinstance(error, StatusError):
-            planner.spent.add(plan.key)
+            planner.exhausted.add(plan.key)
         elif error.upstream_status in {400, 422} and plan.streamed and refuses_streaming(error, self.request):
             planner.unstreamed.add(name)
         elif error.upstream_status in {400, 422} and plan.strategy == "prefill":
             experience.prefill = "refused"
-            planner.spent.add(plan.key)
+            planner.exhausted.add(plan.key)
         elif (
             error.upstream_status in {400, 422}
             and plan.added
             and experience.additions == "unknown"
-            and name not in planner.bare
+            and name not in planner.without_additions
         ):
             # Perhaps it was our seed or stream_options that it did not like: once more without.
-            planner.bare.add(name)
+            planner.without_additions.add(name)
         else:
             planner.unusable.add(name)
             return bool(self.transcript.chunks)
@@ -386,7 +390,7 @@ class Recovery:
         plan = self._plan
         target = plan.target
         self._aligner = self._aligner_for(plan)
-        chat = ChatDecoder(choices=self.request.choices, reasonless=target.reasonless)
+        chat = ChatDecoder(choices=self.request.choices, omits_finish_reason=target.omits_finish_reason)
         # One usage chunk for the whole response is made at its end if there was more than one attempt.
         usage = self.request.include_usage and not self.attempts
         self._intake = Intake(self.transcript, chat, self._aligner, usage=usage)
@@ -401,11 +405,11 @@ class Recovery:
 
     def _aligner_for(self, plan: Plan) -> Aligner | None:
         if plan.strategy == "replay":
-            return Repeating(self.transcript)
+            return ReplayAligner(self.transcript)
         if plan.overlap is not None:
-            return Proving(self.transcript, overlap=plan.overlap)
+            return PrefillAligner(self.transcript, overlap=plan.overlap)
         # A retry after records without content goes on like a continuation: one id, one role.
-        return Continuing(self.transcript) if self.records else None
+        return ContinueAligner(self.transcript) if self.records else None
 
     def _complete(self, now: float, records: list[bytes]) -> None:
         more = self._intake.take_held()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from everytoken.chat import ChatRequest
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.breaker import Breaker
-    from everytoken.recovery.policy import Experience, Policy, Strategy, Target
+    from everytoken.recovery.policy import LearnedCapabilities, Policy, Strategy, Target
     from everytoken.recovery.transcript import Transcript
 
 __all__ = ["Plan", "Planner", "is_fault", "refuses_streaming"]
@@ -61,23 +61,22 @@ class Plan:
 class Planner:
     """Chooses the attempts of one response. Pure: `now` and the jitter are arguments.
 
-    `faults`: attempts that failed through the upstream's fault. `bare`: upstreams that get none of our additions. `unstreamed`:
-    those that are asked for whole answers.
-    `spent`: the keys of plans that turned out not to be faithful. `unusable`: upstreams that refuse this request.
-    `not_before`: when an upstream wants to be asked again.
+    `faults`: attempts that failed through the upstream's fault. `without_additions`: upstreams that get none of our
+    additions. `unstreamed`: those that are asked for whole answers. `exhausted`: the keys of plans that turned out not to
+    be faithful. `unusable`: upstreams that refuse this request. `not_before`: when one wants to be asked again.
     """
 
     request: ChatRequest
     targets: Sequence[Target]
     seed: int | None
     breaker: Breaker
-    experience: Callable[[Target], Experience]
+    experience: Callable[[Target], LearnedCapabilities]
     transcript: Transcript
     policy: Policy
     faults: int = 0
-    bare: set[str] = field(default_factory=set)
+    without_additions: set[str] = field(default_factory=set)
     unstreamed: set[str] = field(default_factory=set)
-    spent: set[tuple[str, str]] = field(default_factory=set)
+    exhausted: set[tuple[str, str]] = field(default_factory=set)
     unusable: set[str] = field(default_factory=set)
     not_before: dict[str, float] = field(default_factory=dict)
 
@@ -99,7 +98,7 @@ class Planner:
             here = streamed and not self._refuses_streaming(target)
             for strategy in self._strategies(target, streamed=here, first=failed is None):
                 plan = self._plan(target, strategy, streamed=here)
-                if plan is not None and plan.key not in self.spent:
+                if plan is not None and plan.key not in self.exhausted:
                     plan.wait = max(wanted, self._back_off(target, failed, jitter))
                     return plan
         return None
@@ -151,7 +150,7 @@ class Planner:
     def _plan(self, target: Target, strategy: Strategy, *, streamed: bool) -> Plan | None:
         """Return the plan of one strategy, None where it could not be faithful."""
         request = self.request
-        plain = target.name in self.bare or self.experience(target).additions == "refused"
+        plain = target.name in self.without_additions or self.experience(target).additions == "refused"
         seed = self.seed if target.seeds and not plain else None
         usage = target.usage and not plain
         body = continuation.streaming(request, model=target.model, seed=seed, usage=usage, extra=target.extra)

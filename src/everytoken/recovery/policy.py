@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Experience", "Outcome", "Policy", "Strategy", "Target"]
+__all__ = ["LearnedCapabilities", "Outcome", "Policy", "Strategy", "Target"]
 
 _FOREVER = float("inf")
 
@@ -62,7 +62,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     `model`: what it calls the model asked for, None to pass the caller's name on. `prefill`: whether it continues an
     assistant message that comes last (`auto`: only once it has shown so). `seeds` and `usage`: whether it may be sent
-    a `seed` and `stream_options` of ours. `reasonless`: it is known never to send a finish_reason.
+    a `seed` and `stream_options` of ours. `omits_finish_reason`: it is known never to send a finish_reason.
     `extra`, `prefill_extra`, `prefill_message`: fields to add to every request, to a prefill, to its last message.
     """
 
@@ -71,14 +71,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     prefill: Literal["yes", "no", "auto"] = "auto"
     seeds: bool = True
     usage: bool = True
-    reasonless: bool = False
+    omits_finish_reason: bool = False
     extra: dict[str, Any] = {}
     prefill_extra: dict[str, Any] = {}
     prefill_message: dict[str, Any] = {}
     policy: Policy = Policy()
 
 
-class Experience(msgspec.Struct):
+class LearnedCapabilities(msgspec.Struct):
     """What responses have learned of one upstream and model; shared by them, lost with the process.
 
     `prefill`: it `continues` a prefill, has `refused` one, or `restarts` from the beginning.

@@ -27,7 +27,7 @@ from everytoken.errors import (
 )
 from everytoken.journal import StreamInfo
 from everytoken.journal.ids import new_stream_id
-from everytoken.recovery import Breaker, Experience, Recovery
+from everytoken.recovery import Breaker, LearnedCapabilities, Recovery
 from everytoken.relay.response import Relay, name_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Relays:
         self._grace = grace
         self._jitter = jitter
         self._breaker = Breaker()
-        self._experience: dict[tuple[str, str], Experience] = {}
+        self._experience: dict[tuple[str, str], LearnedCapabilities] = {}
         self._relays: dict[str, Relay] = {}
         self._empty = asyncio.Event()
         self.draining = False
@@ -276,11 +276,11 @@ class Relays:
         for relay in list(self._relays.values()):
             relay.stop()
 
-    def _experience_of(self, target: Target, model: str) -> Experience:
+    def _experience_of(self, target: Target, model: str) -> LearnedCapabilities:
         key = (target.name, target.model or model)
         if key not in self._experience and len(self._experience) >= _MAX_EXPERIENCE:
             self._experience.clear()  # callers choose the model's name: what they can make grow must have a limit
-        return self._experience.setdefault(key, Experience())
+        return self._experience.setdefault(key, LearnedCapabilities())
 
 
 def _redacting(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:

@@ -10,7 +10,7 @@ from everytoken.gateway.chat import stream_headers
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import respond
 from everytoken.gateway.durable.reads import piece
-from everytoken.gateway.follow import KEEP_ALIVE, Client
+from everytoken.gateway.follow import KEEP_ALIVE, ReaderConnection
 from everytoken.gateway.http import start
 from everytoken.wire import durable
 
@@ -54,7 +54,7 @@ class _Follower:
     """Writes records as pairs of a data and a control event, each pair in one piece."""
 
     def __init__(self, request: Request, log: Log, offset: int) -> None:
-        self.client = Client(request)
+        self.client = ReaderConnection(request)
         self.encoding = durable.encoding_of(log.info.content_type)
         self._log = log
         self._offset = offset

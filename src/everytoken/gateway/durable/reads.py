@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from everytoken.errors import StreamNotFoundError
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import respond
-from everytoken.gateway.follow import Client
+from everytoken.gateway.follow import ReaderConnection
 from everytoken.gateway.http import ClientGoneError
 from everytoken.wire import durable
 
@@ -107,7 +107,7 @@ async def long_poll(gateway: Services, request: Request, log: Log, at: Position)
 
 
 async def _wait(request: Request, log: Log, offset: int, seconds: float) -> None:
-    client = Client(request)
+    client = ReaderConnection(request)
     deadline = asyncio.get_running_loop().time() + seconds
     log.subscribe(client.wake)
     try:
