@@ -134,6 +134,26 @@ def test_any_document_in_any_reads_is_what_the_standard_says(data: bytes, cuts: 
     assert outcome(SSEDecoder(), cut(data, cuts)) == decode_document(data)
 
 
+@given(st.lists(PIECE | st.just(b"\n\n\n\n") | st.just(b"\r\r\r"), max_size=12).map(b"".join), CUTS)
+def test_runs_of_blank_lines_are_what_the_standard_says(data: bytes, cuts: list[int]):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sse, "_LARGE", 0)
+        assert outcome(SSEDecoder(), cut(data, cuts)) == decode_document(data)
+
+
+def test_a_flood_of_blank_lines_costs_less_than_as_much_text():
+    def cost(data: bytes) -> float:
+        times = []
+        for _ in range(5):
+            decoder = SSEDecoder()
+            since = time.process_time()
+            decoder.receive_data(data)
+            times.append(time.process_time() - since)
+        return min(times)
+
+    assert cost(b"\n" * 262_144) < cost(b"data: a word\n\n" * (262_144 // 14))
+
+
 @given(DOCUMENT | COMMON, CUTS, st.integers(1, 20), st.integers(1, 20))
 def test_limits_strike_at_the_same_place_for_every_split(data: bytes, cuts: list[int], line: int, event: int):
     def decoder() -> SSEDecoder:

@@ -7,6 +7,7 @@ what is kept between two reads is limited. Nothing here touches a socket or a cl
 
 from __future__ import annotations
 
+import re
 from typing import Final, NoReturn
 
 import msgspec
@@ -22,6 +23,8 @@ what hurts when a peer never ends a line."""
 MAX_RETRY: Final = 2**53 - 1
 """Longest reconnection time, in milliseconds; more digits mean this. It is exact in JavaScript too."""
 
+_LARGE: Final = 4096  # bytes of a read from which on runs of blank lines are looked for
+_BLANK: Final = re.compile(rb"\n{3,}")
 _MANY: Final = 256  # lines in one read: no answer, but a flood of comments
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -215,6 +218,8 @@ class SSEDecoder:
 
     def _lines(self, data: bytes, events: list[ServerSentEvent]) -> None:
         """Read `data` line by line, add what it completes to `events`, and keep the unfinished line."""
+        if len(data) > _LARGE and b"\n\n\n" in data:
+            data = _BLANK.sub(b"\n\n", data)  # a blank line behind a blank line changes nothing
         lines = data.split(b"\n")
         rest = lines.pop()
         if self._line and lines:
