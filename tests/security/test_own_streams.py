@@ -103,5 +103,8 @@ async def test_what_is_open_cannot_take_more_than_the_journal_may():
             answer = await gateway.ask(*request)
             assert (answer.status, answer.error["code"]) == (507, "journal-full")
         assert not upstream.attempts, "nothing is paid for what cannot be kept"
+        health = await gateway.ask("GET", "/readyz")
+        assert (health.status, "journal is full" in health.json["reasons"][0]) == (503, True)
         assert (await gateway.ask("DELETE", "/v1/stream/a")).status == 204
         assert (await gateway.ask("PUT", "/v1/stream/b", b"1", BYTES)).status == 201
+        assert (await gateway.ask("GET", "/readyz")).status == 200

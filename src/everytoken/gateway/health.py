@@ -70,6 +70,8 @@ class Health:
         reasons = []
         if relays.draining:
             reasons.append("the server is stopping")
+        if getattr(self._journal, "is_full", False):
+            reasons.append("the journal is full: open streams and responses take all of max_journal")
         if not relays.can_try_any():
             reasons.append("no upstream can be tried: all are set aside")
         return reasons

@@ -176,10 +176,7 @@ class LocalJournal:
 
     def _admit(self, stream: Stream, records: Sequence[bytes]) -> None:
         """Raise `JournalFullError`, and for streams of callers `StreamFullError` and `QuotaExceededError`."""
-        now = self._now()
-        if not 0 <= now - self._measured < _MEASURE:
-            self._measured = now
-            self._open_bytes = sum(map(_size, self._streams.values()))
+        self._measure()
         # Streams of callers leave half of it to responses.
         if self._open_bytes > (self._max_bytes // 2 if stream.info.shared else self._max_bytes):
             raise JournalFullError("open streams and responses take the room that the journal has")
@@ -187,6 +184,18 @@ class LocalJournal:
             added = size_of(records)
             self._usage.admit(stream, added)
             self._open_bytes += added
+
+    def _measure(self) -> None:
+        now = self._now()
+        if not 0 <= now - self._measured < _MEASURE:
+            self._measured = now
+            self._open_bytes = sum(map(_size, self._streams.values()))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what is open takes all the room, so that no response can begin."""
+        self._measure()
+        return self._open_bytes > self._max_bytes
 
     def _charge(self, stream: Stream) -> None:
         """Charge a stream for what it takes once it is stored."""
