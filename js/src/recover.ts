@@ -15,6 +15,14 @@ const OF_DELTA = /^(role|id|index|type|object|name|created|model|status|finish_r
 const BESIDE =
   /^(index|delta|message|choices|usage|errors?|logprobs|timings|time_info|x_groq|nvext|stats|metrics|metadata|everytoken|(prompt_)?token_ids|(prompt|content)_filter.*|prompt_progress)$/;
 
+// True and false tell of what they stand beside, and come again with it.
+const flagsOf = (value: any): any => {
+  if (typeof value === "boolean") return value;
+  if (!isObject(value) || Array.isArray(value)) return;
+  const found = Object.entries(value).flatMap(([key, item]) => ((item = flagsOf(item)) === undefined ? [] : [[key, item]]));
+  return found.length ? Object.fromEntries(found) : undefined;
+};
+
 const isObject = (value: any) => typeof value === "object" && value !== null;
 
 /** What has been delivered, and how much of it has come again: each text by the path at which it stands. */
@@ -41,12 +49,14 @@ class Transcript {
     const [choice, second] = chunk.choices;
     const delta: Record<string, any> = choice?.delta ?? {};
     const said: Record<string, any> = {};
+    const flags: Record<string, any> = {};
     let fresh = false;
     for (const [name, value] of Object.entries(delta)) {
       const known = OF_DELTA.test(name);
       fresh ||= !known && !!value && !(Array.isArray(value) && !value.length);
       const item = known ? value : this.#new(name, name, value);
-      if (item !== undefined && name !== "role") said[name] = item;
+      if (item === undefined) flags[name] = flagsOf(value);
+      else if (name !== "role") said[name] = item;
     }
     if (Array.isArray(delta.content)) this.plain = false;
     let beside = false;
@@ -71,17 +81,22 @@ class Transcript {
     if ((ends || says) && Object.keys(this.#said).some((key) => this.#said[key]!.length > (this.#again[key] ?? 0))) {
       throw diverged();
     }
+    Object.assign(said, flags); // JSON has no undefined
     return { fresh, out: ends || says || !chunk.choices.length ? JSON.stringify({ ...chunk, ...this.#identity }) : "" };
   }
 
   // What is new in a value, undefined if nothing is.
   #new(path: string, name: string, value: any): any {
-    if (value == null || value === "") return;
+    if (value == null || value === "" || typeof value === "boolean") return;
     if (isObject(value)) {
       const list = Array.isArray(value);
       const found: any = list ? [] : {};
       let any = false;
       for (const [key, item] of Object.entries<any>(value)) {
+        if (typeof item === "boolean") {
+          found[key] = item;
+          continue;
+        }
         const part = this.#new(`${path}.${list ? this.#place(path, item, key) : key}`, list ? name : key, item);
         if (part === undefined) continue;
         if (list) found.push(part);

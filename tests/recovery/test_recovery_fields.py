@@ -175,3 +175,23 @@ def test_another_writer_goes_on_with_what_has_been_delivered(shape: str) -> None
             simulation.records += recovery.receive_data(0.0, second)
         assert recovery.outcome == "completed", (count, recovery.error)
         assert message_of(simulation) == message_of(uncut), count
+
+
+def test_flags_stand_with_what_they_mark_however_a_repetition_is_cut_into_chunks() -> None:
+    flag = {"extra_content": {"google": {"thought": True}}}
+    first = wire(SHAPES["thoughts that are marked"])
+    second = wire(
+        [
+            {"delta": {"content": "<thought>First this, then ", **flag}},
+            {"delta": {"content": "that.</thought>", **flag}},
+            {"delta": {"content": "Text."}},
+        ],
+        number=2,
+    )
+    for cut in range(len(first)):
+        done = asked(first[:cut], second)
+        assert done.outcome == "completed", (cut, done.error)
+        for record in done.records:
+            delta = json.loads(record)["choices"][0]["delta"]
+            if text := delta.get("content"):
+                assert ("extra_content" in delta) == (text != "Text."), (cut, record)

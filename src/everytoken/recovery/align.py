@@ -78,9 +78,9 @@ class ReplayAligner:
             return []
         texts = self._new_texts(choice.delta)
         calls = self._new_calls(choice.delta)
-        others = self._new_others(choice.delta)
+        others, any_new = self._new_others(choice.delta)
         beside = self._new_beside(chunk)
-        if not any(texts.values()) and not (calls or others or beside or choice.finish_reason):
+        if not any(texts.values()) and not (calls or any_new or beside or choice.finish_reason):
             return []
         if not self.caught_up:
             raise DivergedError(
@@ -112,9 +112,9 @@ class ReplayAligner:
             texts["refusal"] = self._refusal.advance(delta.refusal)
         return texts
 
-    def _new_others(self, delta: Delta) -> dict[str, Any]:
-        found = {name: self._fields.new(name, value) for name, value in (delta.others or {}).items()}
-        return {name: value for name, value in found.items() if value is not None}
+    def _new_others(self, delta: Delta) -> tuple[dict[str, Any], bool]:
+        """Return the fields to pass on, and whether there is anything new in them."""
+        return self._fields.new_of(delta.others)
 
     def _new_beside(self, chunk: Chunk) -> dict[str, Any]:
         found = {name: self._fields.new_whole(name, value) for name, value in (chunk.others or {}).items()}
@@ -151,16 +151,13 @@ class _RepeatedCalls:
         self._repeated.all[position].add_name(fragment.name)
         name, arguments = fragment.name, fragment.arguments
         place = ("tool_calls", position)
-        found = {
-            key: self._fields.new(key, item, place=place) for key, item in (fragment.others or {}).items()
-        }
-        others = {key: item for key, item in found.items() if item is not None}
+        others, any_new = self._fields.new_of(fragment.others, place=place)
         # The id delivered with a call's first fragment stands; what the repeated one calls it is never shown.
         identity: dict[str, Any] = {}
         if position < len(self._delivered):
             name = self._names[position].advance(name)
             arguments = self._arguments[position].advance(arguments)
-            if not (name or arguments or others):
+            if not (name or arguments or any_new):
                 return None
         elif fragment.id:
             identity = {"id": fragment.id, "type": "function" if fragment.custom is None else "custom"}

@@ -74,7 +74,7 @@ class Fields:
             if value:
                 self.texts.setdefault(path, []).append(value)
                 self.size += len(value) + _LEAF
-        elif value is not None:
+        elif value is not None and not isinstance(value, bool):
             self.values.setdefault(path, []).append(value)
             self.size += _LEAF
 
@@ -106,10 +106,22 @@ class RepeatedFields:
         """Whether everything has come again."""
         return not (self._texts or self._values)
 
-    def new(self, name: str, value: Any, *, place: Path = ()) -> Any:
-        """Return what is new in a field, None if nothing is. Raises `DivergedError`."""
-        found, is_new = self._new((*place, name), name, value)
-        return found if is_new else None
+    def new(self, name: str, value: Any, *, place: Path = ()) -> tuple[Any, bool]:
+        """Return what of a field has to be passed on if anything of its chunk is, and whether it is new itself.
+
+        Raises `DivergedError`. What is not new is None, but for flags: they tell of what they stand beside.
+        """
+        return self._new((*place, name), name, value)
+
+    def new_of(self, fields: dict[str, Any] | None, *, place: Path = ()) -> tuple[dict[str, Any], bool]:
+        """Do as `new` for several fields."""
+        result, any_new = {}, False
+        for name, value in (fields or {}).items():
+            found, is_new = self.new(name, value, place=place)
+            any_new = any_new or is_new
+            if found is not None:
+                result[name] = found
+        return result, any_new
 
     def new_whole(self, name: str, value: Any) -> Any:
         """Return a field that is given whole if it is new, None if it has been delivered. Raises `DivergedError`."""
@@ -129,19 +141,25 @@ class RepeatedFields:
             for key, item in value.items():
                 found, is_new = self._new((*path, key), key, item)
                 any_new = any_new or is_new
-                if is_new or (key in _CONSTANT and found is not None):
+                if is_new or (found is not None and (key in _CONSTANT or isinstance(found, bool | dict))):
                     result[key] = found
-            return result, any_new
+            if not any_new:
+                result = {key: found for key, found in result.items() if isinstance(found, bool | dict)}
+            return result or None, any_new
         if isinstance(value, list):
             items = [self._new((*path, self._places.place_of(path, item)), name, item) for item in value]
             kept = [found for found, is_new in items if is_new]
-            return kept, bool(kept)
+            return kept or None, bool(kept)
         if name in _CONSTANT or name in _IDENTITY:
             return self._new_constant(path, name, value)
+        if isinstance(value, bool):
+            return value, False
         if isinstance(value, str):
             text = self._new_text(path, value)
-            return text, bool(text)
-        return value, value is not None and self._is_new_value(path, value)
+            return text or None, bool(text)
+        if value is None or not self._is_new_value(path, value):
+            return None, False
+        return value, True
 
     def _new_constant(self, path: Path, name: str, value: Any) -> tuple[Any, bool]:
         if value is None:
