@@ -58,6 +58,17 @@ class Memory:
         raise NotImplementedError
 
 
+async def _store_no_more(journal: Any) -> None:
+    await until(lambda: not journal._commit._busy)
+    journal._commit._store = lambda _: False
+    journal._commit._stop_retrying()
+
+
+def _forget_what_waits(journal: Any) -> None:
+    journal._commit._busy = False
+    journal._commit._dirty.clear()
+
+
 class Sqlite:
     """The journal in a SQLite file."""
 
@@ -76,14 +87,11 @@ class Sqlite:
 
     async def crash(self, journal: Any) -> None:
         """Let go of the file as the death of the process does: what has not been stored is gone."""
-        await until(lambda: not journal._commit._busy)
-        journal._commit._store = lambda _: False
+        await _store_no_more(journal)
         journal._sweeper.cancel()
-        journal._commit._stop_retrying()
         await asyncio.gather(journal._sweeper, *journal._background, return_exceptions=True)
         await asyncio.to_thread(journal._file.close)
-        journal._commit._busy = False
-        journal._commit._dirty.clear()
+        _forget_what_waits(journal)
 
 
 class SqlitePower(Sqlite):
@@ -158,12 +166,9 @@ class OfTheDocs:
 
     async def crash(self, journal: Any) -> None:
         """Let go of the file; what has not been stored is gone."""
-        await until(lambda: not journal._commit._busy)
-        journal._commit._store = lambda _: False
-        journal._commit._stop_retrying()
+        await _store_no_more(journal)
         journal._file.close()
-        journal._commit._busy = False
-        journal._commit._dirty.clear()
+        _forget_what_waits(journal)
 
 
 @cache

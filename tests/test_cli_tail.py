@@ -155,7 +155,7 @@ def test_nothing_is_left(offset, finished, tail):
     ("path", "offset", "line"),
     [
         ("/v1/stream/none", "-1", "the server answered 404 Not Found: there is no such stream"),
-        ("", "x", "the server answered 400 Bad Request: this is not an offset of ours"),
+        ("", "x", "the server answered 400 Bad Request: not a valid offset"),
         ("/", "-1", "the server's answer names no offset: this is no stream"),
     ],
     ids=["no such stream", "no offset", "not a stream"],

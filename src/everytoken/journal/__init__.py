@@ -208,8 +208,8 @@ def parse_offset(text: str, tail: int) -> int:
     if text == "now":
         return tail
     if len(text) != 16 or not (text.isascii() and text.isdigit()):
-        raise OffsetInvalidError("this is not an offset of ours", param="offset")
+        raise OffsetInvalidError("not a valid offset", param="offset")
     offset = int(text)
     if offset > tail:
-        raise OffsetInvalidError("this offset is past the end of the stream", param="offset")
+        raise OffsetInvalidError("the offset is past the end of the stream", param="offset")
     return offset

@@ -179,7 +179,9 @@ class LocalJournal:
         self._measure()
         # Streams of callers leave half of it to responses.
         if self._open_bytes > (self._max_bytes // 2 if stream.info.shared else self._max_bytes):
-            raise JournalFullError("open streams and responses take the room that the journal has")
+            raise JournalFullError(
+                "the journal is full: open streams and responses use all the space they may have"
+            )
         if stream.info.shared:
             added = size_of(records)
             self._usage.admit(stream, added)

@@ -190,9 +190,7 @@ class RedisJournal:
                 logger.exception("the journal could not give a sign of life")
 
     async def _ask(self, command: bytes) -> Any:
-        (reply,) = await self._link.pipeline(command)
-        if isinstance(reply, ReplyError):
-            raise JournalUnavailableError(f"Redis: {reply}")
+        (reply,) = await self._link.ask(command)
         return reply
 
     # Streams
@@ -325,11 +323,7 @@ class RedisJournal:
         if producer is None:
             return state.marks, 0
         key = producers_key(state.info.id)
-        replies = await self._link.pipeline(pack("HGET", key, producer.id), pack("HLEN", key))
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise JournalUnavailableError(f"Redis: {reply}")
-        mark, count = replies
+        mark, count = await self._link.ask(pack("HGET", key, producer.id), pack("HLEN", key))
         earlier = state.marks.producers
         known = {producer.id: decode_mark(mark)} if mark else {}
         return Marks(state.marks.sequence, {**earlier, **known}), count + len(earlier)

@@ -161,7 +161,7 @@ class RedisFollower:
         except JournalUnavailableError:
             pass
         except Exception:  # one failure must not end the loops for good
-            logger.exception("looking after the streams that are followed failed")
+            logger.exception("checking the followed streams failed")
 
     async def _look(self) -> None:
         """See whether streams are still there, and say that they are read here."""

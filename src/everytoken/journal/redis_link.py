@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import ConfigurationError, JournalUnavailableError
-from everytoken.journal.redis_connection import RedisConnection
+from everytoken.journal.redis_connection import RedisConnection, ReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,6 +54,14 @@ class RedisLink:
         if self.connection is None:
             raise JournalUnavailableError(f"Redis at {self._address} cannot be reached")
         return await self.connection.pipeline(*commands)
+
+    async def ask(self, *commands: bytes) -> list[Any]:
+        """Do as `pipeline`; a command that Redis refuses raises `JournalUnavailableError` too."""
+        replies = await self.pipeline(*commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise JournalUnavailableError(f"Redis: {reply}")
+        return replies
 
     async def _connect(self) -> RedisConnection:
         connection = await RedisConnection.connect(self._address, self._patience)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everytoken.errors import JournalUnavailableError
 from everytoken.journal.quota import Quota, Used
-from everytoken.journal.redis_connection import ReplyError, pack
+from everytoken.journal.redis_connection import pack
 from everytoken.journal.redis_entries import stream_key
 from everytoken.journal.redis_scripts import CHARGE, RELEASE
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from everytoken.journal import StreamInfo
     from everytoken.journal.redis_link import RedisLink
 
@@ -46,32 +43,27 @@ class RedisQuota:
 
     async def _used(self, info: StreamInfo) -> tuple[int, Used]:
         each, total = _keys(info.owner)
-        there, sums = await self._ask(pack("HGET", each, info.id), pack("HMGET", total, "bytes", "streams"))
+        there, sums = await self._link.ask(
+            pack("HGET", each, info.id), pack("HMGET", total, "bytes", "streams")
+        )
         return int(there or 0), Used(*(int(number or 0) for number in sums))
 
     async def charge(self, info: StreamInfo, added: int) -> None:
         """Count what has been added."""
-        await self._ask(pack("EVAL", CHARGE, 2, *_keys(info.owner), info.id, added))
+        await self._link.ask(pack("EVAL", CHARGE, 2, *_keys(info.owner), info.id, added))
 
     async def release(self, owner: str, *stream_ids: str) -> None:
         """Count streams no more: they are gone."""
-        await self._ask(pack("EVAL", RELEASE, 2, *_keys(owner), *stream_ids))
+        await self._link.ask(pack("EVAL", RELEASE, 2, *_keys(owner), *stream_ids))
 
     async def _forget_the_gone(self, owner: str) -> None:
-        (names,) = await self._ask(pack("HKEYS", _keys(owner)[0]))
+        (names,) = await self._link.ask(pack("HKEYS", _keys(owner)[0]))
         for at in range(0, len(names), _AT_ONCE):
             some = [name.decode() for name in names[at : at + _AT_ONCE]]
-            types = await self._ask(*(pack("TYPE", stream_key(name)) for name in some))
+            types = await self._link.ask(*(pack("TYPE", stream_key(name)) for name in some))
             gone = [name for name, kind in zip(some, types, strict=True) if kind != b"stream"]
             if gone:
                 await self.release(owner, *gone)
-
-    async def _ask(self, *commands: bytes) -> list[Any]:
-        replies = await self._link.pipeline(*commands)
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise JournalUnavailableError(f"Redis: {reply}")
-        return replies
 
 
 def _keys(owner: str) -> tuple[bytes, bytes]:

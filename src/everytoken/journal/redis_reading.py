@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from everytoken.errors import JournalUnavailableError
 from everytoken.journal.packed import PackedRecords
 from everytoken.journal.redis_commands import read
-from everytoken.journal.redis_connection import ReplyError, pack
+from everytoken.journal.redis_connection import pack
 from everytoken.journal.redis_entries import Entry, Position, stream_key
 from everytoken.journal.stream import some_of
 
@@ -127,12 +127,9 @@ class RedisReading:
         return found
 
     async def _read(self, stream_id: str, start: bytes) -> list[list[bytes]]:
-        found, there = await self._link.pipeline(
+        found, there = await self._link.ask(
             read(stream_id, start, _AHEAD), pack("EXISTS", stream_key(stream_id))
         )
-        for reply in (found, there):
-            if isinstance(reply, ReplyError):
-                raise JournalUnavailableError(f"Redis: {reply}")
         if not there:
             raise self._missing(stream_id)
         entries: list[list[bytes]] = found

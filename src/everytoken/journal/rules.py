@@ -63,7 +63,7 @@ def _is_repeated(marks: Marks, producer: Producer) -> bool:
 def check_producers(known: bool, count: int) -> None:  # noqa: FBT001
     """Raise `StreamFullError` for a producer that is not `known` to a stream that has `count` of them."""
     if not known and count >= MAX_PRODUCERS:
-        raise StreamFullError(f"a stream has at most {MAX_PRODUCERS} producers, and this one has as many")
+        raise StreamFullError(f"the stream already has {MAX_PRODUCERS} producers, the most it may have")
 
 
 def marks_after(marks: Marks, append: Append) -> Marks:

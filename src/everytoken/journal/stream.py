@@ -321,7 +321,7 @@ class Stream:
         if told is not None:
             try:
                 told()
-            except Exception:  # nor must a writer's
+            except Exception:  # a writer's fault must not stop the stream either
                 logger.exception("the writer of stream %s failed", self.info.id)
 
     def wait(self) -> asyncio.Future[None]:

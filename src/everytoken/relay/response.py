@@ -230,7 +230,7 @@ class Relay:
         try:
             full = self._writer.append(records)
         except JournalError as error:
-            logger.warning("%s: %s; this one stops", self._name, error.message)
+            logger.warning("%s: %s; this process stops writing", self._name, error.message)
             self.let_go()
             return
         if full and not self._paused:
@@ -298,7 +298,7 @@ class Relay:
             try:
                 self._writer.close(last, self.result())
             except JournalError as error:
-                logger.warning("%s: %s; its end here does not count", self._name, error.message)
+                logger.warning("%s: %s; its end was not stored by this process", self._name, error.message)
         self._ended(self)
         if not self.accepted.done():
             self.accepted.set_result(None)
