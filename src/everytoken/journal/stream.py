@@ -152,7 +152,7 @@ class Stream:
         if self.tail - offset == len(self._newest) and self.lost is None:
             return self._newest
         if offset > self.tail:
-            raise OffsetInvalidError("this offset is past the end of the stream", param="offset")
+            raise OffsetInvalidError("the offset is past the end of the stream", param="offset")
         if offset < self.base or self.lost is not None:
             return None
         return some_of(self._records, offset - self.base, self.tail - self.base, limit)
