@@ -78,7 +78,7 @@ class ReplayAligner:
             return []
         texts = self._new_texts(choice.delta)
         calls = self._new_calls(choice.delta)
-        others, any_new = self._new_others(choice.delta)
+        others, any_new = self._fields.new_of(choice.delta.others)
         beside = self._new_beside(chunk)
         if not any(texts.values()) and not (calls or any_new or beside or choice.finish_reason):
             return []
@@ -111,10 +111,6 @@ class ReplayAligner:
         if delta.refusal:
             texts["refusal"] = self._refusal.advance(delta.refusal)
         return texts
-
-    def _new_others(self, delta: Delta) -> tuple[dict[str, Any], bool]:
-        """Return the fields to pass on, and whether there is anything new in them."""
-        return self._fields.new_of(delta.others)
 
     def _new_beside(self, chunk: Chunk) -> dict[str, Any]:
         found = {name: self._fields.new_whole(name, value) for name, value in (chunk.others or {}).items()}

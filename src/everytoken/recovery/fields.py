@@ -114,7 +114,7 @@ class RepeatedFields:
         return self._new((*place, name), name, value)
 
     def new_of(self, fields: dict[str, Any] | None, *, place: Path = ()) -> tuple[dict[str, Any], bool]:
-        """Do as `new` for several fields."""
+        """Return the fields to pass on, and whether anything in them is new; see `new`."""
         result, any_new = {}, False
         for name, value in (fields or {}).items():
             found, is_new = self.new(name, value, place=place)
