@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from everytoken.chat import ChatDecoder, ChatRequest
+from everytoken.dialects.openai_chat import ChatDecoder, ChatRequest
 from everytoken.recovery import Breaker, LearnedCapabilities, Recovery, Target
 from everytoken.sse import SSEDecoder
 from everytoken.testing import Answer

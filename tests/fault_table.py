@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from everytoken.chat import Accumulator, ChatRequest
+from everytoken.dialects.openai_chat import Accumulator, ChatRequest
 from everytoken.journal.memory import MemoryJournal
 from everytoken.recovery import Policy, Target
 from everytoken.relay import Relays

@@ -17,7 +17,7 @@ from tests.journal_backends import shared_redis
 from tests.redis_server import REDIS
 
 import everytoken
-from everytoken.chat import Accumulator
+from everytoken.dialects.openai_chat import Accumulator
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal

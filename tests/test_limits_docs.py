@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from everytoken.chat import bounds, decoder
+from everytoken.dialects.openai_chat import bounds, decoder
 from everytoken.gateway import Config
 from everytoken.gateway.limits import LIMITS
 from everytoken.recovery import calls, intake, machine

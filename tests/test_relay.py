@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everytoken.chat import ChatRequest
+from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.errors import IdempotencyConflictError, InvalidRequestError, OverloadedError
 from everytoken.gateway.idempotency import attach
 from everytoken.journal import StreamInfo

@@ -17,8 +17,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from everytoken.chat.decodings import views
 from everytoken.errors import ErrorEventError, StatusError
+from everytoken.json.decodings import views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -8,8 +8,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["everytoken.chat"]):
-    from everytoken.chat import Accumulator, ChatDecoder, chunks_of, decode_chunk
+with atheris.instrument_imports(include=["everytoken.dialects"]):
+    from everytoken.dialects.openai_chat import Accumulator, ChatDecoder, chunks_of, decode_chunk
     from everytoken.errors import EverytokenError
     from everytoken.sse import ServerSentEvent
 

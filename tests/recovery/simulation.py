@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from everytoken.chat import Accumulator, ChatRequest, decode_chunk
+from everytoken.dialects.openai_chat import Accumulator, ChatRequest, decode_chunk
 from everytoken.errors import (
     ConnectError,
     EverytokenError,

@@ -7,7 +7,7 @@ import json
 import pytest
 from simulation import text_of
 
-from everytoken.chat import Accumulator, decode_chunk
+from everytoken.dialects.openai_chat import Accumulator, decode_chunk
 from everytoken.errors import DivergedError
 from everytoken.recovery.align import ContinueAligner, PrefillAligner, ReplayAligner
 from everytoken.recovery.transcript import Transcript

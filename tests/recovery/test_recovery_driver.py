@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from everytoken.chat import ChatRequest
+from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.journal.memory import MemoryJournal
 from everytoken.recovery import Policy, Recovery, Target
 from everytoken.relay import Relays

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from everytoken.chat import Accumulator, ChatRequest
+from everytoken.dialects.openai_chat import Accumulator, ChatRequest
 from everytoken.journal.memory import MemoryJournal
 from everytoken.recovery import Policy, Target
 from everytoken.relay import Relays

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulation import Model, Simulation, request, text_of
 
-from everytoken.chat import Accumulator
+from everytoken.dialects.openai_chat import Accumulator
 from everytoken.recovery import LearnedCapabilities, Policy
 from everytoken.testing import (
     FAULTS,

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.journal_backends import shared_redis
 
-from everytoken.chat.bounds import (
+from everytoken.errors import InvalidRequestError
+from everytoken.gateway import UpstreamConfig
+from everytoken.gateway.http import read_json_object
+from everytoken.journal.memory import MemoryJournal
+from everytoken.journal.redis import RedisJournal
+from everytoken.journal.sqlite import SqliteJournal
+from everytoken.journal.sqlite_file import encode
+from everytoken.json.bounds import (
     MAX_DEPTH,
     MAX_INTEGER,
     MIN_INTEGER,
@@ -22,13 +29,6 @@ from everytoken.chat.bounds import (
     problem_in_text,
     storable,
 )
-from everytoken.errors import InvalidRequestError
-from everytoken.gateway import UpstreamConfig
-from everytoken.gateway.http import read_json_object
-from everytoken.journal.memory import MemoryJournal
-from everytoken.journal.redis import RedisJournal
-from everytoken.journal.sqlite import SqliteJournal
-from everytoken.journal.sqlite_file import encode
 from everytoken.recovery import Policy
 from everytoken.testing import Status
 from gateway_serving import HELLO, ManualUpstream, event, limit, serving

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.gateway_serving import HELLO, ManualUpstream, Wire, serving
 
-from everytoken.chat import Choice
+from everytoken.dialects.openai_chat import Choice
 from everytoken.recovery import transcript
 from everytoken.recovery.transcript import Transcript
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import msgspec
 
-from everytoken.chat import ChatDecoder, chunks_of
 from everytoken.cli.server import Server, reason, refusal
+from everytoken.dialects.openai_chat import ChatDecoder, chunks_of
 from everytoken.errors import (
     ConnectError,
     ErrorEventError,
@@ -27,8 +27,8 @@ from everytoken.sse import ServerSentEvent, SSEDecoder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from everytoken.chat import Delta
     from everytoken.cli.views import View
+    from everytoken.dialects.openai_chat import Delta
 
 __all__ = ["PAUSES", "Answer", "ChatServer", "code_of"]
 

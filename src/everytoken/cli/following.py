@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import httpx2
 import msgspec
 
-from everytoken.chat import ChatDecoder
 from everytoken.cli.asking import PAUSES, Answer
 from everytoken.cli.ending import Outcome
 from everytoken.cli.server import Server, reason
 from everytoken.cli.text import visible
 from everytoken.cli.views import view_of
+from everytoken.dialects.openai_chat import ChatDecoder
 from everytoken.errors import (
     EverytokenError,
     MalformedEventError,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import msgspec
 
-from everytoken.chat.inband import in_band_error
+from everytoken.dialects.openai_chat.inband import in_band_error
 from everytoken.errors import ConfigurationError, ConnectError, StatusError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import msgspec
 
-from everytoken.chat import ChatRequest
+from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.errors import InvalidRequestError
 from everytoken.redaction import Redactor, secrets_in_header
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from everytoken.chat import ChatDecoder
 from everytoken.client.effects import Close, Deliver, Open, Opened, Read, Sleep
 from everytoken.client.failures import as_ours, as_theirs
+from everytoken.dialects.openai_chat import ChatDecoder
 from everytoken.errors import (
     TABLE,
     ErrorEventError,

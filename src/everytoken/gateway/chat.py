@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from everytoken.chat import Accumulator, ChatRequest
+from everytoken.dialects.openai_chat import Accumulator, ChatRequest
 from everytoken.errors import UpstreamError
 from everytoken.gateway.follow import ReaderConnection, follow_events, greet
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start

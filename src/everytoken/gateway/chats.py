@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from everytoken.chat.lenient import dumps
 from everytoken.errors import InvalidRequestError, StreamExistsError, StreamNotFoundError
 from everytoken.journal import Append, StreamInfo
+from everytoken.json import dumps
 
 if TYPE_CHECKING:
     from everytoken.journal import Journal, Log

@@ -10,8 +10,6 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from everytoken.chat.bounds import MAX_VALUES, has_too_many_values, is_too_deep, problem_in, problem_in_text
-from everytoken.chat.lenient import dumps
 from everytoken.errors import (
     AuthenticationError,
     EverytokenError,
@@ -23,6 +21,8 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.gateway.server import direct_of
+from everytoken.json import dumps
+from everytoken.json.bounds import MAX_VALUES, has_too_many_values, is_too_deep, problem_in, problem_in_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping

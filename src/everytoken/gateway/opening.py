@@ -9,7 +9,7 @@ from everytoken.errors import TABLE, EverytokenError, InvalidRequestError
 from everytoken.gateway.idempotency import attach
 
 if TYPE_CHECKING:
-    from everytoken.chat import ChatRequest
+    from everytoken.dialects.openai_chat import ChatRequest
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
     from everytoken.journal import Log

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from everytoken.chat import ChatRequest, decode_chunk
+from everytoken.dialects.openai_chat import ChatRequest, decode_chunk
 from everytoken.errors import InvalidRequestError
 from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.follow import ReaderConnection

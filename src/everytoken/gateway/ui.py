@@ -10,7 +10,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from everytoken.chat import ChatRequest
+from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.errors import InvalidRequestError, JournalError, StreamNotFoundError
 from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.chats import Chat, Turn

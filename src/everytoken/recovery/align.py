@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from everytoken.dialects.openai_chat.rewrite import cut, rejoin
 from everytoken.errors import DivergedError
 from everytoken.recovery.calls import Calls, as_tool_call
 from everytoken.recovery.cursor import Cursor
 from everytoken.recovery.fields import RepeatedFields
-from everytoken.recovery.rewrite import cut, rejoin
 from everytoken.recovery.transcript import is_text, reasoning_of
 
 if TYPE_CHECKING:
-    from everytoken.chat import Choice, Chunk, Delta, ToolCallDelta
+    from everytoken.dialects.openai_chat import Choice, Chunk, Delta, ToolCallDelta
     from everytoken.recovery.transcript import Transcript
 
 __all__ = ["Aligner", "ContinueAligner", "PrefillAligner", "ReplayAligner"]

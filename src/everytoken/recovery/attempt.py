@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from everytoken.chat import usage_estimate
+from everytoken.dialects.openai_chat import usage_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from everytoken.chat import ToolCallDelta
+from everytoken.dialects.openai_chat import ToolCallDelta
 from everytoken.errors import MalformedEventError
 
 if TYPE_CHECKING:
-    from everytoken.chat import FunctionDelta
+    from everytoken.dialects.openai_chat import FunctionDelta
 
 __all__ = ["Call", "Calls", "as_tool_call"]
 
@@ -67,7 +67,7 @@ class Call:
 class Calls:
     """The tool calls of one choice in the order in which they began.
 
-    The rules are those by which `everytoken.chat.Accumulator` joins them. With an `index`: the call at that index, unless
+    The rules are those by which `everytoken.dialects.openai_chat.Accumulator` joins them. With an `index`: the call at that index, unless
     the fragment brings another id together with a name. Without: the call with its id; a new id, or a second name
     without any id, begins a call; everything else goes on with the last one.
     """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from everytoken.chat import usage_estimate
-from everytoken.chat.lenient import dumps
+from everytoken.dialects.openai_chat import usage_estimate
 from everytoken.errors import ConnectError, EverytokenError, RecoveryExhaustedError, StatusError
+from everytoken.json import dumps
 from everytoken.recovery.attempt import total_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everytoken.chat import ChatRequest
+    from everytoken.dialects.openai_chat import ChatRequest
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.transcript import Transcript
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everytoken.chat import Delta, decode_chunk
+from everytoken.dialects.openai_chat import Delta, decode_chunk
+from everytoken.dialects.openai_chat.rewrite import says_more, with_choice, with_deltas
+from everytoken.dialects.openai_chat.whole import chunks_in
 from everytoken.errors import EventTooLargeError, EverytokenError
-from everytoken.recovery.rewrite import says_more, with_choice, with_deltas
-from everytoken.recovery.whole import chunks_in
 from everytoken.sse import ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everytoken.chat import ChatDecoder, Choice, Chunk
+    from everytoken.dialects.openai_chat import ChatDecoder, Choice, Chunk
     from everytoken.recovery.align import Aligner
     from everytoken.recovery.transcript import Transcript
 

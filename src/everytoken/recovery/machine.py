@@ -16,8 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from everytoken.chat import ChatDecoder, decode_chunk
-from everytoken.chat.bounds import storable
+from everytoken.dialects.openai_chat import ChatDecoder, decode_chunk
 from everytoken.errors import (
     CancelledError,
     DivergedError,
@@ -29,6 +28,7 @@ from everytoken.errors import (
     TruncatedError,
     UpstreamError,
 )
+from everytoken.json.bounds import storable
 from everytoken.recovery.align import Aligner, ContinueAligner, PrefillAligner, ReplayAligner
 from everytoken.recovery.attempt import Attempt, total_usage
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
@@ -41,7 +41,7 @@ from everytoken.redaction import redact_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from everytoken.chat import ChatRequest
+    from everytoken.dialects.openai_chat import ChatRequest
     from everytoken.recovery.breaker import Breaker
     from everytoken.recovery.policy import LearnedCapabilities, Outcome, Target
 

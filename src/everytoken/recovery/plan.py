@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everytoken.chat import continuation
+from everytoken.dialects.openai_chat import continuation
 from everytoken.errors import (
     ConnectError,
     DivergedError,
@@ -21,7 +21,7 @@ from everytoken.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from everytoken.chat import ChatRequest
+    from everytoken.dialects.openai_chat import ChatRequest
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.breaker import Breaker
     from everytoken.recovery.policy import LearnedCapabilities, Policy, Strategy, Target

@@ -6,14 +6,14 @@ import io
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from everytoken.chat.decoder import MAX_CHOICES
+from everytoken.dialects.openai_chat.decoder import MAX_CHOICES
+from everytoken.dialects.openai_chat.rewrite import loads
 from everytoken.errors import MalformedEventError
 from everytoken.recovery.calls import Calls, as_tool_call
 from everytoken.recovery.fields import Fields
-from everytoken.recovery.rewrite import loads
 
 if TYPE_CHECKING:
-    from everytoken.chat import Choice, Chunk, Delta
+    from everytoken.dialects.openai_chat import Choice, Chunk, Delta
 
 __all__ = ["Transcript"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from everytoken.chat import ChatRequest
+from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.errors import (
     CancelledError,
     EverytokenError,

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
-from everytoken.chat.bounds import excess_in
 from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
+from everytoken.json.bounds import excess_in
 from everytoken.redaction import MASK, Redactor, is_secret_header, secrets_in_header
 from everytoken.upstream.exchange import Exchange
 from everytoken.upstream.protocol import HttpProtocol

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from everytoken.chat.bounds import MAX_VALUES, has_too_many_values
 from everytoken.errors import InvalidRequestError
+from everytoken.json.bounds import MAX_VALUES, has_too_many_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

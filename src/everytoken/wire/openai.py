@@ -10,7 +10,7 @@ import re
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from everytoken.chat.lenient import dumps
+from everytoken.json import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from everytoken.chat import decode_chunk
-from everytoken.chat.chunk import text_of_parts
-from everytoken.chat.lenient import dumps, loads
-from everytoken.chat.toolcalls import ToolCalls
+from everytoken.dialects.openai_chat import decode_chunk
+from everytoken.dialects.openai_chat.chunk import text_of_parts
+from everytoken.dialects.openai_chat.toolcalls import ToolCalls
 from everytoken.errors import MalformedEventError
+from everytoken.json import dumps, loads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from everytoken.chat import Delta, ToolCallDelta
+    from everytoken.dialects.openai_chat import Delta, ToolCallDelta
 
 __all__ = ["HEADER", "UIWire"]
 

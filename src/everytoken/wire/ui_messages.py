@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from everytoken.chat.lenient import dumps
 from everytoken.errors import InvalidRequestError
+from everytoken.json import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

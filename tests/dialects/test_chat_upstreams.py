@@ -12,7 +12,7 @@ import pytest
 import yaml
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from everytoken.chat import Accumulator, ChatDecoder, chunks_of
+from everytoken.dialects.openai_chat import Accumulator, ChatDecoder, chunks_of
 from everytoken.errors import ErrorEventError, EverytokenError, MalformedEventError, TruncatedError
 from everytoken.sse import SSEDecoder
 

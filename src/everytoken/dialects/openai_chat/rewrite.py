@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everytoken.chat import lenient
+from everytoken.dialects.openai_chat import lenient
+from everytoken.json import dumps
+from everytoken.json import loads as loads_any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +23,7 @@ def loads(raw: str | bytes) -> dict[str, Any]:
     try:
         value: dict[str, Any] = msgspec.json.decode(raw)
     except msgspec.DecodeError:
-        value = lenient.loads(raw)
+        value = loads_any(raw)
     return value
 
 
@@ -74,7 +76,7 @@ def with_choice(raw: str, *, usage: bool) -> str:
     value["choices"] = [{"index": 0, "delta": {}, "finish_reason": None}]
     if not usage:
         value.pop("usage", None)
-    return lenient.dumps(value).decode()
+    return dumps(value).decode()
 
 
 def says_more(raw: str) -> bool:
@@ -90,7 +92,7 @@ def with_deltas(raw: str) -> str:
     for choice in value["choices"]:
         if not choice.get("delta"):
             choice["delta"] = {}
-    return lenient.dumps(value).decode()
+    return dumps(value).decode()
 
 
 def _joined(value: dict[str, Any], identity: Mapping[str, Any]) -> bytes:
@@ -98,4 +100,4 @@ def _joined(value: dict[str, Any], identity: Mapping[str, Any]) -> bytes:
     for choice in value["choices"]:
         if isinstance(choice.get("delta"), dict):
             choice["delta"].pop("role", None)
-    return lenient.dumps(value)
+    return dumps(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from everytoken.chat.lenient import dumps
+from everytoken.json import dumps
 
 __all__ = ["chunks_of"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from everytoken.chat.lenient import join_surrogates
 from everytoken.errors import ErrorEventError
+from everytoken.json import join_surrogates
 
 __all__ = ["FAILED_REASONS", "in_band_error"]
 

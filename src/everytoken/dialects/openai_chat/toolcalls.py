@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from everytoken.chat.merge import Text, merge_field, plain
+from everytoken.dialects.openai_chat.merge import Text, merge_field, plain
 
 __all__ = ["ToolCalls"]
 

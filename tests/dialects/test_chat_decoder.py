@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-import everytoken.chat.decoder as decoder_module
-from everytoken.chat import ChatDecoder, Chunk, decode_chunk
+import everytoken.dialects.openai_chat.decoder as decoder_module
+from everytoken.dialects.openai_chat import ChatDecoder, Chunk, decode_chunk
 from everytoken.errors import ErrorEventError, EverytokenError, MalformedEventError, TruncatedError
 from everytoken.sse import ServerSentEvent
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from everytoken.chat import Accumulator, chunks_of, usage_estimate
+from everytoken.dialects.openai_chat import Accumulator, chunks_of, usage_estimate
 from everytoken.errors import MalformedEventError
 
 

@@ -1,7 +1,7 @@
 """What we read of one `chat.completion.chunk`: as much as we act on; the rest stays in its bytes.
 
 Sources: the OpenAI API reference ("Chat Completions: streaming"), and what the servers in the field really send.
-Fields that carry the answer are typed loosely enough for all of them; `everytoken.chat.lenient` reads the others.
+Fields that carry the answer are typed loosely enough for all of them; `everytoken.dialects.openai_chat.lenient` reads the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 __all__ = ["Choice", "Chunk", "CustomDelta", "Delta", "FunctionDelta", "ToolCallDelta"]
 
 # gc=False: made from JSON these hold no cycles, and a chunk is decoded a seventh faster without the bookkeeping.
-# forbid_unknown_fields: what we do not know may be a part of the answer; `everytoken.chat.lenient` then looks closer.
+# forbid_unknown_fields: what we do not know may be a part of the answer; `everytoken.dialects.openai_chat.lenient` then looks closer.
 # Fields of the type `Raw` are known to be none; to skip them costs a tenth of reading them.
 
 _NONE = msgspec.Raw()

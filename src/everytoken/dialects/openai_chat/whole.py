@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from everytoken.chat import chunks_of
-from everytoken.chat.bounds import excess_in
-from everytoken.chat.inband import in_band_error
-from everytoken.chat.lenient import loads
+from everytoken.dialects.openai_chat import chunks_of
+from everytoken.dialects.openai_chat.inband import in_band_error
 from everytoken.errors import MalformedEventError, NotAnEventStreamError
+from everytoken.json import loads
+from everytoken.json.bounds import excess_in
 
 __all__ = ["chunks_in"]
 

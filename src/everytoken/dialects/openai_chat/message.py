@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
-from everytoken.chat.lenient import join_surrogates, loads, text_of
-from everytoken.chat.merge import MergedList, join_parts, merge_field, plain
-from everytoken.chat.toolcalls import ToolCalls, merge_function
+from everytoken.dialects.openai_chat.lenient import text_of
+from everytoken.dialects.openai_chat.merge import MergedList, join_parts, merge_field, plain
+from everytoken.dialects.openai_chat.toolcalls import ToolCalls, merge_function
 from everytoken.errors import MalformedEventError
+from everytoken.json import join_surrogates, loads
 
 __all__ = ["Accumulator", "usage_estimate"]
 

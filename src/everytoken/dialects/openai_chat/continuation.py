@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from everytoken.chat.request import ChatRequest
+    from everytoken.dialects.openai_chat.request import ChatRequest
 
 __all__ = ["prefill", "streaming", "whole"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from everytoken.chat import ChatRequest
-from everytoken.chat.continuation import prefill, streaming, whole
+from everytoken.dialects.openai_chat import ChatRequest
+from everytoken.dialects.openai_chat.continuation import prefill, streaming, whole
 from everytoken.errors import InvalidRequestError
 
 USER = {"role": "user", "content": "Hi"}

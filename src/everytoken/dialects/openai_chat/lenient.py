@@ -8,18 +8,20 @@ JSON. What a client could not read either (choices that are no list) is malforme
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
-import msgspec
-
-from everytoken.chat.chunk import Choice, Chunk, CustomDelta, Delta, FunctionDelta, ToolCallDelta
+from everytoken.dialects.openai_chat.chunk import (
+    Choice,
+    Chunk,
+    CustomDelta,
+    Delta,
+    FunctionDelta,
+    ToolCallDelta,
+)
 from everytoken.errors import MalformedEventError
 
 __all__ = [
-    "dumps",
-    "join_surrogates",
     "lenient_chunk",
-    "loads",
     "others_in_chunk",
     "others_in_delta",
     "text_of",
@@ -95,22 +97,6 @@ _OF_CHUNK = frozenset(
 )
 
 
-def loads(data: str | bytes) -> Any:
-    """Parse any JSON of RFC 8259. Raises `MalformedEventError`, also for NaN, Infinity and too deep nesting."""
-    try:
-        return json.loads(data, parse_constant=_refuse_constant, parse_int=_parse_int)
-    except (ValueError, RecursionError) as error:
-        raise MalformedEventError(f"an event of the stream is not JSON: {error}") from error
-
-
-def dumps(value: Any) -> bytes:
-    """Return any JSON value as compact JSON, also one with half a surrogate pair or a number beyond 64 bits."""
-    try:
-        return msgspec.json.encode(value)
-    except (UnicodeEncodeError, OverflowError):
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
 def lenient_chunk(value: dict[str, Any]) -> Chunk:
     """Return `value` as a chunk. Raises `MalformedEventError` where no reading loses nothing."""
     choices = value.get("choices")
@@ -153,11 +139,6 @@ def others_in(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
         for name, item in value.items()
         if item and name not in known and isinstance(item, (str, list, dict))
     }
-
-
-def join_surrogates(text: str) -> str:
-    """Return `text` with the halves of surrogate pairs joined; a half that stays alone becomes U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def text_of(value: Any) -> str | None:
@@ -240,12 +221,3 @@ def _object(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedEventError(f"{name} of a chunk is not an object")
     return value
-
-
-def _parse_int(digits: str) -> int | float:
-    """Keep to 64 bits: beyond, Python's conversion would be quadratic (or refuse)."""
-    return int(digits) if len(digits) < 20 else float(digits)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

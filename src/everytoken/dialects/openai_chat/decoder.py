@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from everytoken.chat.bounds import MAX_UPSTREAM_DEPTH, MAX_VALUES, excess_in
-from everytoken.chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
-from everytoken.chat.inband import FAILED_REASONS, in_band_error
-from everytoken.chat.lenient import join_surrogates, lenient_chunk, loads
+from everytoken.dialects.openai_chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
+from everytoken.dialects.openai_chat.inband import FAILED_REASONS, in_band_error
+from everytoken.dialects.openai_chat.lenient import lenient_chunk
 from everytoken.errors import ErrorEventError, MalformedEventError, TruncatedError
+from everytoken.json import join_surrogates, loads
+from everytoken.json.bounds import MAX_UPSTREAM_DEPTH, MAX_VALUES, excess_in
 
 if TYPE_CHECKING:
     from everytoken.sse import ServerSentEvent

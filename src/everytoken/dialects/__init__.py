@@ -1,0 +1,1 @@
+"""APIs of model servers as values: no I/O."""
