@@ -5,10 +5,11 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from everytoken.dialects.openai_chat import bounds, decoder
+from everytoken.dialects.openai_chat import calls, decoder
 from everytoken.gateway import Config
 from everytoken.gateway.limits import LIMITS
-from everytoken.recovery import calls, intake, machine
+from everytoken.json import bounds
+from everytoken.recovery import intake, machine
 from everytoken.sse import MAX_BYTES
 from everytoken.upstream import exchange
 

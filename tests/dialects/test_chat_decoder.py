@@ -382,6 +382,6 @@ COMMON = {
 
 @pytest.mark.parametrize("server", COMMON)
 def test_what_common_servers_send_is_read_the_fast_way(server):
-    chunk = decoder_module._decode(COMMON[server])
+    chunk = decoder_module.decode_typed(COMMON[server])
     assert chunk.has_content
     assert chunk.others is None

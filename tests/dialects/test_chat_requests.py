@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from everytoken.dialects.openai_chat import ChatRequest
-from everytoken.dialects.openai_chat.continuation import prefill, streaming, whole
+from everytoken.dialects.openai_chat.continuation import non_streaming, prefill, streaming
 from everytoken.errors import InvalidRequestError
 
 USER = {"role": "user", "content": "Hi"}
@@ -129,5 +129,5 @@ def test_what_a_server_needs_to_continue_overrides():
 
 def test_an_answer_in_one_piece_is_asked_for_without_any_word_of_streams():
     body = {"messages": [USER], "stream": True, "stream_options": {"include_usage": True}, "seed": 1}
-    assert whole(body) == {"messages": [USER], "seed": 1}
+    assert non_streaming(body) == {"messages": [USER], "seed": 1}
     assert "stream" in body

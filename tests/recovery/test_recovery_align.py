@@ -8,6 +8,9 @@ import pytest
 from simulation import text_of
 
 from everytoken.dialects.openai_chat import Accumulator, decode_chunk
+from everytoken.dialects.openai_chat.calls import Calls
+from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
+from everytoken.dialects.openai_chat.pieces import chunk_from
 from everytoken.errors import DivergedError
 from everytoken.recovery.align import ContinueAligner, PrefillAligner, ReplayAligner
 from everytoken.recovery.transcript import Transcript
@@ -38,15 +41,32 @@ def chunk(delta, *, finish=None, number=0, **fields):
 
 
 def delivered(*raws):
-    transcript = Transcript()
+    transcript = Transcript(OPENAI_CHAT)
     for raw in raws:
         transcript.first = transcript.first or raw.encode()
-        transcript.add(decode_chunk(raw).choices)
+        transcript.add(transcript.history.read(raw.encode()))
     return transcript
 
 
+def replay(transcript):
+    return ReplayAligner(transcript, rewriter(transcript))
+
+
+def prefill(transcript, overlap):
+    return PrefillAligner(transcript, rewriter(transcript), overlap=overlap)
+
+
+def rewriter(transcript):
+    return OPENAI_CHAT.rewriter(transcript.history, transcript.first)
+
+
 def feed(aligner, *raws):
-    return [record for raw in raws for record in aligner.feed(decode_chunk(raw), raw)]
+    calls = Calls()
+    return [
+        record
+        for raw in raws
+        for record in aligner.feed(chunk_from(decode_chunk(raw), raw, calls, several=False))
+    ]
 
 
 def splits(text):
@@ -70,7 +90,7 @@ def test_a_repeated_answer_gives_the_rest_once_at_every_cut_and_split(text):
     for cut in range(1, len(text) + 1):
         for pieces in splits(text):
             transcript = delivered(chunk({"role": "assistant", "content": text[:cut]}))
-            aligner = ReplayAligner(transcript)
+            aligner = replay(transcript)
             records = feed(aligner, *second(pieces))
             assert (cut, pieces, text_of(records)) == (cut, pieces, text[cut:])
             assert aligner.caught_up
@@ -85,7 +105,7 @@ def test_a_repeated_answer_that_differs_anywhere_is_refused(text):
         for at in range(cut):
             other = text[:at] + "X" + text[at + 1 :]
             for pieces in ([other], list(other)):
-                aligner = ReplayAligner(delivered(chunk({"content": text[:cut]})))
+                aligner = replay(delivered(chunk({"content": text[:cut]})))
                 with pytest.raises(DivergedError):
                     feed(aligner, *second(pieces))
 
@@ -94,7 +114,7 @@ def test_a_repeated_answer_that_differs_anywhere_is_refused(text):
 def test_a_repeated_answer_that_ends_early_is_refused(text):
     for cut in range(1, len(text) + 1):
         for end in range(cut):
-            aligner = ReplayAligner(delivered(chunk({"content": text[:cut]})))
+            aligner = replay(delivered(chunk({"content": text[:cut]})))
             with pytest.raises(DivergedError):
                 feed(aligner, *second([text[:end]] if end else []))
 
@@ -102,7 +122,7 @@ def test_a_repeated_answer_that_ends_early_is_refused(text):
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_continuation_is_passed_on_whole(text):
     for pieces in splits(text):
-        aligner = ContinueAligner(delivered(chunk({"role": "assistant", "content": "Before. "})))
+        aligner = ContinueAligner(rewriter(delivered(chunk({"role": "assistant", "content": "Before. "}))))
         records = feed(aligner, *second(pieces))
         assert text_of(records) == text
         assert len(records) == len(pieces) + 1, "only the chunk with nothing but the role is left out"
@@ -116,7 +136,7 @@ def test_a_continuation_proves_itself_or_is_refused_but_never_doubles(text):
         for overlap in range(1, cut):
             start = cut - overlap
             for pieces in splits(text[start:]):
-                aligner = PrefillAligner(delivered(chunk({"content": text[:cut]})), overlap=overlap)
+                aligner = prefill(delivered(chunk({"content": text[:cut]})), overlap=overlap)
                 try:
                     records = feed(aligner, *second(pieces))
                 except DivergedError:
@@ -133,7 +153,7 @@ def test_a_restart_is_recognised_and_aligned_or_refused(text):
     for cut in range(2, len(text) + 1):
         for overlap in range(1, cut):
             for pieces in splits(text):
-                aligner = PrefillAligner(delivered(chunk({"content": text[:cut]})), overlap=overlap)
+                aligner = prefill(delivered(chunk({"content": text[:cut]})), overlap=overlap)
                 try:
                     records = feed(aligner, *second(pieces))
                 except DivergedError:
@@ -154,7 +174,7 @@ def test_a_restart_is_recognised_and_aligned_or_refused(text):
     ],
 )
 def test_what_proves_nothing_is_refused(answer):
-    aligner = PrefillAligner(delivered(chunk({"content": "The quick brown fox"})), overlap=9)
+    aligner = prefill(delivered(chunk({"content": "The quick brown fox"})), overlap=9)
     with pytest.raises(DivergedError):
         feed(aligner, *second([answer] if answer else []))
     assert aligner.verdict is None
@@ -262,7 +282,7 @@ def test_everything_a_message_can_hold_is_repeated_at_every_cut(deltas, rechunke
     ]
     for cut in range(2, len(deltas) + 2):
         before = whole[:cut]
-        records = feed(ReplayAligner(delivered(*before)), *repeated)
+        records = feed(replay(delivered(*before)), *repeated)
         assert (cut, message_of(*before, *records)) == (cut, message_of(*whole))
 
 
@@ -303,22 +323,20 @@ def halves(delta):
     ],
 )
 def test_half_a_call_that_does_not_come_again_is_refused(deltas):
-    aligner = ReplayAligner(delivered(*map(chunk, CALL[:2])))
+    aligner = replay(delivered(*map(chunk, CALL[:2])))
     with pytest.raises(DivergedError):
         feed(aligner, *(chunk(delta, number=1) for delta in deltas), chunk({}, finish="tool_calls", number=1))
 
 
 def test_both_names_of_reasoning_are_cut_alike():
     transcript = delivered(chunk({"reasoning": "Hm", "reasoning_content": "Hm"}))
-    records = feed(
-        ReplayAligner(transcript), chunk({"reasoning": "Hmm.", "reasoning_content": "Hmm."}, number=1)
-    )
+    records = feed(replay(transcript), chunk({"reasoning": "Hmm.", "reasoning_content": "Hmm."}, number=1))
     assert json.loads(records[0])["choices"][0]["delta"] == {"reasoning": "m.", "reasoning_content": "m."}
 
 
 def test_a_chunk_that_is_cut_keeps_what_else_it_holds():
     raw = chunk({"content": "Hello"}, number=1, logprobs=None, native_finish_reason="x")
-    record = json.loads(feed(ReplayAligner(delivered(chunk({"content": "He"}))), raw)[0])
+    record = json.loads(feed(replay(delivered(chunk({"content": "He"}))), raw)[0])
     assert record["choices"][0] == {
         "index": 0,
         "delta": {"content": "llo"},
@@ -330,17 +348,17 @@ def test_a_chunk_that_is_cut_keeps_what_else_it_holds():
 
 def test_content_in_parts_is_read_as_its_text():
     raw = chunk({"content": [{"type": "text", "text": "Hello"}]}, number=1)
-    assert text_of(feed(ReplayAligner(delivered(chunk({"content": "He"}))), raw)) == "llo"
+    assert text_of(feed(replay(delivered(chunk({"content": "He"}))), raw)) == "llo"
 
 
 def test_content_that_is_no_text_is_refused_while_text_is_expected():
     raw = chunk({"content": [{"type": "thinking", "thinking": "Hm"}]}, number=1)
     with pytest.raises(DivergedError):
-        feed(ReplayAligner(delivered(chunk({"content": "He"}))), raw)
+        feed(replay(delivered(chunk({"content": "He"}))), raw)
 
 
 def test_json_beyond_64_bits_is_joined_like_any_other():
     raw = chunk({"content": "Hello"}, number=1).replace(
         '"created": 1', f'"created": {10**30}, "odd": {10**30}'
     )
-    assert text_of(feed(ReplayAligner(delivered(chunk({"content": "He"}))), raw)) == "llo"
+    assert text_of(feed(replay(delivered(chunk({"content": "He"}))), raw)) == "llo"

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.gateway_serving import HELLO, ManualUpstream, Wire, serving
 
-from everytoken.dialects.openai_chat import Choice
+from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
 from everytoken.recovery import transcript
 from everytoken.recovery.transcript import Transcript
 
@@ -34,23 +34,22 @@ def test_a_transcript_is_bounded_whatever_an_upstream_sends(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transcript, "_LIMIT", 10_000)
-    kept = Transcript()
-    choice = msgspec.convert({"index": 0, "delta": DELTAS[kind]("x" * 1000)}, Choice)
+    kept = Transcript(OPENAI_CHAT)
+    record = msgspec.json.encode({"choices": [{"index": 0, "delta": DELTAS[kind]("x" * 1000)}]})
     for number in range(200):
-        assert kept.add([choice])
+        assert kept.add(kept.history.read(record))
         assert kept.chunks == number + 1
-        calls = sum(len(call.arguments) for call in kept.calls.all)
-        assert len(kept.text) + len(kept.reasoning) + len(kept.refusal) + calls <= 12_000
+        assert len(kept.text) + sum(len(text) for _, _, text in kept.texts()) <= 12_000
     assert kept.long
 
 
 def test_tool_calls_without_any_text_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transcript, "_LIMIT", 10_000)
-    kept = Transcript()
+    kept = Transcript(OPENAI_CHAT)
     for number in range(1000):
         delta = {"tool_calls": [{"index": number, "id": f"c{number}", "function": {"name": "f"}}]}
-        kept.add([msgspec.convert({"index": 0, "delta": delta}, Choice)])
-        assert len(kept.calls) <= 20
+        kept.add(kept.history.read(msgspec.json.encode({"choices": [{"index": 0, "delta": delta}]})))
+        assert len(list(kept.texts())) <= 40
     assert kept.long
 
 

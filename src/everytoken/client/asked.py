@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import msgspec
 
-from everytoken.dialects.openai_chat import ChatRequest
+from everytoken.dialects.registry import all_dialects
 from everytoken.errors import InvalidRequestError
 from everytoken.redaction import Redactor, secrets_in_header
 
 if TYPE_CHECKING:
     from everytoken.client.effects import Opened
+    from everytoken.dialects.dialect import Dialect
+    from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.recovery import Policy
 
 __all__ = ["Asked"]
@@ -27,17 +29,19 @@ _SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
 
 
 class Asked:
-    """A request for a streamed chat completion."""
+    """A request for a streamed response, in one of the dialects."""
 
-    def __init__(self, request: httpx2.Request, chat: ChatRequest) -> None:
+    def __init__(self, request: httpx2.Request, dialect: Dialect, wanted: ModelRequest) -> None:
         self.request = request
-        self.chat = chat
+        self.dialect = dialect
+        self.wanted = wanted
         self._keys: dict[bytes, str] = {}
 
     @classmethod
     def read(cls, request: httpx2.Request) -> Asked | None:
-        """Return what `request` asks for, None if that is no streamed chat completion or not for us to judge."""
-        if request.method != "POST" or not request.url.path.endswith("/chat/completions"):
+        """Return what `request` asks for, None if that is no streamed response or not for us to judge."""
+        dialect = next((one for one in all_dialects() if request.url.path.endswith(one.path)), None)
+        if dialect is None or request.method != "POST":
             return None
         try:
             body = request.content
@@ -46,10 +50,13 @@ class Asked:
         if b'"stream"' not in body:
             return None
         try:
-            chat = ChatRequest.from_json(body)
-        except InvalidRequestError:
+            value = msgspec.json.decode(body)
+            if not isinstance(value, dict):
+                return None
+            wanted = dialect.request(value)
+        except (msgspec.DecodeError, RecursionError, InvalidRequestError):
             return None  # the server's to say
-        return cls(request, chat) if chat.stream else None
+        return cls(request, dialect, wanted) if wanted.stream else None
 
     @property
     def repeated(self) -> bool:

@@ -18,7 +18,6 @@ from everytoken.client.heads import head_of, refusal
 from everytoken.errors import EverytokenError, StatusError
 from everytoken.recovery import Connect, Disconnect, End, Recovery, State
 from everytoken.upstream.exchange import Exchange
-from everytoken.wire.openai import DONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -170,7 +169,7 @@ class Driver:
     def _end(self, decision: End) -> Generator[Effect, Result, None]:
         error = decision.error
         if error is None:
-            yield Deliver(DONE)
+            yield Deliver(self._asked.dialect.end_mark)
             return
         cause = self._recovery.attempts[-1].cause if self._recovery.attempts else None
         if not self._has_head and self._opened is not None and isinstance(cause, StatusError):

@@ -13,7 +13,6 @@ import httpx2
 
 from everytoken.client.effects import Close, Deliver, Open, Opened, Read, Sleep
 from everytoken.client.failures import as_ours, as_theirs
-from everytoken.dialects.openai_chat import ChatDecoder
 from everytoken.errors import (
     TABLE,
     ErrorEventError,
@@ -24,7 +23,6 @@ from everytoken.errors import (
     TruncatedError,
 )
 from everytoken.sse import SSEDecoder, encode
-from everytoken.wire.openai import DONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -51,7 +49,8 @@ class Follower:
         self._stream = stream
         self._policy = policy
         self._clock = clock
-        self._chat = ChatDecoder(choices=asked.chat.choices)
+        dialect = asked.dialect
+        self._decoder = dialect.decoder(asked.wanted, dialect.history(), first=True, usage=True)
         self._events = SSEDecoder()
         self._offset = ""
         self._told: EverytokenError | None = None
@@ -67,9 +66,9 @@ class Follower:
                 if data:
                     yield Deliver(data)
                     failures, last_progress = 0, self._clock()
-                if self._chat.done:
+                if self._decoder.done:
                     yield Close(reusable=True)
-                    yield Deliver(DONE)
+                    yield Deliver(self._asked.dialect.end_mark)
                     return
                 if self._told is None:
                     continue
@@ -81,18 +80,18 @@ class Follower:
             if failures == 0:
                 last_progress = self._clock()
             failures = yield from self._reconnect(failures, last_progress + _RECONNECTING, cause)
-            if self._chat.done:
-                yield Deliver(DONE)
+            if self._decoder.done:
+                yield Deliver(self._asked.dialect.end_mark)
                 return
 
     def _receive(self, data: bytes) -> bytes:
         """Take the bytes of a read; return the events that are for the caller. What they tell of an error is kept."""
         events: list[bytes] = []
-        chat = self._chat
+        decoder = self._decoder
         try:
             for event in self._events.receive_data(data):
-                chunk = chat.receive_event(event)
-                if chat.done:
+                chunk = decoder.read(event)
+                if decoder.done:
                     break
                 if chunk is not None:
                     events.append(encode(event))
@@ -115,7 +114,7 @@ class Follower:
     ) -> Generator[Effect, Result, int]:
         """Open the response again at the offset; return how many times in a row that has been tried now.
 
-        When all of it has come, there is nothing to open, and `chat.done` is set.
+        When all of it has come, there is nothing to open, and `done` of the decoder is set.
         """
         policy = self._policy
         while True:
@@ -136,9 +135,9 @@ class Follower:
                 return failures
             yield Close(reusable=False)
             if result.status == 204:
-                if not self._chat.terminal:
+                if not self._decoder.terminal:
                     raise as_theirs(cause, self._asked.request)
-                self._chat.done = True
+                self._decoder.done = True
                 return failures
             if result.status < 500 and result.status not in policy.retry_statuses:
                 lost = StatusError(

@@ -60,11 +60,11 @@ class Shared:
         # which an answer that was cut could not be asked for again.
         target = Target(name=url.netloc.decode("ascii"), usage=False, policy=self._policy)
         recovery = Recovery(
-            request=asked.chat,
+            request=asked.wanted,
             targets=[target],
             seed=asked.seed,
             jitter=random.random,
-            experience=lambda target: self._experience_of(target.name, asked.chat.model),
+            experience=lambda target: self._experience_of(target.name, asked.wanted.model),
             breaker=Breaker(),
             redact=asked.redact,
         )

@@ -6,8 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
+from everytoken.dialects.registry import dialect_of
 from everytoken.errors import (
     EverytokenError,
     FencedError,
@@ -298,7 +297,7 @@ class Stream:
         self.drop_pending()
         self.give_up(error)
         body = error_body(error)
-        self.pending = [msgspec.json.encode(body)]
+        self.pending = [dialect_of(self.info.meta).error(body)]
         self.end({"outcome": "interrupted", **body})
         self._tell_writer()
 

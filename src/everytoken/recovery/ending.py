@@ -1,34 +1,29 @@
-"""What a response ends with: why it cannot go on, the error of all attempts, the usage chunk."""
+"""What a response ends with: why it cannot be continued, the error of all attempts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from everytoken.dialects.openai_chat import usage_estimate
 from everytoken.errors import ConnectError, EverytokenError, RecoveryExhaustedError, StatusError
-from everytoken.json import dumps
-from everytoken.recovery.attempt import total_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everytoken.dialects.openai_chat import ChatRequest
+    from everytoken.dialects.dialect import Request
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["exhausted", "usage_chunk", "why_not_continuable"]
+__all__ = ["exhausted", "why_not_continuable"]
 
 
-def why_not_continuable(request: ChatRequest, transcript: Transcript) -> str | None:
+def why_not_continuable(request: Request, transcript: Transcript) -> str | None:
     """Return why what has been delivered cannot be continued faithfully, or None."""
-    if request.choices > 1 or transcript.several:
-        return "several choices cannot be continued faithfully"
-    if request.body.get("logprobs"):
-        return "logprobs cannot be continued faithfully"
+    if request.obstacle is not None:
+        return request.obstacle
     if transcript.long:
         return "it is too long to be compared with another attempt"
-    if transcript.parts:
-        return "content that is not all text cannot be continued faithfully"
+    if transcript.obstacle is not None:
+        return transcript.obstacle
     if transcript.halved or not _is_unicode(transcript.text):
         return "it was cut inside a character"
     return None
@@ -55,20 +50,3 @@ def exhausted(attempts: Sequence[Attempt]) -> EverytokenError:
     error = RecoveryExhaustedError(message, attempts=causes)
     error.__cause__ = causes[0]
     return error
-
-
-def usage_chunk(request: ChatRequest, transcript: Transcript, attempts: Sequence[Attempt]) -> bytes:
-    """Make the usage chunk of a response whose upstream gave none, or that took several attempts."""
-    chunk: dict[str, Any] = {
-        "id": "",
-        "created": 0,
-        "model": request.model,
-        **transcript.identity,
-        "object": "chat.completion.chunk",
-        "choices": [],
-        "usage": total_usage(attempts) or usage_estimate(0),
-    }
-    if len(attempts) > 1:
-        origin = attempts[0].started
-        chunk["everytoken"] = {"attempts": [attempt.describe(origin) for attempt in attempts]}
-    return dumps(chunk)

@@ -7,14 +7,16 @@ repetition has to give every leaf again, in whatever pieces, and what goes beyon
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.errors import DivergedError, MalformedEventError
 from everytoken.recovery.cursor import Cursor
 
-__all__ = ["Fields", "RepeatedFields"]
+if TYPE_CHECKING:
+    from everytoken.dialects.pieces import New
+    from everytoken.dialects.pieces import Place as Path
 
-Path = tuple["str | int", ...]
+__all__ = ["Fields", "RepeatedFields"]
 
 _CONSTANT: Final = frozenset({"format", "index", "name", "object", "role", "type"})
 """Fields that a server repeats with every piece rather than continues."""
@@ -53,9 +55,9 @@ class Fields:
             values.append(value)
             self.size += _LEAF + len(repr(value))
 
-    def add(self, name: str, value: Any, *, place: Path = ()) -> None:
-        """Add what a field called `name` has brought. Raises `MalformedEventError` for what has no end."""
-        self._add((*place, name), name, value)
+    def add(self, path: Path, value: Any) -> None:
+        """Add what the field at `path` has brought. Raises `MalformedEventError` for what has no end."""
+        self._add(path, str(path[-1]), value)
 
     def _add(self, path: Path, name: str, value: Any) -> None:
         if len(path) > _MAX_DEPTH or len(self.texts) + len(self.values) > _MAX_LEAVES:
@@ -106,22 +108,12 @@ class RepeatedFields:
         """Whether everything has come again."""
         return not (self._texts or self._values)
 
-    def new(self, name: str, value: Any, *, place: Path = ()) -> tuple[Any, bool]:
+    def new(self, path: Path, value: Any) -> New:
         """Return what of a field has to be passed on if anything of its chunk is, and whether it is new itself.
 
         Raises `DivergedError`. What is not new is None, but for flags: they tell of what they stand beside.
         """
-        return self._new((*place, name), name, value)
-
-    def new_of(self, fields: dict[str, Any] | None, *, place: Path = ()) -> tuple[dict[str, Any], bool]:
-        """Return the fields to pass on, and whether anything in them is new; see `new`."""
-        result, any_new = {}, False
-        for name, value in (fields or {}).items():
-            found, is_new = self.new(name, value, place=place)
-            any_new = any_new or is_new
-            if found is not None:
-                result[name] = found
-        return result, any_new
+        return self._new(path, str(path[-1]), value)
 
     def new_whole(self, name: str, value: Any) -> Any:
         """Return a field that is given whole if it is new, None if it has been delivered. Raises `DivergedError`."""

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from everytoken.dialects.openai_chat import ChatDecoder, decode_chunk
+from everytoken.dialects.registry import dialect_named
 from everytoken.errors import (
     CancelledError,
     DivergedError,
@@ -30,9 +30,9 @@ from everytoken.errors import (
 )
 from everytoken.json.bounds import storable
 from everytoken.recovery.align import Aligner, ContinueAligner, PrefillAligner, ReplayAligner
-from everytoken.recovery.attempt import Attempt, total_usage
+from everytoken.recovery.attempt import Attempt
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
-from everytoken.recovery.ending import exhausted, usage_chunk, why_not_continuable
+from everytoken.recovery.ending import exhausted, why_not_continuable
 from everytoken.recovery.intake import Intake
 from everytoken.recovery.plan import Plan, Planner, is_fault, refuses_streaming
 from everytoken.recovery.transcript import Transcript
@@ -41,7 +41,7 @@ from everytoken.redaction import redact_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from everytoken.dialects.openai_chat import ChatRequest
+    from everytoken.dialects.dialect import Dialect, Request
     from everytoken.recovery.breaker import Breaker
     from everytoken.recovery.policy import LearnedCapabilities, Outcome, Target
 
@@ -79,7 +79,7 @@ class Recovery:
     when an upstream has answered with success; `outcome`, `error` and `usage`, set once, at the end.
     """
 
-    request: ChatRequest
+    request: Request
     targets: Sequence[Target]
     seed: int | None
     jitter: Callable[[], float]
@@ -88,7 +88,6 @@ class Recovery:
     redact: Callable[[str], str] = str
     decisions: deque[Decision] = field(default_factory=deque)
     attempts: list[Attempt] = field(default_factory=list)
-    transcript: Transcript = field(default_factory=Transcript)
     state: State = State.BACKING_OFF
     deadline: float = _FOREVER
     accepted: bool = False
@@ -96,6 +95,8 @@ class Recovery:
     outcome: Outcome | None = None
     error: EverytokenError | None = None
     usage: dict[str, Any] | None = None
+    dialect: Dialect = field(init=False)
+    transcript: Transcript = field(init=False)
     _planner: Planner = field(init=False)
     _plan: Plan = field(init=False)
     _aligner: Aligner | None = None
@@ -106,7 +107,10 @@ class Recovery:
 
     def __post_init__(self) -> None:
         """Set up what depends on the arguments."""
+        self.dialect = dialect_named(self.request.dialect)
+        self.transcript = Transcript(self.dialect)
         self._planner = Planner(
+            dialect=self.dialect,
             request=self.request,
             targets=self.targets,
             seed=self.seed,
@@ -127,24 +131,19 @@ class Recovery:
 
         That writer counts as the first attempt. Returns the records that are missing if it had all but ended.
         """
-        finished: set[int] = set()
-        usage = None
+        history = self.transcript.history
         for record in records:
-            chunk = decode_chunk(record)
-            usage = storable(chunk.usage) or usage
-            self.transcript.add_chunk(chunk)
-            finished.update(choice.index or 0 for choice in chunk.choices or () if choice.finish_reason)
+            self.transcript.add(history.read(record))
         self._count(records)
         lost = Attempt(1, "", "first", streamed=True, offset=0, started=now, ended=now, cause=cause)
-        lost.chunks, lost.usage = self.transcript.chunks, usage
+        lost.chunks, lost.usage = self.transcript.chunks, history.usage
+        lost.estimate = self.dialect.total_usage([(None, lost.chunks)])
         self.attempts.append(lost)
-        if len(finished) < self.request.choices:
+        if not history.is_complete(self.request):
             self._next(now, cause)
             return []
-        missing: list[bytes] = []
-        if self.request.include_usage and usage is None:
-            missing.append(usage_chunk(self.request, self.transcript, self.attempts))
-            self._count(missing)
+        missing = [] if history.usage else self._closing()
+        self._count(missing)
         self._end(now, "completed", None)
         return missing
 
@@ -192,8 +191,8 @@ class Recovery:
             self._quiet = 0
         else:
             self._quiet += len(data)
-        chat = intake.chat
-        if chat.terminal or chat.done or intake.error is not None:
+        decoder = intake.decoder
+        if decoder.terminal or decoder.done or intake.error is not None:
             self._settle(now, records)
         elif self._quiet > _MAX_QUIET:
             self._fail(now, UpstreamError(f"the upstream sent {self._quiet} bytes without content"), records)
@@ -260,10 +259,10 @@ class Recovery:
 
     def _settle(self, now: float, records: list[bytes]) -> None:
         """Act on an end mark or an error in the bytes."""
-        error, chat = self._intake.error, self._intake.chat
+        error, decoder = self._intake.error, self._intake.decoder
         if error is not None:
             self._fail(now, error, records)
-        elif chat.done:
+        elif decoder.done:
             self._receive_end(now, records)
         elif self.state is not State.LINGERING:
             # The answer is whole; usage and [DONE] may still follow.
@@ -273,7 +272,7 @@ class Recovery:
     def _receive_end(self, now: float, records: list[bytes]) -> None:
         """The bytes of the attempt have ended, or its [DONE] has come."""
         try:
-            self._intake.chat.receive_eof()
+            self._intake.decoder.receive_eof()
         except TruncatedError as error:
             self._fail(now, error, records)
             return
@@ -326,9 +325,10 @@ class Recovery:
         """Write down how the attempt ended and what it has shown."""
         attempt, intake = self.attempts[-1], self._intake
         attempt.ended, attempt.cause = now, cause
-        attempt.usage = storable(intake.chat.usage)
+        attempt.usage = storable(intake.decoder.usage)
         attempt.chunks = intake.chunks
-        self.transcript.halved = self.transcript.halved or intake.chat.holds_half
+        attempt.estimate = self.dialect.total_usage([(None, intake.chunks)])
+        self.transcript.halved = self.transcript.halved or intake.decoder.holds_half
         if (
             isinstance(self._aligner, PrefillAligner)
             and self._aligner.verdict is not None
@@ -390,10 +390,15 @@ class Recovery:
         plan = self._plan
         target = plan.target
         self._aligner = self._aligner_for(plan)
-        chat = ChatDecoder(choices=self.request.choices, omits_finish_reason=target.omits_finish_reason)
-        # One usage chunk for the whole response is made at its end if there was more than one attempt.
-        usage = self.request.include_usage and not self.attempts
-        self._intake = Intake(self.transcript, chat, self._aligner, usage=usage)
+        decoder = self.dialect.decoder(
+            self.request,
+            self.transcript.history,
+            first=self._aligner is None,
+            # Of several attempts the usage is told together, at the end.
+            usage=self.request.shows_usage and not self.attempts,
+            omits_end=target.omits_finish_reason,
+        )
+        self._intake = Intake(self.dialect, self.transcript, decoder, self._aligner)
         self._gap = self._time(target.policy.content_gap)
         self._last_bytes = None
         self._quiet = 0
@@ -404,31 +409,45 @@ class Recovery:
         self.decisions.append(Connect(target, plan.body, plan.streamed))
 
     def _aligner_for(self, plan: Plan) -> Aligner | None:
+        if not self.records:
+            return None
+        rewriter = self.dialect.rewriter(self.transcript.history, self.transcript.first)
         if plan.strategy == "replay":
-            return ReplayAligner(self.transcript)
+            return ReplayAligner(self.transcript, rewriter)
         if plan.overlap is not None:
-            return PrefillAligner(self.transcript, overlap=plan.overlap)
-        # A retry after records without content goes on like a continuation: one id, one role.
-        return ContinueAligner(self.transcript) if self.records else None
+            return PrefillAligner(self.transcript, rewriter, overlap=plan.overlap)
+        # A retry after records without content is like a continuation: one id, one role.
+        return ContinueAligner(rewriter)
 
     def _complete(self, now: float, records: list[bytes]) -> None:
         more = self._intake.take_held()
         self._close_attempt(now, None)
         self.breaker.succeeded(self._plan.target.name)
         self._count(more)
-        if self.request.include_usage and not self._intake.usage_passed:
-            more.append(usage_chunk(self.request, self.transcript, self.attempts))
-            self._count(more[-1:])
+        if not self._intake.decoder.shown_usage:
+            closing = self._closing()
+            self._count(closing)
+            more += closing
         records += more
         self.decisions.append(Disconnect(reusable=True))
         self._end(now, "completed", None)
+
+    def _closing(self) -> list[bytes]:
+        origin = self.attempts[0].started
+        attempts = [attempt.describe(origin) for attempt in self.attempts]
+        return self.dialect.closing(
+            self.request, self.transcript.first, usage=self._total_usage(), attempts=attempts
+        )
+
+    def _total_usage(self) -> dict[str, Any] | None:
+        return self.dialect.total_usage([(attempt.usage, attempt.chunks) for attempt in self.attempts])
 
     def _end(self, now: float, outcome: Outcome, error: EverytokenError | None) -> None:
         if self.attempts and self.attempts[-1].ended is None:
             self._close_attempt(now, None)
             self.decisions.append(Disconnect(reusable=False))
         self.state, self.deadline = State.ENDED, _FOREVER
-        self.outcome, self.error, self.usage = outcome, error, total_usage(self.attempts)
+        self.outcome, self.error, self.usage = outcome, error, self._total_usage()
         self.decisions.append(End(outcome, error))
 
     def _time(self, limit: float) -> float:

@@ -1,4 +1,4 @@
-"""Which upstream to ask next, and how: retry, prefill, replay, streamed or whole."""
+"""Which upstream to ask next, and how: retry, prefill, replay, streamed or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everytoken.dialects.openai_chat import continuation
 from everytoken.errors import (
     ConnectError,
     DivergedError,
@@ -21,7 +20,7 @@ from everytoken.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from everytoken.dialects.openai_chat import ChatRequest
+    from everytoken.dialects.dialect import Dialect, Request
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.breaker import Breaker
     from everytoken.recovery.policy import LearnedCapabilities, Policy, Strategy, Target
@@ -62,11 +61,12 @@ class Planner:
     """Chooses the attempts of one response. Pure: `now` and the jitter are arguments.
 
     `faults`: attempts that failed through the upstream's fault. `without_additions`: upstreams that get none of our
-    additions. `unstreamed`: those that are asked for whole answers. `exhausted`: the keys of plans that turned out not to
+    additions. `unstreamed`: those that are asked without streaming. `exhausted`: the keys of plans that turned out not to
     be faithful. `unusable`: upstreams that refuse this request. `not_before`: when one wants to be asked again.
     """
 
-    request: ChatRequest
+    dialect: Dialect
+    request: Request
     targets: Sequence[Target]
     seed: int | None
     breaker: Breaker
@@ -130,7 +130,7 @@ class Planner:
         if "prefill" in allowed and target.prefill != "no" and known not in {"refused", "restarts"}:
             # A repetition is checked from its first byte, a continuation only by the overlap it gives back. So only
             # those go on at once whose word we have, in text that no tool call can follow.
-            trusted = self._trusts(target, streamed=streamed) and not self.request.body.get("tools")
+            trusted = self._trusts(target, streamed=streamed) and not self.request.has_tools
             strategies.insert(0 if trusted else len(strategies), "prefill")
         return strategies
 
@@ -153,18 +153,18 @@ class Planner:
         plain = target.name in self.without_additions or self.experience(target).additions == "refused"
         seed = self.seed if target.seeds and not plain else None
         usage = target.usage and not plain
-        body = continuation.streaming(request, model=target.model, seed=seed, usage=usage, extra=target.extra)
-        added = (seed is not None and request.seed is None) or (usage and not request.include_usage)
+        body = self.dialect.body(request, model=target.model, seed=seed, usage=usage, extra=target.extra)
+        added = (seed is not None and request.seed is None) or (usage and not request.shows_usage)
         overlap: int | None = None
         if strategy == "prefill":
             text, pieces = self.transcript.text, 0
-            if not text or not self.transcript.text_only or _asks_for_json(request):
+            if not text or not self.transcript.text_only or request.has_grammar:
                 return None
             if not self._trusts(target, streamed=streamed):
                 overlap, pieces = self.transcript.overlap(_OVERLAP, _LEAST_OVERLAP)
                 if not overlap:
                     return None
-            body = continuation.prefill(
+            body = self.dialect.prefill(
                 body,
                 text[: len(text) - (overlap or 0)],
                 extra=target.prefill_extra,
@@ -172,7 +172,7 @@ class Planner:
                 delivered_tokens=self.transcript.chunks - pieces,
             )
         if not streamed:
-            body = continuation.whole(body)
+            body = self.dialect.non_streaming(body)
         return Plan(target, strategy, streamed, body, overlap=overlap, added=added)
 
     def _streaming_keeps_failing(self, attempts: Sequence[Attempt]) -> bool:
@@ -197,7 +197,7 @@ def is_fault(cause: EverytokenError | None, policy: Policy) -> bool:
     return not isinstance(cause, DivergedError)
 
 
-def refuses_streaming(error: StatusError, request: ChatRequest) -> bool:
+def refuses_streaming(error: StatusError, request: Request) -> bool:
     """Whether an upstream refuses a request because it is to be streamed.
 
     Its `param` says so; its words only where the caller had not asked for a stream, so that it was our doing.
@@ -218,9 +218,3 @@ def _in_trouble(cause: EverytokenError | None, policy: Policy) -> bool:
     """Whether `cause` says that the upstream itself is in trouble, rather than this one stream."""
     kinds = (ConnectError, StatusError, StalledError, NotAnEventStreamError)
     return isinstance(cause, kinds) and is_fault(cause, policy)
-
-
-def _asks_for_json(request: ChatRequest) -> bool:
-    """Whether the answer is bound to a grammar, which would begin anew after a prefill."""
-    form = request.body.get("response_format")
-    return isinstance(form, dict) and form.get("type") in {"json_object", "json_schema"}

@@ -10,9 +10,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from everytoken.dialects.openai_chat import ChatRequest
+from everytoken.dialects.registry import dialect_of
 from everytoken.errors import (
     CancelledError,
     EverytokenError,
@@ -33,6 +31,7 @@ from everytoken.relay.response import Relay, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.journal import Journal, Log, Writer
     from everytoken.recovery import Target
     from everytoken.upstream import Upstream
@@ -108,7 +107,7 @@ class Relays:
 
     async def begin(
         self,
-        request: ChatRequest,
+        request: ModelRequest,
         *,
         owner: str = "",
         grace: float | str | None = "default",
@@ -130,6 +129,7 @@ class Relays:
             owner=owner,
             created=now,
             meta={
+                "dialect": request.dialect,
                 "request": request.body,
                 "seed": seed,
                 "grace": lives,
@@ -141,7 +141,7 @@ class Relays:
         relay.start()
         return relay
 
-    def _relay(self, request: ChatRequest, info: StreamInfo, writer: Writer) -> Relay:
+    def _relay(self, request: ModelRequest, info: StreamInfo, writer: Writer) -> Relay:
         recovery = Recovery(
             request=request,
             targets=self._targets(request.model),
@@ -189,14 +189,14 @@ class Relays:
         stream_id, meta = log.info.id, log.info.meta
         if "request" not in meta or stream_id in self._relays:
             return False  # not a response: its maker continues it
+        dialect = dialect_of(meta)
         writer = await self.journal.claim(stream_id)
-        request = ChatRequest(meta["request"])
+        request = dialect.request(meta["request"])
         lost = NodeLostError("the process that wrote the response is gone")
         if not self._targets(request.model):
             error = ModelNotFoundError(f"no upstream serves the model {request.model!r} any more")
-            writer.close(
-                [msgspec.json.encode(error_body(error))], {"outcome": "interrupted", **error_body(error)}
-            )
+            body = error_body(error)
+            writer.close([dialect.error(body)], {"outcome": "interrupted", **body})
             return False
         records = await read_all(writer.log)
         logger.info("%s: taken over at offset %d", name_of(log.info), len(records))
@@ -249,12 +249,10 @@ class Relays:
         log = await self.journal.open(stream_id)
         if log.closed or "request" not in log.info.meta:
             return
-        error = CancelledError("the response was stopped")
+        body = error_body(CancelledError("the response was stopped"))
         with contextlib.suppress(StreamClosedError, FencedError):
             writer = await self.journal.claim(stream_id)
-            writer.close(
-                [msgspec.json.encode(error_body(error))], {"outcome": "cancelled", **error_body(error)}
-            )
+            writer.close([dialect_of(log.info.meta).error(body)], {"outcome": "cancelled", **body})
 
     def can_try_any(self) -> bool:
         """Whether at least one upstream is not set aside."""

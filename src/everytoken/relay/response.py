@@ -10,8 +10,6 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from everytoken.errors import (
     CancelledError,
     EverytokenError,
@@ -294,7 +292,8 @@ class Relay:
             self._life.cancel()
         if not self._let_go:
             self._log_end(decision)
-            last = [] if decision.error is None else [msgspec.json.encode(error_body(decision.error))]
+            error = decision.error
+            last = [] if error is None else [self.recovery.dialect.error(error_body(error))]
             try:
                 self._writer.close(last, self.result())
             except JournalError as error:

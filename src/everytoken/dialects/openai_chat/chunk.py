@@ -123,7 +123,8 @@ class Chunk(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """One `chat.completion.chunk`.
 
     `others`: fields beside the deltas that we do not know and a reader can see, such as `citations`. `alive`: it says
-    that the model works, as llama.cpp's `prompt_progress` does, and nothing of the answer.
+    that the model works, as llama.cpp's `prompt_progress` does, and nothing of the answer. `odd`: it is one of both, in
+    one look.
     """
 
     id: str | None = None
@@ -144,6 +145,7 @@ class Chunk(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     x_groq: msgspec.Raw = _NONE
     others: dict[str, Any] | None = msgspec.field(default=None, name=_OTHERS)
     alive: bool = msgspec.field(default=False, name=_OTHERS + _OTHERS)
+    odd: bool = msgspec.field(default=False, name=_OTHERS + _OTHERS + _OTHERS)
 
     @property
     def has_content(self) -> bool:

@@ -1,4 +1,4 @@
-"""The requests we send upstream: the caller's own, and those that go on after what was already delivered.
+"""The requests we send upstream: the caller's own, and those that continue what was already delivered.
 
 All are pure: they return a new body and leave the one they are given alone.
 """
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from everytoken.dialects.openai_chat.request import ChatRequest
+    from everytoken.dialects.dialect import Request
 
-__all__ = ["prefill", "streaming", "whole"]
+__all__ = ["non_streaming", "prefill", "streaming"]
 
 _NOTHING: Mapping[str, Any] = {}
 
 
 def streaming(
-    request: ChatRequest,
+    request: Request,
     *,
     model: str | None = None,
     seed: int | None = None,
@@ -67,7 +67,7 @@ def prefill(
     return result
 
 
-def whole(body: Mapping[str, Any]) -> dict[str, Any]:
+def non_streaming(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return `body` asking for the answer in one piece."""
     return {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
 

@@ -21,14 +21,19 @@ if TYPE_CHECKING:
     from everytoken.sse import ServerSentEvent
 
 __all__ = [
+    "CHUNK_OBJECT",
     "DONE",
+    "MAX_CHOICES",
+    "SMALL",
     "ChatDecoder",
     "Choice",
     "Chunk",
     "Delta",
     "FunctionDelta",
     "ToolCallDelta",
+    "check_large",
     "decode_chunk",
+    "decode_typed",
 ]
 
 DONE: Final = "[DONE]"
@@ -36,17 +41,17 @@ DONE: Final = "[DONE]"
 MAX_CHOICES: Final = 128
 """The largest `n` that a request may have; some servers count from 1."""
 
-_SMALL: Final = 512  # characters: not enough for more than 256 levels, which do no harm
-_OBJECT: Final = "chat.completion.chunk"
+SMALL: Final = 512  # characters: not enough for more than 256 levels, which do no harm
+CHUNK_OBJECT: Final = "chat.completion.chunk"
 
 # strict=False: a number sent as a string is still that number.
-_decode = msgspec.json.Decoder(Chunk, strict=False).decode
+decode_typed = msgspec.json.Decoder(Chunk, strict=False).decode
 
 
 def decode_chunk(data: str | bytes) -> Chunk:
     """Return one chunk, such as a record of the journal. Raises `MalformedEventError` if `data` is none."""
     try:
-        return _decode(data)
+        return decode_typed(data)
     except (msgspec.DecodeError, RecursionError):
         value = loads(data)
         if not isinstance(value, dict):
@@ -54,7 +59,7 @@ def decode_chunk(data: str | bytes) -> Chunk:
         return lenient_chunk(value)
 
 
-def _check_large(data: str) -> None:
+def check_large(data: str) -> None:
     """Refuse an event that would hurt to decode. A small one cannot be nested deep enough for that."""
     # The brackets tell of nearly every large event, which is text, that it is harmless.
     if data.count("[") + data.count("{") <= MAX_UPSTREAM_DEPTH and len(data) <= MAX_VALUES:
@@ -107,17 +112,21 @@ class ChatDecoder:
         object or that no client could read as a chunk. Once the answer is complete neither can make it incomplete
         again, so both are passed over then.
         """
-        if len(event.data) > _SMALL:
-            _check_large(event.data)
+        if len(event.data) > SMALL:
+            check_large(event.data)
         try:
-            chunk = _decode(event.data)
+            chunk = decode_typed(event.data)
         except (msgspec.DecodeError, RecursionError):
-            return self._receive_odd(event)
+            return self.receive_odd(event)
+        return self.receive_typed(event, chunk)
+
+    def receive_typed(self, event: ServerSentEvent, chunk: Chunk) -> Chunk | None:
+        """Take an event that has been decoded; see `receive_event`."""
         # Nearly every chunk leaves here: nothing about it but its content.
         if (
             chunk.choices
             and not self._special
-            and chunk.object == _OBJECT
+            and chunk.object == CHUNK_OBJECT
             and chunk.usage is None
             and chunk.error is None
             and event.event == "message"
@@ -129,7 +138,7 @@ class ChatDecoder:
                 return chunk
         if self._halves:
             self._join_halves(chunk)
-        if chunk.object != _OBJECT or chunk.error or event.event != "message":
+        if chunk.object != CHUNK_OBJECT or chunk.error or event.event != "message":
             return self._receive_unusual(event, chunk)
         return self._receive_chunk(event, chunk)
 
@@ -209,7 +218,7 @@ class ChatDecoder:
                 raise error
         return self._receive_chunk(event, chunk)
 
-    def _receive_odd(self, event: ServerSentEvent) -> Chunk | None:
+    def receive_odd(self, event: ServerSentEvent) -> Chunk | None:
         """Take what is no chunk as documented: `[DONE]`, looser JSON, an error as plain text, or garbage."""
         if event.data.strip() == DONE:
             self._receive_done()

@@ -102,6 +102,7 @@ def lenient_chunk(value: dict[str, Any]) -> Chunk:
     choices = value.get("choices")
     usage = value.get("usage")
     others = others_in_chunk(value)
+    alive = bool(value.get("prompt_progress"))
     return Chunk(
         id=text_of(value.get("id")),
         choices=None if choices is None else [_choice(item) for item in _list(choices, "choices")],
@@ -110,7 +111,8 @@ def lenient_chunk(value: dict[str, Any]) -> Chunk:
         object=text_of(value.get("object")),
         type=text_of(value.get("type")),
         others=others or None,
-        alive=bool(value.get("prompt_progress")),
+        alive=alive,
+        odd=alive or bool(others),
     )
 
 

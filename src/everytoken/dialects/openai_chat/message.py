@@ -12,7 +12,7 @@ from everytoken.dialects.openai_chat.toolcalls import ToolCalls, merge_function
 from everytoken.errors import MalformedEventError
 from everytoken.json import join_surrogates, loads
 
-__all__ = ["Accumulator", "usage_estimate"]
+__all__ = ["Accumulator"]
 
 _FIRST_COUNTS: Final = frozenset({"created", "id", "model"})
 _decode = msgspec.json.Decoder().decode
@@ -151,20 +151,6 @@ class _Choice:
             if not isinstance(logprobs.get(name), MergedList):
                 logprobs[name] = MergedList()
             logprobs[name].extend(entries)
-
-
-def usage_estimate(content_chunks: int, *, prompt_tokens: int = 0) -> dict[str, Any]:
-    """Return a usage object for an answer whose upstream gave none, marked as estimated.
-
-    One chunk with content counts as one token, which is how nearly all servers send them. The tokens of the prompt
-    cannot be told from the answer; they are `prompt_tokens`.
-    """
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": content_chunks,
-        "total_tokens": prompt_tokens + content_chunks,
-        "estimated": True,
-    }
 
 
 def _keep_last(fields: dict[str, Any], name: str, value: Any) -> None:

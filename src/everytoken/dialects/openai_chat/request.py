@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ class ChatRequest:
 
     Raises `InvalidRequestError` (its `param` names the field) for what no server could answer.
     """
+
+    dialect: ClassVar[str] = "openai-chat"
 
     __slots__ = ("body", "choices", "include_usage", "model", "stream")
 
@@ -67,6 +69,29 @@ class ChatRequest:
         if self.stream or not (isinstance(modalities, list) and "audio" in modalities):
             return False
         return isinstance(audio, dict) and audio.get("format") != "pcm16"
+
+    @property
+    def shows_usage(self) -> bool:
+        """Whether the caller asked for the usage inside the stream."""
+        return self.include_usage
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether a tool call may come behind any text."""
+        return bool(self.body.get("tools"))
+
+    @property
+    def has_grammar(self) -> bool:
+        """Whether the answer is bound to a grammar, which would begin anew after a prefill."""
+        form = self.body.get("response_format")
+        return isinstance(form, dict) and form.get("type") in {"json_object", "json_schema"}
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no attempt can continue a response to it, None if one can."""
+        if self.choices > 1:
+            return "several choices cannot be continued faithfully"
+        return "logprobs cannot be continued faithfully" if self.body.get("logprobs") else None
 
     @property
     def seed(self) -> int | None:

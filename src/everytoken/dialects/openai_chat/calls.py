@@ -1,15 +1,14 @@
-"""Which tool call a fragment belongs to, and what has been delivered of each."""
+"""Which tool call a fragment belongs to."""
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-from everytoken.dialects.openai_chat import ToolCallDelta
+from everytoken.dialects.openai_chat.chunk import ToolCallDelta
 from everytoken.errors import MalformedEventError
 
 if TYPE_CHECKING:
-    from everytoken.dialects.openai_chat import FunctionDelta
+    from everytoken.dialects.openai_chat.chunk import FunctionDelta
 
 __all__ = ["Call", "Calls", "as_tool_call"]
 
@@ -19,43 +18,28 @@ _MAX_NAME = 1024  # characters of a tool's name that comes in pieces
 
 
 class Call:
-    """One tool call as far as it has come; `index` as its fragments carry it, None where they carry none.
+    """What tells one tool call from another; `index` as its fragments carry it, None where they carry none.
 
-    `custom`: it calls a custom tool, with text in place of JSON.
+    `custom`: it calls a custom tool, with text in place of JSON. `named`: its name has begun.
     """
 
-    __slots__ = ("_arguments", "_first", "_name", "_pieces", "custom", "id", "index")
+    __slots__ = ("_first", "_pieces", "custom", "id", "index", "named")
 
     def __init__(self, fragment: ToolCallDelta) -> None:
         self.index = fragment.index
         self.id = fragment.id or None
         self.custom = False
-        self._name = io.StringIO()
+        self.named = False
         self._first = ""
         self._pieces = 0
-        self._arguments = io.StringIO()
-
-    @property
-    def name(self) -> str:
-        """The function's name so far."""
-        return self._name.getvalue()
-
-    @property
-    def arguments(self) -> str:
-        """The arguments' JSON text so far."""
-        return self._arguments.getvalue()
 
     def add(self, fragment: ToolCallDelta) -> None:
-        """Add a fragment."""
+        """Take note of a fragment."""
         self.custom = self.custom or fragment.custom is not None
-        self.add_name(fragment.name)
-        self._arguments.write(fragment.arguments)
-
-    def add_name(self, name: str) -> None:
-        """Add a fragment's name only, where the arguments are compared elsewhere."""
+        name = fragment.name
         if not name:
             return
-        self._name.write(name)
+        self.named = True
         self._first = self._first or name
         # Some servers repeat the whole name with every fragment; pieces are compared with all that has come.
         if self._pieces or name != self._first:
@@ -67,9 +51,9 @@ class Call:
 class Calls:
     """The tool calls of one choice in the order in which they began.
 
-    The rules are those by which `everytoken.dialects.openai_chat.Accumulator` joins them. With an `index`: the call at that index, unless
-    the fragment brings another id together with a name. Without: the call with its id; a new id, or a second name
-    without any id, begins a call; everything else goes on with the last one.
+    The rules are those by which `Accumulator` joins them. With an `index`: the call at that index, unless the fragment
+    brings another id together with a name. Without: the call with its id; a new id, or a second name without any id,
+    begins a call; everything else continues the last one.
     """
 
     def __init__(self) -> None:
@@ -81,13 +65,8 @@ class Calls:
     def __len__(self) -> int:
         return len(self.all)
 
-    @property
-    def last(self) -> int:
-        """The position of the call that the last fragment belonged to."""
-        return self._last
-
-    def position(self, fragment: ToolCallDelta) -> int:
-        """Return the position of the call that `fragment` belongs to, beginning one where it is due."""
+    def add(self, fragment: ToolCallDelta) -> int:
+        """Add a fragment; return the position of the call that it belongs to, which it may begin."""
         found = self._find(fragment)
         if found is None:
             found = len(self.all)
@@ -99,11 +78,8 @@ class Calls:
         if fragment.id:
             self._by_id.setdefault(fragment.id, found)
         self._last = found
+        self.all[found].add(fragment)
         return found
-
-    def add(self, fragment: ToolCallDelta) -> None:
-        """Add a fragment."""
-        self.all[self.position(fragment)].add(fragment)
 
     def _find(self, fragment: ToolCallDelta) -> int | None:
         named = bool(fragment.name)
@@ -114,7 +90,7 @@ class Calls:
             return found
         if fragment.id:
             return self._by_id.get(fragment.id)
-        if self._last < 0 or (named and self.all[self._last].name):
+        if self._last < 0 or (named and self.all[self._last].named):
             return None
         return self._last
 

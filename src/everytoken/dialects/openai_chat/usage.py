@@ -1,0 +1,54 @@
+"""What responses used, in tokens: as upstreams report it, or estimated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["total_usage", "usage_estimate"]
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_LARGEST = 2**53  # more tokens than that are somebody's joke
+
+
+def usage_estimate(content_chunks: int, *, prompt_tokens: int = 0) -> dict[str, Any]:
+    """Return a usage object for a response whose upstream gave none, marked as estimated.
+
+    One chunk with content counts as one token, which is how nearly all servers send them. The tokens of the prompt
+    cannot be told from the response; they are `prompt_tokens`.
+    """
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": content_chunks,
+        "total_tokens": prompt_tokens + content_chunks,
+        "estimated": True,
+    }
+
+
+def total_usage(reports: Sequence[tuple[dict[str, Any] | None, int]]) -> dict[str, Any] | None:
+    """Return what all attempts used together: each is paid for. None when none of them got anywhere.
+
+    `reports`: of each attempt what its upstream reported, None if it was cut before that, and its chunks with content.
+    Where nothing was reported one chunk counts as one token and the prompt as long as another attempt's, and the sum
+    is marked as estimated.
+    """
+    if len(reports) == 1 and reports[0][0]:
+        return reports[0][0]
+    reported = [usage for usage, _ in reports if usage]
+    prompt = next((_count(usage, "prompt_tokens") for usage in reported), 0)
+    estimated = [
+        usage_estimate(chunks, prompt_tokens=prompt) for usage, chunks in reports if chunks and not usage
+    ]
+    if not reported and not estimated:
+        return None
+    total: dict[str, Any] = {
+        name: sum(_count(usage, name) for usage in (*reported, *estimated)) for name in _COUNTS
+    }
+    return {**total, "estimated": True} if estimated else total
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) and 0 < value <= _LARGEST else 0

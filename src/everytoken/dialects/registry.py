@@ -1,0 +1,40 @@
+"""The dialects by name. The name is stored with every response, so that another process can take it over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
+from everytoken.errors import EverytokenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from everytoken.dialects.dialect import Dialect
+
+__all__ = ["all_dialects", "dialect_named", "dialect_of", "register"]
+
+_DIALECTS: dict[str, Dialect] = {OPENAI_CHAT.name: OPENAI_CHAT}
+
+
+def register(dialect: Dialect) -> None:
+    """Add a dialect, under its name."""
+    _DIALECTS[dialect.name] = dialect
+
+
+def all_dialects() -> Iterable[Dialect]:
+    """Return every dialect."""
+    return _DIALECTS.values()
+
+
+def dialect_named(name: str) -> Dialect:
+    """Return the dialect with a name. Raises `EverytokenError` if there is none."""
+    dialect = _DIALECTS.get(name)
+    if dialect is None:
+        raise EverytokenError(f"unknown dialect {name!r}")
+    return dialect
+
+
+def dialect_of(meta: Mapping[str, Any]) -> Dialect:
+    """Return the dialect of a stored response; those of older versions name none and are chat completions."""
+    return dialect_named(meta.get("dialect", OPENAI_CHAT.name))
