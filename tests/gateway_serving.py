@@ -79,7 +79,7 @@ class ManualUpstream:
         self.attempts: list[ManualAttempt] = []
         self._arrived = asyncio.Event()
 
-    def connect(self, body: dict[str, Any], sink: Any, *, streamed: bool) -> ManualAttempt:
+    def connect(self, body: dict[str, Any], sink: Any, *, streamed: bool, path: str = "") -> ManualAttempt:
         attempt = ManualAttempt(body, sink)
         self.attempts.append(attempt)
         self._arrived.set()

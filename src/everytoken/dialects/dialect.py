@@ -174,9 +174,11 @@ class Dialect(Protocol):
     def decoder(
         self, request: Any, history: Any, *, first: bool, usage: bool = False, omits_end: bool = False
     ) -> Decoder:
-        """Return a decoder for an attempt at a request of `request`; with `first` nothing has been delivered before.
+        """Return a decoder for an attempt at a request of `request`.
 
-        `usage`: whether readers are shown what the upstream reports. `omits_end`: this upstream is known to leave out what tells a true end from a cut, and is believed without.
+        With `first` nothing has been delivered before, and the decoder counts in `history` what it reads: all of it is
+        delivered as soon as there is content. `usage`: whether readers are shown what the upstream reports.
+        `omits_end`: this upstream is known to leave out what tells a true end from a cut, and is believed without.
         """
 
     def rewriter(self, history: Any, first: bytes | None) -> Rewriter:

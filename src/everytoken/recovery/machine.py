@@ -390,6 +390,8 @@ class Recovery:
         plan = self._plan
         target = plan.target
         self._aligner = self._aligner_for(plan)
+        if self._aligner is None:
+            self.transcript.history = self.dialect.history()  # what came before was never delivered
         decoder = self.dialect.decoder(
             self.request,
             self.transcript.history,

@@ -256,7 +256,9 @@ class Relay:
             if isinstance(decision, Connect):
                 self._log_last_failure()
                 upstream = self._upstreams[decision.target.name]
-                self._connection = upstream.connect(decision.body, self, streamed=decision.streamed)
+                self._connection = upstream.connect(
+                    decision.body, self, streamed=decision.streamed, path=self.recovery.dialect.path
+                )
             elif isinstance(decision, Disconnect):
                 connection, self._connection = self._connection, None
                 if connection is not None:

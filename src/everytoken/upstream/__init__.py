@@ -53,8 +53,13 @@ class Upstream(Protocol):
 
     name: str
 
-    def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Connection:
-        """Begin an attempt: returns at once, reports to `sink`, never raises for what the network does."""
+    def connect(
+        self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
+    ) -> Connection:
+        """Begin an attempt at the dialect's `path`: returns at once, reports to `sink`.
+
+        Never raises for what the network does.
+        """
 
     def redact(self, text: str) -> str:
         """Return `text`, words of this upstream, without its secrets."""

@@ -22,9 +22,11 @@ class EmbeddedUpstream:
         self._model = model or LocalModel()
         self._http: HttpUpstream | None = None
 
-    def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Connection:
+    def connect(
+        self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
+    ) -> Connection:
         """Begin an attempt: returns at once, reports to `sink`."""
-        return self._server.connect(body, sink, streamed=streamed)
+        return self._server.connect(body, sink, streamed=streamed, path=path)
 
     def redact(self, text: str) -> str:
         """Return `text` without the child's key."""

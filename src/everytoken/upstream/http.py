@@ -36,7 +36,7 @@ _QUERY = "/?%:@!$&'()*+,;=~"  # what a query may hold (RFC 3986 section 3.4), wi
 
 
 class HttpUpstream:
-    """A server at `base_url` (the part before `/chat/completions`), asked with `api_key` if there is one.
+    """A server at `base_url` (the part before a dialect's path, such as `/chat/completions`), asked with `api_key` if there is one.
 
     A query in `base_url` (Azure's `api-version`) goes behind the path.
 
@@ -99,14 +99,15 @@ class HttpUpstream:
             found += secrets_in_header(name, value)
         return found
 
-    def connect(self, body: dict[str, Any], sink: Sink, *, streamed: bool) -> Exchange:
-        """Begin an attempt: returns at once, reports to `sink`."""
+    def connect(
+        self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
+    ) -> Exchange:
+        """Begin an attempt at `path`, behind the base URL: returns at once, reports to `sink`."""
         payload = msgspec.json.encode(body)
         accept = b"text/event-stream" if streamed else b"application/json"
         request = (
             b"POST %b HTTP/1.1\r\n%baccept: %b\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b"
-            % (self._target("/chat/completions"), self._head, accept, len(payload), payload)
+            b"content-length: %d\r\n\r\n%b" % (self._target(path), self._head, accept, len(payload), payload)
         )
         return self._begin(request, sink)
 
