@@ -3,8 +3,9 @@
 from everytoken.recovery.attempt import Attempt
 from everytoken.recovery.breaker import Breaker
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
-from everytoken.recovery.machine import Recovery, State
+from everytoken.recovery.machine import Recovery
 from everytoken.recovery.policy import LearnedCapabilities, Outcome, Policy, Target
+from everytoken.recovery.transitions import State
 
 __all__ = [
     "Attempt",

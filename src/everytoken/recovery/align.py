@@ -10,11 +10,12 @@ from everytoken.recovery.cursor import Cursor
 from everytoken.recovery.fields import RepeatedFields
 
 if TYPE_CHECKING:
-    from everytoken.dialects.dialect import Rewriter
+    from everytoken.dialects.dialect import Dialect, Rewriter
     from everytoken.dialects.pieces import Chunk, Kind, New, Piece, Place
+    from everytoken.recovery.plan import Plan
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["Aligner", "ContinueAligner", "PrefillAligner", "ReplayAligner"]
+__all__ = ["Aligner", "ContinueAligner", "PrefillAligner", "ReplayAligner", "aligner_for"]
 
 
 class Aligner(Protocol):
@@ -162,6 +163,17 @@ class PrefillAligner:
         if ended:
             raise DivergedError("the continuation ended before it could be compared with the delivered text")
         return None
+
+
+def aligner_for(plan: Plan, dialect: Dialect, transcript: Transcript) -> Aligner:
+    """Return what compares the attempt of `plan` with what was delivered."""
+    rewriter = dialect.rewriter(transcript.history, transcript.first)
+    if plan.strategy == "replay":
+        return ReplayAligner(transcript, rewriter)
+    if plan.overlap is not None:
+        return PrefillAligner(transcript, rewriter, overlap=plan.overlap)
+    # A retry after records without content is like a continuation: one id, one role.
+    return ContinueAligner(rewriter)
 
 
 def _still(cursor: Cursor | None, piece: str) -> Cursor | None:

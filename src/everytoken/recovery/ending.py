@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everytoken.errors import ConnectError, EverytokenError, RecoveryExhaustedError, StatusError
+from everytoken.errors import (
+    ConnectError,
+    ErrorEventError,
+    EverytokenError,
+    RecoveryExhaustedError,
+    StalledError,
+    StatusError,
+)
+from everytoken.json.bounds import storable
+from everytoken.recovery.transitions import State
+from everytoken.redaction import redact_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from everytoken.dialects.dialect import Request
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["exhausted", "why_not_continuable"]
+__all__ = ["exhausted", "make_presentable", "stalled", "why_not_continuable"]
+
+_MAX_MESSAGE = 500  # characters of what an upstream says inside a stream
 
 
 def why_not_continuable(request: Request, transcript: Transcript) -> str | None:
@@ -50,3 +62,26 @@ def exhausted(attempts: Sequence[Attempt]) -> EverytokenError:
     error = RecoveryExhaustedError(message, attempts=causes)
     error.__cause__ = causes[0]
     return error
+
+
+def stalled(state: State, last_bytes: float | None, now: float) -> StalledError:
+    """Return the error of an attempt whose deadline has passed; `last_bytes`: when it sent its last, None if nothing."""
+    if state is State.CONNECTING:
+        return StalledError("no connection within the limit", phase="connect")
+    streaming = state is State.STREAMING
+    heard = (
+        "it sent nothing at all" if last_bytes is None else f"its last byte came {now - last_bytes:.1f} s ago"
+    )
+    return StalledError(
+        f"no {'further ' if streaming else ''}content within the limit ({heard})",
+        phase="gap" if streaming else "first-content",
+    )
+
+
+def make_presentable(error: EverytokenError, redact: Callable[[str], str]) -> None:
+    """Take secrets out of an upstream's words, and make them short enough to be shown and stored."""
+    redact_error(error, redact)
+    error.message = storable(error.message)
+    if isinstance(error, ErrorEventError):
+        error.message = error.message[:_MAX_MESSAGE]  # not before: half a secret would be none
+        error.args = (error.message,)

@@ -3,15 +3,12 @@
 The driver calls it with what happened and when; it returns the records to deliver and queues decisions, which are
 values. Times are seconds from any steady origin.
 
-    BACKING_OFF --tick--> CONNECTING --connected--> WAITING --content--> STREAMING --finish_reason--> LINGERING --> ENDED
-
-Every state but ENDED has a deadline. A fault in any of them leads to BACKING_OFF or CONNECTING (a further attempt) or to
-ENDED. What comes in a state that does not expect it changes nothing.
+What leads from which state to which is the table in `everytoken.recovery.transitions`. What comes in a state that does
+not expect it changes nothing.
 """
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,23 +17,20 @@ from everytoken.dialects.registry import dialect_named
 from everytoken.errors import (
     CancelledError,
     DivergedError,
-    ErrorEventError,
     EverytokenError,
     NotContinuableError,
-    StalledError,
-    StatusError,
     TruncatedError,
     UpstreamError,
 )
 from everytoken.json.bounds import storable
-from everytoken.recovery.align import Aligner, ContinueAligner, PrefillAligner, ReplayAligner
+from everytoken.recovery.align import Aligner, PrefillAligner, aligner_for
 from everytoken.recovery.attempt import Attempt
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
-from everytoken.recovery.ending import exhausted, why_not_continuable
+from everytoken.recovery.ending import exhausted, make_presentable, stalled, why_not_continuable
 from everytoken.recovery.intake import Intake
-from everytoken.recovery.plan import Plan, Planner, is_fault, refuses_streaming
+from everytoken.recovery.plan import Plan, Planner
 from everytoken.recovery.transcript import Transcript
-from everytoken.redaction import redact_error
+from everytoken.recovery.transitions import TRANSITIONS, Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,18 +43,6 @@ __all__ = ["Recovery", "State"]
 
 _FOREVER = float("inf")
 _MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-alive
-_MAX_MESSAGE = 500  # characters of what an upstream says inside a stream
-
-
-class State(enum.Enum):
-    """Where the response stands."""
-
-    BACKING_OFF = "backing-off"
-    CONNECTING = "connecting"
-    WAITING = "waiting"
-    STREAMING = "streaming"
-    LINGERING = "lingering"
-    ENDED = "ended"
 
 
 # A member of an enum is looked up by its class each time, which in Python 3.11 costs as much as four calls.
@@ -152,7 +134,7 @@ class Recovery:
         if self.state is State.CONNECTING:
             plan = self._plan
             limits = plan.target.policy
-            self.state = State.WAITING
+            self._to(Event.CONNECTED)
             self._set_deadline(
                 now + (self._time(limits.first_content) if plan.streamed else limits.non_streaming)
             )
@@ -162,14 +144,7 @@ class Recovery:
         self.connected(now)
         if self._is_listening():
             self.accepted = True
-            plan = self._plan
-            experience = self.experience(plan.target)
-            if plan.target.name in self._planner.without_additions:
-                experience.additions = "refused"
-            elif plan.added:
-                experience.additions = "accepted"
-            if plan.target.name in self._planner.unstreamed:
-                experience.streaming = "refused"
+            self._planner.accepted(self._plan)
 
     def receive_data(self, now: float, data: bytes) -> list[bytes]:
         """Take bytes of a streamed answer; return the records to deliver, in order."""
@@ -235,7 +210,7 @@ class Recovery:
         elif self.state is State.LINGERING:
             self._complete(now, records)
         else:
-            self._fail(now, self._stalled(now), records)
+            self._fail(now, stalled(self.state, self._last_bytes, now), records)
         return records
 
     def stop(self, now: float, error: EverytokenError | None = None) -> None:
@@ -253,7 +228,7 @@ class Recovery:
         return self.state in _LISTENING
 
     def _begin_streaming(self, now: float) -> None:
-        self.state = State.STREAMING
+        self._to(Event.CONTENT)
         self._set_deadline(now + self._gap)
         self.breaker.answers(self._plan.target.name)
 
@@ -266,7 +241,7 @@ class Recovery:
             self._receive_end(now, records)
         elif self.state is not State.LINGERING:
             # The answer is whole; usage and [DONE] may still follow.
-            self.state = State.LINGERING
+            self._to(Event.FINISH)
             self._set_deadline(now + self._plan.target.policy.linger)
 
     def _receive_end(self, now: float, records: list[bytes]) -> None:
@@ -280,17 +255,6 @@ class Recovery:
             self._complete(now, records)
         else:
             self._fail(now, DivergedError("the repeated answer is shorter than what was delivered"), records)
-
-    def _stalled(self, now: float) -> StalledError:
-        if self.state is State.CONNECTING:
-            return StalledError("no connection within the limit", phase="connect")
-        streaming = self.state is State.STREAMING
-        last = self._last_bytes
-        heard = "it sent nothing at all" if last is None else f"its last byte came {now - last:.1f} s ago"
-        return StalledError(
-            f"no {'further ' if streaming else ''}content within the limit ({heard})",
-            phase="gap" if streaming else "first-content",
-        )
 
     def _count(self, records: Sequence[bytes]) -> None:
         if records and not self.records:
@@ -309,14 +273,10 @@ class Recovery:
             # The answer was whole before this happened.
             self._complete(now, records)
             return
-        redact_error(error, self.redact)
-        error.message = storable(error.message)
-        if isinstance(error, ErrorEventError):
-            error.message = error.message[:_MAX_MESSAGE]  # not before: half a secret would be none
-            error.args = (error.message,)
+        make_presentable(error, self.redact)
         self._close_attempt(now, error)
         self.decisions.append(Disconnect(reusable=False))
-        if self._blame(now, error):
+        if self._planner.blame(now, error, self._plan):
             self._next(now, error)
         else:
             self._end(now, "failed", error)
@@ -336,36 +296,6 @@ class Recovery:
         ):
             self.experience(self._plan.target).prefill = self._aligner.verdict
 
-    def _blame(self, now: float, error: EverytokenError) -> bool:
-        """Draw the consequences of a failed attempt; returns False when the caller has to be told at once."""
-        plan, planner = self._plan, self._planner
-        name, experience = plan.target.name, self.experience(plan.target)
-        if isinstance(error, StatusError) and error.retry_after is not None:
-            planner.not_before[name] = now + error.retry_after
-        if is_fault(error, plan.target.policy):
-            planner.faults += 1
-            if not isinstance(error, StatusError) or error.upstream_status >= 500:
-                self.breaker.failed(name, now)
-        elif not isinstance(error, StatusError):
-            planner.exhausted.add(plan.key)
-        elif error.upstream_status in {400, 422} and plan.streamed and refuses_streaming(error, self.request):
-            planner.unstreamed.add(name)
-        elif error.upstream_status in {400, 422} and plan.strategy == "prefill":
-            experience.prefill = "refused"
-            planner.exhausted.add(plan.key)
-        elif (
-            error.upstream_status in {400, 422}
-            and plan.added
-            and experience.additions == "unknown"
-            and name not in planner.without_additions
-        ):
-            # Perhaps it was our seed or stream_options that it did not like: once more without.
-            planner.without_additions.add(name)
-        else:
-            planner.unusable.add(name)
-            return bool(self.transcript.chunks)
-        return True
-
     def _next(self, now: float, error: EverytokenError | None) -> None:
         """Begin the next attempt, or end the response with what went wrong."""
         delivered = self.transcript.chunks > 0
@@ -382,14 +312,15 @@ class Recovery:
             return
         self._plan = plan
         if plan.wait:
-            self.state, self.deadline = State.BACKING_OFF, now + plan.wait
+            self._to(Event.FAULT)
+            self.deadline = now + plan.wait
         else:
             self._connect(now)
 
     def _connect(self, now: float) -> None:
         plan = self._plan
         target = plan.target
-        self._aligner = self._aligner_for(plan)
+        self._aligner = aligner_for(plan, self.dialect, self.transcript) if self.records else None
         if self._aligner is None:
             self.transcript.history = self.dialect.history()  # what came before was never delivered
         decoder = self.dialect.decoder(
@@ -404,22 +335,12 @@ class Recovery:
         self._gap = self._time(target.policy.content_gap)
         self._last_bytes = None
         self._quiet = 0
-        self.state, self.deadline = State.CONNECTING, now + self._time(target.policy.connect)
+        self._to(Event.BEGIN if self.state is State.BACKING_OFF else Event.RETRY)
+        self.deadline = now + self._time(target.policy.connect)
         self.breaker.claim(target.name, now)
         number = len(self.attempts) + 1
         self.attempts.append(Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now))
         self.decisions.append(Connect(target, plan.body, plan.streamed))
-
-    def _aligner_for(self, plan: Plan) -> Aligner | None:
-        if not self.records:
-            return None
-        rewriter = self.dialect.rewriter(self.transcript.history, self.transcript.first)
-        if plan.strategy == "replay":
-            return ReplayAligner(self.transcript, rewriter)
-        if plan.overlap is not None:
-            return PrefillAligner(self.transcript, rewriter, overlap=plan.overlap)
-        # A retry after records without content is like a continuation: one id, one role.
-        return ContinueAligner(rewriter)
 
     def _complete(self, now: float, records: list[bytes]) -> None:
         more = self._intake.take_held()
@@ -448,9 +369,13 @@ class Recovery:
         if self.attempts and self.attempts[-1].ended is None:
             self._close_attempt(now, None)
             self.decisions.append(Disconnect(reusable=False))
-        self.state, self.deadline = State.ENDED, _FOREVER
+        self._to(Event.COMPLETE if error is None else Event.GIVE_UP)
+        self.deadline = _FOREVER
         self.outcome, self.error, self.usage = outcome, error, self._total_usage()
         self.decisions.append(End(outcome, error))
+
+    def _to(self, event: Event) -> None:
+        self.state, _ = TRANSITIONS[self.state, event]
 
     def _time(self, limit: float) -> float:
         return limit * 2 if self._planner.last else limit

@@ -85,6 +85,45 @@ class Planner:
         """Whether the next fault would be the last one allowed, and not the first."""
         return 0 < self.faults >= self.policy.attempts - 1
 
+    def accepted(self, plan: Plan) -> None:
+        """Learn from an upstream's having taken a request."""
+        experience, name = self.experience(plan.target), plan.target.name
+        if name in self.without_additions:
+            experience.additions = "refused"
+        elif plan.added:
+            experience.additions = "accepted"
+        if name in self.unstreamed:
+            experience.streaming = "refused"
+
+    def blame(self, now: float, error: EverytokenError, plan: Plan) -> bool:
+        """Draw the consequences of a failed attempt; returns False when the caller has to be told at once."""
+        name, experience = plan.target.name, self.experience(plan.target)
+        if isinstance(error, StatusError) and error.retry_after is not None:
+            self.not_before[name] = now + error.retry_after
+        if is_fault(error, plan.target.policy):
+            self.faults += 1
+            if not isinstance(error, StatusError) or error.upstream_status >= 500:
+                self.breaker.failed(name, now)
+        elif not isinstance(error, StatusError):
+            self.exhausted.add(plan.key)
+        elif error.upstream_status in {400, 422} and plan.streamed and refuses_streaming(error, self.request):
+            self.unstreamed.add(name)
+        elif error.upstream_status in {400, 422} and plan.strategy == "prefill":
+            experience.prefill = "refused"
+            self.exhausted.add(plan.key)
+        elif (
+            error.upstream_status in {400, 422}
+            and plan.added
+            and experience.additions == "unknown"
+            and name not in self.without_additions
+        ):
+            # Perhaps it was our seed or stream_options that it did not like: once more without.
+            self.without_additions.add(name)
+        else:
+            self.unusable.add(name)
+            return bool(self.transcript.chunks)
+        return True
+
     def next(self, now: float, attempts: Sequence[Attempt], jitter: float) -> Plan | None:
         """Return the next attempt, or None when nothing is left that would be faithful."""
         streamed = not self._streaming_keeps_failing(attempts)
