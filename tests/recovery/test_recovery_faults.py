@@ -37,7 +37,7 @@ del FAULTS["gzip"]  # undone before the machine sees it
 @pytest.fixture(autouse=True)
 def _small_limit(monkeypatch):
     decoder = partial(SSEDecoder, max_line_bytes=10_000, max_event_bytes=10_000)
-    monkeypatch.setattr("everytoken.recovery.intake.SSEDecoder", decoder)
+    monkeypatch.setattr("everytoken.recovery.live.SSEDecoder", decoder)
 
 
 def of(kind):

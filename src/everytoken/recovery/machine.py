@@ -23,14 +23,14 @@ from everytoken.errors import (
     UpstreamError,
 )
 from everytoken.json.bounds import storable
-from everytoken.recovery.align import Aligner, PrefillAligner, aligner_for
+from everytoken.recovery.align import PrefillAligner, aligner_for
 from everytoken.recovery.attempt import Attempt
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
 from everytoken.recovery.ending import exhausted, make_presentable, stalled, why_not_continuable
-from everytoken.recovery.intake import Intake
+from everytoken.recovery.live import LiveAttempt
 from everytoken.recovery.plan import Plan, Planner
 from everytoken.recovery.transcript import Transcript
-from everytoken.recovery.transitions import TRANSITIONS, Event, State
+from everytoken.recovery.transitions import Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ _MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-ali
 
 # A member of an enum is looked up by its class each time, which in Python 3.11 costs as much as four calls.
 _STREAMING = State.STREAMING
-_LISTENING = (State.STREAMING, State.WAITING, State.LINGERING)
+_CONNECTING = State.CONNECTING
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -70,8 +70,6 @@ class Recovery:
     redact: Callable[[str], str] = str
     decisions: deque[Decision] = field(default_factory=deque)
     attempts: list[Attempt] = field(default_factory=list)
-    state: State = State.BACKING_OFF
-    deadline: float = _FOREVER
     accepted: bool = False
     records: int = 0
     outcome: Outcome | None = None
@@ -80,12 +78,8 @@ class Recovery:
     dialect: Dialect = field(init=False)
     transcript: Transcript = field(init=False)
     _planner: Planner = field(init=False)
-    _plan: Plan = field(init=False)
-    _aligner: Aligner | None = None
-    _intake: Intake = field(init=False)
-    _gap: float = 0.0
-    _last_bytes: float | None = None
-    _quiet: int = 0
+    _live: LiveAttempt | None = None
+    _due: tuple[float, Plan] | None = None  # when the next attempt is to begin, and which
 
     def __post_init__(self) -> None:
         """Set up what depends on the arguments."""
@@ -129,93 +123,103 @@ class Recovery:
         self._end(now, "completed", None)
         return missing
 
+    @property
+    def state(self) -> State:
+        """Where the response stands."""
+        if self._live is not None:
+            return self._live.state
+        return State.ENDED if self.outcome is not None else State.BACKING_OFF
+
+    @property
+    def deadline(self) -> float:
+        """When to call `tick`."""
+        if self._live is not None:
+            return self._live.deadline
+        return _FOREVER if self._due is None else self._due[0]
+
     def connected(self, now: float) -> None:
         """The request is on its way."""
-        if self.state is State.CONNECTING:
-            plan = self._plan
-            limits = plan.target.policy
-            self._to(Event.CONNECTED)
-            self._set_deadline(
-                now + (self._time(limits.first_content) if plan.streamed else limits.non_streaming)
-            )
+        live = self._live
+        if live is not None and live.state is State.CONNECTING:
+            limits = live.plan.target.policy
+            live.to(Event.CONNECTED)
+            limit = self._time(limits.first_content) if live.plan.streamed else limits.non_streaming
+            self._set_deadline(live, now + limit)
 
     def accept(self, now: float) -> None:
         """The upstream has answered with success; its body follows."""
         self.connected(now)
-        if self._is_listening():
+        if self._live is not None:
             self.accepted = True
-            self._planner.accepted(self._plan)
+            self._planner.accepted(self._live.plan)
 
     def receive_data(self, now: float, data: bytes) -> list[bytes]:
         """Take bytes of a streamed answer; return the records to deliver, in order."""
-        streaming = self.state is _STREAMING
-        if not streaming and not self._is_listening():
+        live = self._live
+        if live is None or live.state is _CONNECTING:
             return []
-        self._last_bytes = now
-        intake = self._intake
-        records = intake.receive_data(data)
+        records = live.receive_data(now, data)
         if records:
             if not self.records:
                 self.transcript.first = records[0]
             self.records += len(records)
-        if intake.content:
-            if streaming:
-                self.deadline = now + self._gap
-            else:
-                self._begin_streaming(now)
-            self._quiet = 0
-        else:
-            self._quiet += len(data)
-        decoder = intake.decoder
-        if decoder.terminal or decoder.done or intake.error is not None:
-            self._settle(now, records)
-        elif self._quiet > _MAX_QUIET:
-            self._fail(now, UpstreamError(f"the upstream sent {self._quiet} bytes without content"), records)
+        decoder = live.decoder
+        if (
+            live.state is not _STREAMING
+            or decoder.terminal
+            or decoder.done
+            or live.error
+            or live.quiet > _MAX_QUIET
+        ):
+            self._settle(now, live, records)
         return records
 
     def receive_eof(self, now: float) -> list[bytes]:
         """The streamed answer's bytes have ended, by the transport's own rules properly."""
         records: list[bytes] = []
-        if self._is_listening():
-            self._receive_end(now, records)
+        if self._live is not None and self._live.is_listening:
+            self._receive_end(now, self._live, records)
         return records
 
     def receive_whole(self, now: float, body: bytes) -> list[bytes]:
-        """Take an answer that came in one piece: a chat completion asked for so, or sent instead of a stream."""
-        if not self._is_listening():
+        """Take an answer that came in one piece: asked for so, or sent instead of a stream."""
+        live = self._live
+        if live is None or not live.is_listening:
             return []
-        self._last_bytes = now
-        records = self._intake.receive_whole(body)
+        live.last_bytes = now
+        records = live.receive_whole(body)
         self._count(records)
-        if self._intake.error is not None:
-            self._fail(now, self._intake.error, records)
+        if live.error is not None:
+            self._fail(now, live, live.error, records)
         else:
-            self._receive_end(now, records)
+            self._receive_end(now, live, records)
         return records
 
     def fail(self, now: float, error: EverytokenError) -> list[bytes]:
         """The attempt has failed: no connection, a status, a break."""
         records: list[bytes] = []
-        if self.state is State.CONNECTING or self._is_listening():
-            self._fail(now, error, records)
+        if self._live is not None:
+            self._fail(now, self._live, error, records)
         return records
 
     def tick(self, now: float) -> list[bytes]:
         """Act on a deadline that has passed; does nothing before it."""
         records: list[bytes] = []
+        live = self._live
         if now < self.deadline:
             return records
-        if self.state is State.BACKING_OFF:
-            self._connect(now)
-        elif self.state is State.LINGERING:
-            self._complete(now, records)
+        if live is None:
+            assert self._due is not None
+            self._connect(now, self._due[1])
+        elif live.state is State.LINGERING:
+            self._complete(now, live, records)
         else:
-            self._fail(now, stalled(self.state, self._last_bytes, now), records)
+            self._fail(now, live, stalled(live.state, live.last_bytes, now), records)
         return records
 
     def stop(self, now: float, error: EverytokenError | None = None) -> None:
         """End the response: somebody entitled to has stopped it, or it cannot go on because of `error`."""
-        if self.state is State.ENDED:
+        if self.outcome is not None:
             return
         if error is None:
             self._end(now, "cancelled", CancelledError("the response was stopped"))
@@ -224,77 +228,76 @@ class Recovery:
 
     # Within an attempt
 
-    def _is_listening(self) -> bool:
-        return self.state in _LISTENING
-
-    def _begin_streaming(self, now: float) -> None:
-        self._to(Event.CONTENT)
-        self._set_deadline(now + self._gap)
-        self.breaker.answers(self._plan.target.name)
-
-    def _settle(self, now: float, records: list[bytes]) -> None:
-        """Act on an end mark or an error in the bytes."""
-        error, decoder = self._intake.error, self._intake.decoder
-        if error is not None:
-            self._fail(now, error, records)
+    def _settle(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
+        """Act on the first content, an end mark, an error or a flood in the bytes."""
+        if live.content and live.state is not _STREAMING:
+            live.to(Event.CONTENT)
+            self._set_deadline(live, now + live.gap)
+            self.breaker.answers(live.plan.target.name)
+        decoder = live.decoder
+        if live.error is not None:
+            self._fail(now, live, live.error, records)
         elif decoder.done:
-            self._receive_end(now, records)
-        elif self.state is not State.LINGERING:
-            # The answer is whole; usage and [DONE] may still follow.
-            self._to(Event.FINISH)
-            self._set_deadline(now + self._plan.target.policy.linger)
+            self._receive_end(now, live, records)
+        elif decoder.terminal:
+            if live.state is not State.LINGERING:
+                # The answer is whole; usage and the end mark may still follow.
+                live.to(Event.FINISH)
+                self._set_deadline(live, now + live.plan.target.policy.linger)
+        elif live.quiet > _MAX_QUIET:
+            self._fail(
+                now, live, UpstreamError(f"the upstream sent {live.quiet} bytes without content"), records
+            )
 
-    def _receive_end(self, now: float, records: list[bytes]) -> None:
-        """The bytes of the attempt have ended, or its [DONE] has come."""
+    def _receive_end(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
+        """The bytes of the attempt have ended, or its end mark has come."""
         try:
-            self._intake.decoder.receive_eof()
+            live.decoder.receive_eof()
         except TruncatedError as error:
-            self._fail(now, error, records)
+            self._fail(now, live, error, records)
             return
-        if self._intake.caught_up:
-            self._complete(now, records)
+        if live.caught_up:
+            self._complete(now, live, records)
         else:
-            self._fail(now, DivergedError("the repeated answer is shorter than what was delivered"), records)
+            shorter = DivergedError("the repeated response is shorter than what was delivered")
+            self._fail(now, live, shorter, records)
 
     def _count(self, records: Sequence[bytes]) -> None:
         if records and not self.records:
             self.transcript.first = records[0]
         self.records += len(records)
 
-    def _set_deadline(self, deadline: float) -> None:
-        if deadline < self.deadline:
+    def _set_deadline(self, live: LiveAttempt, deadline: float) -> None:
+        if deadline < live.deadline:
             self.decisions.append(Rearm())
-        self.deadline = deadline
+        live.deadline = deadline
 
     # How an attempt ends
 
-    def _fail(self, now: float, error: EverytokenError, records: list[bytes]) -> None:
-        if self._intake.complete:
+    def _fail(self, now: float, live: LiveAttempt, error: EverytokenError, records: list[bytes]) -> None:
+        if live.complete:
             # The answer was whole before this happened.
-            self._complete(now, records)
+            self._complete(now, live, records)
             return
         make_presentable(error, self.redact)
-        self._close_attempt(now, error)
-        self.decisions.append(Disconnect(reusable=False))
-        if self._planner.blame(now, error, self._plan):
+        self._close(now, live, error, reusable=False)
+        if self._planner.blame(now, error, live.plan):
             self._next(now, error)
         else:
             self._end(now, "failed", error)
 
-    def _close_attempt(self, now: float, cause: EverytokenError | None) -> None:
-        """Write down how the attempt ended and what it has shown."""
-        attempt, intake = self.attempts[-1], self._intake
+    def _close(self, now: float, live: LiveAttempt, cause: EverytokenError | None, *, reusable: bool) -> None:
+        """Write down how the attempt ended and what it has shown, and let go of its connection."""
+        attempt, decoder = live.attempt, live.decoder
         attempt.ended, attempt.cause = now, cause
-        attempt.usage = storable(intake.decoder.usage)
-        attempt.chunks = intake.chunks
-        attempt.estimate = self.dialect.total_usage([(None, intake.chunks)])
-        self.transcript.halved = self.transcript.halved or intake.decoder.holds_half
-        if (
-            isinstance(self._aligner, PrefillAligner)
-            and self._aligner.verdict is not None
-            and attempt.streamed
-        ):
-            self.experience(self._plan.target).prefill = self._aligner.verdict
+        attempt.usage = storable(decoder.usage)
+        attempt.chunks = live.chunks
+        attempt.estimate = self.dialect.total_usage([(None, live.chunks)])
+        self.transcript.halved = self.transcript.halved or decoder.holds_half
+        if isinstance(live.aligner, PrefillAligner) and live.aligner.verdict is not None and attempt.streamed:
+            self.experience(live.plan.target).prefill = live.aligner.verdict
+        self._live = None
+        self.decisions.append(Disconnect(reusable))
 
     def _next(self, now: float, error: EverytokenError | None) -> None:
         """Begin the next attempt, or end the response with what went wrong."""
@@ -310,49 +313,44 @@ class Recovery:
         if plan is None:
             self._end(now, "interrupted" if delivered else "failed", exhausted(self.attempts))
             return
-        self._plan = plan
         if plan.wait:
-            self._to(Event.FAULT)
-            self.deadline = now + plan.wait
+            self._due = now + plan.wait, plan
         else:
-            self._connect(now)
+            self._connect(now, plan)
 
-    def _connect(self, now: float) -> None:
-        plan = self._plan
-        target = plan.target
-        self._aligner = aligner_for(plan, self.dialect, self.transcript) if self.records else None
-        if self._aligner is None:
-            self.transcript.history = self.dialect.history()  # what came before was never delivered
+    def _connect(self, now: float, plan: Plan) -> None:
+        self._due = None
+        target, transcript = plan.target, self.transcript
+        aligner = aligner_for(plan, self.dialect, transcript) if self.records else None
+        if aligner is None:
+            transcript.history = self.dialect.history()  # what came before was never delivered
         decoder = self.dialect.decoder(
             self.request,
-            self.transcript.history,
-            first=self._aligner is None,
+            transcript.history,
+            first=aligner is None,
             # Of several attempts the usage is told together, at the end.
             usage=self.request.shows_usage and not self.attempts,
             omits_end=target.omits_finish_reason,
         )
-        self._intake = Intake(self.dialect, self.transcript, decoder, self._aligner)
-        self._gap = self._time(target.policy.content_gap)
-        self._last_bytes = None
-        self._quiet = 0
-        self._to(Event.BEGIN if self.state is State.BACKING_OFF else Event.RETRY)
-        self.deadline = now + self._time(target.policy.connect)
-        self.breaker.claim(target.name, now)
         number = len(self.attempts) + 1
-        self.attempts.append(Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now))
+        attempt = Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now)
+        gap = self._time(target.policy.content_gap)
+        self._live = LiveAttempt(attempt, plan, self.dialect, transcript, decoder, aligner, gap=gap)
+        self._live.deadline = now + self._time(target.policy.connect)
+        self.breaker.claim(target.name, now)
+        self.attempts.append(attempt)
         self.decisions.append(Connect(target, plan.body, plan.streamed))
 
-    def _complete(self, now: float, records: list[bytes]) -> None:
-        more = self._intake.take_held()
-        self._close_attempt(now, None)
-        self.breaker.succeeded(self._plan.target.name)
+    def _complete(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
+        more = live.take_held()
+        self._close(now, live, None, reusable=True)
+        self.breaker.succeeded(live.plan.target.name)
         self._count(more)
-        if not self._intake.decoder.shown_usage:
+        if not live.decoder.shown_usage:
             closing = self._closing()
             self._count(closing)
             more += closing
         records += more
-        self.decisions.append(Disconnect(reusable=True))
         self._end(now, "completed", None)
 
     def _closing(self) -> list[bytes]:
@@ -366,16 +364,11 @@ class Recovery:
         return self.dialect.total_usage([(attempt.usage, attempt.chunks) for attempt in self.attempts])
 
     def _end(self, now: float, outcome: Outcome, error: EverytokenError | None) -> None:
-        if self.attempts and self.attempts[-1].ended is None:
-            self._close_attempt(now, None)
-            self.decisions.append(Disconnect(reusable=False))
-        self._to(Event.COMPLETE if error is None else Event.GIVE_UP)
-        self.deadline = _FOREVER
+        if self._live is not None:
+            self._close(now, self._live, None, reusable=False)
+        self._due = None
         self.outcome, self.error, self.usage = outcome, error, self._total_usage()
         self.decisions.append(End(outcome, error))
-
-    def _to(self, event: Event) -> None:
-        self.state, _ = TRANSITIONS[self.state, event]
 
     def _time(self, limit: float) -> float:
         return limit * 2 if self._planner.last else limit

@@ -1,4 +1,4 @@
-"""What one attempt sends: bytes to events, events to chunks, chunks to the records that are new in them."""
+"""One attempt while it lasts: bytes to events, events to chunks, chunks to the records that are new in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.dialects.pieces import MAIN, Chunk, Piece
 from everytoken.errors import EventTooLargeError, EverytokenError
+from everytoken.recovery.transitions import TRANSITIONS, Event, State
 from everytoken.sse import ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:
@@ -13,25 +14,31 @@ if TYPE_CHECKING:
 
     from everytoken.dialects.dialect import Decoder, Dialect
     from everytoken.recovery.align import Aligner
+    from everytoken.recovery.attempt import Attempt
+    from everytoken.recovery.plan import Plan
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["Intake"]
+__all__ = ["LiveAttempt"]
 
 _MAX_HELD = 256  # chunks without content kept back before the first content; more are passed on
 
 _MAX_HELD_BYTES = 1024 * 1024
 
+# A member of an enum is looked up by its class each time, which in Python 3.11 costs as much as four calls.
+_STREAMING = State.STREAMING
+_LISTENING = (State.STREAMING, State.WAITING, State.LINGERING)
 
-class Intake:
-    """Reads one attempt. What it returns has been added to the transcript.
 
-    `aligner`: None on an attempt before which nothing was delivered; its chunks are passed on as they were sent.
-    Attributes: `decoder`, `content` (whether the last call brought content), `error` (why the attempt cannot go on, or
-    None).
+class LiveAttempt:
+    """An attempt while it lasts. What it returns has been added to the transcript.
+
+    `aligner`: None where nothing was delivered before; its chunks are passed on as they were sent. Attributes: `attempt`
+    (what is recorded of it), `plan`, `state`, `deadline` (seconds of the driver's clock), `error` (why it cannot
+    continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
+    `quiet` (bytes since then).
     """
 
     __slots__ = (
-        "_aligner",
         "_before",
         "_dialect",
         "_held",
@@ -40,45 +47,79 @@ class Intake:
         "_repeated",
         "_sse",
         "_transcript",
+        "aligner",
+        "attempt",
         "content",
+        "deadline",
         "decoder",
         "error",
+        "gap",
+        "last_bytes",
+        "plan",
+        "quiet",
+        "state",
     )
 
     def __init__(
-        self, dialect: Dialect, transcript: Transcript, decoder: Decoder, aligner: Aligner | None
+        self,
+        attempt: Attempt,
+        plan: Plan,
+        dialect: Dialect,
+        transcript: Transcript,
+        decoder: Decoder,
+        aligner: Aligner | None,
+        *,
+        gap: float,
     ) -> None:
+        """`gap`: seconds that may pass between two pieces of content."""
         self._dialect = dialect
         self._transcript = transcript
         self._sse = SSEDecoder()
-        self._aligner = aligner
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._holding = True
         self._before = transcript.chunks
         self._repeated = 0
+        self.aligner = aligner
+        self.attempt = attempt
+        self.plan = plan
         self.decoder = decoder
-        self.content = False
         self.error: EverytokenError | None = None
+        self.state = State.CONNECTING
+        self.deadline = 0.0
+        self.gap = gap
+        self.last_bytes: float | None = None
+        self.quiet = 0
+        self.content = False
+
+    def to(self, event: Event) -> None:
+        """Change the state."""
+        self.state, _ = TRANSITIONS[self.state, event]
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether bytes of a response may come."""
+        return self.state in _LISTENING
 
     @property
     def chunks(self) -> int:
         """How many chunks with content the attempt has sent."""
-        return self._repeated if self._aligner is not None else self._transcript.chunks - self._before
+        return self._repeated if self.aligner is not None else self._transcript.chunks - self._before
 
     @property
     def caught_up(self) -> bool:
         """Whether everything that had been delivered before has come again."""
-        return self._aligner is None or self._aligner.caught_up
+        return self.aligner is None or self.aligner.caught_up
 
     @property
     def complete(self) -> bool:
         """Whether the whole answer has come."""
         return self.decoder.terminal and self.caught_up
 
-    def receive_data(self, data: bytes) -> list[bytes]:
+    def receive_data(self, now: float, data: bytes) -> list[bytes]:
         """Take bytes of a stream; return the records to deliver, in order."""
         too_large: EverytokenError | None = None
+        self.last_bytes = now
         try:
             events: Sequence[ServerSentEvent] = self._sse.receive_data(data)
         except EventTooLargeError as error:
@@ -104,24 +145,28 @@ class Intake:
         if too_large is not None:
             self.error = None if self.complete else self.error or too_large
         self.content = content
+        if content:
+            self.quiet = 0
+            if self.state is _STREAMING:
+                self.deadline = now + self.gap
+        else:
+            self.quiet += len(data)
         return records
 
     def receive_whole(self, body: bytes) -> list[bytes]:
         """Take an answer in one piece; a JSON document that is complete is an end."""
         records: list[bytes] = []
-        content = False
         try:
             for record in self._dialect.records_in(body):
                 chunk = self.decoder.read(ServerSentEvent("message", record.decode()))
                 if isinstance(chunk, str):
                     chunk = Chunk(record.decode(), [Piece("text", MAIN, chunk)])
                 if chunk is not None:
-                    content = self._receive_chunk(chunk, records) or content
+                    self._receive_chunk(chunk, records)
         except EverytokenError as error:
             self.error = error
         else:
             self.decoder.terminal = True
-        self.content = content
         return records
 
     def take_held(self) -> list[bytes]:
@@ -133,7 +178,7 @@ class Intake:
         """Take a chunk; return whether it has content, or is a sign of life."""
         lives = bool(chunk.pieces) or chunk.alive
         transcript = self._transcript
-        if self._aligner is None:
+        if self.aligner is None:
             transcript.add(chunk)
             if lives:
                 self._release(records)
@@ -142,7 +187,7 @@ class Intake:
                 self._pass_empty(chunk.record, records)
             return lives
         self._repeated += bool(chunk.pieces)
-        for record in self._aligner.feed(chunk):
+        for record in self.aligner.feed(chunk):
             transcript.add(transcript.history.read(record))
             records.append(record)
         return lives
