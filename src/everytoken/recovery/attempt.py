@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from everytoken.dialects.dialect import Dialect
     from everytoken.errors import EverytokenError
     from everytoken.recovery.policy import Strategy
+    from everytoken.recovery.transcript import Transcript
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "lost_attempt"]
 
 
 @dataclass(slots=True)
@@ -47,3 +49,11 @@ class Attempt:
             "cause": None if cause is None else {"code": cause.code, "message": cause.message},
             "usage": self.usage or self.estimate,
         }
+
+
+def lost_attempt(now: float, cause: EverytokenError, dialect: Dialect, transcript: Transcript) -> Attempt:
+    """Return what is known of the attempts of a writer that is gone."""
+    attempt = Attempt(1, "", "first", streamed=True, offset=0, started=now, ended=now, cause=cause)
+    attempt.chunks, attempt.usage = transcript.chunks, transcript.history.usage
+    attempt.estimate = dialect.total_usage([(None, attempt.chunks)])
+    return attempt

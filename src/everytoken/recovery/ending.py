@@ -8,6 +8,7 @@ from everytoken.errors import (
     ConnectError,
     ErrorEventError,
     EverytokenError,
+    NotContinuableError,
     RecoveryExhaustedError,
     StalledError,
     StatusError,
@@ -23,13 +24,24 @@ if TYPE_CHECKING:
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["exhausted", "make_presentable", "stalled", "why_not_continuable"]
+__all__ = ["exhausted", "make_presentable", "not_continuable", "stalled"]
 
 _MAX_MESSAGE = 500  # characters of what an upstream says inside a stream
 
 
-def why_not_continuable(request: Request, transcript: Transcript) -> str | None:
-    """Return why what has been delivered cannot be continued faithfully, or None."""
+def not_continuable(
+    cause: EverytokenError, request: Request, transcript: Transcript
+) -> NotContinuableError | None:
+    """Return the error of a response that `cause` interrupted, if what was delivered cannot be continued."""
+    reason = _obstacle(request, transcript)
+    if reason is None:
+        return None
+    error = NotContinuableError(f"{cause.message}; {reason}")
+    error.__cause__ = cause
+    return error
+
+
+def _obstacle(request: Request, transcript: Transcript) -> str | None:
     if request.obstacle is not None:
         return request.obstacle
     if transcript.long:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from everytoken.dialects.pieces import MAIN, Chunk, Piece
-from everytoken.errors import EventTooLargeError, EverytokenError
+from everytoken.errors import DivergedError, EventTooLargeError, EverytokenError, TruncatedError
+from everytoken.json.bounds import storable
+from everytoken.recovery.align import PrefillAligner, aligner_for
 from everytoken.recovery.transitions import TRANSITIONS, Event, State
 from everytoken.sse import ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everytoken.dialects.dialect import Decoder, Dialect
-    from everytoken.recovery.align import Aligner
+    from everytoken.dialects.dialect import Decoder, Dialect, Request
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.plan import Plan
     from everytoken.recovery.transcript import Transcript
@@ -32,9 +33,9 @@ _LISTENING = (State.STREAMING, State.WAITING, State.LINGERING)
 class LiveAttempt:
     """An attempt while it lasts. What it returns has been added to the transcript.
 
-    `aligner`: None where nothing was delivered before; its chunks are passed on as they were sent. Attributes: `attempt`
-    (what is recorded of it), `plan`, `state`, `deadline` (seconds of the driver's clock), `error` (why it cannot
-    continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
+    Attributes: `attempt` (what is recorded of it), `plan`, `aligner` (None where nothing was delivered before, so that
+    chunks are passed on as they were sent), `state`, `deadline` (seconds of the driver's clock), `gap` (seconds that may
+    pass between two pieces of content), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
     `quiet` (bytes since then).
     """
 
@@ -61,17 +62,19 @@ class LiveAttempt:
     )
 
     def __init__(
-        self,
-        attempt: Attempt,
-        plan: Plan,
-        dialect: Dialect,
-        transcript: Transcript,
-        decoder: Decoder,
-        aligner: Aligner | None,
-        *,
-        gap: float,
+        self, attempt: Attempt, plan: Plan, request: Request, dialect: Dialect, transcript: Transcript
     ) -> None:
-        """`gap`: seconds that may pass between two pieces of content."""
+        self.aligner = aligner_for(plan, dialect, transcript) if attempt.offset else None
+        if self.aligner is None:
+            transcript.history = dialect.history()  # what came before was never delivered
+        self.decoder: Decoder = dialect.decoder(
+            request,
+            transcript.history,
+            first=self.aligner is None,
+            # Of several attempts the usage is told together, at the end.
+            usage=request.shows_usage and attempt.number == 1,
+            omits_end=plan.target.omits_finish_reason,
+        )
         self._dialect = dialect
         self._transcript = transcript
         self._sse = SSEDecoder()
@@ -80,14 +83,12 @@ class LiveAttempt:
         self._holding = True
         self._before = transcript.chunks
         self._repeated = 0
-        self.aligner = aligner
         self.attempt = attempt
         self.plan = plan
-        self.decoder = decoder
         self.error: EverytokenError | None = None
         self.state = State.CONNECTING
         self.deadline = 0.0
-        self.gap = gap
+        self.gap = 0.0
         self.last_bytes: float | None = None
         self.quiet = 0
         self.content = False
@@ -168,6 +169,28 @@ class LiveAttempt:
         else:
             self.decoder.terminal = True
         return records
+
+    def end(self) -> EverytokenError | None:
+        """Take note that the bytes have ended; return what is wrong with that, or None."""
+        try:
+            self.decoder.receive_eof()
+        except TruncatedError as error:
+            return error
+        if self.caught_up:
+            return None
+        return DivergedError("the repeated response is shorter than what was delivered")
+
+    def close(self, now: float, cause: EverytokenError | None) -> Literal["continues", "restarts"] | None:
+        """Write down how it ended and what it used; return what it has shown of how its upstream takes a prefill."""
+        attempt, decoder = self.attempt, self.decoder
+        attempt.ended, attempt.cause = now, cause
+        attempt.usage = storable(decoder.usage)
+        attempt.chunks = self.chunks
+        attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
+        self._transcript.halved = self._transcript.halved or decoder.holds_half
+        if isinstance(self.aligner, PrefillAligner) and attempt.streamed:
+            return self.aligner.verdict
+        return None
 
     def take_held(self) -> list[bytes]:
         """Return the chunks without content that are still held back: at the end they count."""

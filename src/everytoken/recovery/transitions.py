@@ -62,9 +62,8 @@ _ATTEMPT = (_S.CONNECTING, _S.WAITING, _S.STREAMING, _S.LINGERING)
 
 TRANSITIONS: Final[dict[tuple[State, Event], tuple[State, tuple[str, ...]]]] = {
     (_S.BACKING_OFF, _E.BEGIN): (_S.CONNECTING, ("Connect",)),
-    (_S.BACKING_OFF, _E.FAULT): (_S.BACKING_OFF, ()),
     (_S.BACKING_OFF, _E.GIVE_UP): (_S.ENDED, ("End",)),
-    # Before the first attempt, and behind a response that was taken over whole.
+    # What was taken over lacked nothing but its end.
     (_S.BACKING_OFF, _E.COMPLETE): (_S.ENDED, ("End",)),
     (_S.CONNECTING, _E.CONNECTED): (_S.WAITING, ()),
     (_S.WAITING, _E.CONTENT): (_S.STREAMING, ()),
