@@ -1,4 +1,4 @@
-"""Write the diagram of a response's states into docs/architecture.md, from the table of transitions."""
+"""Write the diagram of a response's states into docs/architecture.md, from the table of transitions."""  # noqa: INP001
 
 from __future__ import annotations
 
