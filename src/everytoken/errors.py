@@ -333,18 +333,26 @@ class StatusError(UpstreamError):
     """The upstream answered with a status that is not a success.
 
     `upstream_status` is its HTTP status, `body` its error body as bytes (cut at a limit), `retry_after` the seconds
-    its `Retry-After` asks for, or None. A 4xx is passed on to the caller as it is; a 5xx becomes 502.
+    its `Retry-After` asks for, or None; `should_retry` what its `x-should-retry` says, or None. A 4xx is passed on to the
+    caller as it is; a 5xx becomes 502.
     """
 
     code = "upstream-status"
 
     def __init__(
-        self, message: str, *, upstream_status: int, body: bytes = b"", retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        upstream_status: int,
+        body: bytes = b"",
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.upstream_status = upstream_status
         self.body = body
         self.retry_after = retry_after
+        self.should_retry = should_retry
 
     @property
     def status(self) -> int:

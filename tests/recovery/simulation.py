@@ -108,8 +108,14 @@ class Model:
     def _variant(self, number: int, body: dict[str, Any]) -> int:
         if self.answer.needs_seed:
             return self.seen.setdefault(body.get("seed", ("none", number)), len(self.seen))
-        # One that never repeats itself still goes on with what it is given.
-        return 0 if self.answer.deterministic or body["messages"][-1]["role"] == "assistant" else number
+        if self.answer.deterministic:
+            return 0
+        # One that never repeats itself still continues what it is given.
+        last = body["messages"][-1]
+        given = last["content"] if last["role"] == "assistant" else None
+        if given is None:
+            return number
+        return next((n for n in range(number + 1) if self.answer.variant(n).text.startswith(given)), 0)
 
 
 class Simulation:

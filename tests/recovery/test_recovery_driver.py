@@ -65,7 +65,7 @@ def now():
 
 
 async def test_a_gap_is_noticed_after_its_own_limit_not_after_the_longer_one_before():
-    policy = Policy(first_content=30.0, content_gap=1.0, attempts=1)
+    policy = Policy(first_content=30.0, content_gap=1.0, give_up=1.0, attempts=1)
     async with serving(ScriptedUpstream(faults=[("always", "silent", "middle")]), policy=policy) as (
         relays,
         _,
@@ -89,7 +89,7 @@ async def test_a_finish_reason_without_anything_behind_it_ends_after_the_linger(
         started = now()
         result = await ended(await relays.begin(ChatRequest(BODY)))
         assert result["outcome"] == "completed"
-        assert 1.9 < now() - started < 2.5
+        assert 9.9 < now() - started < 10.5
 
 
 PHASES = [
@@ -138,7 +138,7 @@ def descriptors():
 @pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
 async def test_a_thousand_upstreams_that_fall_silent_at_once_are_all_given_up_on_time(caplog):
     caplog.set_level(logging.CRITICAL, "everytoken")
-    policy = Policy(content_gap=7.0, attempts=1)
+    policy = Policy(content_gap=7.0, give_up=7.0, attempts=1)
     loop_tasks = asyncio.all_tasks()
     gc.collect()
     before = descriptors()

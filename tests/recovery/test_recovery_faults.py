@@ -96,8 +96,7 @@ def test_a_refusal_is_told_at_once(fault):
     assert simulation.outcome == "failed"
     assert simulation.error.code == "upstream-status"
     assert simulation.error.status == int(fault.name.split("-")[1])
-    # 400 and 422 may be about our own additions, which are left out once.
-    assert len(simulation.recovery.attempts) == (2 if simulation.error.status in {400, 422} else 1)
+    assert len(simulation.recovery.attempts) == 1, "and costs one call"
 
 
 @pytest.mark.parametrize("fault", of(Kind.HEALTHY))

@@ -9,15 +9,29 @@ import msgspec
 import pytest
 from simulation import USER, Model, Simulation, request
 
-from everytoken.errors import ConnectError, DivergedError, EverytokenError, RecoveryExhaustedError
+from everytoken.errors import (
+    ConnectError,
+    DivergedError,
+    EverytokenError,
+    RecoveryExhaustedError,
+    StatusError,
+)
 from everytoken.recovery import LearnedCapabilities, Policy
-from everytoken.testing import Answer, Status, ToolCall
+from everytoken.testing import FAULTS, Answer, Kind, Status, ToolCall
 
 TEXT = "Streaming sends each token as soon as it exists, one after the other."
 ANSWER = Answer(TEXT)
 REFUSES = Answer(TEXT, prefill="refuse")
 RESTARTS = Answer(TEXT, prefill="restart")
 MOODY = Answer(TEXT, deterministic=False, prefill="refuse")  # says something else each time
+
+
+# What breaks an attempt; what only leaves a piece out cannot be known for it.
+BREAKS = {
+    name
+    for name, fault in FAULTS.items()
+    if fault.kind is Kind.BROKEN and name not in {"huge-event", "lost-chunk"}
+}
 
 
 def last_message(connect):
@@ -101,7 +115,7 @@ def test_a_refused_prefill_ends_in_the_whole_answer_by_failover():
     simulation = Simulation(*models, truth=TEXT).run()
     assert (simulation.outcome, simulation.text) == ("completed", TEXT)
     upstreams = [attempt.upstream for attempt in simulation.recovery.attempts]
-    assert upstreams == ["a", "a", "a", "b"]
+    assert upstreams == ["a", "a", "b"]
     assert simulation.recovery.attempts[0].cause.code == "upstream-truncated"
 
 
@@ -142,8 +156,8 @@ def test_with_no_strategy_allowed_what_was_cut_is_interrupted(strategies):
         pytest.param("close", ["a", "a"], id="after a cut, the same upstream"),
         pytest.param("clean-end", ["a", "a"], id="after a clean end that is none, the same upstream"),
         pytest.param("silent", ["a", "b"], id="after silence, the next"),
-        pytest.param("connection-refused", ["a", "b"], id="after a refused connection, the next"),
-        pytest.param("status-503", ["a", "b"], id="after a status, the next"),
+        pytest.param("connection-refused", ["a", "a"], id="after a refused connection, once more the same"),
+        pytest.param("status-503", ["a", "a"], id="after a status that may pass, once more the same"),
         pytest.param("html-instead", ["a", "b"], id="after something that is no stream, the next"),
     ],
 )
@@ -154,26 +168,110 @@ def test_who_is_asked_next(fault, order):
     assert (simulation.outcome, simulation.text) == ("completed", TEXT)
 
 
-def test_failover_goes_round_in_the_listed_order_and_waits_only_for_the_same():
-    models = [Model(ANSWER, [("always", "connection-refused", "start")], name=name) for name in "abc"]
-    simulation = Simulation(*models, policy=Policy(attempts=5)).run()
-    attempts = simulation.recovery.attempts
-    assert [attempt.upstream for attempt in attempts] == ["a", "b", "c", "a", "b"]
-    assert simulation.now == 1_000.0
+@pytest.mark.parametrize(
+    "fault", ["connection-refused", "status-500", "close", "clean-end", "error-event", "garbage-event"]
+)
+def test_every_upstream_is_asked_before_any_is_asked_a_third_time(fault):
+    models = [Model(ANSWER, [("always", fault, "middle")], name=name) for name in "abc"]
+    simulation = Simulation(*models, policy=Policy(strategies=frozenset({"replay"}), backoff=0.1)).run()
+    upstreams = [attempt.upstream for attempt in simulation.recovery.attempts]
+    third = next((i for i in range(len(upstreams)) if upstreams[: i + 1].count(upstreams[i]) == 3), 10)
+    assert set(upstreams[:third]) == {"a", "b", "c"}
+    assert max(upstreams.count(name) for name in "abc") <= 3
+    assert len(upstreams) <= Policy().max_attempts
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 451, 501])
-def test_a_refusal_before_content_goes_to_the_caller(status):
-    class Refusing(Model):
-        def steps(self, body):
-            super().steps(body)
-            return [Status(status, body=b'{"error":{"message":"no"}}')]
+@pytest.mark.parametrize("name", sorted(BREAKS))
+@pytest.mark.parametrize("position", ["start", "one", "middle", "last"])
+def test_a_healthy_second_upstream_gives_the_answer_whatever_the_first_one_always_does(name, position):
+    models = Model(ANSWER, [("always", name, position)], name="a"), Model(ANSWER, name="b")
+    simulation = Simulation(*models).run()
+    assert (simulation.outcome, simulation.text) == ("completed", TEXT)
+    assert [attempt.upstream for attempt in simulation.recovery.attempts].count("a") <= 2
 
-    models = Refusing(ANSWER, name="a"), Model(ANSWER, name="b")
-    simulation = Simulation(*models, seeds=False, usage=False).run()
+
+def test_a_response_takes_no_more_attempts_than_it_may_in_all():
+    models = [Model(ANSWER, [("always", "status-500", "start")], name=name) for name in "abcdefgh"]
+    simulation = Simulation(*models).run()
+    assert len(simulation.recovery.attempts) == 10
+    assert simulation.error.code == "recovery-exhausted"
+
+
+class Refusing(Model):
+    """Refuses every request."""
+
+    refusal = Status(400)
+
+    def steps(self, body):
+        super().steps(body)
+        return [self.refusal]
+
+
+def refusing(status, body=b'{"error":{"message":"no"}}', name="a"):
+    model = Refusing(ANSWER, name=name)
+    model.refusal = Status(status, body=body)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"error":{"message":"no"}}'),
+        (400, b'{"error":{"message":"filtered","code":"content_filter"}}'),
+        (400, b"no JSON"),
+        (415, b""),
+        (422, b'{"detail":[{"loc":["body","temperature"],"msg":"too hot"}]}'),
+    ],
+)
+def test_what_is_wrong_with_the_request_goes_to_the_caller_and_costs_one_call(status, body):
+    simulation = Simulation(refusing(status, body), Model(ANSWER, name="b")).run()
     assert (simulation.outcome, simulation.error.code) == ("failed", "upstream-status")
-    assert simulation.error.upstream_status == status
+    assert (simulation.error.upstream_status, simulation.error.body) == (status, body)
     assert len(simulation.recovery.attempts) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *((status, b'{"error":{"message":"no"}}') for status in (401, 402, 403, 404, 405, 413, 451, 501)),
+        (400, b'{"error":{"message":"too long","code":"context_length_exceeded"}}'),
+        (400, b'{"error":{"message":"too long","type":"exceed_context_size_error"}}'),
+        (400, b'{"error":{"message":"no such model","code":"model_not_found"}}'),
+        (429, b'{"error":{"message":"pay","code":"insufficient_quota"}}'),
+    ],
+)
+def test_what_another_upstream_may_well_accept_goes_to_it_at_once(status, body):
+    simulation = Simulation(refusing(status, body), Model(ANSWER, name="b")).run()
+    assert (simulation.outcome, simulation.text) == ("completed", TEXT)
+    assert [attempt.upstream for attempt in simulation.recovery.attempts] == ["a", "b"]
+    assert simulation.now == 1_000.0
+    alone = Simulation(refusing(status, body)).run()
+    assert (alone.outcome, alone.error.upstream_status, len(alone.connected)) == ("failed", status, 1)
+
+
+@pytest.mark.parametrize(("said", "calls"), [(False, ["a", "b"]), (True, ["a", "a", "b"])])
+@pytest.mark.parametrize("status", [400, 429, 500])
+def test_what_an_upstream_says_of_trying_again_is_obeyed(said, calls, status):
+    recovery = Simulation(Model(ANSWER, name="a"), Model(ANSWER, name="b")).recovery
+    recovery.start(0.0)
+    asked = []
+    for now in range(3):
+        asked.append(recovery.attempts[-1].upstream)
+        recovery.fail(now, StatusError("no", upstream_status=status, should_retry=said))
+        if recovery.outcome is not None:
+            break
+        recovery.tick(now + 0.9)
+    expected = ["a"] if (status, said) == (400, False) else calls
+    assert asked[: len(expected)] == expected
+
+
+def test_a_time_that_is_more_than_a_moment_is_spent_at_the_next_upstream():
+    for seconds, second in ((1.5, "a"), (2.5, "b")):
+        recovery = Simulation(Model(ANSWER, name="a"), Model(ANSWER, name="b")).recovery
+        recovery.start(0.0)
+        recovery.fail(0.0, StatusError("no", upstream_status=429, retry_after=seconds))
+        recovery.tick(seconds)
+        assert (seconds, recovery.attempts[-1].upstream) == (seconds, second)
 
 
 def test_a_refusal_after_content_makes_an_upstream_unusable_and_the_next_is_tried():
@@ -193,7 +291,11 @@ class Picky(Model):
 
     def steps(self, body):
         steps = super().steps(body)
-        return [Status(422)] if {"seed", "stream_options"} & body.keys() else steps
+        unknown = {"seed", "stream_options"} & body.keys()
+        refusal = {
+            "detail": [{"loc": ["body", name], "msg": "extra fields not permitted"} for name in unknown]
+        }
+        return [Status(422, body=json.dumps(refusal).encode())] if unknown else steps
 
 
 def test_additions_of_ours_that_are_refused_are_left_out_and_this_is_learned():
@@ -209,15 +311,28 @@ def test_what_the_caller_asks_for_is_not_left_out():
     assert (simulation.outcome, len(simulation.recovery.attempts)) == ("failed", 1)
 
 
-def test_once_additions_were_accepted_a_400_is_the_callers():
-    class Strict(Model):
-        def steps(self, body):
-            super().steps(body)
-            return [Status(400)]
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"error":{"message":"Unrecognized request argument supplied: seed","param":null}}'),
+        (400, b'{"error":{"message":"no","param":"stream_options"}}'),
+        (422, b"unknown field: include_usage"),
+        (
+            404,
+            b'{"error":{"message":"No endpoints found that can handle the requested parameters.","code":404}}',
+        ),
+    ],
+)
+def test_a_router_may_refuse_what_it_once_took(status, body):
+    class Router(Model):
+        def steps(self, asked):
+            steps = super().steps(asked)
+            return [Status(status, body=body)] if "seed" in asked else steps
 
     experience = {"a": LearnedCapabilities(additions="accepted")}
-    simulation = Simulation(Strict(ANSWER), experience=experience).run()
-    assert (simulation.outcome, len(simulation.recovery.attempts)) == ("failed", 1)
+    simulation = Simulation(Router(ANSWER), experience=experience).run()
+    assert (simulation.outcome, len(simulation.connected)) == ("completed", 2)
+    assert experience["a"].additions == "refused"
 
 
 def test_additions_refused_by_one_upstream_are_not_held_against_the_next():
@@ -321,7 +436,7 @@ def test_a_limit_on_the_length_holds_with_an_overlap():
 
 def test_the_last_attempt_does_without_streaming_when_streams_keep_breaking():
     simulation = Simulation(Model(REFUSES, [("always", "garbage-event", "middle")])).run()
-    assert [attempt.streamed for attempt in simulation.recovery.attempts] == [True, True, False]
+    assert [attempt.streamed for attempt in simulation.recovery.attempts] == [True, True, True, False]
     assert (simulation.outcome, simulation.text) == ("completed", TEXT)
     last = simulation.connected[-1]
     assert not last.streamed
@@ -357,9 +472,9 @@ def test_a_whole_answer_that_echoes_its_prefill_is_not_doubled():
 
     answer = Answer(TEXT, deterministic=False)
     policy = Policy(strategies=frozenset({"prefill", "non-streaming"}))
-    rules = [(0, "close", 6), (1, "garbage-event", 0)]
+    rules = [(0, "close", 6), (1, "garbage-event", 0), (2, "garbage-event", 0)]
     simulation = Simulation(Echoing(answer, rules), policy=policy, prefill="yes", truth=TEXT).run()
-    assert [attempt.streamed for attempt in simulation.recovery.attempts] == [True, True, False]
+    assert [attempt.streamed for attempt in simulation.recovery.attempts] == [True, True, True, False]
     assert (simulation.outcome, simulation.text) == ("completed", TEXT)
     assert simulation.experience["a"].prefill == "unknown", (
         "what it does without streaming says nothing about streams"
@@ -372,8 +487,11 @@ def test_policies_are_each_upstreams_own():
     recovery.targets[1] = msgspec.structs.replace(recovery.targets[1], policy=Policy(connect=3.0, attempts=1))
     recovery.start(0.0)
     assert recovery.deadline == 10.0
-    recovery.fail(0.0, ConnectError("refused"))
-    assert recovery.deadline == 3.0
+    for _ in range(2):
+        recovery.fail(0.0, ConnectError("refused"))
+        recovery.tick(min(recovery.deadline, 1.0))
+    assert recovery.attempts[-1].upstream == "b"
+    assert recovery.deadline == pytest.approx(3.0, abs=1.0)
 
 
 def test_the_request_of_the_caller_is_never_changed():

@@ -56,6 +56,10 @@ class Request(Protocol):
         """Whether a tool call may come behind any text."""
 
     @property
+    def reasons(self) -> bool:
+        """Whether it asks for reasoning, so that a long silence is to be expected."""
+
+    @property
     def has_grammar(self) -> bool:
         """Whether the answer is bound to a grammar, which begins anew after a prefill."""
 

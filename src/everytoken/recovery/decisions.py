@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,18 +14,23 @@ __all__ = ["Connect", "Decision", "Disconnect", "End", "Rearm"]
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a connection to `target` and send it `body`; `streamed` says which kind of answer it asks for."""
+    """Open a connection to `target` and send it `body`; `streamed` says which kind of answer it asks for.
+
+    `attempt` is the number by which what comes over the connection is reported.
+    """
 
     target: Target
     body: dict[str, Any]
     streamed: bool
+    attempt: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Let go of the attempt's connection; it may be used again only if `reusable`."""
+    """Let go of the connection of `attempt`; it may be used again only if `reusable`."""
 
     reusable: bool
+    attempt: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from everytoken.sse import ServerSentEvent, SSEDecoder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everytoken.dialects.dialect import Decoder, Dialect, Request
+    from everytoken.dialects.dialect import Decoder, Dialect, History, Request
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.plan import Plan
     from everytoken.recovery.transcript import Transcript
@@ -25,8 +25,6 @@ _MAX_HELD = 256  # chunks without content kept back before the first content; mo
 
 _MAX_HELD_BYTES = 1024 * 1024
 
-# A member of an enum is looked up by its class each time, which in Python 3.11 costs as much as four calls.
-_STREAMING = State.STREAMING
 _LISTENING = (State.STREAMING, State.WAITING, State.LINGERING)
 
 
@@ -35,12 +33,14 @@ class LiveAttempt:
 
     Attributes: `attempt` (what is recorded of it), `plan`, `aligner` (None where nothing was delivered before, so that
     chunks are passed on as they were sent), `state`, `deadline` (seconds of the driver's clock), `gap` (seconds that may
-    pass between two pieces of content), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
+    pass between two pieces of content), `limit` (of what is waited for now) since `mark`, `suspected` (whether it has
+    passed), `steady` (whether it streams, alone and in time, so that content does no more than move the deadline), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
     `quiet` (bytes since then).
     """
 
     __slots__ = (
         "_before",
+        "_counted",
         "_dialect",
         "_held",
         "_held_bytes",
@@ -55,21 +55,27 @@ class LiveAttempt:
         "decoder",
         "error",
         "gap",
+        "history",
         "last_bytes",
+        "limit",
+        "mark",
+        "number",
         "plan",
         "quiet",
         "state",
+        "steady",
+        "suspected",
     )
 
     def __init__(
         self, attempt: Attempt, plan: Plan, request: Request, dialect: Dialect, transcript: Transcript
     ) -> None:
         self.aligner = aligner_for(plan, dialect, transcript) if attempt.offset else None
-        if self.aligner is None:
-            transcript.history = dialect.history()  # what came before was never delivered
+        # What came before a first attempt was never delivered.
+        self.history: History = transcript.history if self.aligner else dialect.history()
         self.decoder: Decoder = dialect.decoder(
             request,
-            transcript.history,
+            self.history,
             first=self.aligner is None,
             # Of several attempts the usage is told together, at the end.
             usage=request.shows_usage and attempt.number == 1,
@@ -83,11 +89,17 @@ class LiveAttempt:
         self._holding = True
         self._before = transcript.chunks
         self._repeated = 0
+        self._counted: int | None = None
         self.attempt = attempt
         self.plan = plan
         self.error: EverytokenError | None = None
         self.state = State.CONNECTING
         self.deadline = 0.0
+        self.limit = 0.0
+        self.mark = 0.0
+        self.number = attempt.number
+        self.steady = False
+        self.suspected = False
         self.gap = 0.0
         self.last_bytes: float | None = None
         self.quiet = 0
@@ -97,14 +109,35 @@ class LiveAttempt:
         """Change the state."""
         self.state, _ = TRANSITIONS[self.state, event]
 
+    def wait(self, now: float, limit: float) -> None:
+        """Begin to wait for something that may take `limit` seconds."""
+        self.mark, self.limit, self.deadline = now, limit, now + limit
+
+    def may_think(self, thinking: float) -> bool:
+        """Move a deadline that has passed while bytes keep coming, for `thinking` seconds in all; return whether."""
+        if self.steady:
+            self.mark, self.steady = self.deadline - self.gap, False
+        last = self.last_bytes
+        if last is None or last <= self.mark:
+            return False
+        later = min(last + self.limit, self.mark + thinking)
+        moved, self.deadline = later > self.deadline, max(later, self.deadline)
+        return moved
+
     @property
     def is_listening(self) -> bool:
         """Whether bytes of a response may come."""
         return self.state in _LISTENING
 
+    def stand_by(self, waits: bool = True) -> None:  # noqa: FBT001, FBT002  # there is no better word for either
+        """Take note that another attempt runs beside it, which delivers nothing as long as both do; or no more."""
+        self._counted = self.chunks if waits else None
+
     @property
     def chunks(self) -> int:
         """How many chunks with content the attempt has sent."""
+        if self._counted is not None and self.aligner is None:
+            return self._counted
         return self._repeated if self.aligner is not None else self._transcript.chunks - self._before
 
     @property
@@ -148,7 +181,7 @@ class LiveAttempt:
         self.content = content
         if content:
             self.quiet = 0
-            if self.state is _STREAMING:
+            if self.steady:
                 self.deadline = now + self.gap
         else:
             self.quiet += len(data)
@@ -211,7 +244,7 @@ class LiveAttempt:
             return lives
         self._repeated += bool(chunk.pieces)
         for record in self.aligner.feed(chunk):
-            transcript.add(transcript.history.read(record))
+            transcript.add(self.history.read(record))
             records.append(record)
         return lives
 

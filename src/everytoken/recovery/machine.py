@@ -76,34 +76,38 @@ class Recovery(Course):
     @property
     def state(self) -> State:
         """Where the response stands."""
-        return self._state if self._live is None else self._live.state
+        return self._lives[0].state if self._lives else self._state
 
-    @property
-    def deadline(self) -> float:
-        """When to call `tick`."""
-        if self._live is not None:
-            return self._live.deadline
-        return _FOREVER if self._due is None else self._due[0]
-
-    def connected(self, now: float) -> None:
+    def connected(self, now: float, attempt: int | None = None) -> None:
         """The request is on its way."""
-        live = self._live
+        live = self._find(attempt)
         if live is not None and live.state is State.CONNECTING:
-            limits = live.plan.target.policy
+            limits, experience = live.plan.target.policy, self.experience(live.plan.target)
             live.to(Event.CONNECTED)
-            limit = self._time(limits.first_content) if live.plan.streamed else limits.non_streaming
-            self._set_deadline(live, now + limit)
+            limit = limits.non_streaming
+            if live.plan.streamed:
+                limit = self._patience(live.plan, experience.first_content(limits.first_content))
+            self._wait(now, live, limit)
 
-    def accept(self, now: float) -> None:
+    def accept(self, now: float, attempt: int | None = None) -> None:
         """The upstream has answered with success; its body follows."""
-        self.connected(now)
-        if self._live is not None:
+        self.connected(now, attempt)
+        live = self._find(attempt)
+        if live is not None:
             self.accepted = True
-            self._planner.accepted(self._live.plan)
+            self._planner.accepted(live.plan)
 
-    def receive_data(self, now: float, data: bytes) -> list[bytes]:
+    def _find(self, attempt: int | None) -> LiveAttempt | None:
+        for live in self._lives:
+            if attempt is None or live.number == attempt:
+                return live
+        return None
+
+    def receive_data(self, now: float, data: bytes, attempt: int | None = None) -> list[bytes]:
         """Take bytes of a streamed answer; return the records to deliver, in order."""
-        live = self._live
+        live = self._lives[0] if self._lives else None
+        if live is None or live.number != attempt:
+            live = self._find(attempt)
         if live is None or live.state is _CONNECTING:
             return []
         records = live.receive_data(now, data)
@@ -112,26 +116,21 @@ class Recovery(Course):
                 self.transcript.first = records[0]
             self.records += len(records)
         decoder = live.decoder
-        if (
-            live.state is not _STREAMING
-            or decoder.terminal
-            or decoder.done
-            or live.error
-            or live.quiet > _MAX_QUIET
-        ):
+        if not live.steady or decoder.terminal or decoder.done or live.error or live.quiet > _MAX_QUIET:
             self._settle(now, live, records)
         return records
 
-    def receive_eof(self, now: float) -> list[bytes]:
+    def receive_eof(self, now: float, attempt: int | None = None) -> list[bytes]:
         """The streamed answer's bytes have ended, by the transport's own rules properly."""
         records: list[bytes] = []
-        if self._live is not None and self._live.is_listening:
-            self._receive_end(now, self._live, records)
+        live = self._find(attempt)
+        if live is not None and live.is_listening:
+            self._receive_end(now, live, records)
         return records
 
-    def receive_whole(self, now: float, body: bytes) -> list[bytes]:
+    def receive_whole(self, now: float, body: bytes, attempt: int | None = None) -> list[bytes]:
         """Take an answer that came in one piece: asked for so, or sent instead of a stream."""
-        live = self._live
+        live = self._find(attempt)
         if live is None or not live.is_listening:
             return []
         live.last_bytes = now
@@ -143,36 +142,38 @@ class Recovery(Course):
             self._receive_end(now, live, records)
         return records
 
-    def fail(self, now: float, error: EverytokenError) -> list[bytes]:
+    def fail(self, now: float, error: EverytokenError, attempt: int | None = None) -> list[bytes]:
         """The attempt has failed: no connection, a status, a break."""
         records: list[bytes] = []
-        if self._live is not None:
-            self._fail(now, self._live, error, records)
+        live = self._find(attempt)
+        if live is not None:
+            self._fail(now, live, error, records)
         return records
 
     def tick(self, now: float) -> list[bytes]:
-        """Act on a deadline that has passed; does nothing before it."""
+        """Act on the deadlines that have passed; does nothing before the first."""
         records: list[bytes] = []
-        live = self._live
-        if now < self.deadline:
-            return records
-        if live is None:
-            if self._due is not None:
-                self._connect(now, self._due[1])
-        elif live.state is State.LINGERING:
-            self._complete(now, live, records)
-        else:
-            self._fail(now, live, stalled(live.state, live.last_bytes, now), records)
+        for live in self._lives:
+            if now < live.deadline or live not in self._lives:
+                continue
+            if live.state is State.LINGERING:
+                self._complete(now, live, records)
+            elif live.state is State.CONNECTING or live.suspected:
+                self._fail(now, live, stalled(live.state, live.last_bytes, now), records)
+            else:
+                self._suspect(now, live)
+        if self._due is not None and now >= self._due[0]:
+            self._connect(now, self._due[1])
         return records
 
     # Within an attempt
 
     def _settle(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
         """Act on the first content, an end mark, an error or a flood in the bytes."""
-        if live.content and live.state is not _STREAMING:
-            live.to(Event.CONTENT)
-            self._set_deadline(live, now + live.gap)
-            self.breaker.answers(live.plan.target.name)
+        if live.content:
+            self._advance(now, live, records)
+        elif records:
+            self._win(now, live)
         decoder = live.decoder
         if live.error is not None:
             self._fail(now, live, live.error, records)
@@ -182,7 +183,8 @@ class Recovery(Course):
             if live.state is not State.LINGERING:
                 # The answer is whole; usage and the end mark may still follow.
                 live.to(Event.FINISH)
-                self._set_deadline(live, now + live.plan.target.policy.linger)
+                live.steady = False
+                self._wait(now, live, live.plan.target.policy.linger)
         elif live.quiet > _MAX_QUIET:
             self._fail(
                 now, live, UpstreamError(f"the upstream sent {live.quiet} bytes without content"), records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,23 @@ if TYPE_CHECKING:
     from everytoken.recovery.policy import LearnedCapabilities, Policy, Strategy, Target
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["Plan", "Planner", "is_fault", "refuses_streaming"]
+__all__ = ["Plan", "Planner"]
+
+_MOMENT = (
+    2.0  # seconds that an upstream may want to be left alone and still get its second try before the next one
+)
+_ADDITIONS = re.compile(r"\b(seed|stream_options|include_usage)\b")
+_SAYING = ("param", "message", "msg", "detail")
+
+# What says something about this upstream, its key or its account, and nothing about the next one.
+_ONLY_HERE = frozenset({401, 402, 403, 404, 405, 413, 451, 501})
+_ONLY_HERE_CODES = frozenset(
+    {
+        *("context_length_exceeded", "exceed_context_size_error", "model_not_found", "model_not_supported"),
+        *("unsupported_country_region_territory", "insufficient_quota", "billing_hard_limit_reached"),
+    }
+)
+_SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # 429, and for good
 
 _STREAM = re.compile(r"\bstream(ed|ing)?\b", re.IGNORECASE)
 
@@ -39,7 +56,8 @@ class Plan:
     """The next attempt: whom to ask, what, and how long to wait before it (seconds).
 
     `overlap`: how many delivered characters a prefill leaves out, for the upstream to prove itself by; None where it
-    is trusted. `added`: the body carries fields of ours.
+    is trusted. `added`: the body carries fields of ours. `last_resort`: it does without streaming because that
+    keeps breaking.
     """
 
     target: Target
@@ -49,6 +67,7 @@ class Plan:
     overlap: int | None = None
     wait: float = 0.0
     added: bool = False
+    last_resort: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -60,9 +79,11 @@ class Plan:
 class Planner:
     """Chooses the attempts of one response. Pure: `now` and the jitter are arguments.
 
-    `faults`: attempts that failed through the upstream's fault. `without_additions`: upstreams that get none of our
-    additions. `unstreamed`: those that are asked without streaming. `exhausted`: the keys of plans that turned out not to
-    be faithful. `unusable`: upstreams that refuse this request. `not_before`: when one wants to be asked again.
+    `asked`: attempts at each upstream; `faults`: those that failed through its own fault. `without_additions`: upstreams
+    that get none of our additions. `unstreamed`: those that are asked without streaming. `unfaithful`: keys of plans that
+    turned out not to repeat or continue; `stuck`: of those that broke again where they had broken before. `broken`:
+    upstreams whose streams have broken. `unusable`: those that refuse this request. `not_before`: when one may be asked
+    again.
     """
 
     dialect: Dialect
@@ -73,17 +94,25 @@ class Planner:
     experience: Callable[[Target], LearnedCapabilities]
     transcript: Transcript
     policy: Policy
-    faults: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     without_additions: set[str] = field(default_factory=set)
     unstreamed: set[str] = field(default_factory=set)
-    exhausted: set[tuple[str, str]] = field(default_factory=set)
+    unfaithful: set[tuple[str, str]] = field(default_factory=set)
+    stuck: set[tuple[str, str]] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    asked_whole: set[str] = field(default_factory=set)
     unusable: set[str] = field(default_factory=set)
     not_before: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def last(self) -> bool:
-        """Whether the next fault would be the last one allowed, and not the first."""
-        return 0 < self.faults >= self.policy.attempts - 1
+    # What is learned
+
+    def begun(self, now: float, plan: Plan) -> None:
+        """Take note of an attempt that begins."""
+        self.asked[plan.target.name] += 1
+        self.breaker.claim(self.circuit(plan.target), now)
+        if plan.last_resort:
+            self.asked_whole.add(plan.target.name)
 
     def accepted(self, plan: Plan) -> None:
         """Learn from an upstream's having taken a request."""
@@ -95,52 +124,99 @@ class Planner:
         if name in self.unstreamed:
             experience.streaming = "refused"
 
-    def blame(self, now: float, error: EverytokenError, plan: Plan) -> bool:
-        """Draw the consequences of a failed attempt; returns False when the caller has to be told at once."""
+    def blame(
+        self, now: float, error: EverytokenError, plan: Plan, *, progressed: bool, jitter: float
+    ) -> bool:
+        """Draw the consequences of a failed attempt; returns False when the caller has to be told at once.
+
+        `progressed`: whether it delivered anything.
+        """
+        name = plan.target.name
+        if isinstance(error, StatusError):
+            return self._blame_status(now, error, plan, jitter)
+        if isinstance(error, DivergedError):
+            self.unfaithful.add(plan.key)
+            return True
+        self._fault(now, plan, jitter)
+        if not isinstance(error, (ConnectError, StalledError)):
+            self.broken.add(name)
+            if not progressed and plan.strategy == "replay":
+                self.stuck.add(plan.key)
+        return True
+
+    def _blame_status(self, now: float, error: StatusError, plan: Plan, jitter: float) -> bool:
         name, experience = plan.target.name, self.experience(plan.target)
-        if isinstance(error, StatusError) and error.retry_after is not None:
+        if error.retry_after is not None:
             self.not_before[name] = now + error.retry_after
-        if is_fault(error, plan.target.policy):
-            self.faults += 1
-            if not isinstance(error, StatusError) or error.upstream_status >= 500:
-                self.breaker.failed(name, now)
-        elif not isinstance(error, StatusError):
-            self.exhausted.add(plan.key)
-        elif error.upstream_status in {400, 422} and plan.streamed and refuses_streaming(error, self.request):
+        if may_pass(error, plan.target.policy):
+            self._fault(now, plan, jitter, too_often=error.upstream_status < 500)
+        elif plan.added and name not in self.without_additions and refuses_additions(error):
+            self.without_additions.add(name)
+        elif plan.streamed and refuses_streaming(error, self.request):
             self.unstreamed.add(name)
         elif error.upstream_status in {400, 422} and plan.strategy == "prefill":
             experience.prefill = "refused"
-            self.exhausted.add(plan.key)
-        elif (
-            error.upstream_status in {400, 422}
-            and plan.added
-            and experience.additions == "unknown"
-            and name not in self.without_additions
-        ):
-            # Perhaps it was our seed or stream_options that it did not like: once more without.
-            self.without_additions.add(name)
+            self.unfaithful.add(plan.key)
         else:
             self.unusable.add(name)
-            return bool(self.transcript.chunks)
+            passing = error.upstream_status in plan.target.policy.retry_statuses
+            return bool(self.transcript.chunks) or passing or is_only_here(error)
         return True
 
-    def next(self, now: float, attempts: Sequence[Attempt], jitter: float) -> Plan | None:
-        """Return the next attempt, or None when nothing is left that would be faithful."""
-        streamed = not self._streaming_keeps_failing(attempts)
-        if streamed and self.faults >= self.policy.attempts:
+    def _fault(self, now: float, plan: Plan, jitter: float, *, too_often: bool = False) -> None:
+        """Count a failure of the upstream itself, and give it a while to recover unless it has named one."""
+        name = plan.target.name
+        self.faults[name] += 1
+        if not too_often:
+            self.breaker.failed(self.circuit(plan.target), now)
+        if self.not_before.get(name, -1.0) < now:
+            doubled: float = self.policy.backoff * 2 ** min(self.faults[name] - 1, 16)
+            self.not_before[name] = now + min(doubled, self.policy.backoff_max) * (0.5 + 0.5 * jitter)
+
+    def circuit(self, target: Target) -> tuple[str, str]:
+        """Return what the breaker knows an upstream by: it may fail for one model and serve another."""
+        return target.name, target.model or self.request.model
+
+    # What comes next
+
+    def next(self, now: float, attempts: Sequence[Attempt], *, beside: str | None = None) -> Plan | None:
+        """Return the next attempt, or None when nothing is left that would be faithful.
+
+        Every upstream is asked before any is asked a third time. With `beside` it is to run beside an attempt at the
+        upstream of this name.
+        """
+        if self.asked.total() >= self.policy.max_attempts:
             return None
         failed = attempts[-1] if attempts else None
-        for target in self._order(now, failed):
-            wanted = max(0.0, self.not_before.get(target.name, now) - now)
-            if wanted > self.policy.retry_after_max:
+        order = self._order(now, failed, beside)
+        for target in order:
+            spent = self.asked if beside else self.faults
+            if spent[target.name] >= self.policy.attempts:
                 continue
-            here = streamed and not self._refuses_streaming(target)
-            for strategy in self._strategies(target, streamed=here, first=failed is None):
-                plan = self._plan(target, strategy, streamed=here)
-                if plan is not None and plan.key not in self.exhausted:
-                    plan.wait = max(wanted, self._back_off(target, failed, jitter))
+            streamed = not self._refuses_streaming(target)
+            for strategy in self._strategies(target, streamed=streamed, first=failed is None):
+                plan = self._plan(target, strategy, streamed=streamed)
+                if plan is not None and plan.key not in self.unfaithful | self.stuck:
+                    plan.wait = self._wait(target, now)
+                    return plan
+        return None if beside else self._last_resort(now, order)
+
+    def _last_resort(self, now: float, order: Sequence[Target]) -> Plan | None:
+        """Return an attempt without streaming, where it was streaming that broke, once for each upstream."""
+        if "non-streaming" not in self.policy.strategies:
+            return None
+        for target in order:
+            if target.name not in self.broken or target.name in self.asked_whole or self.faults.total() < 2:
+                continue
+            for strategy in self._strategies(target, streamed=False, first=False):
+                plan = self._plan(target, strategy, streamed=False)
+                if plan is not None and plan.key not in self.unfaithful:
+                    plan.wait, plan.last_resort = self._wait(target, now), True
                     return plan
         return None
+
+    def _wait(self, target: Target, now: float) -> float:
+        return max(0.0, self.not_before.get(target.name, now) - now)
 
     def _refuses_streaming(self, target: Target) -> bool:
         return (
@@ -149,15 +225,32 @@ class Planner:
             or self.experience(target).streaming == "refused"
         )
 
-    def _order(self, now: float, failed: Attempt | None) -> list[Target]:
-        """Return the targets to try: as listed, from the one asked last on, those set aside behind the others."""
-        targets = [target for target in self.targets if target.name not in self.unusable]
+    def _order(self, now: float, failed: Attempt | None, beside: str | None) -> list[Target]:
+        """Return the targets to try, the best one first.
+
+        As listed, from the one asked last on, which gets a quick second try. Behind the others stand those that the
+        breaker has set aside, that want to be left alone for longer than a moment, and that have been asked twice.
+        """
+        targets = [
+            target
+            for target in self.targets
+            if target.name not in self.unusable and self._wait(target, now) <= self.policy.retry_after_max
+        ]
         if failed is not None:
             here = next((i for i, target in enumerate(targets) if target.name == failed.upstream), 0)
-            if _in_trouble(failed.cause, self.policy):
+            is_slow = isinstance(failed.cause, (StalledError, NotAnEventStreamError))
+            if is_slow or (targets and self.asked[targets[here].name] > 1):
                 here += 1
             targets = targets[here:] + targets[:here]
-        return sorted(targets, key=lambda target: not self.breaker.allows(target.name, now))
+        return sorted(
+            targets,
+            key=lambda target: (
+                target.name == beside,
+                not self.breaker.allows(self.circuit(target), now),
+                self._wait(target, now) > _MOMENT,
+                max(0, self.asked[target.name] - 1),
+            ),
+        )
 
     def _strategies(self, target: Target, *, streamed: bool, first: bool) -> list[Strategy]:
         """Return the strategies to try at `target`, the most dependable one first."""
@@ -168,7 +261,7 @@ class Planner:
         known = self.experience(target).prefill
         if "prefill" in allowed and target.prefill != "no" and known not in {"refused", "restarts"}:
             # A repetition is checked from its first byte, a continuation only by the overlap it gives back. So only
-            # those go on at once whose word we have, in text that no tool call can follow.
+            # those continue at once whose word we have, in text that no tool call can follow.
             trusted = self._trusts(target, streamed=streamed) and not self.request.has_tools
             strategies.insert(0 if trusted else len(strategies), "prefill")
         return strategies
@@ -176,15 +269,6 @@ class Planner:
     def _trusts(self, target: Target, *, streamed: bool) -> bool:
         """Whether `target` is known to continue a prefill; without streaming llama.cpp for one repeats it."""
         return streamed and (target.prefill == "yes" or self.experience(target).prefill == "continues")
-
-    def _back_off(self, target: Target, failed: Attempt | None, jitter: float) -> float:
-        """Return the seconds `target` is given to recover after a fault of its own that names no time itself."""
-        if failed is None or failed.upstream != target.name or not is_fault(failed.cause, target.policy):
-            return 0.0
-        if isinstance(failed.cause, StatusError) and failed.cause.retry_after is not None:
-            return 0.0
-        doubled: float = self.policy.backoff * 2 ** min(max(self.faults - 1, 0), 16)
-        return min(doubled, self.policy.backoff_max) * (0.5 + 0.5 * jitter)
 
     def _plan(self, target: Target, strategy: Strategy, *, streamed: bool) -> Plan | None:
         """Return the plan of one strategy, None where it could not be faithful."""
@@ -214,26 +298,30 @@ class Planner:
             body = self.dialect.non_streaming(body)
         return Plan(target, strategy, streamed, body, overlap=overlap, added=added)
 
-    def _streaming_keeps_failing(self, attempts: Sequence[Attempt]) -> bool:
-        """Whether the last attempt should do without streaming: it was streaming that broke, every time.
 
-        Not so where no stream began, nor for silence, which would only be a longer silence. A continuation that got on
-        before it broke is streamed once more; doing without is then one attempt beyond those allowed.
-        """
-        faults = [attempt for attempt in attempts if is_fault(attempt.cause, self.policy)]
-        if "non-streaming" not in self.policy.strategies or self.faults < 2:
-            return False
-        if any(isinstance(fault.cause, (ConnectError, StatusError, StalledError)) for fault in faults):
-            return False
-        got_on = faults[-1].strategy == "prefill" and faults[-1].streamed and faults[-1].chunks > 0
-        return self.faults == self.policy.attempts - (0 if got_on else 1)
+def may_pass(error: StatusError, policy: Policy) -> bool:
+    """Whether a refusal may be over in a moment: what the upstream says of that counts more than its status."""
+    if error.should_retry is not None:
+        return error.should_retry
+    return error.upstream_status in policy.retry_statuses and _code_of(error) not in _SPENT
 
 
-def is_fault(cause: EverytokenError | None, policy: Policy) -> bool:
-    """Whether `cause` is the upstream's failure, rather than a strategy's or a refusal: another try may help."""
-    if isinstance(cause, StatusError):
-        return cause.upstream_status in policy.retry_statuses
-    return not isinstance(cause, DivergedError)
+def is_only_here(error: StatusError) -> bool:
+    """Whether another upstream may well accept what this one refuses: its keys, money, models, limits and region."""
+    return error.upstream_status in _ONLY_HERE or _code_of(error) in _ONLY_HERE_CODES
+
+
+def refuses_additions(error: StatusError) -> bool:
+    """Whether an upstream refuses a request because of what we have added to it, by naming it.
+
+    404: how OpenRouter says that no provider takes all the parameters.
+    """
+    told = _told(error)
+    # What is echoed of the request beside it names everything we sent.
+    words = " ".join(str(told.get(name)) for name in _SAYING) if told else repr(error.body)
+    if error.upstream_status == 404:
+        return "parameter" in words
+    return error.upstream_status in {400, 422} and _ADDITIONS.search(words) is not None
 
 
 def refuses_streaming(error: StatusError, request: Request) -> bool:
@@ -241,19 +329,26 @@ def refuses_streaming(error: StatusError, request: Request) -> bool:
 
     Its `param` says so; its words only where the caller had not asked for a stream, so that it was our doing.
     """
-    try:
-        body = msgspec.json.decode(error.body)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    told = body.get("error", body) if isinstance(body, dict) else None
-    if not isinstance(told, dict):
+    told = _told(error)
+    if told is None or error.upstream_status not in {400, 422}:
         return False
     return told.get("param") == "stream" or (
         not request.stream and _STREAM.search(str(told.get("message"))) is not None
     )
 
 
-def _in_trouble(cause: EverytokenError | None, policy: Policy) -> bool:
-    """Whether `cause` says that the upstream itself is in trouble, rather than this one stream."""
-    kinds = (ConnectError, StatusError, StalledError, NotAnEventStreamError)
-    return isinstance(cause, kinds) and is_fault(cause, policy)
+def _code_of(error: StatusError) -> str:
+    told = _told(error) or {}
+    return str(told.get("code") or told.get("type") or "")
+
+
+def _told(error: StatusError) -> dict[str, Any] | None:
+    """Return the object in an error's body that says what is wrong, or None."""
+    try:
+        body = msgspec.json.decode(error.body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if isinstance(body, list):
+        body = body[0] if body else None  # Gemini
+    told = body.get("error", body) if isinstance(body, dict) else None
+    return told if isinstance(told, dict) else None

@@ -9,6 +9,7 @@ import msgspec
 __all__ = ["LearnedCapabilities", "Outcome", "Policy", "Strategy", "Target"]
 
 _FOREVER = float("inf")
+_WAITS = 64  # times that are remembered of an upstream and model
 
 Strategy = Literal["first", "retry", "prefill", "replay"]
 Outcome = Literal["completed", "interrupted", "cancelled", "failed"]
@@ -25,18 +26,26 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `connect`: until the request is on its way. `first_content`: from there to the first content (reasoning and tool
     calls are content; comments, pings and empty deltas are not). `content_gap`: between two pieces of content.
-    `non_streaming`: for a whole answer in one piece. `linger`: how long usage and `[DONE]` may lag behind the
-    finish_reason. `attempts`: how many may fail through the upstream's fault. `backoff` doubles with every attempt up
-    to `backoff_max`, half of it jitter; `retry_after_max` is the longest `Retry-After` that is waited for. The last
-    streamed attempt gets twice the time. A status that is not in `retry_statuses` is not tried again.
+    `thinking`: in place of both while bytes of any kind come, or where the request asks for reasoning.
+    `non_streaming`: for a whole answer in one piece. An attempt for which one of these limits passes is suspected, and
+    another one is begun beside it (`hedge`) or in its place; it is given up for good after `give_up`. `hedges`: how
+    many of these a response may have. `linger`: how long usage and `[DONE]` may lag behind the finish_reason.
+    `attempts`: how many may fail at one upstream through its own fault; `max_attempts`: how many a response may take in
+    all. `backoff` doubles with every fault of an upstream up to `backoff_max`, half of it jitter; `retry_after_max` is
+    the longest `Retry-After` that is waited for. A status that is not in `retry_statuses` is not tried again.
     """
 
     connect: float = 10.0
     first_content: float = 30.0
     content_gap: float = 30.0
+    thinking: float = 300.0
     non_streaming: float = 300.0
-    linger: float = 2.0
+    give_up: float = 600.0
+    hedge: bool = True
+    hedges: int = 2
+    linger: float = 10.0
     attempts: int = 3
+    max_attempts: int = 10
     backoff: float = 0.5
     backoff_max: float = 8.0
     retry_after_max: float = 30.0
@@ -47,14 +56,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""
-        for name in ("connect", "first_content", "content_gap", "non_streaming"):
+        for name in ("connect", "first_content", "content_gap", "thinking", "non_streaming", "give_up"):
             if not 0 < getattr(self, name) < _FOREVER:
                 raise ValueError(f"{name} must be a finite number of seconds above 0")
         for name in ("linger", "backoff", "backoff_max", "retry_after_max"):
             if not 0 <= getattr(self, name) < _FOREVER:
                 raise ValueError(f"{name} must be a finite number of seconds, 0 or more")
-        if self.attempts < 1:
-            raise ValueError("attempts must be at least 1")
+        for name in ("attempts", "max_attempts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.hedges < 0:
+            raise ValueError("hedges must be 0 or more")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,13 +91,36 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LearnedCapabilities(msgspec.Struct):
-    """What responses have learned of one upstream and model; shared by them, lost with the process.
+    """What responses have learned of one upstream and model; shared by them.
 
     `prefill`: it `continues` a prefill, has `refused` one, or `restarts` from the beginning.
     `additions`: whether it `accepted` the seed and stream_options that we add, or has `refused` them.
-    `streaming`: it has `refused` to stream.
+    `streaming`: it has `refused` to stream. `waits`: the latest times to its first content, in seconds; `gaps`: the latest
+    silences in the middle that were long, and that content ended.
     """
 
     prefill: Literal["unknown", "continues", "refused", "restarts"] = "unknown"
     additions: Literal["unknown", "accepted", "refused"] = "unknown"
     streaming: Literal["unknown", "refused"] = "unknown"
+    waits: list[float] = []
+    gaps: list[float] = []
+
+    def has_answered(self, seconds: float) -> None:
+        """Take note of a time to the first content."""
+        self.waits = [*self.waits[1 - _WAITS :], round(seconds, 3)]
+
+    def has_paused(self, seconds: float) -> None:
+        """Take note of a long silence that content ended."""
+        self.gaps = [*self.gaps[1 - _WAITS :], round(seconds, 3)]
+
+    def first_content(self, usual: float) -> float:
+        """Return how long to wait for the first content: longer than usual where this one has shown to be slower."""
+        return max(usual, 3 * _p99(self.waits))
+
+    def content_gap(self, usual: float) -> float:
+        """Return how long a silence may be."""
+        return max(usual, 3 * _p99(self.gaps))
+
+
+def _p99(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)] if values else 0.0

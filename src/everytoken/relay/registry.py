@@ -257,7 +257,9 @@ class Relays:
     def can_try_any(self) -> bool:
         """Whether at least one upstream is not set aside."""
         now = asyncio.get_running_loop().time()
-        return not self.upstreams or any(self._breaker.allows(name, now) for name in self.upstreams)
+        return not self.upstreams or not self.upstreams.keys() <= {
+            name for name, _ in self._breaker.state(now)
+        }
 
     def hurry(self) -> None:
         """Do not wait for responses to finish, neither in a `drain` that is under way nor in one to come."""

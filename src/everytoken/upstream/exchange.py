@@ -29,6 +29,8 @@ __all__ = ["Exchange"]
 _MAX_ERROR_BODY = 65_536  # bytes: an error message, not an answer
 _MAX_WHOLE_BODY = 16 * 1024 * 1024  # bytes: as much as one event may have
 _MAX_INFLATED = 256 * 1024  # bytes out of one call: as much as one read has
+_SHOULD_RETRY = {b"true": True, b"false": False}  # what OpenAI's SDKs obey
+_LONGEST = 1e9  # seconds
 _STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":", b"\xef\xbb\xbf")
 
 
@@ -59,6 +61,7 @@ class Exchange:
         "_paused",
         "_redactor",
         "_retry_after",
+        "_should_retry",
         "_sink",
         "_status",
         "_waits",
@@ -85,6 +88,7 @@ class Exchange:
         self._limit = _MAX_ERROR_BODY
         self._inflate: Any = None
         self._retry_after: float | None = None
+        self._should_retry: bool | None = None
         # Takes the bytes of the body as they came; of a plain event stream they go straight to the sink.
         self.on_body: Callable[[bytes], None] = self._receive_body
         self.protocol: Connection | None = None
@@ -140,7 +144,10 @@ class Exchange:
             return
         if not 200 <= status < 300:
             self._kind = "error"
-            self._retry_after = _seconds(named.get(b"retry-after"))
+            self._retry_after = _milliseconds(named.get(b"retry-after-ms"))
+            if self._retry_after is None:
+                self._retry_after = _seconds(named.get(b"retry-after"))
+            self._should_retry = _SHOULD_RETRY.get(named.get(b"x-should-retry", b"").strip().lower())
             return
         media = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if media == b"text/event-stream":
@@ -267,7 +274,13 @@ class Exchange:
     def _status_error(self) -> StatusError:
         body = self._redactor.body(bytes(self._body))  # some servers quote the key they refuse
         message = _message_in(body) or f"the upstream answered with status {self._status}"
-        return StatusError(message, upstream_status=self._status, body=body, retry_after=self._retry_after)
+        return StatusError(
+            message,
+            upstream_status=self._status,
+            body=body,
+            retry_after=self._retry_after,
+            should_retry=self._should_retry,
+        )
 
 
 def _ignore(_: bytes) -> None:
@@ -286,6 +299,15 @@ def _message_in(body: bytes) -> str | None:
     if isinstance(error, dict):
         error = error.get("message") or error.get("detail")
     return str(error) if error else None
+
+
+def _milliseconds(value: bytes | None) -> float | None:
+    """Read `retry-after-ms`, which OpenAI and Azure send beside `Retry-After` and their SDKs prefer."""
+    try:
+        found = float(value or b"") / 1000
+    except ValueError:
+        return None
+    return found if 0 <= found < _LONGEST else None
 
 
 def _seconds(value: bytes | None) -> float | None:

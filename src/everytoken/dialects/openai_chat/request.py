@@ -81,6 +81,13 @@ class ChatRequest:
         return bool(self.body.get("tools"))
 
     @property
+    def reasons(self) -> bool:
+        """Whether it asks for reasoning, so that a long silence is to be expected."""
+        effort = self.body.get("reasoning_effort")
+        asked = self.body.get("reasoning") or self.body.get("thinking") or self.body.get("enable_thinking")
+        return bool(asked) or (isinstance(effort, str) and effort not in {"none", "minimal"})
+
+    @property
     def has_grammar(self) -> bool:
         """Whether the answer is bound to a grammar, which would begin anew after a prefill."""
         form = self.body.get("response_format")
