@@ -11,8 +11,12 @@ import msgspec
 import pytest
 
 from everytoken import observer as events
+from everytoken.errors import JournalUnavailableError
 from everytoken.gateway import Gateway
+from everytoken.journal import StreamInfo
+from everytoken.journal.commit import GroupCommit
 from everytoken.journal.sqlite import SqliteJournal
+from everytoken.journal.stream import Stream
 from everytoken.observer import (
     AttemptAccepted,
     AttemptBegun,
@@ -253,6 +257,30 @@ async def test_a_journal_in_memory_has_no_commits():
         attempt.finish()
         await wire.answer()
     assert "Commit" not in names(seen)
+
+
+@pytest.mark.virtual_time
+async def test_what_could_not_be_stored_is_told_once_it_is():
+    loop = asyncio.get_running_loop()
+    refusals = [JournalUnavailableError("not now")]
+    told = []
+    idle = loop.create_future()
+
+    def store(streams):
+        if refusals:
+            raise refusals.pop()
+        return True
+
+    commits = GroupCommit(store, lambda _streams: idle.set_result(None))
+    commits.observe(lambda streams, size, _seconds: told.append((streams, size)))
+    stream = Stream(StreamInfo(id="s", content_type="application/json"))
+    stream.created = True
+    stream.pending += [b"12", b"345"]
+    commits.add(stream)
+    async with limit():
+        await idle
+    assert refusals == []
+    assert told == [(1, 5)]
 
 
 # Observers

@@ -9,7 +9,7 @@ A package says what it adds in its metadata, for example in `pyproject.toml`:
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from everytoken.errors import ConfigurationError
 
@@ -23,13 +23,7 @@ Group = Literal[
     "everytoken.dialects",
 ]
 
-GROUPS: Final[tuple[Group, ...]] = (
-    "everytoken.upstreams",
-    "everytoken.journals",
-    "everytoken.formats",
-    "everytoken.observers",
-    "everytoken.dialects",
-)
+GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 
 
 def load(group: Group, name: str) -> Any:
