@@ -174,9 +174,8 @@ class OfTheDocs:
 @cache
 def _file_journal() -> Any:
     page = Path(__file__).parents[1] / "docs" / "extending.md"
-    (block,) = re.findall(
-        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if "class FileJournal" in block)
     assert block.count("\n") < 100
     names: dict[str, Any] = {}
     exec(compile(block, str(page), "exec"), names)  # it is ours

@@ -50,6 +50,7 @@ __all__ = [
     "ProducerStaleError",
     "ProtocolError",
     "QuotaExceededError",
+    "RateLimitedError",
     "RecoveryExhaustedError",
     "RemoteProtocolError",
     "RequestTimeoutError",
@@ -101,6 +102,7 @@ TABLE: dict[str, ErrorInfo] = {
     "not-implemented": ErrorInfo(501, "invalid_request_error", retryable=False),
     "idempotency-conflict": ErrorInfo(422, "invalid_request_error", retryable=False),
     "overloaded": ErrorInfo(503, "server_error", retryable=True),
+    "rate-limited": ErrorInfo(429, "rate_limit_error", retryable=True),
     # the peer's fault
     "remote-protocol-error": ErrorInfo(502, "upstream_error", retryable=True),
     "not-an-event-stream": ErrorInfo(502, "upstream_error", retryable=True),
@@ -278,6 +280,16 @@ class OverloadedError(EverytokenError):
     """This node takes no more requests now."""
 
     code = "overloaded"
+
+
+class RateLimitedError(EverytokenError):
+    """The caller has asked too often, or for too much at once; `retry_after`: seconds to wait, None if unknown."""
+
+    code = "rate-limited"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class RemoteProtocolError(ProtocolError):

@@ -87,6 +87,23 @@ async def test_what_is_appended_in_one_turn_of_the_loop_comes_in_one_piece(
     assert writer.log.take(0, 100) == [b"1", b"2", b"3", b"4"]
 
 
+async def test_who_observes_commits_is_told_of_each(backend: Any, journal: Any) -> None:
+    if backend.immediate:
+        pytest.skip("stores at once")
+    writer, other = await journal.create(info()), await journal.create(info("other"))
+    told: list[tuple[int, int, float]] = []
+    journal.commits.observe(lambda streams, size, seconds: told.append((streams, size, seconds)))
+    writer.append([b"1", b"22"])
+    other.append([b"333"])
+    await until(lambda: told)
+    assert (writer.log.tail, other.log.tail) == (2, 1)
+    [(streams, size, seconds)] = told
+    assert (streams, size) == (2, 6)
+    assert 0 <= seconds < PATIENCE
+    await journal.probe()
+    assert len(told) == 1  # it stores nothing of a stream
+
+
 @pytest.mark.parametrize("limit", [1, 40, 1000, 1_000_000])
 async def test_every_offset_gives_the_records_behind_it(journal: Journal, limit: int) -> None:
     records = _records(200)

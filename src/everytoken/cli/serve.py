@@ -30,22 +30,18 @@ from everytoken.gateway.config import (
     unknown_variables,
 )
 from everytoken.gateway.health import Watchdog
+from everytoken.gateway.making import configured_journal
 from everytoken.gateway.reload import reload
 from everytoken.gateway.server import DirectProtocol
 from everytoken.gateway.tls import TlsServer
-from everytoken.journal.urls import journal_at
-from everytoken.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from everytoken.upstream import Upstream
 
 __all__ = ["serve"]
 
 logger = logging.getLogger("everytoken.serve")
 
-_EMBEDDED = "embedded"
 _BACKLOG = 2048  # connections the kernel may hold for us while we are busy
 _UNSENT = 64 * 1024  # bytes the kernel takes of an answer beyond what is on its way
 _COLLECT = (
@@ -178,7 +174,7 @@ def _settings(
     if not config.upstream:
         # Its answers repeat exactly under a seed, which a prefill of theirs does not: so it is only asked to repeat.
         config = msgspec.structs.replace(
-            config, upstream=[UpstreamConfig(url="", name=_EMBEDDED, prefill="no")]
+            config, upstream=[UpstreamConfig(url="embedded:", name="embedded", prefill="no")]
         )
     changes = {name: value for name, value in limits.items() if value is not None}
     if changes:
@@ -187,16 +183,6 @@ def _settings(
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     return config
-
-
-def _upstream(upstream: UpstreamConfig) -> Upstream:
-    if upstream.name == _EMBEDDED and not upstream.url:
-        from everytoken.upstream.embedded import EmbeddedUpstream  # noqa: PLC0415  # needs the weights
-
-        return EmbeddedUpstream(upstream.name)
-    return HttpUpstream(
-        upstream.name, upstream.url, api_key=upstream.api_key(os.environ), headers=upstream.headers
-    )
 
 
 class _Server(uvicorn.Server):
@@ -321,16 +307,7 @@ def _run(config: Config, configured: Callable[[], Config] | None) -> None:
     address, port = listening.getsockname()[:2]
     loopback = is_loopback(address)
     check_open(config, loopback=loopback)
-    journal = journal_at(
-        config.journal,
-        port=port,
-        retention=config.retention,
-        max_bytes=config.max_journal,
-        durability=config.durability,
-        lease=config.lease,
-        quota=config.quota,
-    )
-    gateway = Gateway(config, {one.name: _upstream(one) for one in config.upstream}, journal)
+    gateway = Gateway(config, journal=configured_journal(config, port=port))
     gateway.on_loopback = loopback
     shown = f"[{config.host}]" if ":" in config.host else config.host
     server = _Server(
@@ -365,7 +342,7 @@ async def _reload(
         async with one_at_a_time:
             config = _within_descriptors(await asyncio.to_thread(configured))
             check_open(config, loopback=gateway.on_loopback)
-            await reload(gateway, config, _upstream)
+            await reload(gateway, config)
     except EverytokenError as error:
         logger.error("the configuration stays as it was: %s", error.message)  # noqa: TRY400  # it says all
     except Exception:

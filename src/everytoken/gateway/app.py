@@ -34,10 +34,10 @@ logger = logging.getLogger("everytoken.gateway")
 
 
 class Gateway(Services):
-    """An ASGI application over some upstreams and a journal.
+    """An ASGI application over some upstreams and a journal; what it is made of, `Services` says.
 
-    `upstreams` are those that `config.upstream` describes, by name. Mounted in another application it starts with its
-    first request; `async with gateway:` starts and stops it in a place of your choice. Raises `ConfigurationError`.
+    Mounted in another application it starts with its first request; `async with gateway:` starts and stops it in a place
+    of your choice. Raises `ConfigurationError`.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -67,7 +67,7 @@ _POSITIVE = (
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[upstream]]` table.
 
-    `url` ends before `/chat/completions`. The key is `key`, or the environment variable that `key_env` names.
+    `url` ends before `/chat/completions`; `embedded:` is the model that ships with everytoken. The key is `key`, or the environment variable that `key_env` names.
     `models` maps the names callers use to the names it uses (a list: the same names); empty: any name is passed on.
     The rest is explained at `everytoken.recovery.Target`.
     """
@@ -115,7 +115,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `no_auth`. `default_model`: for callers that name none. `long_poll`: how long a reader that polls is kept waiting
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
-    `tls_key`: PEM files; with them the gateway speaks TLS.
+    `tls_key`: PEM files; with them the gateway speaks TLS. `observers`: what is told of events, by the names that
+    packages give in their entry points `everytoken.observers`.
 
     The rest are limits; `everytoken.gateway.limits` says what happens at each.
     """
@@ -138,6 +139,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     no_auth: bool = False
     tls_cert: str = ""
     tls_key: str = ""
+    observers: list[str] = []
     max_response: int = 64 * 1024 * 1024
     max_duration: float = 3600.0
     max_grace: float = 3600.0

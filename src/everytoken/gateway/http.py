@@ -16,6 +16,7 @@ from everytoken.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
     OverloadedError,
+    RateLimitedError,
     RequestTooLargeError,
     StatusError,
     error_body,
@@ -213,9 +214,9 @@ async def answer_error(
         headers.append((b"retry-after", b"1"))
     if isinstance(error, AuthenticationError):
         headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2 asks for it
+    if isinstance(error, StatusError | RateLimitedError) and error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % int(error.retry_after + 0.999)))
     if isinstance(error, StatusError):
-        if error.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % int(error.retry_after + 0.999)))
         own = upstream_error_object(error)
         if own is not None and error.status == error.upstream_status:
             await answer_json(request, error.status, own, headers)

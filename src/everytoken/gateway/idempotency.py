@@ -26,7 +26,7 @@ from everytoken.journal.ids import new_stream_id
 if TYPE_CHECKING:
     from everytoken.journal import Journal, Log
 
-__all__ = ["Attached", "attach"]
+__all__ = ["Attached", "attach", "find"]
 
 _OWNER = "idempotency"  # no fingerprint looks like this
 _KEPT = 86_400  # seconds
@@ -48,12 +48,7 @@ async def attach(journal: Journal, *, owner: str, key: str, body: dict[str, Any]
     A response that failed before anything of it was delivered is forgotten, so that trying again has a chance.
     Raises `InvalidRequestError` for a key that cannot be one, `IdempotencyConflictError` for another body.
     """
-    if not key or len(key) > _MAX_KEY:
-        raise InvalidRequestError(
-            f"an Idempotency-Key has 1 to {_MAX_KEY} characters", param="idempotency-key"
-        )
-    name = f"idempotency-{hashlib.sha256(f'{owner} {key}'.encode()).hexdigest()[:32]}"
-    digest = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
+    name, digest = _names(owner, key, body)
     for attempt in range(_TRIES):
         now = time.time()
         stream_id = new_stream_id(now)
@@ -74,6 +69,22 @@ async def attach(journal: Journal, *, owner: str, key: str, body: dict[str, Any]
         else:
             return Attached(stream_id, None)
     raise IdempotencyConflictError("another request with this Idempotency-Key is still beginning")
+
+
+async def find(journal: Journal, *, owner: str, key: str, body: dict[str, Any]) -> Attached | None:
+    """Return the response that `key` has begun; None if there is none. Nothing is stored. Raises as `attach` does."""
+    name, digest = _names(owner, key, body)
+    return await _found(journal, name, digest, give_up=False)
+
+
+def _names(owner: str, key: str, body: dict[str, Any]) -> tuple[str, str]:
+    """Return the name under which a key is kept, and what tells one body from another."""
+    if not key or len(key) > _MAX_KEY:
+        raise InvalidRequestError(
+            f"an Idempotency-Key has 1 to {_MAX_KEY} characters", param="idempotency-key"
+        )
+    name = f"idempotency-{hashlib.sha256(f'{owner} {key}'.encode()).hexdigest()[:32]}"
+    return name, hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
 
 
 async def _found(journal: Journal, name: str, digest: str, *, give_up: bool) -> Attached | None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Self
 
 from everytoken.errors import TABLE, EverytokenError, InvalidRequestError
-from everytoken.gateway.idempotency import attach
+from everytoken.gateway.admission import admitted
+from everytoken.gateway.idempotency import attach, find
 
 if TYPE_CHECKING:
     from everytoken.dialects.openai_chat import ChatRequest
+    from everytoken.gateway.admission import Release
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
     from everytoken.journal import Log
     from everytoken.relay import Relay
 
 __all__ = ["Response", "grace_of", "open_response"]
+
+logger = logging.getLogger("everytoken.gateway")
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -67,22 +72,59 @@ class Response:
 async def open_response(gateway: Services, request: Request, chat: ChatRequest, *, owner: str) -> Response:
     """Begin a response, or attach to the one that the request's `Idempotency-Key` has begun.
 
-    Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`.
+    Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`,
+    and what `gateway.admission` refuses with.
     """
     grace = grace_of(request, gateway.grace, gateway.config.max_grace)
+    if gateway.admission is None:
+        response, _ = await _open(gateway, request, chat, owner=owner, grace=grace)
+        return response
+    key = request.header(b"idempotency-key")
+    if key is not None:
+        found = await find(gateway.journal, owner=owner, key=key, body=chat.body)
+        if found is not None and found.log is not None:
+            return Response(found.stream_id, found.log, gateway.relays.get(found.stream_id))
+    release = await admitted(gateway.admission, request, chat, owner=owner) or _nothing
+    try:
+        response, opened = await _open(gateway, request, chat, owner=owner, grace=grace)
+    except BaseException:
+        _call(release)
+        raise
+    if opened is None:
+        _call(release)
+    else:
+        opened.over.add_done_callback(lambda _: _call(release))
+    return response
+
+
+async def _open(
+    gateway: Services, request: Request, chat: ChatRequest, *, owner: str, grace: float
+) -> tuple[Response, Relay | None]:
+    """Return the response, and its relay if it was begun by this call."""
     key = request.header(b"idempotency-key")
     stream_id = ""
     if key is not None:
         attached = await attach(gateway.journal, owner=owner, key=key, body=chat.body)
         stream_id = attached.stream_id
         if attached.log is not None:
-            return Response(stream_id, attached.log, gateway.relays.get(stream_id))
+            return Response(stream_id, attached.log, gateway.relays.get(stream_id)), None
     elif not chat.stream:
         grace = 0.0  # nobody but the caller can know of it
     relay = await gateway.relays.begin(
         chat, owner=owner, grace=grace, stream_id=stream_id, request_id=request.id
     )
-    return Response(relay.stream_id, relay.log, relay)
+    return Response(relay.stream_id, relay.log, relay), relay
+
+
+def _nothing() -> None:
+    """Stand for an admission that does not want to be told of the end."""
+
+
+def _call(release: Release) -> None:
+    try:
+        release()
+    except Exception:  # somebody else's fault must not break the response off
+        logger.exception("what admission wanted to be told at the end failed")
 
 
 def grace_of(request: Request, default: float, limit: float) -> float:

@@ -10,6 +10,7 @@ import msgspec
 
 from everytoken.gateway.auth import Keys
 from everytoken.gateway.config import policy_of
+from everytoken.gateway.making import configured_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ FIXED = (
     "no_auth",
     "tls_cert",
     "tls_key",
+    "observers",
     "idle_timeout",
 )
 _LOOK = 1.0  # seconds between two looks whether upstreams that were replaced are still in use
@@ -48,9 +50,12 @@ def at_next_start(old: Config, new: Config) -> tuple[Config, list[str]]:
     return msgspec.structs.replace(new, **{name: getattr(old, name) for name in changed}), changed
 
 
-async def reload(gateway: Services, config: Config, make: Callable[[UpstreamConfig], Upstream]) -> None:
+async def reload(
+    gateway: Services, config: Config, make: Callable[[UpstreamConfig], Upstream] = configured_upstream
+) -> None:
     """Have `gateway` use `config` from here on; responses that are open go on with the upstreams they have.
 
+    `make` is called in a thread: it may have to load an upstream that another package adds.
     Raises `ConfigurationError`, with nothing changed then.
     """
     config, waiting = at_next_start(gateway.config, config)
@@ -62,7 +67,7 @@ async def reload(gateway: Services, config: Config, make: Callable[[UpstreamConf
         if before.get(upstream.name) == upstream:
             upstreams[upstream.name] = gateway.upstreams[upstream.name]
         else:
-            upstreams[upstream.name] = make(upstream)
+            upstreams[upstream.name] = await asyncio.to_thread(make, upstream)
             made.append(upstreams[upstream.name])
     try:
         await asyncio.gather(*(upstream.start() for upstream in made))

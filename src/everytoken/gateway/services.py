@@ -13,15 +13,19 @@ from everytoken.gateway.config import Config, policy_of, target_of
 from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
 from everytoken.gateway.logs import LogGuard
+from everytoken.gateway.making import configured_observer, configured_upstream, mounted_journal
 from everytoken.gateway.refusals import Refusals
-from everytoken.journal.memory import MemoryJournal
+from everytoken.observer import Commit, Observers
 from everytoken.redaction import Redactor
 from everytoken.relay import Relays
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Iterable, Sequence
 
+    from everytoken.gateway.admission import Admission
     from everytoken.journal import Journal
+    from everytoken.journal.commit import GroupCommit
+    from everytoken.observer import Observer
     from everytoken.recovery import Policy, Target
     from everytoken.upstream import Upstream
 
@@ -29,19 +33,30 @@ __all__ = ["Services"]
 
 
 class Services:
-    """Some upstreams and a journal.
+    """Some upstreams and a journal, and who observes and admits.
 
-    `upstreams` are those that `config.upstream` describes, by name. Raises `ConfigurationError`.
+    `upstreams`: those that `config.upstream` describes, by name; `journal`: the one that `config.journal` names, or one in
+    memory. Each is made from the configuration unless it is given; what other packages add is then loaded from files,
+    which is better done before the loop runs. `observers` are told of events, besides those that
+    the configuration names; `admission` is asked before a response is opened. Raises `ConfigurationError`.
     """
 
     def __init__(
-        self, config: Config, upstreams: dict[str, Upstream], journal: Journal | None = None
+        self,
+        config: Config,
+        upstreams: dict[str, Upstream] | None = None,
+        journal: Journal | None = None,
+        *,
+        observers: Iterable[Observer] = (),
+        admission: Admission | None = None,
     ) -> None:
         self.config = config
+        if upstreams is None:
+            upstreams = {one.name: configured_upstream(one) for one in config.upstream}
         self.upstreams = upstreams
-        self.journal: Journal = journal or MemoryJournal(
-            retention=config.retention, max_bytes=config.max_journal, quota=config.quota
-        )
+        self.journal: Journal = journal or mounted_journal(config)
+        self.observers = Observers([*observers, *map(configured_observer, config.observers)])
+        self.admission = admission
         self.keys = Keys(config.api_keys)
         self.grace = _grace_of(config)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -54,6 +69,7 @@ class Services:
             max_response=config.max_response,
             max_duration=config.max_duration,
             redact=Redactor(config.api_keys).text,
+            observers=self.observers,
         )
         self._log_guard = LogGuard(self.relays.redact)
         # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
@@ -64,6 +80,7 @@ class Services:
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
+        self._observes_commits = False
         self._watch: asyncio.Task[None] | None = None
 
     def _targets(self, model: str) -> Sequence[Target]:
@@ -120,11 +137,24 @@ class Services:
     async def _start(self) -> None:
         self._log_guard.install()
         self.pages = await asyncio.to_thread(_read_files)
+        if self.observers and not self._observes_commits:
+            self._observe_commits()
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
         await self.relays.take_over()
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
         self.started = True
+
+    def _observe_commits(self) -> None:
+        self._observes_commits = True
+        commits: GroupCommit | None = getattr(self.journal, "commits", None)
+        if commits is not None:
+            name, tell = type(self.journal).__name__, self.observers.tell
+            commits.observe(
+                lambda streams, size, seconds: tell(
+                    Commit(at=time.time(), journal=name, streams=streams, bytes=size, seconds=seconds)
+                )
+            )
 
     async def stop(self) -> None:
         """Hand over what a durable journal keeps, stop what it does not, and let go of everything."""

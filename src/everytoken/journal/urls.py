@@ -1,4 +1,4 @@
-"""Which journal a setting means: one line for each kind."""
+"""Which journal a URL means: one line for each scheme."""
 
 from __future__ import annotations
 
@@ -8,15 +8,97 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import msgspec
 import platformdirs
 
 from everytoken.errors import ConfigurationError
+from everytoken.journal.quota import Quota
+from everytoken.plugins import load
 
 if TYPE_CHECKING:
-    from everytoken.journal import Journal
-    from everytoken.journal.quota import Quota
+    from collections.abc import Callable
 
-__all__ = ["journal_at"]
+    from everytoken.journal import Journal
+
+__all__ = ["JournalSettings", "journal_at", "register_journal"]
+
+
+class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a journal is told besides its URL.
+
+    `retention`: seconds an ended stream is kept; `max_bytes` that all may take; `durability`: `process` or `power`;
+    `lease`: seconds without a sign of life after which a node has lost its streams; `port`: the server's.
+    """
+
+    port: int
+    retention: float
+    max_bytes: int
+    durability: str
+    lease: float
+    quota: Quota = Quota()
+
+
+def _memory(url: str, settings: JournalSettings) -> Journal:
+    from everytoken.journal.memory import MemoryJournal  # noqa: PLC0415  # each kind loads what it needs
+
+    if url != "memory":
+        raise _unknown(url)
+    return MemoryJournal(retention=settings.retention, max_bytes=settings.max_bytes, quota=settings.quota)
+
+
+def _sqlite(url: str, settings: JournalSettings) -> Journal:
+    from everytoken.journal.sqlite import SqliteJournal  # noqa: PLC0415
+
+    parts = urlsplit(url)
+    if not url:
+        path = platformdirs.user_data_path("everytoken") / f"journal-{settings.port}.sqlite"
+        _clean_up(path.parent, time.time() - settings.retention)
+    elif parts.netloc or not parts.path.strip("/"):
+        raise ConfigurationError(f"{url!r} names no file: write sqlite:///PATH")
+    else:
+        path = Path(parts.path[1:])
+    return SqliteJournal(
+        path,
+        retention=settings.retention,
+        max_bytes=settings.max_bytes,
+        durability=settings.durability,
+        quota=settings.quota,
+    )
+
+
+def _redis(url: str, settings: JournalSettings) -> Journal:
+    try:
+        from everytoken.journal.redis import RedisJournal  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            "the journal in Redis needs a package: pip install 'everytoken[redis]'"
+        ) from error
+    return RedisJournal(
+        url,
+        retention=settings.retention,
+        lease=settings.lease,
+        durability=settings.durability,
+        quota=settings.quota,
+    )
+
+
+_SCHEMES: dict[str, Callable[[str, JournalSettings], Journal]] = {
+    "": _sqlite,
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "redis": _redis,
+    "rediss": _redis,
+    "unix": _redis,
+}
+
+
+def _unknown(url: str) -> ConfigurationError:
+    return ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
+
+
+def register_journal(scheme: str, factory: Callable[[str, JournalSettings], Journal]) -> None:
+    """Have `factory` make the journals whose URLs begin with `scheme` and a colon; it may raise `ConfigurationError`."""
+    _SCHEMES[scheme] = factory
 
 
 def journal_at(
@@ -34,36 +116,30 @@ def journal_at(
     So two servers do not get in each other's way, and one that is started again finds what it has written.
 
     `memory`, `sqlite:///PATH` (three slashes: relative to where the process runs; four: absolute),
-    `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` with TLS, `unix:///PATH`. `retention` and `lease` are in
-    seconds. Raises `ConfigurationError`.
+    `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` with TLS, `unix:///PATH`; any other scheme is looked for
+    among the entry points `everytoken.journals`. `retention` and `lease` are in seconds. Raises `ConfigurationError`.
     """
-    parts = urlsplit(url)
-    if url == "memory":
-        from everytoken.journal.memory import MemoryJournal  # noqa: PLC0415  # each kind loads what it needs
+    factory = _factory_of(url)
+    if factory is None:
+        raise _unknown(url)
+    settings = JournalSettings(
+        port=port,
+        retention=retention,
+        max_bytes=max_bytes,
+        durability=durability,
+        lease=lease,
+        quota=quota or Quota(),
+    )
+    return factory(url, settings)
 
-        return MemoryJournal(retention=retention, max_bytes=max_bytes, quota=quota)
-    if not url or parts.scheme == "sqlite":
-        from everytoken.journal.sqlite import SqliteJournal  # noqa: PLC0415
 
-        if not url:
-            path = platformdirs.user_data_path("everytoken") / f"journal-{port}.sqlite"
-            _clean_up(path.parent, time.time() - retention)
-        elif parts.netloc or not parts.path.strip("/"):
-            raise ConfigurationError(f"{url!r} names no file: write sqlite:///PATH")
-        else:
-            path = Path(parts.path[1:])
-        return SqliteJournal(
-            path, retention=retention, max_bytes=max_bytes, durability=durability, quota=quota
-        )
-    if parts.scheme in {"redis", "rediss", "unix"}:
-        try:
-            from everytoken.journal.redis import RedisJournal  # noqa: PLC0415
-        except ImportError as error:
-            raise ConfigurationError(
-                "the journal in Redis needs a package: pip install 'everytoken[redis]'"
-            ) from error
-        return RedisJournal(url, retention=retention, lease=lease, durability=durability, quota=quota)
-    raise ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
+def _factory_of(url: str) -> Callable[[str, JournalSettings], Journal] | None:
+    if url in {"", "memory"}:
+        return _SCHEMES[url]
+    scheme, colon, _ = url.lower().partition(":")
+    if not (scheme and colon):
+        return None
+    return _SCHEMES.get(scheme) or load("everytoken.journals", scheme)
 
 
 def _clean_up(directory: Path, before: float) -> None:

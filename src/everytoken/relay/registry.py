@@ -26,13 +26,16 @@ from everytoken.errors import (
 from everytoken.journal import StreamInfo
 from everytoken.journal.ids import new_stream_id
 from everytoken.recovery import Breaker, LearnedCapabilities, Recovery
-from everytoken.relay.response import Relay, name_of
+from everytoken.relay.events import ResponseEvents
+from everytoken.relay.logs import name_of
+from everytoken.relay.response import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.journal import Journal, Log, Writer
+    from everytoken.observer import Observers
     from everytoken.recovery import Target
     from everytoken.upstream import Upstream
 
@@ -59,12 +62,13 @@ class Relays:
         max_duration: float = 3600.0,
         redact: Callable[[str], str] = str,
         jitter: Callable[[], float] = random.random,
+        observers: Observers | None = None,
     ) -> None:
         """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response lives unread.
 
         `grace` is in seconds; None means for ever. `max_response`: bytes that upstreams may send for a response;
         `max_duration`: seconds that it may take. `redact` takes out of a text what is secret here besides the upstreams'
-        own secrets.
+        own secrets. `observers` are told of what happens to responses.
         """
         self._max_response = max_response
         self._max_duration = max_duration
@@ -74,6 +78,7 @@ class Relays:
         self.journal = journal
         self._grace = grace
         self._jitter = jitter
+        self._observers = observers
         self._breaker = Breaker()
         self._experience: dict[tuple[str, str], LearnedCapabilities] = {}
         self._relays: dict[str, Relay] = {}
@@ -152,6 +157,10 @@ class Relays:
             redact=_redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())]),
         )
         grace = info.meta.get("grace")
+        events: ResponseEvents | None = None
+        if self._observers:
+            clock = asyncio.get_running_loop().time
+            events = ResponseEvents(self._observers, info, recovery, writer.log, clock)
         relay = Relay(
             info.id,
             recovery,
@@ -162,6 +171,7 @@ class Relays:
             is_read_elsewhere=self.journal.is_read_elsewhere,
             max_bytes=self._max_response,
             max_seconds=max(0.0, self._max_duration - max(0.0, time.time() - info.created)),
+            events=events,
         )
         self._relays[info.id] = relay
         return relay

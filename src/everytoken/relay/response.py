@@ -11,36 +11,36 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import (
-    CancelledError,
     EverytokenError,
     JournalError,
     ResponseTooLargeError,
     ResponseTooLongError,
     error_body,
-    one_line,
 )
 from everytoken.recovery import Connect, Disconnect, End, State
+from everytoken.relay.logs import log_end, log_last_failure, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from everytoken.journal import Log, StreamInfo, Writer
+    from everytoken.journal import Log, Writer
     from everytoken.recovery import Recovery
+    from everytoken.relay.events import ResponseEvents
     from everytoken.upstream import Connection, Upstream
 
-__all__ = ["Relay", "name_of"]
+__all__ = ["Relay"]
 
 logger = logging.getLogger("everytoken.relay")
 
 _FOREVER = float("inf")
-_MAX_LOGGED = 500  # characters of a message, which may be an upstream's whole error page
 
 
 class Relay:
     """One response being written.
 
     `ended` is called once, when it is not written here any more. `grace` is how many seconds it goes on without a
-    reader, None for ever. `accepted` is done when an upstream has accepted it, or it has ended.
+    reader, None for ever. `accepted` is done when an upstream has accepted it, or it has ended; `over` when it is not
+    written here any more. `events` are told of what happens; None while nobody listens.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Relay:
         is_read_elsewhere: Callable[[str], Awaitable[bool]],
         max_bytes: int,
         max_seconds: float,
+        events: ResponseEvents | None = None,
     ) -> None:
         """`max_bytes`: what upstreams may send, over all attempts; `max_seconds`: how long it may take from now on."""
         self.stream_id = stream_id
@@ -77,7 +78,9 @@ class Relay:
         self._received = 0
         self._max_bytes = max_bytes
         self._life = self._loop.call_later(max_seconds, self._is_too_long) if max_seconds < _FOREVER else None
+        self._events = events
         self.accepted: asyncio.Future[None] = self._loop.create_future()
+        self.over: asyncio.Future[None] = self._loop.create_future()
 
     @property
     def log(self) -> Log:
@@ -90,16 +93,19 @@ class Relay:
 
     def start(self) -> None:
         """Begin the first attempt."""
+        if self._events is not None:
+            self._events.begun()
         self._writer.when_fenced(self._fenced)
         self._tell(self.recovery.start)
 
     def resume(self, records: Sequence[bytes], cause: EverytokenError) -> None:
         """Begin behind `records`, which another writer has delivered until `cause`."""
+        if self._events is not None:
+            self._events.begun(len(records))
         self._writer.when_fenced(self._fenced)
         self._received = sum(map(len, records))
         self._tell(self.recovery.resume, records, cause)
-        self.reader_came()
-        self.reader_went()  # if nobody comes for it, it ends as any other
+        self._wait_for_readers()  # if nobody comes for it, it ends as any other
 
     def _fenced(self) -> None:
         logger.warning("%s: this process can no longer write it", self._name)
@@ -123,10 +129,17 @@ class Relay:
         if self._grace_timer is not None:
             self._grace_timer.cancel()
             self._grace_timer = None
+        if self._events is not None:
+            self._events.reader_came(self._readers)
 
     def reader_went(self) -> None:
         """Count a reader out; without any for the grace period, the response is stopped."""
         self._readers -= 1
+        if self._events is not None:
+            self._events.reader_went(self._readers)
+        self._wait_for_readers()
+
+    def _wait_for_readers(self) -> None:
         if self._readers == 0 and self.grace is not None and self.recovery.outcome is None:
             if self.grace == 0:
                 self._abandon()
@@ -161,6 +174,8 @@ class Relay:
 
     def on_accepted(self) -> None:
         """The upstream has answered with success."""
+        if self._events is not None:
+            self._events.attempt_accepted()
         self.recovery.accept(self._loop.time())
         self._carry_out()
         if not self.accepted.done():
@@ -254,7 +269,9 @@ class Relay:
         while decisions:
             decision = decisions.popleft()
             if isinstance(decision, Connect):
-                self._log_last_failure()
+                log_last_failure(self.log.info, self.recovery.attempts)
+                if self._events is not None:
+                    self._events.attempt_begun()
                 upstream = self._upstreams[decision.target.name]
                 self._connection = upstream.connect(
                     decision.body, self, streamed=decision.streamed, path=self.recovery.dialect.path
@@ -263,6 +280,8 @@ class Relay:
                 connection, self._connection = self._connection, None
                 if connection is not None:
                     connection.release(reusable=decision.reusable)
+                if self._events is not None:
+                    self._events.attempt_ended()
             elif isinstance(decision, End):
                 self._end(decision)
         self._arm()
@@ -293,7 +312,8 @@ class Relay:
         if self._life is not None:
             self._life.cancel()
         if not self._let_go:
-            self._log_end(decision)
+            unread_for = self.grace if self._abandoned else None
+            log_end(self.log.info, self.recovery, self.result, unread_for=unread_for)
             error = decision.error
             last = [] if error is None else [self.recovery.dialect.error(error_body(error))]
             try:
@@ -303,6 +323,10 @@ class Relay:
         self._ended(self)
         if not self.accepted.done():
             self.accepted.set_result(None)
+        if not self.over.done():
+            self.over.set_result(None)
+        if self._events is not None:
+            self._events.ended(handed_over=self._let_go)
 
     def result(self) -> dict[str, Any]:
         """Return what the stream is closed with: the outcome, its error, the usage, and every attempt.
@@ -319,45 +343,3 @@ class Relay:
             "attempts": [attempt.describe(origin) for attempt in recovery.attempts],
         }
         return result
-
-    def _log_last_failure(self) -> None:
-        attempts = self.recovery.attempts
-        if len(attempts) > 1 and (cause := attempts[-2].cause) is not None:
-            failed, following = attempts[-2:]
-            logger.warning(
-                "%s: attempt %d at %s failed: %s (%s); attempt %d: %s at %s from offset %d",
-                self._name,
-                failed.number,
-                failed.upstream,
-                one_line(cause.message)[:_MAX_LOGGED],
-                cause.code,
-                following.number,
-                following.strategy,
-                following.upstream,
-                following.offset,
-                extra={"stream_id": self.stream_id, "attempt": failed.describe(attempts[0].started)},
-            )
-
-    def _log_end(self, decision: End) -> None:
-        error, recovery = decision.error, self.recovery
-        level, told = logging.INFO, f"after {recovery.records} records"
-        if error is not None and not isinstance(error, CancelledError):
-            level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
-        elif self._abandoned:
-            told = f"{told}: nobody read it for {self.grace:g} s"
-        if not logger.isEnabledFor(level):
-            return
-        logger.log(
-            level,
-            "%s: %s %s",
-            self._name,
-            decision.outcome,
-            told,
-            extra={"stream_id": self.stream_id, "result": self.result()},
-        )
-
-
-def name_of(info: StreamInfo) -> str:
-    """Return what a response is called in the log: its stream, and the request it answers."""
-    request_id = info.meta.get("request_id")
-    return f"response {info.id} (request {request_id})" if request_id else f"response {info.id}"

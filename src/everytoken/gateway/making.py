@@ -1,0 +1,62 @@
+"""What a configuration names, made: upstreams, a journal, observers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from everytoken.errors import ConfigurationError
+from everytoken.journal.memory import MemoryJournal
+from everytoken.journal.urls import journal_at
+from everytoken.plugins import load
+from everytoken.upstream.urls import upstream_at
+
+if TYPE_CHECKING:
+    from everytoken.gateway.config import Config, UpstreamConfig
+    from everytoken.journal import Journal
+    from everytoken.observer import Observer
+    from everytoken.upstream import Upstream
+
+__all__ = ["configured_journal", "configured_observer", "configured_upstream", "mounted_journal"]
+
+_EMBEDDED = "embedded"
+
+
+def configured_upstream(config: UpstreamConfig) -> Upstream:
+    """Return the upstream that a table of the configuration describes. Raises `ConfigurationError`."""
+    url = config.url or (f"{_EMBEDDED}:" if config.name == _EMBEDDED else "")
+    return upstream_at(config.name, url, api_key=config.api_key(os.environ), headers=config.headers)
+
+
+def configured_journal(config: Config, *, port: int) -> Journal:
+    """Return the journal that the configuration names, for the server at `port`. Raises `ConfigurationError`."""
+    return journal_at(
+        config.journal,
+        port=port,
+        retention=config.retention,
+        max_bytes=config.max_journal,
+        durability=config.durability,
+        lease=config.lease,
+        quota=config.quota,
+    )
+
+
+def mounted_journal(config: Config) -> Journal:
+    """Return the journal of a gateway that no server of ours serves: in memory unless the configuration names one."""
+    if config.journal:
+        return configured_journal(config, port=config.port)
+    return MemoryJournal(retention=config.retention, max_bytes=config.max_journal, quota=config.quota)
+
+
+def configured_observer(name: str) -> Observer:
+    """Return the observer that a package adds under `name`. Raises `ConfigurationError`."""
+    make = load("everytoken.observers", name)
+    if make is None:
+        raise ConfigurationError(f"observers: no installed package adds an observer called {name!r}")
+    try:
+        observer: Observer = make()
+    except Exception as error:
+        raise ConfigurationError(
+            f"observers: {name!r} cannot be made: {type(error).__name__}: {error}"
+        ) from error
+    return observer

@@ -1,0 +1,188 @@
+"""What happens, as values, for whoever wants to be told: metrics, traces, a log of one's own.
+
+An observer is anything that can be called with an event. It is called in the event loop and must return at once. Nothing
+is told chunk by chunk. `at` is in seconds since 1970, every other time in seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "AttemptAccepted",
+    "AttemptBegun",
+    "AttemptEnded",
+    "Commit",
+    "Event",
+    "FirstContent",
+    "Observer",
+    "Observers",
+    "ReaderCame",
+    "ReaderWent",
+    "ResponseBegun",
+    "ResponseEnded",
+    "ResponseHandedOver",
+    "Seam",
+]
+
+logger = logging.getLogger("everytoken.observer")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):
+    """What all events have: when it happened."""
+
+    at: float
+
+
+class ResponseBegun(Event, frozen=True, kw_only=True):
+    """This process begins to write a response: a new one, or one behind the `offset` at which it was taken over.
+
+    `response` is its stream id, `request_id` that of the request it answers, `owner` the fingerprint of the caller's key.
+    """
+
+    response: str
+    request_id: str
+    owner: str
+    dialect: str
+    model: str
+    offset: int | None = None
+
+
+class AttemptBegun(Event, frozen=True, kw_only=True):
+    """An upstream is asked, for the first time or again behind `offset`."""
+
+    response: str
+    attempt: int
+    upstream: str
+    strategy: str
+    streamed: bool
+    offset: int
+
+
+class AttemptAccepted(Event, frozen=True, kw_only=True):
+    """The upstream has answered with success, `seconds` after it was asked."""
+
+    response: str
+    attempt: int
+    seconds: float
+
+
+class FirstContent(Event, frozen=True, kw_only=True):
+    """The first new content of an attempt is stored and can be read, `seconds` after its upstream was asked.
+
+    What a further attempt repeats is not new.
+    """
+
+    response: str
+    attempt: int
+    seconds: float
+
+
+class Seam(Event, frozen=True, kw_only=True):
+    """A further attempt continues the response from `offset` on. Told with its `FirstContent`."""
+
+    response: str
+    attempt: int
+    upstream: str
+    strategy: str
+    offset: int
+
+
+class AttemptEnded(Event, frozen=True, kw_only=True):
+    """An attempt is over. `cause` and `message` are the error's code and text, None if it did not fail.
+
+    `usage` is what the upstream has reported, `seconds` how long the attempt took.
+    """
+
+    response: str
+    attempt: int
+    upstream: str
+    strategy: str
+    cause: str | None
+    message: str | None
+    usage: dict[str, Any] | None
+    seconds: float
+
+
+class Commit(Event, frozen=True, kw_only=True):
+    """The journal has stored `bytes` of records for so many `streams` at once, in `seconds`; then readers have been told.
+
+    `journal` is the name of its class. A journal in memory has no commits.
+    """
+
+    journal: str
+    streams: int
+    bytes: int
+    seconds: float
+
+
+class ReaderCame(Event, frozen=True, kw_only=True):
+    """A response that this process writes has a reader more, which makes `readers`."""
+
+    response: str
+    readers: int
+
+
+class ReaderWent(Event, frozen=True, kw_only=True):
+    """A response that this process writes has a reader less, which leaves `readers`."""
+
+    response: str
+    readers: int
+
+
+class ResponseHandedOver(Event, frozen=True, kw_only=True):
+    """This process writes the response no more; it has not ended, another process continues it."""
+
+    response: str
+    seconds: float
+
+
+class ResponseEnded(Event, frozen=True, kw_only=True):
+    """A response has ended, `seconds` after this process began to write it.
+
+    `error` and `message` are the error's code and text, None if it is completed. `usage` is that of all attempts together.
+    `first_content`: seconds until there was something new to read, None if there never was.
+    """
+
+    response: str
+    outcome: str
+    error: str | None
+    message: str | None
+    usage: dict[str, Any] | None
+    attempts: int
+    records: int
+    seconds: float
+    first_content: float | None
+
+
+Observer = Callable[[Event], object]
+"""Is called with each event."""
+
+
+class Observers:
+    """Several observers as one. False while there is none."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self._observers = tuple(observers)
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def add(self, observer: Observer) -> None:
+        """Have `observer` told as well: of responses that begin from here on, of commits if the gateway starts later."""
+        self._observers = (*self._observers, observer)
+
+    def tell(self, event: Event) -> None:
+        """Tell every observer. One that fails is logged, and the others are told."""
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                logger.exception("an observer failed at %s", type(event).__name__)

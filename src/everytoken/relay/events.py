@@ -1,0 +1,166 @@
+"""What one response tells its observers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from everytoken.observer import (
+    AttemptAccepted,
+    AttemptBegun,
+    AttemptEnded,
+    FirstContent,
+    ReaderCame,
+    ReaderWent,
+    ResponseBegun,
+    ResponseEnded,
+    ResponseHandedOver,
+    Seam,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everytoken.journal import Log, StreamInfo
+    from everytoken.observer import Event, Observers
+    from everytoken.recovery import Recovery
+    from everytoken.recovery.attempt import Attempt
+
+__all__ = ["ResponseEvents"]
+
+
+class ResponseEvents:
+    """Makes events of what the relay of one response does. `clock` is the relay's, in seconds.
+
+    Nothing here is called chunk by chunk: of an attempt's first content it hears by a subscription to the log, which ends
+    with it.
+    """
+
+    def __init__(
+        self, observers: Observers, info: StreamInfo, recovery: Recovery, log: Log, clock: Callable[[], float]
+    ) -> None:
+        self._observers = observers
+        self._info = info
+        self._recovery = recovery
+        self._log = log
+        self._clock = clock
+        self._began = clock()
+        self._first_content: float | None = None
+        self._attempt: Attempt | None = None  # the one under way
+        self._chunks = 0  # delivered before it
+        self._awaited = False  # whether its first content has not come yet
+
+    def _tell(self, kind: Callable[..., Event], **values: object) -> None:
+        self._observers.tell(kind(at=time.time(), response=self._info.id, **values))
+
+    def begun(self, offset: int | None = None) -> None:
+        """It begins, or was taken over at `offset`."""
+        info, request = self._info, self._recovery.request
+        self._tell(
+            ResponseBegun,
+            request_id=info.meta.get("request_id", ""),
+            owner=info.owner,
+            dialect=request.dialect,
+            model=request.model,
+            offset=offset,
+        )
+
+    def attempt_begun(self) -> None:
+        """The recovery's last attempt begins."""
+        attempt = self._attempt = self._recovery.attempts[-1]
+        self._chunks = self._recovery.transcript.chunks
+        self._awaited = True
+        self._log.subscribe(self._moved)
+        self._tell(
+            AttemptBegun,
+            attempt=attempt.number,
+            upstream=attempt.upstream,
+            strategy=attempt.strategy,
+            streamed=attempt.streamed,
+            offset=attempt.offset,
+        )
+
+    def attempt_accepted(self) -> None:
+        """The upstream has answered with success."""
+        if (attempt := self._attempt) is not None:
+            self._tell(
+                AttemptAccepted, attempt=attempt.number, seconds=max(0.0, self._clock() - attempt.started)
+            )
+
+    def _moved(self) -> None:
+        attempt = self._attempt
+        if self._awaited and attempt is not None and self._log.tail > attempt.offset and self._has_content:
+            self._has_first_content(attempt)
+
+    @property
+    def _has_content(self) -> bool:
+        return self._recovery.transcript.chunks > self._chunks
+
+    def _has_first_content(self, attempt: Attempt) -> None:
+        self._no_longer_awaited()
+        now = self._clock()
+        if self._first_content is None:
+            self._first_content = now - self._began
+        self._tell(FirstContent, attempt=attempt.number, seconds=max(0.0, now - attempt.started))
+        if attempt.offset:
+            self._tell(
+                Seam,
+                attempt=attempt.number,
+                upstream=attempt.upstream,
+                strategy=attempt.strategy,
+                offset=attempt.offset,
+            )
+
+    def _no_longer_awaited(self) -> None:
+        self._awaited = False
+        self._log.unsubscribe(self._moved)
+
+    def attempt_ended(self) -> None:
+        """The attempt under way is over, and its connection is let go of."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        if self._awaited and self._has_content:
+            self._has_first_content(attempt)  # it is on its way into the journal
+        elif self._awaited:
+            self._no_longer_awaited()
+        cause = attempt.cause
+        ended = self._clock() if attempt.ended is None else attempt.ended
+        self._tell(
+            AttemptEnded,
+            attempt=attempt.number,
+            upstream=attempt.upstream,
+            strategy=attempt.strategy,
+            cause=None if cause is None else cause.code,
+            message=None if cause is None else cause.message,
+            usage=attempt.usage,
+            seconds=max(0.0, ended - attempt.started),
+        )
+
+    def reader_came(self, readers: int) -> None:
+        """There are now so many readers."""
+        self._tell(ReaderCame, readers=readers)
+
+    def reader_went(self, readers: int) -> None:
+        """There are still so many readers."""
+        self._tell(ReaderWent, readers=readers)
+
+    def ended(self, *, handed_over: bool) -> None:
+        """It is written here no more: it has ended, or was handed over."""
+        seconds = self._clock() - self._began
+        if handed_over:
+            self._tell(ResponseHandedOver, seconds=seconds)
+            return
+        recovery = self._recovery
+        error = recovery.error
+        self._tell(
+            ResponseEnded,
+            outcome=recovery.outcome,
+            error=None if error is None else error.code,
+            message=None if error is None else error.message,
+            usage=recovery.usage,
+            attempts=len(recovery.attempts),
+            records=recovery.records,
+            seconds=seconds,
+            first_content=self._first_content,
+        )

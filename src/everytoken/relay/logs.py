@@ -1,0 +1,61 @@
+"""What the log says of responses."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from everytoken.errors import CancelledError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from everytoken.journal import StreamInfo
+    from everytoken.recovery import Recovery
+    from everytoken.recovery.attempt import Attempt
+
+__all__ = ["log_end", "log_last_failure", "name_of"]
+
+logger = logging.getLogger("everytoken.relay")
+
+_MAX_LOGGED = 500  # characters of a message, which may be an upstream's whole error page
+
+
+def name_of(info: StreamInfo) -> str:
+    """Return what a response is called in the log: its stream, and the request it answers."""
+    request_id = info.meta.get("request_id")
+    return f"response {info.id} (request {request_id})" if request_id else f"response {info.id}"
+
+
+def log_last_failure(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
+    """Log why there is a further attempt, where there is one."""
+    if len(attempts) > 1 and (cause := attempts[-2].cause) is not None:
+        failed, following = attempts[-2:]
+        logger.warning(
+            "%s: attempt %d at %s failed: %s (%s); attempt %d: %s at %s from offset %d",
+            name_of(info),
+            failed.number,
+            failed.upstream,
+            one_line(cause.message)[:_MAX_LOGGED],
+            cause.code,
+            following.number,
+            following.strategy,
+            following.upstream,
+            following.offset,
+            extra={"stream_id": info.id, "attempt": failed.describe(attempts[0].started)},
+        )
+
+
+def log_end(
+    info: StreamInfo, recovery: Recovery, result: Callable[[], dict[str, Any]], *, unread_for: float | None
+) -> None:
+    """Log how a response has ended; `unread_for`: after how many seconds without a reader, if that is why."""
+    error = recovery.error
+    level, told = logging.INFO, f"after {recovery.records} records"
+    if error is not None and not isinstance(error, CancelledError):
+        level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
+    elif unread_for is not None:
+        told = f"{told}: nobody read it for {unread_for:g} s"
+    if logger.isEnabledFor(level):
+        extra = {"stream_id": info.id, "result": result()}
+        logger.log(level, "%s: %s %s", name_of(info), recovery.outcome, told, extra=extra)
