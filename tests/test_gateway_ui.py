@@ -64,7 +64,7 @@ async def until(wire, text):
 async def until_left(relay):
     """Wait until the gateway knows that the reader has gone."""
     async with limit():
-        while relay._readers:  # noqa: ASYNC110  # nothing tells of it
+        while relay.readers.count:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0)
 
 

@@ -121,7 +121,7 @@ async def test_a_cut_a_further_attempt_and_its_seam():
 
 async def test_an_attempt_that_brings_nothing_new_has_no_first_content_and_no_seam():
     upstream, seen = ManualUpstream(), []
-    policy = Policy(attempts=2)
+    policy = Policy(attempts=2, strategies=frozenset({"replay"}))
     async with observed(upstream, seen.append, policy=policy) as gateway, Wire.to(gateway.port) as wire:
         wire.send("POST", "/v1/chat/completions", HELLO)
         first = await upstream.attempt()

@@ -193,7 +193,7 @@ async def test_a_journal_that_cannot_keep_up_pauses_the_upstream() -> None:
     told: list[str] = []
     attempt = upstream.attempts[0]
     attempt.pause, attempt.resume = lambda: told.append("pause"), lambda: told.append("resume")  # type: ignore[method-assign]
-    writer = relay._writer
+    writer = relay.writer
 
     class Slow:
         full = True
@@ -206,7 +206,9 @@ async def test_a_journal_that_cannot_keep_up_pauses_the_upstream() -> None:
         close = staticmethod(writer.close)
         when_fenced = staticmethod(writer.when_fenced)
 
-    relay._writer = slow = Slow()
+    slow = Slow()
+    relay.writer = slow
+    attempt.sink._append = slow.append
     attempt.send("two ", "three ")
     assert told == ["pause"]
     slow.full = False

@@ -90,7 +90,7 @@ async def test_what_an_earlier_version_left_is_continued(tmp_path, backend, load
     assert taken == len(WHOLE)
     for number in range(len(WHOLE)):
         attempt = await upstream.attempt(number)
-        name = named[attempt.sink.stream_id]
+        name = named[attempt.sink.relay.stream_id]
         attempt.accept()
         for delta in [{"role": "assistant"}, *WHOLE[name][0]]:
             attempt.sink.on_data(b"data: %b\n\n" % json.dumps(chunk(delta)).encode())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from everytoken.dialects.openai_chat import ChatRequest
+from everytoken.dialects.openai_chat import Accumulator, ChatRequest
 from everytoken.journal.memory import MemoryJournal
 from everytoken.recovery import Policy, Recovery, Target
 from everytoken.relay import Relays
@@ -171,12 +171,12 @@ async def test_a_bug_ends_the_response_with_what_it_has_and_says_so_once(monkeyp
     calls = 0
     receive = Recovery.receive_data
 
-    def broken(self, now, data):
+    def broken(self, now, data, attempt):
         nonlocal calls
         calls += 1
         if calls > 5:
             raise ZeroDivisionError
-        return receive(self, now, data)
+        return receive(self, now, data, attempt)
 
     monkeypatch.setattr(Recovery, "receive_data", broken)
     async with serving(Answer("one two three four five six")) as (relays, (scripted,)):
@@ -205,10 +205,40 @@ async def test_a_bug_in_any_decision_leaves_nothing_hanging(what, monkeypatch, c
     assert any(record.exc_info for record in caplog.records)
 
 
+def text_in(relay):
+    joined = Accumulator()
+    for record in relay.log.take(0, 1 << 20):
+        joined.add(record)
+    return joined.message()["choices"][0]["message"]["content"]
+
+
+async def test_a_silent_attempt_is_hedged_within_its_response_and_logged(caplog):
+    """30 s of silence in the middle, on the real clock of a virtual loop: the reader loses 30 s and not one token."""
+    caplog.set_level(logging.INFO, "everytoken")
+    answer = Answer("one two three four")
+    async with serving(ScriptedUpstream(answer, faults=[(0, "silent", "middle")])) as (relays, (scripted,)):
+        started = now()
+        relay = await relays.begin(ChatRequest(BODY))
+        result = await ended(relay)
+        assert 29.0 < now() - started < 31.0
+        assert (result["outcome"], text_in(relay)) == ("completed", answer.text)
+        await asyncio.sleep(1.0)
+        assert not scripted.open_connections
+        assert len(scripted.attempts) == 2
+    first, last = (record for record in caplog.records if record.name == "everytoken.relay")
+    assert "attempt 1 at u0 is slow" in first.getMessage()
+    assert first.getMessage().endswith("attempt 2 beside it: replay at u0 from offset 3")
+    assert "completed" in last.getMessage()
+
+
 async def test_every_attempt_is_logged_once_with_its_cause_and_seam(caplog):
     caplog.set_level(logging.INFO, "everytoken")
     faults = [(0, "close", "middle"), (1, "silent", "last")]
-    async with serving(ScriptedUpstream(Answer("one two three four"), faults=faults)) as (relays, _):
+    policy = Policy(hedge=False)
+    async with serving(ScriptedUpstream(Answer("one two three four"), faults=faults), policy=policy) as (
+        relays,
+        _,
+    ):
         relay = await relays.begin(ChatRequest(BODY))
         result = await ended(relay)
     lines = [record for record in caplog.records if record.name == "everytoken.relay"]

@@ -46,8 +46,8 @@ class ResponseEvents:
         self._clock = clock
         self._began = clock()
         self._first_content: float | None = None
-        self._attempt: Attempt | None = None  # the one under way
-        self._chunks = 0  # delivered before it
+        self._attempts: dict[int, Attempt] = {}  # those under way: two while one is suspected
+        self._chunks = 0  # delivered before the last of them
         self._awaited = False  # whether its first content has not come yet
 
     def _tell(self, kind: Callable[..., Event], **values: object) -> None:
@@ -65,12 +65,13 @@ class ResponseEvents:
             offset=offset,
         )
 
-    def attempt_begun(self) -> None:
-        """The recovery's last attempt begins."""
-        attempt = self._attempt = self._recovery.attempts[-1]
+    def attempt_begun(self, number: int) -> None:
+        """An attempt begins."""
+        attempt = self._attempts[number] = self._recovery.attempts[number - 1]
         self._chunks = self._recovery.transcript.chunks
-        self._awaited = True
-        self._log.subscribe(self._moved)
+        if not self._awaited:
+            self._awaited = True
+            self._log.subscribe(self._moved)
         self._tell(
             AttemptBegun,
             attempt=attempt.number,
@@ -80,17 +81,19 @@ class ResponseEvents:
             offset=attempt.offset,
         )
 
-    def attempt_accepted(self) -> None:
-        """The upstream has answered with success."""
-        if (attempt := self._attempt) is not None:
-            self._tell(
-                AttemptAccepted, attempt=attempt.number, seconds=max(0.0, self._clock() - attempt.started)
-            )
+    def attempt_accepted(self, number: int) -> None:
+        """The upstream of an attempt has answered with success."""
+        if (attempt := self._attempts.get(number)) is not None:
+            seconds = max(0.0, self._clock() - attempt.started)
+            self._tell(AttemptAccepted, attempt=attempt.number, seconds=seconds)
 
     def _moved(self) -> None:
-        attempt = self._attempt
-        if self._awaited and attempt is not None and self._log.tail > attempt.offset and self._has_content:
-            self._has_first_content(attempt)
+        if self._awaited and self._has_content:
+            for attempt in self._attempts.values():
+                # The one that has lost has ended by now.
+                if attempt.ended is None and self._log.tail > attempt.offset:
+                    self._has_first_content(attempt)
+                    return
 
     @property
     def _has_content(self) -> bool:
@@ -115,15 +118,16 @@ class ResponseEvents:
         self._awaited = False
         self._log.unsubscribe(self._moved)
 
-    def attempt_ended(self) -> None:
-        """The attempt under way is over, and its connection is let go of."""
-        attempt, self._attempt = self._attempt, None
+    def attempt_ended(self, number: int) -> None:
+        """An attempt is over, and its connection is let go of."""
+        attempt = self._attempts.pop(number, None)
         if attempt is None:
             return
-        if self._awaited and self._has_content:
-            self._has_first_content(attempt)  # it is on its way into the journal
-        elif self._awaited:
-            self._no_longer_awaited()
+        if self._awaited and not self._attempts:
+            if self._has_content:
+                self._has_first_content(attempt)  # it is on its way into the journal
+            else:
+                self._no_longer_awaited()
         cause = attempt.cause
         ended = self._clock() if attempt.ended is None else attempt.ended
         self._tell(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from everytoken.recovery import Recovery
     from everytoken.recovery.attempt import Attempt
 
-__all__ = ["log_end", "log_last_failure", "name_of"]
+__all__ = ["log_attempt", "log_end", "name_of"]
 
 logger = logging.getLogger("everytoken.relay")
 
@@ -27,23 +27,31 @@ def name_of(info: StreamInfo) -> str:
     return f"response {info.id} (request {request_id})" if request_id else f"response {info.id}"
 
 
-def log_last_failure(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
+def log_attempt(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
     """Log why there is a further attempt, where there is one."""
-    if len(attempts) > 1 and (cause := attempts[-2].cause) is not None:
-        failed, following = attempts[-2:]
-        logger.warning(
-            "%s: attempt %d at %s failed: %s (%s); attempt %d: %s at %s from offset %d",
-            name_of(info),
-            failed.number,
-            failed.upstream,
-            one_line(cause.message)[:_MAX_LOGGED],
-            cause.code,
-            following.number,
-            following.strategy,
-            following.upstream,
-            following.offset,
-            extra={"stream_id": info.id, "attempt": failed.describe(attempts[0].started)},
-        )
+    if len(attempts) < 2:
+        return
+    before, following = attempts[-2:]
+    cause = before.cause
+    if before.ended is None:
+        why, beside = "is slow", " beside it"
+    elif cause is not None:
+        why, beside = f"failed: {one_line(cause.message)[:_MAX_LOGGED]} ({cause.code})", ""
+    else:
+        return
+    logger.warning(
+        "%s: attempt %d at %s %s; attempt %d%s: %s at %s from offset %d",
+        name_of(info),
+        before.number,
+        before.upstream or "another process",
+        why,
+        following.number,
+        beside,
+        following.strategy,
+        following.upstream,
+        following.offset,
+        extra={"stream_id": info.id, "attempt": before.describe(attempts[0].started)},
+    )
 
 
 def log_end(

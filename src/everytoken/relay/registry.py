@@ -154,6 +154,7 @@ class Relays:
             jitter=self._jitter,
             experience=lambda target: self._experience_of(target, request.model),
             breaker=self._breaker,
+            hedging=True,
             redact=_redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())]),
         )
         grace = info.meta.get("grace")

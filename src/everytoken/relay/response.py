@@ -1,6 +1,6 @@
 """The driver of one response: upstream -> recovery -> journal. It outlives the response's readers.
 
-A relay is a sink of its upstream connection. What it is told it hands to the response's `Recovery`, the records that
+What the connections of its attempts report (`everytoken.relay.sink`) goes to the response's `Recovery`, the records that
 come back go to the journal's writer, and the decisions are carried out: all of it plain calls. Time is the loop's.
 """
 
@@ -18,7 +18,9 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.recovery import Connect, Disconnect, End, State
-from everytoken.relay.logs import log_end, log_last_failure, name_of
+from everytoken.relay.logs import log_attempt, log_end, name_of
+from everytoken.relay.readers import Readers
+from everytoken.relay.sink import AttemptSink
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -60,32 +62,30 @@ class Relay:
         """`max_bytes`: what upstreams may send, over all attempts; `max_seconds`: how long it may take from now on."""
         self.stream_id = stream_id
         self.recovery = recovery
-        self._writer = writer
+        self.writer = writer
+        self.loop = asyncio.get_running_loop()
+        self.received = 0  # bytes, of all attempts
+        self.max_bytes = max_bytes
         self._upstreams = upstreams
         self._ended = ended
-        self._loop = asyncio.get_running_loop()
-        self._connection: Connection | None = None
+        self._connections: dict[int, Connection] = {}  # by the attempt's number: two while one is suspected
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # uvloop's handle of a timer that is due at once cannot tell its time
-        self._readers = 0
-        self._grace_timer: asyncio.TimerHandle | None = None
-        self.grace = grace
-        self._is_read_elsewhere = is_read_elsewhere
-        self._asking: asyncio.Task[None] | None = None
+        self.readers = Readers(
+            grace=grace, is_read_elsewhere=lambda: is_read_elsewhere(stream_id), abandon=self._abandon
+        )
         self._paused = False
         self._let_go = False
         self._abandoned = False
-        self._received = 0
-        self._max_bytes = max_bytes
-        self._life = self._loop.call_later(max_seconds, self._is_too_long) if max_seconds < _FOREVER else None
+        self._life = self.loop.call_later(max_seconds, self._is_too_long) if max_seconds < _FOREVER else None
         self._events = events
-        self.accepted: asyncio.Future[None] = self._loop.create_future()
-        self.over: asyncio.Future[None] = self._loop.create_future()
+        self.accepted: asyncio.Future[None] = self.loop.create_future()
+        self.over: asyncio.Future[None] = self.loop.create_future()
 
     @property
     def log(self) -> Log:
         """The records written so far."""
-        return self._writer.log
+        return self.writer.log
 
     @property
     def _name(self) -> str:
@@ -95,17 +95,17 @@ class Relay:
         """Begin the first attempt."""
         if self._events is not None:
             self._events.begun()
-        self._writer.when_fenced(self._fenced)
-        self._tell(self.recovery.start)
+        self.writer.when_fenced(self._fenced)
+        self.tell(self.recovery.start)
 
     def resume(self, records: Sequence[bytes], cause: EverytokenError) -> None:
         """Begin behind `records`, which another writer has delivered until `cause`."""
         if self._events is not None:
             self._events.begun(len(records))
-        self._writer.when_fenced(self._fenced)
-        self._received = sum(map(len, records))
-        self._tell(self.recovery.resume, records, cause)
-        self._wait_for_readers()  # if nobody comes for it, it ends as any other
+        self.writer.when_fenced(self._fenced)
+        self.received = sum(map(len, records))
+        self.tell(self.recovery.resume, records, cause)
+        self.readers.wait()  # if nobody comes for it, it ends as any other
 
     def _fenced(self) -> None:
         logger.warning("%s: this process can no longer write it", self._name)
@@ -118,173 +118,129 @@ class Relay:
 
     def stop(self) -> None:
         """Stop the response: its upstream connection is closed at once, every reader is told."""
-        self.recovery.stop(self._loop.time())
-        self._carry_out()
+        self.recovery.stop(self.loop.time())
+        self.carry_out()
 
     # Readers
 
     def reader_came(self) -> None:
         """Count a reader in: while there is one, the response goes on."""
-        self._readers += 1
-        if self._grace_timer is not None:
-            self._grace_timer.cancel()
-            self._grace_timer = None
+        self.readers.came()
         if self._events is not None:
-            self._events.reader_came(self._readers)
+            self._events.reader_came(self.readers.count)
 
     def reader_went(self) -> None:
         """Count a reader out; without any for the grace period, the response is stopped."""
-        self._readers -= 1
         if self._events is not None:
-            self._events.reader_went(self._readers)
-        self._wait_for_readers()
-
-    def _wait_for_readers(self) -> None:
-        if self._readers == 0 and self.grace is not None and self.recovery.outcome is None:
-            if self.grace == 0:
-                self._abandon()
-            else:
-                self._grace_timer = self._loop.call_later(self.grace, self._grace_is_over)
-
-    def _grace_is_over(self) -> None:
-        self._grace_timer = None
-        self._asking = self._loop.create_task(self._abandon_if_unread())
-
-    async def _abandon_if_unread(self) -> None:
-        try:
-            elsewhere = await self._is_read_elsewhere(self.stream_id)
-        except JournalError:
-            elsewhere = True  # nobody knows, so it goes on
-        if self._readers == 0 and self.recovery.outcome is None and self.grace is not None:
-            if elsewhere:
-                self._grace_timer = self._loop.call_later(self.grace, self._grace_is_over)
-            else:
-                self._abandon()
+            self._events.reader_went(self.readers.count - 1)
+        self.readers.went()
 
     def _abandon(self) -> None:
         self._abandoned = True
         self.stop()
 
-    # What the connection reports (a `Sink`)
+    # What the sinks of the attempts need
 
-    def on_connected(self) -> None:
-        """The request is on its way."""
-        self.recovery.connected(self._loop.time())
-        self._carry_out()
-
-    def on_accepted(self) -> None:
-        """The upstream has answered with success."""
+    def is_accepted(self, attempt: int) -> None:
+        """An upstream has answered with success."""
         if self._events is not None:
-            self._events.attempt_accepted()
-        self.recovery.accept(self._loop.time())
-        self._carry_out()
+            self._events.attempt_accepted(attempt)
+        self.carry_out()
         if not self.accepted.done():
             self.accepted.set_result(None)
 
-    def on_data(self, data: bytes) -> None:
-        """Take bytes of the stream: the hot path, which goes on in `_write`."""
-        recovery = self.recovery
-        records = recovery.receive_data(self._loop.time(), data)
-        if records:
-            self._write(records)
-        self._received += len(data)
-        if self._received > self._max_bytes:
-            self._is_too_large()
-        elif recovery.decisions:
-            self._carry_out()
-
-    def on_whole(self, body: bytes) -> None:
-        """Take an answer in one piece."""
-        self._received += len(body)
-        if self._received > self._max_bytes:
-            self._is_too_large()
-        else:
-            self._tell(self.recovery.receive_whole, body)
-
-    def _is_too_large(self) -> None:
-        self._end_at_limit(ResponseTooLargeError(f"the response is larger than {self._max_bytes} bytes"))
+    def is_too_large(self) -> None:
+        """The upstreams have sent more than they may."""
+        self._end_at_limit(ResponseTooLargeError(f"the response is larger than {self.max_bytes} bytes"))
 
     def _is_too_long(self) -> None:
         self._end_at_limit(ResponseTooLongError("the response has taken longer than it may"))
 
     def _end_at_limit(self, error: EverytokenError) -> None:
         if self.recovery.state is State.LINGERING:
-            self._tell(
-                self.recovery.receive_eof
-            )  # the answer is whole: what is too much is only noise behind it
+            # The answer is whole: what is too much is only noise behind it.
+            self.tell(self.recovery.receive_eof)
         else:
-            self._break_off(error)
+            self.break_off(error)
 
-    def on_eof(self) -> None:
-        """The stream's bytes have ended."""
-        self._tell(self.recovery.receive_eof)
-
-    def on_error(self, error: EverytokenError) -> None:
-        """The attempt has failed."""
-        if type(error) is EverytokenError:
-            self._break_off(error)  # internal error: the state may be corrupt, so do not resume
-        else:
-            self._tell(self.recovery.fail, error)
-
-    # Decisions
-
-    def _tell(self, tell: Callable[..., Sequence[bytes] | None], *args: Any) -> None:
-        """Tell the recovery what happened, and do what it decides. A bug ends the response, it does not leave it hanging."""
-        try:
-            records = tell(self._loop.time(), *args)
-            if records:
-                self._write(records)
-            self._carry_out()
-        except Exception:
-            logger.exception("%s: a bug in everytoken", self._name)
-            self._break_off(EverytokenError("an internal error broke the response off"))
-
-    def _write(self, records: Sequence[bytes]) -> None:
-        try:
-            full = self._writer.append(records)
-        except JournalError as error:
-            logger.warning("%s: %s; this process stops writing", self._name, error.message)
-            self.let_go()
-            return
-        if full and not self._paused:
+    def pause(self) -> None:
+        """Read no more until the journal has stored what waits."""
+        if not self._paused:
             self._paused = True
             self.log.subscribe(self._has_room)
-            if self._connection is not None:
-                self._connection.pause()
+            for connection in self._connections.values():
+                connection.pause()
 
     def _has_room(self) -> None:
         """Read on when the journal has stored what waited."""
-        if not self._writer.full:
+        if not self.writer.full:
             self._paused = False
             self.log.unsubscribe(self._has_room)
-            if self._connection is not None:
-                self._connection.resume()
+            for connection in list(self._connections.values()):
+                connection.resume()
 
-    def _break_off(self, error: EverytokenError) -> None:
-        self.recovery.stop(self._loop.time(), error)
-        self._carry_out()
+    def cannot_write(self, error: JournalError) -> None:
+        """Let go of the response: this process cannot write it any more."""
+        logger.warning("%s: %s; this process stops writing", self._name, error.message)
+        self.let_go()
 
-    def _carry_out(self) -> None:
+    # Decisions
+
+    def tell(self, tell: Callable[..., Sequence[bytes] | None], *args: Any) -> None:
+        """Tell the recovery what happened, and do what it decides. A bug ends the response, it does not leave it hanging."""
+        try:
+            records = tell(self.loop.time(), *args)
+            if records:
+                self._write(records)
+            self.carry_out()
+        except Exception:
+            logger.exception("%s: a bug in everytoken", self._name)
+            self.break_off(EverytokenError("an internal error broke the response off"))
+
+    def _write(self, records: Sequence[bytes]) -> None:
+        try:
+            if self.writer.append(records):
+                self.pause()
+        except JournalError as error:
+            self.cannot_write(error)
+
+    def break_off(self, error: EverytokenError) -> None:
+        """End the response with `error`."""
+        self.recovery.stop(self.loop.time(), error)
+        self.carry_out()
+
+    def carry_out(self) -> None:
+        """Do what the recovery has decided."""
         decisions = self.recovery.decisions
         while decisions:
             decision = decisions.popleft()
             if isinstance(decision, Connect):
-                log_last_failure(self.log.info, self.recovery.attempts)
-                if self._events is not None:
-                    self._events.attempt_begun()
-                upstream = self._upstreams[decision.target.name]
-                self._connection = upstream.connect(
-                    decision.body, self, streamed=decision.streamed, path=self.recovery.dialect.path
-                )
+                log_attempt(self.log.info, self.recovery.attempts)
+                self._connect(decision)
             elif isinstance(decision, Disconnect):
-                connection, self._connection = self._connection, None
+                connection = self._connections.pop(decision.attempt, None)
                 if connection is not None:
                     connection.release(reusable=decision.reusable)
                 if self._events is not None:
-                    self._events.attempt_ended()
+                    self._events.attempt_ended(decision.attempt)
             elif isinstance(decision, End):
                 self._end(decision)
         self._arm()
+
+    def _connect(self, decision: Connect) -> None:
+        number = decision.attempt
+        if self._events is not None:
+            self._events.attempt_begun(number)
+        upstream = self._upstreams[decision.target.name]
+        connection = upstream.connect(
+            decision.body,
+            AttemptSink(self, number),
+            streamed=decision.streamed,
+            path=self.recovery.dialect.path,
+        )
+        self._connections[number] = connection
+        if self._paused:
+            connection.pause()
 
     def _arm(self) -> None:
         """Have one timer for the next deadline. A deadline that moves away leaves it: it looks again when it fires."""
@@ -299,25 +255,24 @@ class Relay:
                 return
             self._timer.cancel()
         self._due = deadline
-        self._timer = self._loop.call_at(deadline, self._on_timer)
+        self._timer = self.loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         # The loop may fire a timer a tick of its clock early.
-        self._tell(lambda now: self.recovery.tick(max(self._due, now)))
+        self.tell(lambda now: self.recovery.tick(max(self._due, now)))
 
     def _end(self, decision: End) -> None:
-        if self._grace_timer is not None:
-            self._grace_timer.cancel()
+        self.readers.end()
         if self._life is not None:
             self._life.cancel()
         if not self._let_go:
-            unread_for = self.grace if self._abandoned else None
+            unread_for = self.readers.grace if self._abandoned else None
             log_end(self.log.info, self.recovery, self.result, unread_for=unread_for)
             error = decision.error
             last = [] if error is None else [self.recovery.dialect.error(error_body(error))]
             try:
-                self._writer.close(last, self.result())
+                self.writer.close(last, self.result())
             except JournalError as error:
                 logger.warning("%s: %s; its end was not stored by this process", self._name, error.message)
         self._ended(self)

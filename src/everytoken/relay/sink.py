@@ -1,0 +1,90 @@
+"""What one attempt's connection reports, on its way to the recovery and the journal: the hot path's first half."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from everytoken.errors import EverytokenError, JournalError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from everytoken.journal import Writer
+    from everytoken.recovery import Recovery
+
+__all__ = ["AttemptSink"]
+
+
+class _Relay(Protocol):
+    recovery: Recovery
+    writer: Writer
+    loop: asyncio.AbstractEventLoop
+    received: int
+    max_bytes: int
+
+    def tell(self, tell: Any, *args: Any) -> None: ...
+    def carry_out(self) -> None: ...
+    def pause(self) -> None: ...
+    def is_accepted(self, attempt: int) -> None: ...
+    def is_too_large(self) -> None: ...
+    def cannot_write(self, error: JournalError) -> None: ...
+    def break_off(self, error: EverytokenError) -> None: ...
+
+
+class AttemptSink:
+    """The `Sink` of the attempt with a number."""
+
+    __slots__ = ("_append", "_time", "number", "relay")
+
+    def __init__(self, relay: _Relay, number: int) -> None:
+        self.relay = relay
+        self.number = number
+        self._append = relay.writer.append
+        self._time = relay.loop.time
+
+    def on_connected(self) -> None:
+        """The request is on its way."""
+        self.relay.recovery.connected(self._time(), self.number)
+        self.relay.carry_out()
+
+    def on_accepted(self) -> None:
+        """The upstream has answered with success."""
+        self.relay.recovery.accept(self._time(), self.number)
+        self.relay.is_accepted(self.number)
+
+    def on_data(self, data: bytes) -> None:
+        """Take bytes of the stream."""
+        relay = self.relay
+        recovery = relay.recovery
+        records = recovery.receive_data(self._time(), data, self.number)
+        if records:
+            try:
+                if self._append(records):
+                    relay.pause()
+            except JournalError as error:
+                relay.cannot_write(error)
+        relay.received += len(data)
+        if relay.received > relay.max_bytes:
+            relay.is_too_large()
+        elif recovery.decisions:
+            relay.carry_out()
+
+    def on_whole(self, body: bytes) -> None:
+        """Take an answer in one piece."""
+        relay = self.relay
+        relay.received += len(body)
+        if relay.received > relay.max_bytes:
+            relay.is_too_large()
+        else:
+            relay.tell(relay.recovery.receive_whole, body, self.number)
+
+    def on_eof(self) -> None:
+        """The stream's bytes have ended."""
+        self.relay.tell(self.relay.recovery.receive_eof, self.number)
+
+    def on_error(self, error: EverytokenError) -> None:
+        """The attempt has failed."""
+        if type(error) is EverytokenError:
+            self.relay.break_off(error)  # internal error: the state may be corrupt, so do not resume
+        else:
+            self.relay.tell(self.relay.recovery.fail, error, self.number)
