@@ -1,4 +1,4 @@
-"""`AsyncClient`: the driver carried out in an event loop. The twin of `sync`."""
+"""`AsyncClient`: the driver carried out in an event loop."""
 
 from __future__ import annotations
 
@@ -167,11 +167,11 @@ class _Body(httpx2.AsyncByteStream):
                     return effect
                 result = await self._perform(effect)
         except StopIteration:
-            if self._closed:  # by another task, which is no end of the response
+            if self._closed:  # closed by another task: the response has not ended
                 raise httpx2.StreamClosed from None
             return None
         except GeneratorExit:
-            raise  # nobody waits any more, so nothing can be waited for
+            raise  # nobody waits any more, so nothing can be awaited
         except BaseException:
             # A cancelled task closes what it has opened before it ends.
             with anyio.CancelScope(shield=True):
@@ -198,7 +198,7 @@ class _Body(httpx2.AsyncByteStream):
         finally:
             WATCH.reset(token)
         consumed = response.is_stream_consumed
-        self._reads = _whole(response.content) if consumed else response.aiter_raw()
+        self._reads = _once(response.content) if consumed else response.aiter_raw()
         return opened(response)
 
     async def _read(self, deadline: float) -> Result:
@@ -225,6 +225,6 @@ class _Body(httpx2.AsyncByteStream):
             await response.aclose()
 
 
-async def _whole(body: bytes) -> AsyncIterator[bytes]:
-    """Yield an answer that has been read already."""
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    """Yield the body of a response that has been read already."""
     yield body

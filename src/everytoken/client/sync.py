@@ -1,3 +1,4 @@
+# Made from aio.py by tools/unasync.py; edit that one, then run: make unasync
 """`Client`: the driver carried out with blocking calls."""
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Client(httpx2.Client):
         self._shared = Shared(policy)
 
     def __del__(self) -> None:
-        # Like the SDKs' own clients: nobody closes the client of the guide's program.
+        # Like the SDKs' own clients: most programs never close theirs.
         with suppress(Exception):
             self.close()
 
@@ -113,7 +114,7 @@ class _Body(httpx2.SyncByteStream):
         self._started = _clock()
         self._response: httpx2.Response | None = None
         self._attempt: httpx2.Response | httpx2.SyncByteStream | None = None
-        self._reads: Iterator[bytes] = iter(())
+        self._reads: Iterator[bytes] | None = None
         self._watch: Watch | None = None
         self._closed = False
 
@@ -168,7 +169,7 @@ class _Body(httpx2.SyncByteStream):
                     return effect
                 result = self._perform(effect)
         except StopIteration:
-            if self._closed:  # by another thread, which is no end of the response
+            if self._closed:  # closed by another thread: the response has not ended
                 raise httpx2.StreamClosed from None
             return None
         except BaseException:
@@ -195,11 +196,12 @@ class _Body(httpx2.SyncByteStream):
         finally:
             WATCH.reset(token)
         consumed = response.is_stream_consumed
-        self._reads = iter((response.content,)) if consumed else response.iter_raw()
+        self._reads = _once(response.content) if consumed else response.iter_raw()
         return opened(response)
 
     def _read(self, deadline: float) -> Result:
         assert self._watch is not None
+        assert self._reads is not None
         self._watch.deadline = deadline
         token = WATCH.set(self._watch)
         try:
@@ -219,3 +221,8 @@ class _Body(httpx2.SyncByteStream):
                 pass
         with suppress(httpx2.TransportError):
             response.close()
+
+
+def _once(body: bytes) -> Iterator[bytes]:
+    """Yield the body of a response that has been read already."""
+    yield body
