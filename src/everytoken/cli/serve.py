@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import os
 import signal
-import socket
-import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +16,14 @@ import click
 import msgspec
 import uvicorn
 
-from everytoken.errors import ConfigurationError, EverytokenError
+from everytoken.cli.process import (
+    allow_many_connections,
+    give_memory_back,
+    listen,
+    loop_factory,
+    within_descriptors,
+)
+from everytoken.errors import EverytokenError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
 from everytoken.gateway.config import (
     check_open,
@@ -33,25 +37,21 @@ from everytoken.gateway.health import Watchdog
 from everytoken.gateway.making import configured_journal
 from everytoken.gateway.reload import reload
 from everytoken.gateway.server import DirectProtocol
-from everytoken.gateway.tls import TlsServer
+from everytoken.gateway.tls import TlsServer, tls_context
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
     from collections.abc import Callable, Iterator
 
 __all__ = ["serve"]
 
 logger = logging.getLogger("everytoken.serve")
 
-_BACKLOG = 2048  # connections the kernel may hold for us while we are busy
-_UNSENT = 64 * 1024  # bytes the kernel takes of an answer beyond what is on its way
 _COLLECT = (
     10_000  # objects made between two looks for cycles: what lives as long as its response is no garbage
 )
 _GRACEFUL = 5  # seconds for answers to be written when the server stops
-_FEW = 1000  # connections that a busy gateway needs
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as malloc.h has them
-_LARGE = 1024 * 1024  # bytes of a block that are worth a system call
-_RESERVED = 64  # descriptors for everything but connections
 
 
 @click.command()
@@ -232,78 +232,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _allow_many_connections() -> None:
-    """Raise the limit of open files as far as we may: many systems begin with 1024."""
-    try:
-        import resource  # noqa: PLC0415  # there is none for Windows
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses what is above a limit of its own
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _give_memory_back() -> None:
-    """Have glibc return large blocks to the system as soon as they are free.
-
-    By itself it keeps blocks of up to 32 MiB in its heap once one of that size has been freed, and a heap with anything
-    at its end does not shrink: a few large bodies would stay for ever.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        mallopt(_M_TRIM_THRESHOLD, 8 * _LARGE)  # not less: every read would give its buffer back
-
-
-def _within_descriptors(config: Config) -> Config:
-    """Take no more connections than there are descriptors for: a response needs one here and one upstream."""
-    try:
-        import resource  # noqa: PLC0415  # there is none for Windows
-    except ImportError:
-        return config
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = max(1, (soft - _RESERVED) // 2)
-    if soft == resource.RLIM_INFINITY or room >= config.max_connections:
-        return config
-    level = logging.WARNING if room < _FEW else logging.DEBUG
-    logger.log(level, "max_connections is %d: the system allows %d open files", room, soft)
-    return msgspec.structs.replace(config, max_connections=room)
-
-
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    """Return what TLS is spoken with, or None. Raises `ConfigurationError`."""
-    if not (config.tls_cert or config.tls_key):
-        return None
-    if not (config.tls_cert and config.tls_key):
-        raise ConfigurationError("TLS needs both: tls_cert (--tls-cert) and tls_key (--tls-key)")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-
-    def no_password() -> str:
-        raise ConfigurationError(f"the key in {config.tls_key} has a password; use one without")
-
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key, no_password)
-    except ssl.SSLError as error:
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        raise ConfigurationError(
-            f"{config.tls_cert} and {config.tls_key} cannot be used: {reason}"
-        ) from error
-    except OSError as error:
-        file = config.tls_cert if not os.access(config.tls_cert, os.R_OK) else config.tls_key
-        raise ConfigurationError(f"cannot read {file}: {error.strerror or error}") from error
-    return context
-
-
 def _run(config: Config, configured: Callable[[], Config] | None) -> None:
     """Serve with `config`. `configured` reads it again for SIGHUP; None where there is no file to read."""
-    _allow_many_connections()
-    _give_memory_back()
-    tls = _tls_context(config)
-    config = _within_descriptors(config)
-    listening = _listen(config.host, config.port)
+    allow_many_connections()
+    give_memory_back()
+    tls = tls_context(config)
+    config = within_descriptors(config)
+    listening = listen(config.host, config.port)
     address, port = listening.getsockname()[:2]
     loopback = is_loopback(address)
     check_open(config, loopback=loopback)
@@ -328,7 +263,7 @@ def _run(config: Config, configured: Callable[[], Config] | None) -> None:
         tls,
     )
     # Cancelled: stopped before it was ready.
-    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(server, gateway, listening, configured))
 
 
@@ -340,7 +275,7 @@ async def _reload(
         return
     try:
         async with one_at_a_time:
-            config = _within_descriptors(await asyncio.to_thread(configured))
+            config = within_descriptors(await asyncio.to_thread(configured))
             check_open(config, loopback=gateway.on_loopback)
             await reload(gateway, config)
     except EverytokenError as error:
@@ -379,35 +314,3 @@ async def _serve(
             await server.serve(sockets=[listening])
         finally:
             watchdog.stop()
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415  # there is none for Windows
-    except ImportError:
-        return None
-    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
-    return loop
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `ConfigurationError` when the address cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            # Connections inherit it. Without it the kernel takes megabytes for a reader that has stopped, and when
-            # thousands have, its memory for sockets is gone for everybody.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        hint = "; --port 0 takes a free one" if port else ""
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}{hint}"
-        ) from error
-    listening.set_inheritable(False)
-    return listening
