@@ -42,8 +42,8 @@ _LEFT_OVER = re.compile(r"\b(?:async|await|anyio)\b|Async|ASYNC")
 # What is more than a name: passages of the asynchronous files, and what stands in their place.
 _PASSAGES = {
     "aio.py": {
-        '"""`AsyncClient`: the driver carried out in an event loop."""': (
-            '"""`Client`: the driver carried out with blocking calls."""'
+        '"""`AsyncClient`: carries out a driver\'s effects in an event loop."""': (
+            '"""`Client`: carries out a driver\'s effects with blocking calls."""'
         ),
         "        self._shared = Shared(policy)\n": (
             "        self._shared = Shared(policy)\n"
@@ -55,14 +55,14 @@ _PASSAGES = {
         ),
         "closed by another task": "closed by another thread",
         "        except GeneratorExit:\n"
-        "            raise  # nobody waits any more, so nothing can be awaited\n": "",
-        "            # A cancelled task closes what it has opened before it ends.\n"
+        "            raise  # the coroutine is being discarded: nothing can be awaited\n": "",
+        "            # A cancelled task closes its connection before it ends.\n"
         "            with anyio.CancelScope(shield=True):\n"
         "                await self.aclose()\n": "            self.close()\n",
     },
     "network_aio.py": {
-        '"""Asynchronous network streams that keep to the deadline in force."""': (
-            '"""Blocking network streams that keep to the deadline in force."""'
+        '"""Asynchronous network streams that keep to the current deadline."""': (
+            '"""Blocking network streams that keep to the current deadline."""'
         ),
     },
 }

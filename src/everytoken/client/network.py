@@ -1,8 +1,8 @@
-"""Deadlines on the network: a read waits until a point in time that moves, not for a span that begins anew.
+"""Deadlines on the network: a read waits until a deadline that can move, not for a time-out that starts again.
 
-HTTP clients know a time-out for each read. A server that sends a comment every second never runs into it, so what our
-clocks need is set deeper: the streams that httpcore2 reads from take the time that is left until the deadline of the
-`Watch` in force; without one nothing changes.
+HTTP clients have a time-out for each read. A server that sends a comment every second never runs into it. So our
+deadlines apply one level below: the streams that httpcore2 reads from wait for the time left until the deadline of the
+current `Watch`. Without a watch nothing changes.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["watch_network"]
 
 
 def watch_network(client: httpx2.Client | httpx2.AsyncClient) -> None:
-    """Let all transports of `client` keep to the watch in force.
+    """Make all transports of `client` keep to the current watch.
 
-    httpcore2 takes a network backend as an argument, and httpx2 has no way to pass one on; so it is put where the
-    connection pools look for it. A transport without such a pool (a user's own, a mock) is left as it is: then deadlines are
-    looked at between reads only, and the time-outs of the request bound each read.
+    httpcore2 takes a network backend as an argument, but httpx2 has no way to pass one on, so it is replaced inside the
+    connection pools. A transport without such a pool (a user's own, a mock) is left as it is: then deadlines are checked
+    only between reads, and the request's time-outs limit each read.
     """
     transports = [getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values()]
     for transport in transports:

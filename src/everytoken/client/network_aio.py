@@ -1,4 +1,4 @@
-"""Asynchronous network streams that keep to the deadline in force."""
+"""Asynchronous network streams that keep to the current deadline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["AsyncBackend"]
 
 
 class _AsyncStream(httpcore2.AsyncNetworkStream):
-    """A stream that keeps to the watch in force."""
+    """A stream that keeps to the current watch."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -47,7 +47,7 @@ class _AsyncStream(httpcore2.AsyncNetworkStream):
 
 
 class AsyncBackend(httpcore2.AsyncNetworkBackend):
-    """Makes streams that keep to the watch in force."""
+    """Makes streams that keep to the current watch."""
 
     def __init__(self, backend: httpcore2.AsyncNetworkBackend) -> None:
         self._backend = backend

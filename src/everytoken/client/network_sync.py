@@ -1,5 +1,5 @@
 # Made from network_aio.py by tools/unasync.py; edit that one, then run: make unasync
-"""Blocking network streams that keep to the deadline in force."""
+"""Blocking network streams that keep to the current deadline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["SyncBackend"]
 
 
 class _SyncStream(httpcore2.NetworkStream):
-    """A stream that keeps to the watch in force."""
+    """A stream that keeps to the current watch."""
 
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
@@ -48,7 +48,7 @@ class _SyncStream(httpcore2.NetworkStream):
 
 
 class SyncBackend(httpcore2.NetworkBackend):
-    """Makes streams that keep to the watch in force."""
+    """Makes streams that keep to the current watch."""
 
     def __init__(self, backend: httpcore2.NetworkBackend) -> None:
         self._backend = backend
