@@ -1,4 +1,4 @@
-"""What the server's process takes of the system: open files, memory, an event loop, an address to listen on."""
+"""System settings of the server's process: open files, memory, event loop, listening socket."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["allow_many_connections", "give_memory_back", "listen", "loop_factory
 
 logger = logging.getLogger("everytoken.serve")
 
-_BACKLOG = 2048  # connections the kernel may hold for us while we are busy
-_UNSENT = 64 * 1024  # bytes the kernel takes of an answer beyond what is on its way
-_FEW = 1000  # connections that a busy gateway needs
+_BACKLOG = 2048  # connections that the kernel queues while we are busy
+_UNSENT = 64 * 1024  # bytes that the kernel buffers beyond what has been sent
+_FEW = 1000  # connections: a lower limit deserves a warning
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as malloc.h has them
-_LARGE = 1024 * 1024  # bytes of a block that are worth a system call
+_LARGE = 1024 * 1024  # bytes; returning smaller blocks is not worth a system call
 _RESERVED = 64  # descriptors for everything but connections
 
 
@@ -43,19 +43,19 @@ def allow_many_connections() -> None:
 
 
 def give_memory_back() -> None:
-    """Have glibc return large blocks to the system as soon as they are free.
+    """Make glibc return large blocks to the system as soon as they are free.
 
-    By itself it keeps blocks of up to 32 MiB in its heap once one of that size has been freed, and a heap with anything
-    at its end does not shrink: a few large bodies would stay for ever.
+    By default it keeps blocks of up to 32 MiB in its heap once one of that size has been freed, and a heap with anything
+    at its end does not shrink. The memory of a few large bodies would never be returned.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        mallopt(_M_TRIM_THRESHOLD, 8 * _LARGE)  # not less: every read would give its buffer back
+        mallopt(_M_TRIM_THRESHOLD, 8 * _LARGE)  # with less, every read would return its buffer
 
 
 def within_descriptors(config: Config) -> Config:
-    """Take no more connections than there are descriptors for: a response needs one here and one upstream."""
+    """Limit connections to the available descriptors: a response needs one here and one upstream."""
     try:
         import resource  # noqa: PLC0415  # there is none for Windows
     except ImportError:
@@ -80,7 +80,7 @@ def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `ConfigurationError` when the address cannot be had."""
+    """Return a listening socket. Raises `ConfigurationError` if the address is not available."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -88,8 +88,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            # Connections inherit it. Without it the kernel takes megabytes for a reader that has stopped, and when
-            # thousands have, its memory for sockets is gone for everybody.
+            # Connections inherit it. Without it the kernel buffers megabytes for each stalled reader, and thousands of
+            # those use up its memory for sockets.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         listening.bind(address)
         listening.listen(_BACKLOG)

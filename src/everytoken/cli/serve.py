@@ -48,10 +48,8 @@ __all__ = ["serve"]
 
 logger = logging.getLogger("everytoken.serve")
 
-_COLLECT = (
-    10_000  # objects made between two looks for cycles: what lives as long as its response is no garbage
-)
-_GRACEFUL = 5  # seconds for answers to be written when the server stops
+_COLLECT = 10_000  # objects made between two garbage collections: most live as long as their response
+_GRACEFUL = 5  # seconds to finish writing responses when the server stops
 
 
 @click.command()
@@ -63,7 +61,7 @@ _GRACEFUL = 5  # seconds for answers to be written when the server stops
     multiple=True,
     metavar="URL",
     help="An OpenAI-compatible server, such as https://api.openai.com/v1; the key of the first one is taken from "
-    "OPENAI_API_KEY. May be given several times: the next one is asked when one fails. Without any: the embedded model.",
+    "OPENAI_API_KEY. Repeat the option to add servers to fail over to. Without any: the embedded model.",
 )
 @click.option(
     "--config",
@@ -83,26 +81,26 @@ _GRACEFUL = 5  # seconds for answers to be written when the server stops
 @click.option(
     "--journal",
     metavar="URL",
-    help="Where responses are kept: memory, sqlite:///PATH or redis://HOST.  "
+    help="Where responses are stored: memory, sqlite:///PATH or redis://HOST.  "
     "[default: a SQLite file in your data directory]",
 )
 @click.option(
     "--durability",
     type=click.Choice(["process", "power"]),
-    help="What a stored response survives: the death of the process, or also a loss of power.  [default: process]",
+    help="What a stored response survives: the end of the process, or also a loss of power.  [default: process]",
 )
 @click.option(
     "--drain",
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="How long responses may go on after SIGTERM before they are handed over.  [default: 20]",
+    help="How long responses may continue after SIGTERM before they are handed over.  [default: 20]",
 )
-@click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM): speak TLS. Needs --tls-key.")
-@click.option("--tls-key", metavar="FILE", help="Its private key (PEM), without a password.")
+@click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM), to serve TLS. Needs --tls-key.")
+@click.option("--tls-key", metavar="FILE", help="Private key of the certificate (PEM), without a password.")
 @click.option(
     "--no-auth",
     is_flag=True,
-    help="Listen beyond this machine without API keys: everybody who reaches the gateway can use it.",
+    help="Listen beyond this machine without API keys: anyone who can reach the gateway can use it.",
 )
 @click.option(
     "--log-level",
@@ -129,8 +127,8 @@ def serve(
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
 
-    Prints one line with its URL when it is ready. Ctrl-C stops it at once, SIGTERM when responses have had time to
-    finish; what is unfinished goes on at the next start, unless it was kept in memory only.
+    Prints one line with its URL when it is ready. Ctrl-C stops it at once, SIGTERM after responses have had time to
+    finish. Unfinished responses continue at the next start, unless the journal is in memory.
     """
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
@@ -164,15 +162,15 @@ def _settings(
     upstreams: tuple[str, ...],
     limits: dict[str, float | None],
 ) -> Config:
-    """Lay the options over the configuration."""
+    """Return the configuration with the options applied."""
     config = msgspec.structs.replace(config, **options)
     if upstreams:
-        # The key is OpenAI's, or that of whatever stands in its place: nobody else needs to see it.
+        # The key belongs to the first server (OpenAI, or its replacement): no other may see it.
         key = os.environ.get("OPENAI_API_KEY")
         given = [UpstreamConfig(url=url, key=None if n else key) for n, url in enumerate(upstreams)]
         config = msgspec.structs.replace(config, upstream=named([*config.upstream, *given]))
     if not config.upstream:
-        # Its answers repeat exactly under a seed, which a prefill of theirs does not: so it is only asked to repeat.
+        # With a seed its responses repeat exactly, after a prefill they do not: so only replay.
         config = msgspec.structs.replace(
             config, upstream=[UpstreamConfig(url="embedded:", name="embedded", prefill="no")]
         )
@@ -186,7 +184,7 @@ def _settings(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which hands the responses over when it is told to stop."""
+    """uvicorn's server, which hands responses over when it stops."""
 
     def __init__(
         self, config: uvicorn.Config, gateway: Gateway, url: str, tls: ssl.SSLContext | None
@@ -198,34 +196,34 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to us: uvicorn would send them again when it has stopped, before the upstreams have."""
+        """Leave signals to us: uvicorn would raise them again before the upstreams have stopped."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and print the URL."""
         await super().startup([] if self._tls else sockets)
         if self._tls:
             servers: list[Any] = self.servers  # uvicorn only closes them
             servers += [TlsServer(self, one, self._tls) for one in sockets or ()]
         if self.started:
-            # Everything that lives as long as the process is there now: the collector need not look at it again.
+            # Objects that live as long as the process exist now: keep the garbage collector from scanning them again.
             gc.collect()
             gc.freeze()
             gc.set_threshold(_COLLECT, 20, 20)
             click.echo(f"everytoken is ready at {self._url}")
 
     def stop(self, *, gently: bool) -> None:
-        """Stop; `gently`: after letting responses finish for a while. Who asks twice does not want to wait."""
+        """Stop; if `gently`, give responses time to finish. A second call does not wait."""
         if self.should_exit or not gently:
             self._gateway.relays.hurry()
         self.force_exit = self.should_exit
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let responses finish, hand over the rest, let the readers of those go, then stop the server."""
+        """Let responses finish, hand over the rest and disconnect their readers, then stop the server."""
         await self._gateway.relays.drain(self._gateway.config.drain)
         if self._gateway.journal.durable:
-            # What was handed over does not end here, so its readers would never leave by themselves.
+            # Handed-over responses do not end here, so their readers would stay connected.
             for protocol in list(self.server_state.connections):
                 if isinstance(protocol, DirectProtocol):
                     protocol.break_off_streams()
@@ -233,7 +231,7 @@ class _Server(uvicorn.Server):
 
 
 def _run(config: Config, configured: Callable[[], Config] | None) -> None:
-    """Serve with `config`. `configured` reads it again for SIGHUP; None where there is no file to read."""
+    """Serve with `config`. `configured` reads it again on SIGHUP; None if there is no file to read."""
     allow_many_connections()
     give_memory_back()
     tls = tls_context(config)
@@ -271,7 +269,7 @@ async def _reload(
     gateway: Gateway, configured: Callable[[], Config] | None, one_at_a_time: asyncio.Lock
 ) -> None:
     if configured is None:
-        logger.warning("there is no configuration file to read again")
+        logger.warning("SIGHUP: there is no configuration file to reload")
         return
     try:
         async with one_at_a_time:
@@ -306,7 +304,7 @@ async def _serve(
     loop.add_signal_handler(
         signal.SIGHUP, lambda: gateway.in_background(_reload(gateway, configured, reloading))
     )
-    # Started here rather than by the lifespan, so that an error reaches the user as it is.
+    # Started here rather than by the lifespan, so that the user sees an error as it was raised.
     async with gateway:
         watchdog = Watchdog(getattr(gateway.journal, "commits", None))
         watchdog.start()
