@@ -1,6 +1,6 @@
 # GNU make 3.81 (macOS) and POSIX sh are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test soak bench bench-setup lint fmt lock clean
+.PHONY: help setup serve test soak bench bench-setup lint unasync fmt lock clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -34,12 +34,16 @@ bench: bench-setup ## measure against nginx and other gateways; writes docs/benc
 bench-setup: .venv/.dev
 	@sh tools/system.sh nginx || echo "bench: it is left out"
 
-lint: .venv/.dev ## style, types and the direction of imports
+lint: .venv/.dev ## style, types, the direction of imports, and that the blocking client is made from the asynchronous one
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet || { echo "lint: not formatted; run: make fmt" >&2; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports >var/lint-imports.log 2>&1 || { cat var/lint-imports.log; exit 1; }
+	@$(BIN)/python tools/unasync.py --check
 	@echo "lint: clean"
+
+unasync: .venv/.dev ## make the blocking Python client from the asynchronous one
+	@$(BIN)/python tools/unasync.py
 
 fmt: .venv/.dev ## format the code and repair what can be repaired
 	@$(BIN)/ruff check --quiet --fix-only

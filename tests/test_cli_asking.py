@@ -98,7 +98,7 @@ async def test_fault(name, position, scripted_upstream):
         (
             "html-instead",
             "not-an-event-stream",
-            "the server answered with text/html, not with an event stream",
+            "the server sent text/html instead of an event stream",
         ),
     ],
 )

@@ -140,7 +140,7 @@ def test_an_answer_cut_by_its_limit_is_noted():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param([], "there is nothing to ask", id="no question"),
+        pytest.param([], "no question: PROMPT and standard input are empty", id="no question"),
         pytest.param(
             ["hi", "--base-url", "localhost:8000"], "'localhost:8000' is not an http:// or", id="no URL"
         ),
@@ -178,7 +178,7 @@ def test_nobody_there_by_default(closed_port, monkeypatch):
     done = click.testing.CliRunner().invoke(commands, ["chat", "hi"])
     assert done.exit_code == 1
     assert done.stderr == (
-        f"everytoken: nothing answers at http://127.0.0.1:{closed_port}/v1; start a server with: everytoken serve\n"
+        f"everytoken: no server at http://127.0.0.1:{closed_port}/v1; start one with: everytoken serve\n"
     )
 
 

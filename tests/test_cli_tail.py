@@ -143,7 +143,7 @@ def test_an_offset_behind_the_finish_reason(finished, tail):
 
 @pytest.mark.parametrize("offset", ["now", "the last"])
 def test_nothing_is_left(offset, finished, tail):
-    note = "note: the stream has ended, and nothing comes after this offset\n"
+    note = "note: the stream has ended; there is nothing after this offset\n"
     assert tail(finished, "--offset", events_of(finished)[-1][0] if offset != "now" else offset) == (
         0,
         b"",
@@ -156,7 +156,7 @@ def test_nothing_is_left(offset, finished, tail):
     [
         ("/v1/stream/none", "-1", "the server answered 404 Not Found: there is no such stream"),
         ("", "x", "the server answered 400 Bad Request: not a valid offset"),
-        ("/", "-1", "the server's answer names no offset: this is no stream"),
+        ("/", "-1", "the response has no Stream-Next-Offset: this is not a stream"),
     ],
     ids=["no such stream", "no offset", "not a stream"],
 )
@@ -254,9 +254,10 @@ def test_a_response_that_is_no_longer_kept(tmp_path):
     with ScriptedUpstream() as upstream:
         config.write_text(f'max_journal = 1\n[[upstream]]\nurl = "{upstream.base_url}"\n', encoding="utf-8")
         with gateway("--config", str(config), "--log-level", "error") as (_, url):
-            streams = [asked(url) for _ in range(2)]
-            assert events_of(streams[1])[-1][1] == DEFAULT_TEXT
-            gone = run("tail", streams[0])
+            first = asked(url)
+            events_of(first)  # has ended before the second one does
+            assert events_of(asked(url))[-1][1] == DEFAULT_TEXT
+            gone = run("tail", first)
     assert (gone.returncode, gone.stdout) == (1, b"")
     assert gone.stderr.decode() == (
         "everytoken: the server answered 410 Gone: a response of that age is no longer kept\n"

@@ -111,7 +111,7 @@ def test_what_is_whole(path, data, whole):
         ending = Ending.of(path)
         for read in reads:
             ending.receive_data(read)
-        assert ending.whole == whole
+        assert ending.complete == whole
         if whole:
             ending.receive_eof()
         else:
@@ -125,7 +125,7 @@ def test_it_is_whole_with_the_last_byte_of_its_mark_and_no_sooner():
     seen = []
     for i in range(len(data)):
         ending.receive_data(data[i : i + 1])
-        seen.append(ending.whole)
+        seen.append(ending.complete)
     assert seen == [False] * (len(data) - 1) + [True]
 
 

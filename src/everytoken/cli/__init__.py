@@ -11,15 +11,15 @@ from everytoken.errors import EverytokenError
 
 __all__ = ["commands", "main"]
 
-# Each command's module, and what the list of commands says of it. A module is imported when it is used: `everytoken
-# chat` need not load a server.
+# Each command's module, and its line in the list of commands. A module is imported when it is used, so that
+# `everytoken chat` does not load a server.
 _COMMANDS = {
     "serve": ("everytoken.cli.serve", "Serve the gateway: an OpenAI-compatible API and a chat page."),
-    "chat": ("everytoken.cli.chat", "Ask a language model and show its answer while it comes."),
+    "chat": ("everytoken.cli.chat", "Ask a language model and show its answer as it arrives."),
     "tail": ("everytoken.cli.tail", "Show a stream from any offset, and follow it to its end."),
     "fake-upstream": (
         "everytoken.cli.fake_upstream",
-        "Serve a scripted answer, OpenAI-compatible, and break it where you say.",
+        "Serve a scripted, OpenAI-compatible response, and break it where you choose.",
     ),
 }
 
@@ -49,7 +49,7 @@ def commands() -> None:
 def main() -> None:
     """Run the command line.
 
-    An error of ours is one line on standard error and exit status 1; Ctrl-C is exit status 130, without a word.
+    An `EverytokenError` gives one line on standard error and exit status 1. Ctrl-C gives exit status 130 and no message.
     """
     try:
         status = commands(standalone_mode=False)

@@ -1,4 +1,4 @@
-"""Which server is meant, and the key for it: from options and the environment."""
+"""The server to talk to, and its key: from options and the environment."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ DEFAULT_URL = "http://127.0.0.1:8000/v1"
 base_url_option = click.option(
     "--base-url",
     metavar="URL",
-    help=f"An OpenAI-compatible server; to one without a path /v1 is added.  [default: EVERYTOKEN_BASE_URL, OPENAI_BASE_URL, or {DEFAULT_URL}]",
+    help=f"An OpenAI-compatible server; /v1 is added if it has no path.  [default: EVERYTOKEN_BASE_URL, OPENAI_BASE_URL, or {DEFAULT_URL}]",
 )
 
 
 def api_key() -> str | None:
-    """Return the key of the environment, if there is one."""
+    """Return the key from the environment, if there is one."""
     key = os.environ.get("EVERYTOKEN_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
     return key.strip() or None
 
 
 def base_url(option: str | None) -> str:
-    """Return the URL before `/chat/completions`: that of the option, of the environment, or the default.
+    """Return the URL before `/chat/completions`: from the option, the environment, or the default.
 
-    Raises `click.UsageError` when it is none.
+    Raises `click.UsageError` if it is not an HTTP URL.
     """
     environ = os.environ
     url = option or environ.get("EVERYTOKEN_BASE_URL") or environ.get("OPENAI_BASE_URL") or DEFAULT_URL
@@ -37,7 +37,7 @@ def base_url(option: str | None) -> str:
 
 
 def is_url(text: str) -> bool:
-    """Whether a server can be asked at this address."""
+    """Whether `text` is an HTTP URL of a server."""
     try:
         parts = urlsplit(text)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

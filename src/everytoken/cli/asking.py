@@ -1,4 +1,4 @@
-"""Ask an OpenAI-compatible server and read its answer to the true end, over as many connections as that takes."""
+"""Ask an OpenAI-compatible server and read its answer to the end, over as many connections as it takes."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["PAUSES", "Answer", "ChatServer", "code_of"]
 
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each attempt to resume, until one brings something."""
+"""Seconds before each attempt to resume, until one delivers something."""
 
-_SILENCE = 300.0  # seconds without content; servers need not send any while they think
+_SILENCE = 300.0  # seconds without content; a server may send none while its model thinks
 _SILENCE_RESUMABLE = 45.0  # seconds without a byte: the gateway sends a keep-alive every 15 s
-_LINGER = 1.0  # seconds for `[DONE]` behind a finish_reason, with which the answer is complete already
-_GRACE = 30  # seconds for which the gateway goes on without us: those pauses, and some more
+_LINGER = 1.0  # seconds to wait for `[DONE]` after a finish_reason, which already completes the answer
+_GRACE = 30  # seconds for which the gateway continues without us: those pauses, and a margin
 _CANCEL = 2.0  # seconds for a cancellation to be accepted
 _NO_LIST = {404, 405, 501}  # a server with one model need not list it
 _SHORTENED: dict[str | None, str] = {
@@ -66,7 +66,7 @@ class ChatServer(Server):
         return "default"
 
     async def ask(self, body: dict[str, Any], view: View) -> Answer:
-        """Ask, and return when the answer has begun; `async with` it. Raises `UpstreamError`."""
+        """Ask, and return when the answer has begun. Raises `UpstreamError`."""
         answer = Answer(self.http, view)
         request = self.http.build_request(
             "POST",
@@ -79,26 +79,26 @@ class ChatServer(Server):
 
 
 class Answer:
-    """One answer while it comes; what has come is in `text`. It is asked for once, and never again.
+    """One answer as it arrives; `text` is what has been received. It is requested only once.
 
-    `notice` says why the answer is shorter than it could be, if the server told.
+    `notice` says why the answer was cut short, if the server reports it.
     """
 
     def __init__(self, http: httpx2.AsyncClient, view: View, chat: ChatDecoder | None = None) -> None:
         self._http = http
         self._view = view
         self._chat = chat or ChatDecoder()
-        self._ended = False  # nothing is left to read, and that is the end
+        self._ended = False  # whether everything has been read, and the answer is complete
         self._pieces: list[str] = []
         self._response: httpx2.Response | None = None
         self._stream: httpx2.URL | None = None
         self._last_event_id = ""
-        self._fruitless = 0  # attempts to resume since something has come
+        self._fruitless = 0  # attempts to resume since the last event
         self.notice: str | None = None
 
     @property
     def text(self) -> str:
-        """What has come of the text."""
+        """The text received so far."""
         return "".join(self._pieces)
 
     def begin(self, response: httpx2.Response) -> None:
@@ -107,7 +107,7 @@ class Answer:
         location = response.headers.get("location")
         if location and "stream-next-offset" in response.headers:
             url = response.url.join(location)
-            # Our key goes to nobody else.
+            # Our key is sent nowhere else.
             same = (url.scheme, url.host, url.port) == (
                 response.url.scheme,
                 response.url.host,
@@ -117,9 +117,9 @@ class Answer:
                 self._stream = url
 
     async def read(self) -> None:
-        """Read to the end, showing what comes. Raises `EverytokenError` when that is not a true one.
+        """Read to the end, showing the text. Raises `EverytokenError` if the answer is not complete.
 
-        When it is left before the end, the server is told to stop. Raises `OSError` when the view fails.
+        If reading stops early, the server is told to stop. Raises `OSError` if the view fails.
         """
         response, self._response = self._response, None
         assert response is not None
@@ -136,19 +136,19 @@ class Answer:
             await response.aclose()
 
     async def _read_connection(self, response: httpx2.Response) -> EverytokenError | None:
-        """Read one connection to its end; return what broke it, if something did."""
+        """Read one connection to its end; return the error that broke it, if any."""
         media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             if media.endswith("json"):
-                self._receive_whole(await response.aread())
+                self._receive_non_streaming(await response.aread())
             elif media in {"", "text/event-stream", "text/plain"}:
                 await self._read_events(response.aiter_bytes())
             else:
-                raise NotAnEventStreamError(f"the server answered with {media}, not with an event stream")
+                raise NotAnEventStreamError(f"the server sent {media} instead of an event stream")
         except httpx2.TransportError as error:
             return TruncatedError(f"the connection broke: {reason(error)}")
         except TimeoutError:
-            return StalledError("the server has fallen silent", phase="gap")
+            return StalledError("the server has stopped sending", phase="gap")
         finally:
             await response.aclose()
         return None
@@ -172,9 +172,9 @@ class Answer:
                     limit.reschedule(clock() + silence)
 
     async def _resume(self, cause: EverytokenError | None) -> EverytokenError | None:
-        """Go on where the answer was left; return what broke that connection.
+        """Resume the answer; return the error that broke the new connection, if any.
 
-        Raises `cause` if it cannot be done, or `TruncatedError` with what the gateway says to that.
+        Raises `cause` if that fails, or `TruncatedError` with the gateway's message if it refuses.
         """
         resumed = {"last-event-id": self._last_event_id} if self._last_event_id else {}
         while self._fruitless < len(PAUSES):
@@ -202,30 +202,28 @@ class Answer:
         raise cause or _truncated(self._chat)
 
     def _nothing_left(self) -> None:
-        """All has been read, and no more will come. Raises `TruncatedError` when that is not the end."""
+        """Everything has been read. Raises `TruncatedError` unless the answer is complete."""
         raise _truncated(self._chat)
 
     async def _leave(self) -> None:
-        """Stop the answer. Leaving is enough for most servers; the gateway would go on for other readers."""
+        """Stop the answer. Disconnecting is enough for most servers; the gateway would continue for other readers."""
         if self._stream is None or self._chat.terminal:
             return
         with suppress(httpx2.TransportError, TimeoutError):
             async with asyncio.timeout(_CANCEL):
                 await self._http.post(f"{self._stream}/cancel")
 
-    def _receive_whole(self, body: bytes) -> None:
-        """Take the answer of a server that does not stream."""
+    def _receive_non_streaming(self, body: bytes) -> None:
+        """Take the body of a response that is not streamed."""
         try:
             value = msgspec.json.decode(body)
         except msgspec.DecodeError as error:
-            raise NotAnEventStreamError(
-                "the server answered with neither an event stream nor JSON"
-            ) from error
+            raise NotAnEventStreamError("the server sent neither an event stream nor JSON") from error
         chunks = chunks_of(value) if isinstance(value, dict) and value.get("choices") else [body]
         self._receive([ServerSentEvent(data=chunk.decode("utf-8", "replace")) for chunk in chunks])
 
     def _receive(self, events: Sequence[ServerSentEvent]) -> bool:
-        """Show what the events bring of the answer; return whether they bring any."""
+        """Show the content of the events; return whether they have any."""
         content = False
         if events:
             self._fruitless = 0
@@ -256,7 +254,7 @@ class Answer:
 
 
 def code_of(error: EverytokenError) -> str:
-    """Return the code of an error: that which the server named, or ours."""
+    """Return the code of an error: the server's, or ours."""
     named = (
         error.error.get("code")
         if isinstance(error, ErrorEventError) and isinstance(error.error, dict)

@@ -29,13 +29,14 @@ _STDOUT = 1
 @click.option("--model", metavar="NAME", help="The model to ask.  [default: the first one the server lists]")
 @click.option("--system", metavar="TEXT", help="Instructions to the model, before the conversation.")
 @click.option(
-    "--seed", type=int, metavar="N", help="The same number gives the same answer again, if the server can."
+    "--seed",
+    type=int,
+    metavar="N",
+    help="The same seed gives the same answer again, if the server supports it.",
 )
+@click.option("--temperature", type=float, metavar="T", help="Randomness of the answer; 0 is the least.")
 @click.option(
-    "--temperature", type=float, metavar="T", help="How freely the model chooses its words; 0 is the least."
-)
-@click.option(
-    "--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer wanted, in tokens."
+    "--max-tokens", type=click.IntRange(1), metavar="N", help="Maximum length of the answer, in tokens."
 )
 def chat(
     prompt: str | None,
@@ -46,13 +47,13 @@ def chat(
     temperature: float | None,
     max_tokens: int | None,
 ) -> None:
-    """Ask a language model and show its answer while it comes.
+    """Ask a language model and show its answer as it arrives.
 
-    PROMPT is the question. What is piped in is the question, too, or stands below PROMPT. With neither, on a terminal,
-    a conversation begins: Ctrl-C stops an answer, Ctrl-D leaves.
+    PROMPT is the question. Text on standard input is appended to PROMPT, or is the question if there is none. With
+    neither, on a terminal, a conversation begins: Ctrl-C stops an answer, Ctrl-D ends the conversation.
 
-    On a terminal the answer is rendered; into a pipe or a file goes its text and nothing else. An answer counts as
-    complete only when the server has said so. Ctrl-C stops it where it is generated.
+    On a terminal the answer is rendered; a pipe or a file gets its text and nothing else. An answer counts as complete
+    only if the server says so. Ctrl-C stops it on the server, too.
 
     \b
     Examples:
@@ -88,12 +89,12 @@ def chat(
 
 
 def _converse(talk: Talk, signals: Signals, output: Output) -> int:
-    """Ask what is typed, line by line, and return the exit status."""
+    """Ask each line that is typed, and return the exit status."""
     with suppress(ImportError):
-        import readline  # noqa: F401, PLC0415  # being there, it lets lines be edited
+        import readline  # noqa: F401, PLC0415  # importing it enables line editing
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
-    click.echo("Ctrl-C stops an answer, Ctrl-D leaves.", err=True)
+    click.echo("Ctrl-C stops an answer, Ctrl-D ends the conversation.", err=True)
     while True:
         try:
             question = _typed()
@@ -133,5 +134,5 @@ def _question(prompt: str | None) -> str | None:
         piped = sys.stdin.buffer.read().decode("utf-8-sig", "replace").rstrip("\r\n")
     question = "\n\n".join(part for part in (prompt, piped) if part)
     if not question.strip():
-        raise click.UsageError("there is nothing to ask: PROMPT and standard input are empty")
+        raise click.UsageError("no question: PROMPT and standard input are empty")
     return question

@@ -23,7 +23,7 @@ _GONE = {errno.EPIPE, errno.EIO}
 
 
 class Outcome(NamedTuple):
-    """How an answer ended: `error` unless it is complete, whether it had `begun`, and what else the user should know."""
+    """How an answer ended: `error` unless it is complete, whether it had `begun`, and a `notice` for the user, if any."""
 
     error: EverytokenError | None
     begun: bool
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
 
 def report(outcome: Outcome, url: str) -> int:
-    """Say on standard error how an answer has ended, if not well, and return the exit status."""
+    """Report on standard error how an answer ended, unless it ended well, and return the exit status."""
     error = outcome.error
     if error is None:
         if outcome.notice is not None:
@@ -44,7 +44,7 @@ def report(outcome: Outcome, url: str) -> int:
     elif not isinstance(error, ConnectError):
         line = f"everytoken: {error.message}"
     elif url == address.DEFAULT_URL:
-        line = f"everytoken: nothing answers at {url}; start a server with: everytoken serve"
+        line = f"everytoken: no server at {url}; start one with: everytoken serve"
     else:
         line = f"everytoken: cannot connect to {url}: {error.message}"
     if isinstance(error, StatusError) and error.upstream_status == 401:
@@ -54,7 +54,7 @@ def report(outcome: Outcome, url: str) -> int:
 
 
 def failed_output(error: OSError) -> int:
-    """Return the exit status after writing has failed; who has closed a pipe knows."""
+    """Return the exit status after a failed write. A closed pipe is not reported: the reader closed it on purpose."""
     if error.errno in _GONE:
         return _READER_GONE
     click.echo(f"everytoken: cannot write the answer: {error.strerror or error}", err=True)

@@ -25,7 +25,7 @@ def _position(_context: click.Context, _option: click.Parameter, value: str) -> 
     if digits.isascii() and digits.isdigit():
         return int(digits) if digits == value else AtByte(int(digits))
     raise click.BadParameter(
-        f"{value!r} is none of {', '.join(ALL_POSITIONS)}, a number of chunks, or byte:N"
+        f"{value!r} is not one of {', '.join(ALL_POSITIONS)}, a number of chunks, or byte:N"
     )
 
 
@@ -52,7 +52,7 @@ def _faults_by_name() -> str:
     "name",
     type=click.Choice(sorted(FAULTS)),
     metavar="NAME",
-    help="What breaks; the list is below.",
+    help="The fault; listed below.",
 )
 @click.option(
     "--at",
@@ -68,7 +68,7 @@ def _faults_by_name() -> str:
     metavar="N|always",
     default="always",
     show_default=True,
-    help="How many attempts break before the others are healthy.",
+    help="How many attempts fail; later ones are healthy.",
 )
 @click.option(
     "--delay",
@@ -78,11 +78,11 @@ def _faults_by_name() -> str:
     metavar="SECONDS",
     help="Pause before each chunk.",
 )
-@click.option("--chunks", type=click.IntRange(1), metavar="N", help="Length of the answer.")
+@click.option("--chunks", type=click.IntRange(1), metavar="N", help="Length of the response, in chunks.")
 def fake_upstream(
     host: str, port: int, name: str | None, at: Position, times: int | None, delay: float, chunks: int | None
 ) -> None:
-    """Serve a scripted answer, OpenAI-compatible, and break it where you say.
+    """Serve a scripted, OpenAI-compatible response, and break it where you choose.
 
     Prints one line with the base URL when it is ready.
     """
@@ -90,7 +90,9 @@ def fake_upstream(
     if name is not None and times is None:
         faults = [("always", name, at)]
     elif name is not None and FAULTS[name].address is not None:
-        raise click.UsageError(f"{name} breaks the address itself: no attempt arrives that could be counted.")
+        raise click.UsageError(
+            f"{name} breaks the address itself, so no attempt arrives that could be counted."
+        )
     elif name is not None:
         faults = [(attempt, name, at) for attempt in range(times or 0)]
     answer = replace(Answer.of_chunks(chunks) if chunks else Answer(), delay=delay)

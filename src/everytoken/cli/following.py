@@ -1,4 +1,4 @@
-"""Read a stream that is there already, from any offset to its end: a response as text, any other one as its messages."""
+"""Read an existing stream from any offset to its end: a response as text, any other stream as messages."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 __all__ = ["follow"]
 
 _RESPONSE = re.compile(r"(.*/v1/stream/[^/]+)(/events)?/?")
-_EMPTY = 0.25  # seconds before asking again after an empty answer: it may not have waited
-_NOTHING = "the stream has ended, and nothing comes after this offset"
+_EMPTY = 0.25  # seconds before the next request after an empty response: the server may not have waited
+_NOTHING = "the stream has ended; there is nothing after this offset"
 _messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def follow(server: Server, url: str, offset: str, output: Output) -> Outcome:
     """Show the stream at `url` from `offset` on (`-1` is the start, `now` the end) until it has ended.
 
-    Leaving does not stop it. Raises `OSError` when it cannot be shown.
+    Disconnecting does not stop it. Raises `OSError` if it cannot be shown.
     """
     reading: FollowedAnswer | Messages | None = None
     try:
@@ -66,7 +66,7 @@ async def follow(server: Server, url: str, offset: str, output: Output) -> Outco
 
 
 async def _response(server: Server, url: httpx2.URL, offset: str) -> httpx2.Response | None:
-    """Return a response of the gateway as events; None if there is none at `url`, but perhaps another stream."""
+    """Return a response of the gateway as events; None if `url` has none, but may have another kind of stream."""
     found = _RESPONSE.fullmatch(url.path)
     if found is None:
         return None
@@ -79,9 +79,9 @@ async def _response(server: Server, url: httpx2.URL, offset: str) -> httpx2.Resp
 
 
 class FollowedAnswer(Answer):
-    """A response that somebody has asked for: leaving does not stop it, and only the gateway's `[DONE]` ends it.
+    """A response to an earlier request: disconnecting does not stop it, and only the gateway's `[DONE]` ends it.
 
-    Neither how many choices were asked for is known here, nor whether their ends stand before the offset.
+    The number of choices is not known here, nor whether their ends are before the offset.
     """
 
     def __init__(self, server: Server, view: View, response: httpx2.Response) -> None:
@@ -91,17 +91,17 @@ class FollowedAnswer(Answer):
         self._last_event_id = response.headers.get("stream-next-offset", "")
 
     def _nothing_left(self) -> None:
-        """Take note of the end: had it been another one than the true one, the last record would have said so."""
+        """Note the end. Had the response been interrupted, the last record would have said so."""
         self._ended = True
 
     async def _leave(self) -> None:
-        """Others may be reading."""
+        """Do not cancel: others may be reading."""
 
 
 class Messages:
     """A stream of the Durable Streams protocol, of any content type: JSON messages line by line, or its bytes.
 
-    It is read by long-polling (protocol section 5.7): its answers have a length, and hold the bytes as they are.
+    It is read by long-polling (protocol section 5.7), whose responses have a length and hold the bytes unchanged.
     """
 
     def __init__(self, server: Server, url: httpx2.URL, output: Output) -> None:
@@ -117,14 +117,14 @@ class Messages:
 
     @classmethod
     async def begin(cls, server: Server, url: httpx2.URL, offset: str, output: Output) -> Messages:
-        """Read what is there already. Raises `EverytokenError`."""
+        """Read what is already stored. Raises `EverytokenError`."""
         messages = cls(server, url, output)
         messages._params["offset"] = offset
         await messages._fetch()
         return messages
 
     async def read(self) -> None:
-        """Show what has come and what comes, until the stream is closed. Raises `EverytokenError`, `OSError`."""
+        """Show everything until the stream is closed. Raises `EverytokenError`, `OSError`."""
         while True:
             self._show()
             if self._head.get("stream-closed") == "true":
@@ -146,7 +146,7 @@ class Messages:
         await self._fetch()
 
     async def _fetch(self) -> None:
-        """Read one answer whole, and take note of where the next one begins."""
+        """Read one response completely, and note the offset of the next one."""
         response = await self._server.get(self._url, self._params)
         try:
             body = await response.aread()
@@ -156,7 +156,7 @@ class Messages:
             await response.aclose()
         offset = response.headers.get("stream-next-offset")
         if offset is None:
-            raise RemoteProtocolError("the server's answer names no offset: this is no stream")
+            raise RemoteProtocolError("the response has no Stream-Next-Offset: this is not a stream")
         self._head, self._body = response.headers, body
         self._params = {"offset": offset, "live": "long-poll"}
         if "stream-cursor" in response.headers:
@@ -177,10 +177,10 @@ def _split(body: bytes) -> list[msgspec.Raw]:
     try:
         return _messages(body)
     except msgspec.DecodeError as error:
-        raise MalformedEventError("the server's answer is not an array of JSON messages") from error
+        raise MalformedEventError("the response is not an array of JSON messages") from error
 
 
 def _line(message: msgspec.Raw) -> bytes:
-    """Return a message as one line, and as it was written if it is one."""
+    """Return a message as one line, unchanged if it is one already."""
     written = bytes(message)
     return (msgspec.json.format(written, indent=-1) if b"\n" in written else written) + b"\n"

@@ -37,11 +37,11 @@ class _Markdown(Markdown):
 class Renderer:
     """Renders parts of one `visible` text to terminal lines, `width` columns wide at most.
 
-    Blocks are found on whole lines only: the beginning of a line may still become anything.
+    Only complete lines are split into blocks: the beginning of a line may still become anything.
     """
 
     def __init__(self) -> None:
-        # HTML is text here, or a terminal would show nothing of it.
+        # HTML is treated as text, or a terminal would show nothing of it.
         self._parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
         self._links: dict[str, Any] = {}  # reference definitions of blocks that have been printed already
         self._console = Console(
@@ -62,7 +62,7 @@ class Renderer:
     def unfinished(self, text: str, width: int, height: int) -> list[str]:
         """Render the last block with the cursor behind it; of a long one, at least the last `height` lines."""
         if self._is_open_fence(text):
-            # Only its end can be seen, so only that is worth being highlighted.
+            # Only its end is visible, so only that is highlighted.
             opening, code = text.split("\n", 1)
             shown = f"{opening}\n" + "\n".join(code.split("\n")[-height:])
             return _trimmed(self._lines(self._parsed(shown + CURSOR, {}), width))
@@ -70,7 +70,7 @@ class Renderer:
         return _trimmed(self._lines(self._parsed(mended, deepcopy(self._links)), width))
 
     def plain(self, text: str, width: int) -> list[str]:
-        """Render text that is no Markdown, dim, with its empty lines."""
+        """Render text that is not Markdown, dim, with its empty lines."""
         return self._lines(Text(text, style="dim"), width)
 
     def _is_open_fence(self, text: str) -> bool:

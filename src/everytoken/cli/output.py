@@ -1,4 +1,4 @@
-"""Writing to a file descriptor: nothing buffered, and nobody kept waiting who wants to stop."""
+"""Unbuffered writing to a file descriptor, which a signal can stop at any time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Output"]
 
-_LOOK = 0.1  # seconds between two looks at whether to stop, while the other side does not read
+_LOOK = 0.1  # seconds between two checks for a signal while the other side does not read
 
 
 class Output:
-    """Writes bytes at once. `stopped` tells whether a signal has come, which ends a write that waits, and all after it.
+    """Writes bytes at once. When `stopped` reports a signal, a waiting write is given up, and so are all that follow.
 
-    `failure` is the error that made writing impossible (the other side of the pipe has gone, the disk is full);
-    from then on nothing is written. It is kept rather than raised, because some writes are made by timers.
+    `failure` is the error that made writing impossible (the pipe is closed, the disk is full); from then on
+    nothing is written. It is stored rather than raised, because timers write too.
     """
 
     def __init__(self, descriptor: int, stopped: Callable[[], bool]) -> None:
@@ -32,7 +32,7 @@ class Output:
         rest = memoryview(data)
         try:
             while rest and self.failure is None and not self._given_up:
-                # A pipe that is ready takes this much without blocking, so a signal is never waited out in `write`.
+                # A pipe that is ready takes this much without blocking, so `write` never delays a signal.
                 if select.select([], [self.descriptor], [], _LOOK)[1]:
                     rest = rest[os.write(self.descriptor, rest[: select.PIPE_BUF]) :]
                 else:

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveRegion"]
 
-_STYLES = re.compile(r"\x1b\[[0-9;]*m")  # what a rendered line has beside its text
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")  # what a rendered line contains besides its text
 _ERASE_LINE = "\x1b[K"
 _ERASE_BELOW = "\x1b[J"
 
 
 class LiveRegion:
-    """Draws lines so that only what has changed is written, in one write: nothing flickers.
+    """Draws lines, writing only what has changed and in one write, so that nothing flickers.
 
-    A line is rendered text without its line end, narrower than the terminal. The region must be lower than the
-    terminal, or its first line could not be reached again. `columns` is the terminal's width now.
+    A line is rendered text without its line end, narrower than the terminal. The region must have fewer lines
+    than the terminal, or its first line could not be reached again. `columns` returns the current width.
     """
 
     def __init__(self, write: Callable[[bytes], None], columns: Callable[[], int]) -> None:
@@ -37,14 +37,14 @@ class LiveRegion:
             same = min(same, len(lines) - 1)
             text = f"{_ERASE_LINE}\r\n".join(lines[same:])
             self._write(f"{self._go_to(same)}{text}{_ERASE_BELOW}".encode("utf-8", "replace"))
-        # The terminal's cursor stands behind the last of these lines.
+        # The terminal's cursor is at the end of the last of these lines.
         self._shown = live or [""]
 
     def _go_to(self, line: int) -> str:
-        """Return what moves the terminal's cursor from the region's end to the beginning of its `line`."""
+        """Return the codes that move the terminal's cursor from the region's end to the beginning of its `line`."""
         if line == len(self._shown):
             return "\r\n" if self._shown else ""
-        # A line that was drawn on a wider terminal may take several rows by now.
+        # A line that was drawn on a wider terminal may take several rows now.
         rows = sum(self._rows(shown) for shown in self._shown[line:]) - 1
         return f"\x1b[{rows}A\r" if rows else "\r"
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import os
 import signal
-import socket
-import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +16,14 @@ import click
 import msgspec
 import uvicorn
 
-from everytoken.errors import ConfigurationError, EverytokenError
+from everytoken.cli.process import (
+    allow_many_connections,
+    give_memory_back,
+    listen,
+    loop_factory,
+    within_descriptors,
+)
+from everytoken.errors import EverytokenError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
 from everytoken.gateway.config import (
     check_open,
@@ -33,25 +37,19 @@ from everytoken.gateway.health import Watchdog
 from everytoken.gateway.making import configured_journal
 from everytoken.gateway.reload import reload
 from everytoken.gateway.server import DirectProtocol
-from everytoken.gateway.tls import TlsServer
+from everytoken.gateway.tls import TlsServer, tls_context
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
     from collections.abc import Callable, Iterator
 
 __all__ = ["serve"]
 
 logger = logging.getLogger("everytoken.serve")
 
-_BACKLOG = 2048  # connections the kernel may hold for us while we are busy
-_UNSENT = 64 * 1024  # bytes the kernel takes of an answer beyond what is on its way
-_COLLECT = (
-    10_000  # objects made between two looks for cycles: what lives as long as its response is no garbage
-)
-_GRACEFUL = 5  # seconds for answers to be written when the server stops
-_FEW = 1000  # connections that a busy gateway needs
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as malloc.h has them
-_LARGE = 1024 * 1024  # bytes of a block that are worth a system call
-_RESERVED = 64  # descriptors for everything but connections
+_COLLECT = 10_000  # objects made between two garbage collections: most live as long as their response
+_GRACEFUL = 5  # seconds to finish writing responses when the server stops
 
 
 @click.command()
@@ -63,7 +61,7 @@ _RESERVED = 64  # descriptors for everything but connections
     multiple=True,
     metavar="URL",
     help="An OpenAI-compatible server, such as https://api.openai.com/v1; the key of the first one is taken from "
-    "OPENAI_API_KEY. May be given several times: the next one is asked when one fails. Without any: the embedded model.",
+    "OPENAI_API_KEY. Repeat the option to add servers to fail over to. Without any: the embedded model.",
 )
 @click.option(
     "--config",
@@ -83,26 +81,26 @@ _RESERVED = 64  # descriptors for everything but connections
 @click.option(
     "--journal",
     metavar="URL",
-    help="Where responses are kept: memory, sqlite:///PATH or redis://HOST.  "
+    help="Where responses are stored: memory, sqlite:///PATH or redis://HOST.  "
     "[default: a SQLite file in your data directory]",
 )
 @click.option(
     "--durability",
     type=click.Choice(["process", "power"]),
-    help="What a stored response survives: the death of the process, or also a loss of power.  [default: process]",
+    help="What a stored response survives: the end of the process, or also a loss of power.  [default: process]",
 )
 @click.option(
     "--drain",
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="How long responses may go on after SIGTERM before they are handed over.  [default: 20]",
+    help="How long responses may continue after SIGTERM before they are handed over.  [default: 20]",
 )
-@click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM): speak TLS. Needs --tls-key.")
-@click.option("--tls-key", metavar="FILE", help="Its private key (PEM), without a password.")
+@click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM), to serve TLS. Needs --tls-key.")
+@click.option("--tls-key", metavar="FILE", help="Private key of the certificate (PEM), without a password.")
 @click.option(
     "--no-auth",
     is_flag=True,
-    help="Listen beyond this machine without API keys: everybody who reaches the gateway can use it.",
+    help="Listen beyond this machine without API keys: anyone who can reach the gateway can use it.",
 )
 @click.option(
     "--log-level",
@@ -129,8 +127,8 @@ def serve(
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
 
-    Prints one line with its URL when it is ready. Ctrl-C stops it at once, SIGTERM when responses have had time to
-    finish; what is unfinished goes on at the next start, unless it was kept in memory only.
+    Prints one line with its URL when it is ready. Ctrl-C stops it at once, SIGTERM after responses have had time to
+    finish. Unfinished responses continue at the next start, unless the journal is in memory.
     """
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
@@ -164,15 +162,15 @@ def _settings(
     upstreams: tuple[str, ...],
     limits: dict[str, float | None],
 ) -> Config:
-    """Lay the options over the configuration."""
+    """Return the configuration with the options applied."""
     config = msgspec.structs.replace(config, **options)
     if upstreams:
-        # The key is OpenAI's, or that of whatever stands in its place: nobody else needs to see it.
+        # The key belongs to the first server (OpenAI, or its replacement): no other may see it.
         key = os.environ.get("OPENAI_API_KEY")
         given = [UpstreamConfig(url=url, key=None if n else key) for n, url in enumerate(upstreams)]
         config = msgspec.structs.replace(config, upstream=named([*config.upstream, *given]))
     if not config.upstream:
-        # Its answers repeat exactly under a seed, which a prefill of theirs does not: so it is only asked to repeat.
+        # With a seed its responses repeat exactly, after a prefill they do not: so only replay.
         config = msgspec.structs.replace(
             config, upstream=[UpstreamConfig(url="embedded:", name="embedded", prefill="no")]
         )
@@ -186,7 +184,7 @@ def _settings(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which hands the responses over when it is told to stop."""
+    """uvicorn's server, which hands responses over when it stops."""
 
     def __init__(
         self, config: uvicorn.Config, gateway: Gateway, url: str, tls: ssl.SSLContext | None
@@ -198,112 +196,47 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to us: uvicorn would send them again when it has stopped, before the upstreams have."""
+        """Leave signals to us: uvicorn would raise them again before the upstreams have stopped."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and print the URL."""
         await super().startup([] if self._tls else sockets)
         if self._tls:
             servers: list[Any] = self.servers  # uvicorn only closes them
             servers += [TlsServer(self, one, self._tls) for one in sockets or ()]
         if self.started:
-            # Everything that lives as long as the process is there now: the collector need not look at it again.
+            # Objects that live as long as the process exist now: keep the garbage collector from scanning them again.
             gc.collect()
             gc.freeze()
             gc.set_threshold(_COLLECT, 20, 20)
             click.echo(f"everytoken is ready at {self._url}")
 
     def stop(self, *, gently: bool) -> None:
-        """Stop; `gently`: after letting responses finish for a while. Who asks twice does not want to wait."""
+        """Stop; if `gently`, give responses time to finish. A second call does not wait."""
         if self.should_exit or not gently:
             self._gateway.relays.hurry()
         self.force_exit = self.should_exit
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let responses finish, hand over the rest, let the readers of those go, then stop the server."""
+        """Let responses finish, hand over the rest and disconnect their readers, then stop the server."""
         await self._gateway.relays.drain(self._gateway.config.drain)
         if self._gateway.journal.durable:
-            # What was handed over does not end here, so its readers would never leave by themselves.
+            # Handed-over responses do not end here, so their readers would stay connected.
             for protocol in list(self.server_state.connections):
                 if isinstance(protocol, DirectProtocol):
                     protocol.break_off_streams()
         await super().shutdown(sockets)
 
 
-def _allow_many_connections() -> None:
-    """Raise the limit of open files as far as we may: many systems begin with 1024."""
-    try:
-        import resource  # noqa: PLC0415  # there is none for Windows
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses what is above a limit of its own
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _give_memory_back() -> None:
-    """Have glibc return large blocks to the system as soon as they are free.
-
-    By itself it keeps blocks of up to 32 MiB in its heap once one of that size has been freed, and a heap with anything
-    at its end does not shrink: a few large bodies would stay for ever.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        mallopt(_M_TRIM_THRESHOLD, 8 * _LARGE)  # not less: every read would give its buffer back
-
-
-def _within_descriptors(config: Config) -> Config:
-    """Take no more connections than there are descriptors for: a response needs one here and one upstream."""
-    try:
-        import resource  # noqa: PLC0415  # there is none for Windows
-    except ImportError:
-        return config
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = max(1, (soft - _RESERVED) // 2)
-    if soft == resource.RLIM_INFINITY or room >= config.max_connections:
-        return config
-    level = logging.WARNING if room < _FEW else logging.DEBUG
-    logger.log(level, "max_connections is %d: the system allows %d open files", room, soft)
-    return msgspec.structs.replace(config, max_connections=room)
-
-
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    """Return what TLS is spoken with, or None. Raises `ConfigurationError`."""
-    if not (config.tls_cert or config.tls_key):
-        return None
-    if not (config.tls_cert and config.tls_key):
-        raise ConfigurationError("TLS needs both: tls_cert (--tls-cert) and tls_key (--tls-key)")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-
-    def no_password() -> str:
-        raise ConfigurationError(f"the key in {config.tls_key} has a password; use one without")
-
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key, no_password)
-    except ssl.SSLError as error:
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        raise ConfigurationError(
-            f"{config.tls_cert} and {config.tls_key} cannot be used: {reason}"
-        ) from error
-    except OSError as error:
-        file = config.tls_cert if not os.access(config.tls_cert, os.R_OK) else config.tls_key
-        raise ConfigurationError(f"cannot read {file}: {error.strerror or error}") from error
-    return context
-
-
 def _run(config: Config, configured: Callable[[], Config] | None) -> None:
-    """Serve with `config`. `configured` reads it again for SIGHUP; None where there is no file to read."""
-    _allow_many_connections()
-    _give_memory_back()
-    tls = _tls_context(config)
-    config = _within_descriptors(config)
-    listening = _listen(config.host, config.port)
+    """Serve with `config`. `configured` reads it again on SIGHUP; None if there is no file to read."""
+    allow_many_connections()
+    give_memory_back()
+    tls = tls_context(config)
+    config = within_descriptors(config)
+    listening = listen(config.host, config.port)
     address, port = listening.getsockname()[:2]
     loopback = is_loopback(address)
     check_open(config, loopback=loopback)
@@ -328,7 +261,7 @@ def _run(config: Config, configured: Callable[[], Config] | None) -> None:
         tls,
     )
     # Cancelled: stopped before it was ready.
-    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(server, gateway, listening, configured))
 
 
@@ -336,11 +269,11 @@ async def _reload(
     gateway: Gateway, configured: Callable[[], Config] | None, one_at_a_time: asyncio.Lock
 ) -> None:
     if configured is None:
-        logger.warning("there is no configuration file to read again")
+        logger.warning("SIGHUP: there is no configuration file to reload")
         return
     try:
         async with one_at_a_time:
-            config = _within_descriptors(await asyncio.to_thread(configured))
+            config = within_descriptors(await asyncio.to_thread(configured))
             check_open(config, loopback=gateway.on_loopback)
             await reload(gateway, config)
     except EverytokenError as error:
@@ -371,7 +304,7 @@ async def _serve(
     loop.add_signal_handler(
         signal.SIGHUP, lambda: gateway.in_background(_reload(gateway, configured, reloading))
     )
-    # Started here rather than by the lifespan, so that an error reaches the user as it is.
+    # Started here rather than by the lifespan, so that the user sees an error as it was raised.
     async with gateway:
         watchdog = Watchdog(getattr(gateway.journal, "commits", None))
         watchdog.start()
@@ -379,35 +312,3 @@ async def _serve(
             await server.serve(sockets=[listening])
         finally:
             watchdog.stop()
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415  # there is none for Windows
-    except ImportError:
-        return None
-    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
-    return loop
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `ConfigurationError` when the address cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            # Connections inherit it. Without it the kernel takes megabytes for a reader that has stopped, and when
-            # thousands have, its memory for sockets is gone for everybody.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        hint = "; --port 0 takes a free one" if port else ""
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}{hint}"
-        ) from error
-    listening.set_inheritable(False)
-    return listening

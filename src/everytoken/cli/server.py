@@ -1,4 +1,4 @@
-"""The other side of a command: an HTTP server, its refusals in its own words."""
+"""The HTTP server that a command talks to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "reason", "refusal"]
 
 _CONNECT = 10.0  # seconds
-_HEAD = 300.0  # seconds until an answer begins: a long prompt on a small machine takes its time
+_HEAD = 300.0  # seconds until a response begins: a long prompt on a small machine takes time
 
 
 class Server:
@@ -34,14 +34,14 @@ class Server:
             if not (api_key.isascii() and api_key.isprintable()):
                 raise ConfigurationError("the API key has characters that cannot be sent")
             headers["authorization"] = f"Bearer {api_key}"
-        # A proxy is for what is elsewhere.
+        # This machine is not reached through a proxy.
         direct = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
         self.http = httpx2.AsyncClient(
             base_url=base_url,
             headers=headers,
             timeout=httpx2.Timeout(_HEAD, connect=_CONNECT),
             mounts=direct,
-            # Reading the system's certificates takes a while; without any, nothing would be trusted.
+            # Reading the system's certificates is slow, so an http:// URL does without.
             verify=base_url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         )
 
@@ -50,13 +50,13 @@ class Server:
         await self.http.aclose()
 
     async def get(self, url: str | httpx2.URL, params: Mapping[str, str] | None = None) -> httpx2.Response:
-        """Return the head of an answer, `params` being added to the URL's own. Raises as `send` does."""
+        """GET `url`, with `params` added to its own, and return the head of the response. Raises as `send` does."""
         request = self.http.build_request("GET", url)
         request.url = request.url.copy_merge_params(params or {})
         return await self.send(request)
 
     async def send(self, request: httpx2.Request) -> httpx2.Response:
-        """Return the head of an answer. Raises `ConnectError`, or `StatusError` with the server's own message."""
+        """Return the head of the response. Raises `ConnectError`, or `StatusError` with the server's own message."""
         try:
             response = await self.http.send(request, stream=True)
             if not response.is_success:
@@ -68,7 +68,7 @@ class Server:
 
 
 def refusal(response: httpx2.Response, body: bytes) -> str:
-    """Say in one sentence what a response says that is not a success."""
+    """Describe a response that is not a success in one sentence."""
     try:
         told = in_band_error("", msgspec.json.decode(body))
     except msgspec.DecodeError:
@@ -81,13 +81,13 @@ def refusal(response: httpx2.Response, body: bytes) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return what the operating system says, where it is the cause."""
+    """Return the operating system's message if it is the cause."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
         if isinstance(cause, OSError) and cause.errno:
-            # asyncio puts words of its own in `strerror`; the resolver's numbers are not the system's.
+            # asyncio changes `strerror`; the resolver's numbers are not the system's.
             return str(cause.strerror) if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__

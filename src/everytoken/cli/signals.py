@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what runs is cancelled and may clean up."""
+"""Ctrl-C and SIGTERM: the running coroutine is cancelled and may clean up."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class StoppedError(Exception):
 
 
 class Signals:
-    """While entered, a signal cancels the coroutine that `run` runs; a second one does not wait for its clean-up.
+    """While entered, a signal cancels the coroutine in `run`; a second signal does not wait for its clean-up.
 
-    Outside `run` a signal raises: `KeyboardInterrupt` for SIGINT, `StoppedError` for SIGTERM. To be used in the
-    main thread.
+    Outside `run` a signal raises: `KeyboardInterrupt` for SIGINT, `StoppedError` for SIGTERM. Use it in the main
+    thread.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Signals:
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal has come during this run."""
+        """Whether a signal has arrived during this run."""
         return self._number is not None
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:

@@ -1,4 +1,4 @@
-"""`everytoken tail`: a stream of the gateway, as it is and as it grows."""
+"""`everytoken tail`: a stream of the gateway, from any offset to its end."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@-]*")
     "--offset",
     metavar="OFFSET",
     default="-1",
-    help="Where to begin: an offset of this stream, or now for what is yet to come.  [default: the start]",
+    help="Where to begin: an offset of this stream, or `now` for new records only.  [default: the start]",
 )
 @base_url_option
 def tail(stream: str, offset: str, base_url: str | None) -> None:
     """Show a stream from any offset, and follow it to its end.
 
-    URL is a stream's: http://127.0.0.1:8000/v1/stream/ID, also with /events behind it. The path alone (a Location
-    header) or the ID alone will do, too: the server is then that of --base-url.
+    URL is that of a stream: http://127.0.0.1:8000/v1/stream/ID, with or without /events at the end. Its path (from a
+    Location header) or the ID is enough: the server is then that of --base-url.
 
-    A model's response is shown as `everytoken chat` shows it: rendered on a terminal, its text and nothing else into a
-    pipe or a file. Any other stream is shown as it was written, JSON one message a line. A connection that breaks is
-    taken up again where it was left. Ctrl-C only stops reading: the response goes on.
+    A model's response is shown as `everytoken chat` shows it: rendered on a terminal, as plain text in a pipe or
+    a file. Any other stream is shown as it was written, JSON with one message per line. After a broken connection,
+    reading resumes where it stopped. Ctrl-C only stops reading: the response continues.
 
     The API key is taken from EVERYTOKEN_API_KEY or OPENAI_API_KEY.
 
@@ -71,7 +71,7 @@ async def _follow(url: str, offset: str, output: Output) -> Outcome:
 
 
 def _addresses(stream: str, base_url: str | None) -> tuple[str, str]:
-    """Return the stream's URL, and that of the server for a message that nobody is there."""
+    """Return the stream's URL, and the server's URL for the message that it cannot be reached."""
     if is_url(stream):
         return stream, stream
     server = chosen_base_url(base_url)

@@ -1,4 +1,4 @@
-"""One conversation with a model: what has been said, and the next answer."""
+"""One conversation with a model: its messages so far, and the next answer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["Talk"]
 class Talk:
     """A conversation with the server at `url`.
 
-    `model`: None for the first one the server lists. `system`: instructions before everything. `settings`: further
-    parameters of each request.
+    `model`: None for the first one that the server lists. `system`: instructions before the conversation. `settings`:
+    further parameters of each request.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Talk:
         await self._server.close()
 
     async def ask(self, question: str, output: Output) -> Outcome:
-        """Ask, show the answer while it comes, and remember both. Raises `OSError` when it cannot be shown."""
+        """Ask, show the answer as it arrives, and remember both. Raises `OSError` if it cannot be shown."""
         view = view_of(output)
         self._messages.append({"role": "user", "content": question})
         answer: Answer | None = None
@@ -57,7 +57,7 @@ class Talk:
         return Outcome(error, answer is not None, answer.notice if answer is not None else None)
 
     def _remember(self, text: str) -> None:
-        """Keep the answer, also an unfinished one; a question without any is as if it had not been asked."""
+        """Keep the answer, even if unfinished; forget a question that got none."""
         if text:
             self._messages.append({"role": "assistant", "content": text})
         else:

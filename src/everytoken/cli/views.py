@@ -1,4 +1,4 @@
-"""Where an answer is shown while it comes: a pipe gets its bytes, a terminal a cursor and rendered Markdown."""
+"""Shows an answer as it arrives: a pipe gets its bytes, a terminal rendered Markdown with a cursor."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["PlainView", "ScreenView", "View", "view_of"]
 
-_FRAME = 0.05  # seconds between two drawings at least; the eye does not see more
-_SHARE = 4  # after a drawing, this many times its cost is left to others
+_FRAME = 0.05  # minimum seconds between two drawings; the eye does not see more
+_SHARE = 4  # after a drawing, this many times its duration is left for other work
 _HIDE, _SHOW = b"\x1b[?25l", b"\x1b[?25h"  # the terminal's own cursor
 
 
 class View(Protocol):
-    """Takes an answer. Nothing here raises; look at `output.failure`."""
+    """Shows an answer. Nothing here raises; check `output.failure`."""
 
     output: Output
 
     def begin(self) -> None:
-        """Show that an answer is awaited."""
+        """Show that an answer is expected."""
 
     def reasoning(self, text: str) -> None:
         """Take a piece of the thinking before the answer."""
@@ -34,13 +34,13 @@ class View(Protocol):
         """Take a piece of the answer."""
 
     def end(self) -> None:
-        """Show all that has come, and that no more will."""
+        """Show the rest, and that the answer has ended."""
 
 
 class PlainView:
     """The answer's bytes and nothing else, each piece at once.
 
-    On a `terminal` (one that cannot move its cursor) controls are made visible, and the last line is ended.
+    On a `terminal` (one that cannot move its cursor) control characters are made visible, and the last line is ended.
     """
 
     def __init__(self, output: Output, *, terminal: bool) -> None:
@@ -51,27 +51,27 @@ class PlainView:
         """Nothing to show."""
 
     def reasoning(self, text: str) -> None:
-        """Thinking is not the answer."""
+        """Show nothing: reasoning is not part of the answer."""
 
     def text(self, text: str) -> None:
         """Write the piece."""
         self.output.write((visible(text) if self._terminal else text).encode("utf-8", "replace"))
 
     def end(self) -> None:
-        """Everything is out already."""
+        """End the last line; everything else has been written."""
         if self._terminal:
             self.output.write(b"\n")
 
 
 class ScreenView:
-    """Markdown on a terminal, a cursor at its end, word by word.
+    """Markdown on a terminal, word by word, with a cursor at its end.
 
-    Finished blocks are printed for good; only the last one is drawn again as it grows. Of a block higher than the
-    terminal its end is shown, and all of it once it is finished.
+    Finished blocks are printed for good; only the last one is drawn again as it grows. Of a block with
+    more lines than the terminal, the end is shown, and all of it once it is finished.
     """
 
     def __init__(self, output: Output, loop: asyncio.AbstractEventLoop) -> None:
-        # A pipe does not need these, and they take a while to import.
+        # A pipe does not need these, and they are slow to import.
         from everytoken.cli.markdown import CURSOR, Renderer  # noqa: PLC0415
         from everytoken.cli.region import LiveRegion  # noqa: PLC0415
         from everytoken.smoothing import Smoother  # noqa: PLC0415
@@ -83,8 +83,8 @@ class ScreenView:
         self._region = LiveRegion(output.write, lambda: self._size().columns)
         self._smoother = Smoother("word")
         self._open = ""  # what is not yet printed for good
-        self._thinking = True  # it is the reasoning's
-        self._gap = False  # something stands above from which the next block keeps a distance
+        self._thinking = True  # whether `_open` is reasoning
+        self._gap = False  # whether an empty line is due before the next block
         self._timer: asyncio.TimerHandle | None = None
         self._next_frame = 0.0
         self._began = False
@@ -154,7 +154,7 @@ class ScreenView:
         self._region.draw(finished, self._blinking(live[-height:]))
 
     def _print_all(self) -> None:
-        """Print everything for good; what comes next begins a line."""
+        """Print everything for good; the next text begins a new line."""
         self._open += self._smoother.finish()
         width = self._size().columns - 1
         text, self._open = self._open, ""
@@ -170,7 +170,7 @@ class ScreenView:
         return ["", *lines] if lines and (self._gap or also) else lines
 
     def _blinking(self, lines: list[str]) -> list[str]:
-        """Let the cursor, which is the last of its kind in the text, blink."""
+        """Make the cursor, which is the last such character in the text, blink."""
         for index in reversed(range(len(lines))):
             before, cursor, after = lines[index].rpartition(self._cursor)
             if cursor:
@@ -182,12 +182,12 @@ class ScreenView:
             size = os.get_terminal_size(self.output.descriptor)
         except OSError:
             size = os.terminal_size((0, 0))
-        # A terminal that does not know its size says 0.
+        # A terminal that does not know its size reports 0.
         return os.terminal_size((size.columns or 80, size.lines or 24))
 
 
 def view_of(output: Output) -> View:
-    """Return the view that fits where `output` goes; to be called in the event loop."""
+    """Return the view that suits `output`; call it in the event loop."""
     terminal = os.isatty(output.descriptor)
     if terminal and os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}:
         return ScreenView(output, asyncio.get_running_loop())

@@ -1,4 +1,4 @@
-"""`AsyncClient`: the driver carried out in an event loop. The twin of `sync`."""
+"""`AsyncClient`: carries out a driver's effects in an event loop."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient"]
 
-_DRAIN = 0.01  # seconds for the last bytes of a body behind [DONE], so that its connection can be kept
+_DRAIN = 0.01  # seconds to read the rest of a body after [DONE], so that its connection can be reused
 _clock = anyio.current_time
 
 
 class AsyncClient(httpx2.AsyncClient):
-    """An `httpx2.AsyncClient` whose streamed chat completions come whole, or raise.
+    """An `httpx2.AsyncClient` whose streamed chat completions arrive complete, or raise.
 
-    It takes what `httpx2.AsyncClient` takes, and the `policy` by which a response is recovered. Streamed chat completions (`POST`
+    It takes the arguments of `httpx2.AsyncClient`, and the `policy` for recovering responses. Streamed chat completions (`POST`
     to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`. Streams of Anthropic's
-    Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to `timeout`, pings not counting, and raise if they end
-    without being whole; no further attempt is made. Everything else is passed through untouched.
+    Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to `timeout`, in which pings do not count, and raise if
+    they end early; no further attempt is made. Everything else is passed through untouched.
     """
 
     def __init__(self, *, policy: Policy | None = None, **options: Unpack[AsyncOptions]) -> None:
         super().__init__(**options)
-        # Needs httpcore2, which takes a while to import; by now httpx2 has done it.
+        # Imports httpcore2, which is slow; by now httpx2 has imported it.
         from everytoken.client.network import watch_network  # noqa: PLC0415
 
         watch_network(self)
@@ -56,8 +56,8 @@ class AsyncClient(httpx2.AsyncClient):
     ) -> httpx2.Response:
         """Send a request.
 
-        Raises `httpx2.TransportError`, whose cause is an `EverytokenError` where recovery has given up; so does reading
-        the response.
+        Raises `httpx2.TransportError`, with an `EverytokenError` as its cause if recovery has given up. Reading the
+        response raises the same.
         """
         asked = self._shared.asked(request)
         if asked is None:
@@ -69,7 +69,7 @@ class AsyncClient(httpx2.AsyncClient):
             return await super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
 
         async def send(attempt: httpx2.Request) -> httpx2.Response:
-            # A redirect could lead our caller's credentials elsewhere.
+            # A redirect could send our caller's credentials elsewhere.
             return await super(AsyncClient, self).send(
                 attempt, stream=True, auth=auth, follow_redirects=False
             )
@@ -100,7 +100,7 @@ class AsyncClient(httpx2.AsyncClient):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """The body of a response as the driver makes it."""
+    """The body of a response, as the driver produces it."""
 
     def __init__(
         self,
@@ -130,11 +130,11 @@ class _Body(httpx2.AsyncByteStream):
         return self._response
 
     async def passed_on(self) -> httpx2.Response:
-        """Return the attempt's own response, its bytes passing through here if the driver wants to see them."""
+        """Return the attempt's own response; its bytes pass through here if the driver wants to see them."""
         watched = await self._next() is not None
         response, self._attempt = self._attempt, None
         assert isinstance(response, httpx2.Response)
-        if watched and response.is_stream_consumed:  # by a hook, a mock: looked at now
+        if watched and response.is_stream_consumed:  # by a hook or a mock: check it now
             async for _ in self:
                 pass
         elif watched:
@@ -158,7 +158,7 @@ class _Body(httpx2.AsyncByteStream):
             self._response.elapsed = timedelta(seconds=_clock() - self._started)
 
     async def _next(self) -> Head | Deliver | None:
-        """Do what the driver asks until there is something for the caller."""
+        """Carry out effects until there is something for the caller."""
         result: Result = None
         try:
             while True:
@@ -167,13 +167,13 @@ class _Body(httpx2.AsyncByteStream):
                     return effect
                 result = await self._perform(effect)
         except StopIteration:
-            if self._closed:  # by another task, which is no end of the response
+            if self._closed:  # closed by another task: the response has not ended
                 raise httpx2.StreamClosed from None
             return None
         except GeneratorExit:
-            raise  # nobody waits any more, so nothing can be waited for
+            raise  # the coroutine is being discarded: nothing can be awaited
         except BaseException:
-            # A cancelled task closes what it has opened before it ends.
+            # A cancelled task closes its connection before it ends.
             with anyio.CancelScope(shield=True):
                 await self.aclose()
             raise
@@ -198,7 +198,7 @@ class _Body(httpx2.AsyncByteStream):
         finally:
             WATCH.reset(token)
         consumed = response.is_stream_consumed
-        self._reads = _whole(response.content) if consumed else response.aiter_raw()
+        self._reads = _once(response.content) if consumed else response.aiter_raw()
         return opened(response)
 
     async def _read(self, deadline: float) -> Result:
@@ -225,6 +225,6 @@ class _Body(httpx2.AsyncByteStream):
             await response.aclose()
 
 
-async def _whole(body: bytes) -> AsyncIterator[bytes]:
-    """Yield an answer that has been read already."""
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    """Yield the body of a response that has been read already."""
     yield body

@@ -1,4 +1,4 @@
-"""What the caller asked for, and the requests we send for it."""
+"""The caller's request, and the requests we send for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Asked:
 
     @classmethod
     def read(cls, request: httpx2.Request) -> Asked | None:
-        """Return what `request` asks for, None if that is no streamed response or not for us to judge."""
+        """Return `request` as understood, None if it does not ask for a streamed response that we can recover."""
         dialect = next((one for one in all_dialects() if request.url.path.endswith(one.path)), None)
         if dialect is None or request.method != "POST":
             return None
@@ -55,7 +55,7 @@ class Asked:
                 return None
             wanted = dialect.request(value)
         except (msgspec.DecodeError, RecursionError, InvalidRequestError):
-            return None  # the server's to say
+            return None  # for the server to judge
         return cls(request, dialect, wanted) if wanted.stream else None
 
     @property
@@ -65,31 +65,31 @@ class Asked:
 
     @property
     def fingerprint(self) -> tuple[str, int]:
-        """What a repetition of this request has in common with it."""
+        """What is the same for a retry of this request."""
         return str(self.request.url), hash(self.request.content)
 
     @property
     def seed(self) -> int:
-        """A seed for a request that has none. A caller who names an idempotency key sends the same request again."""
+        """A seed for a request that has none. With an idempotency key it is the same for each retry."""
         if "idempotency-key" in self.request.headers:
             return int.from_bytes(hashlib.sha256(self.request.content).digest()[:4]) % _SEEDS
         return secrets.randbelow(_SEEDS)
 
     def redact(self, text: str) -> str:
-        """Return `text` without the caller's key, which some servers quote when they refuse it."""
+        """Return `text` without the caller's key, which some servers quote when they reject it."""
         return self.redactor.text(text)
 
     @functools.cached_property
     def redactor(self) -> Redactor:
-        """What takes the caller's key out."""
+        """What removes the caller's key."""
         headers = self.request.headers
         return Redactor(secret for item in headers.items() for secret in secrets_in_header(*item))
 
     def attempt(self, body: dict[str, Any], policy: Policy, *, streamed: bool) -> httpx2.Request:
         """Return the request of one attempt.
 
-        The same body goes out under the same `Idempotency-Key`, so a server that keeps to it (everytoken does) begins
-        one response, however often the way there breaks.
+        The same body is sent with the same `Idempotency-Key`, so a server that honours it (everytoken does) begins one
+        response, however often the connection breaks.
         """
         payload = msgspec.json.encode(body)
         given = self.request.headers.get("idempotency-key") if not self._keys else None
@@ -101,7 +101,7 @@ class Asked:
         return self._request("POST", self.request.url, headers, policy, silence, payload)
 
     def resumption(self, stream: httpx2.URL, offset: str, policy: Policy, silence: float) -> httpx2.Request:
-        """Return the request to read the response `stream` on from `offset`, or from its start."""
+        """Return the request that resumes the response `stream` at `offset`, or at its start."""
         headers = self._headers()
         headers["accept"] = "text/event-stream"
         if offset:
@@ -109,9 +109,9 @@ class Asked:
         return self._request("GET", stream.copy_with(path=f"{stream.path}/events"), headers, policy, silence)
 
     def stream_of(self, opened: Opened) -> httpx2.URL | None:
-        """Return where an answer can be read again, if it is everytoken's and at the origin we asked.
+        """Return the URL to resume a response at, if a gateway of ours serves it, at the origin we asked.
 
-        Our credentials go nowhere else.
+        Our credentials are sent nowhere else.
         """
         named = dict(opened.headers)
         location = named.get(b"location")
@@ -141,7 +141,7 @@ class Asked:
         silence: float,
         content: bytes | None = None,
     ) -> httpx2.Request:
-        # What holds where the network is not watched (see `network`).
+        # These apply where the network is not watched (see `network`).
         timeout = httpx2.Timeout(policy.connect, read=silence * 2).as_dict()
         extensions = {**self.request.extensions, "timeout": timeout}
         return httpx2.Request(method, url, headers=headers, content=content, extensions=extensions)

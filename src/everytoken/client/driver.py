@@ -1,8 +1,7 @@
-"""The driver of one response in process: it hands the recovery what happens, and asks the shell for what it decides.
+"""Drives one response in process: tells the recovery what happens, and has the shell do what it decides.
 
-A generator of effects, so that sync and async are the same code; the shells (`sync`, `aio`) carry the effects out. Time
-is the shell's clock less the time that the caller kept us waiting: an upstream has not stalled because its reader was
-busy.
+A generator of effects, so that both clients share the code; the shells (`sync`, `aio`) carry the effects out. Its time is
+the shell's clock less the time that the caller kept us waiting: a busy caller does not make an upstream stall.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _EVENT_STREAM = b"text/event-stream"
 
 
 class Driver:
-    """Makes one response out of as many attempts as that takes. It is the sink of the attempt's exchange."""
+    """Makes one response out of as many attempts as it takes. It is the sink of the attempt's exchange."""
 
     def __init__(self, asked: Asked, recovery: Recovery, policy: Policy, clock: Callable[[], float]) -> None:
         self._asked = asked
@@ -42,11 +41,11 @@ class Driver:
         self._away = 0.0  # seconds that the caller has kept us waiting
         self._exchange = Exchange(self, redactor=self._asked.redactor)
         self._opened: Opened | None = None
-        self._has_head = False  # the caller has been handed one
+        self._has_head = False  # whether the caller has been given one
         self._records: list[bytes] = []
 
     def run(self) -> Generator[Effect, Result, None]:
-        """Yield what is to be done; raises `httpx2.TransportError` when the response ends without being whole."""
+        """Yield effects; raises `httpx2.TransportError` if the response ends incomplete."""
         recovery = self._recovery
         recovery.start(self._now())
         while True:
@@ -76,7 +75,7 @@ class Driver:
     # An attempt
 
     def _connect(self, decision: Connect) -> Generator[Effect, Result, httpx2.URL | None]:
-        """Begin an attempt; return where to read the response again, if it is everytoken's."""
+        """Begin an attempt; return the URL to resume the response at, if a gateway of ours serves it."""
         self._exchange = Exchange(self, redactor=self._asked.redactor)
         self._opened = None
         request = self._asked.attempt(decision.body, self._policy, streamed=decision.streamed)
@@ -105,7 +104,7 @@ class Driver:
                 self._exchange.on_body(result)
             else:
                 self._exchange.on_end()
-            # Comments may have kept coming all the time.
+            # Comments may have kept the connection busy past the deadline.
             self._take(self._recovery.tick(self._now()))
         else:
             self._receive_error(result)
@@ -122,10 +121,10 @@ class Driver:
     # What the exchange reports (a `Sink`)
 
     def on_connected(self) -> None:
-        """The request is on its way."""
+        """The request has been sent."""
 
     def on_accepted(self) -> None:
-        """The upstream has answered with success."""
+        """The upstream has responded with success."""
         self._recovery.accept(self._now())
 
     def on_data(self, data: bytes) -> None:
@@ -133,7 +132,7 @@ class Driver:
         self._take(self._recovery.receive_data(self._now(), data))
 
     def on_whole(self, body: bytes) -> None:
-        """Take an answer in one piece."""
+        """Take the body of a response that is not streamed."""
         self._take(self._recovery.receive_whole(self._now(), body))
 
     def on_eof(self) -> None:

@@ -1,4 +1,4 @@
-"""What the driver asks of a shell, and what the shell answers: values, the same for both shells."""
+"""What a driver asks its shell to do, and the results: values, the same for both shells."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Close", "Deliver", "Effect", "Head", "Open", "Opened", "Read", "Resu
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Send `request` and wait for the head of its answer, until `deadline` at most.
+    """Send `request` and wait for the head of the response, until `deadline` at most.
 
-    `sent` is to be called when the connection stands and the request goes out; it returns the deadline from then on.
-    Answered with `Opened`, or with the `httpx2.TransportError` that came instead.
+    The shell calls `sent` when it is connected and the request goes out; that returns the deadline from then on. The
+    result is `Opened`, or the `httpx2.TransportError` that was raised.
     """
 
     request: httpx2.Request
@@ -27,25 +27,25 @@ class Open(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """Read on in the open answer. Answered with bytes, b"" at the proper end, or the error that came instead."""
+    """Read on in the open response. The result is bytes, b"" at the proper end, or the error that was raised."""
 
     deadline: float
 
 
 class Close(msgspec.Struct, frozen=True):
-    """Let go of the open answer; its connection may be kept only if `reusable`. Answered with None."""
+    """Close the open response; its connection may be kept only if `reusable`. The result is None."""
 
     reusable: bool
 
 
 class Sleep(msgspec.Struct, frozen=True):
-    """Do nothing until then. Answered with None."""
+    """Wait until then. The result is None."""
 
     until: float
 
 
 class Head(msgspec.Struct, frozen=True):
-    """Hand the caller the head of the response; its body follows. Answered with None."""
+    """Hand the caller the head of the response; its body follows. The result is None."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -53,13 +53,13 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Deliver(msgspec.Struct, frozen=True):
-    """Hand the caller a part of the body. Answered with None when the caller wants more."""
+    """Hand the caller a part of the body. The result is None, when the caller wants more."""
 
     data: bytes
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """The head of an answer; header names are in lower case."""
+    """The head of a response; header names are in lower case."""
 
     status: int
     headers: list[tuple[bytes, bytes]]

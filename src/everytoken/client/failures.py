@@ -1,4 +1,4 @@
-"""Errors of the HTTP client as ours, and ours as the HTTP client's: the one place that translates."""
+"""Translates the HTTP client's errors to ours, and ours to the HTTP client's."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from everytoken.errors import (
 __all__ = ["CALLERS_FAULT", "as_ours", "as_theirs"]
 
 CALLERS_FAULT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
-"""What no further attempt can help: it is raised as it is."""
+"""Errors that no further attempt can repair: they are raised as they are."""
 
 _NO_CONNECTION = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
 def as_ours(error: httpx2.TransportError, *, begun: bool) -> EverytokenError:
-    """Return what `error` means for an attempt; `begun`: the head of its answer has come."""
+    """Return what `error` means for an attempt; `begun`: the head of its response has been received."""
     reason = _reason(error)
     ours: EverytokenError
     if begun:
-        ours = TruncatedError(f"the connection broke in the middle of the answer: {reason}")
+        ours = TruncatedError(f"the connection broke in the middle of the response: {reason}")
     elif isinstance(error, _NO_CONNECTION):
         ours = ConnectError(f"no connection to the upstream: {reason}")
     else:
-        ours = ConnectError(f"the connection broke before the answer began: {reason}")
+        ours = ConnectError(f"the connection broke before the response began: {reason}")
     ours.__cause__ = error
     return ours
 
 
 def as_theirs(error: EverytokenError, request: httpx2.Request) -> httpx2.TransportError:
-    """Return what an HTTP client would raise for what ended the response; `error` is its cause."""
+    """Return what an HTTP client would raise instead of `error`, which becomes its cause."""
     raised = _class_for(error)(error.message, request=request)
     raised.__cause__ = error
     return raised
@@ -56,7 +56,7 @@ def _class_for(error: EverytokenError) -> type[httpx2.TransportError]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what the operating system says, where it is the cause."""
+    """Return the operating system's message if it is the cause."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:

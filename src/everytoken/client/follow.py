@@ -1,7 +1,7 @@
-"""Follow a response that everytoken keeps: whole events only, and after a break from the last offset on.
+"""Follow a response that a gateway keeps: complete events only; after a break, resume at the last offset.
 
-The gateway watches the model and recovers, so nothing of that is done here. It sends a keep-alive every 15 seconds; when
-not even that comes, the connection is dead.
+The gateway watches the model server and recovers, so this does not. It sends a keep-alive every 15 seconds; when even
+those stop, the connection is dead.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ __all__ = ["Follower"]
 
 _SILENCE = 45.0  # seconds without a byte: three keep-alives
 _RECONNECTING = (
-    30.0  # seconds from a break until we give up: a restart, and half of the gateway's grace period
+    30.0  # seconds from a break until we give up: enough for a restart, half of the gateway's grace period
 )
 _MAX_DOUBLINGS = 16
-_GONE = {404: ": it does not know this response", 410: ": it no longer keeps this response"}
+_GONE = {404: ": the gateway does not know this response", 410: ": the gateway no longer keeps this response"}
 
 
 class Follower:
-    """Reads the response at `stream`, whose first connection is open already."""
+    """Reads the response at `stream`, whose first connection is already open."""
 
     def __init__(self, asked: Asked, stream: httpx2.URL, policy: Policy, clock: Callable[[], float]) -> None:
         self._asked = asked
@@ -56,7 +56,7 @@ class Follower:
         self._told: EverytokenError | None = None
 
     def run(self) -> Generator[Effect, Result, None]:
-        """Yield what is to be done; raises `httpx2.TransportError` when the response ends without being whole."""
+        """Yield effects; raises `httpx2.TransportError` if the response ends incomplete."""
         failures = 0
         last_progress = self._clock()
         while True:
@@ -85,7 +85,7 @@ class Follower:
                 return
 
     def _receive(self, data: bytes) -> bytes:
-        """Take the bytes of a read; return the events that are for the caller. What they tell of an error is kept."""
+        """Take the bytes of a read; return the events for the caller. An error that they report is kept."""
         events: list[bytes] = []
         decoder = self._decoder
         try:
@@ -102,19 +102,19 @@ class Follower:
 
     def _cause(self, result: Result) -> EverytokenError:
         if isinstance(result, httpx2.TimeoutException):
-            error: EverytokenError = StalledError("the gateway has fallen silent", phase="gap")
+            error: EverytokenError = StalledError("the gateway has stopped sending", phase="gap")
             error.__cause__ = result
             return error
         if isinstance(result, httpx2.TransportError):
             return as_ours(result, begun=True)
-        return TruncatedError("the gateway's answer ended before the response")
+        return TruncatedError("the gateway's connection ended before the response did")
 
     def _reconnect(
         self, failures: int, give_up: float, cause: EverytokenError
     ) -> Generator[Effect, Result, int]:
-        """Open the response again at the offset; return how many times in a row that has been tried now.
+        """Resume the response at the offset; return the number of tries in a row.
 
-        When all of it has come, there is nothing to open, and `done` of the decoder is set.
+        If nothing is left to read, `done` of the decoder is set instead.
         """
         policy = self._policy
         while True:
@@ -141,7 +141,7 @@ class Follower:
                 return failures
             if result.status < 500 and result.status not in policy.retry_statuses:
                 lost = StatusError(
-                    f"{cause.message}; the gateway answers {result.status} when asked to go on"
+                    f"{cause.message}; resuming failed with status {result.status}"
                     + _GONE.get(result.status, ""),
                     upstream_status=result.status,
                 )
@@ -150,9 +150,9 @@ class Follower:
 
 
 def _with_the_gateways_code(error: EverytokenError) -> EverytokenError:
-    """Give an error that the gateway has told us its own code: it knows better what has happened, and who stopped what."""
+    """Give an error that the gateway reports its own code: the gateway knows more about the cause."""
     told = error.error if isinstance(error, ErrorEventError) else None
     code = told.get("code") if isinstance(told, dict) else None
     if isinstance(code, str) and code in TABLE:
-        error.code = code  # type: ignore[misc]  # it is everytoken that we follow: the same table
+        error.code = code  # type: ignore[misc]  # the gateway has the same table
     return error

@@ -1,7 +1,7 @@
-"""Streamed answers that are not recovered, only watched: Anthropic's Messages and OpenAI's Responses.
+"""Streamed responses that are watched but not recovered: Anthropic's Messages and OpenAI's Responses.
 
-Their SDKs take any end of the body for the end of the answer. The bytes go on to the caller as they come; what is looked
-at is whether the answer's own end mark has come with them, and when there was content last.
+Their SDKs take any end of the body for the end of the response. The bytes are passed to the caller as they arrive; the
+guard checks that they contain the response's own end mark, and when they last had content.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending", "Guard"]
 
-# How the path ends, and at which events the answer does. An error is an end: the SDKs tell of it.
+# How the path ends, and which events end the response. An error is an end: the SDKs report it.
 _MARKS = {
     "/messages": ("message_stop", "error"),
     "/responses": ("response.completed", "response.failed", "response.incomplete", "error"),
 }
-# Anthropic's proxies ping too. The `keepalive` of Responses has a sequence number: it comes from the one who thinks.
+# Anthropic's proxies ping too. The `keepalive` of Responses has a sequence number: it is sent by the model server, not by
+# a proxy.
 _NO_CONTENT = "ping"
-_FOREVER = 365 * 86_400.0  # seconds: a socket takes no infinity
+_FOREVER = 365 * 86_400.0  # seconds: a socket does not accept infinity
 
 
 class _Asked(msgspec.Struct):
@@ -44,44 +45,44 @@ class _Typed(msgspec.Struct):
 
 
 class Ending:
-    """Knows from the bytes of an answer whether it has come to its end: `whole`. Does no I/O and knows no time."""
+    """Tells from the bytes of a response whether it is `complete`. Does no I/O and has no clock."""
 
     def __init__(self, marks: tuple[str, ...]) -> None:
-        self.whole = False
+        self.complete = False
         self._marks = marks
         self._decoder = SSEDecoder()
 
     @classmethod
     def of(cls, path: str) -> Ending | None:
-        """Return what knows the end of the answers at `path`, None where nobody does."""
+        """Return the ending of responses at `path`, None if it is not known."""
         return next((cls(marks) for end, marks in _MARKS.items() if path.endswith(end)), None)
 
     def receive_data(self, data: bytes) -> bool:
-        """Look at the bytes of a read; return whether there was content in them: an event other than a ping.
+        """Take the bytes of a read; return whether they had content: an event other than a ping.
 
         Raises `EventTooLargeError`.
         """
-        if self.whole:
+        if self.complete:
             return False
         names = [_name(event) for event in self._decoder.receive_data(data)]
-        self.whole = any(name in self._marks for name in names)
+        self.complete = any(name in self._marks for name in names)
         return any(name != _NO_CONTENT for name in names)
 
     def receive_eof(self) -> None:
-        """Take note of the end of the bytes; raises `TruncatedError` if it is not the answer's."""
-        if not self.whole:
+        """Note the end of the bytes; raises `TruncatedError` if the response is not complete."""
+        if not self.complete:
             raise TruncatedError(f"the stream ended without {self._marks[0]}")
 
 
 class Guard:
-    """Watches the answer to one request; a driver like `Driver`, of one attempt."""
+    """Watches the response to one request: a driver like `Driver`, with one attempt."""
 
     def __init__(
         self, request: httpx2.Request, ending: Ending, policy: Policy, clock: Callable[[], float]
     ) -> None:
         self._request = request
         self._ending = ending
-        # A stall is not repaired here, and a model may think in silence for minutes: so the limits are the caller's own.
+        # No further attempt follows a stall, and a model may be silent for minutes: so the caller's own limits apply.
         limits = request.extensions.get("timeout", {})
         self._connect = _seconds(limits.get("connect"))
         self._silence = _seconds(limits.get("read"))
@@ -92,7 +93,7 @@ class Guard:
 
     @classmethod
     def over(cls, request: httpx2.Request, policy: Policy, clock: Callable[[], float]) -> Guard | None:
-        """Return a guard for the answer to `request`, None if it asks for no stream that has a known end."""
+        """Return a guard for the response to `request`, None unless it is a stream with a known end."""
         ending = Ending.of(request.url.path) if request.method == "POST" else None
         if ending is None:
             return None
@@ -100,13 +101,13 @@ class Guard:
             body = request.content
             asked = b'"stream"' in body and msgspec.json.decode(body, type=_Asked).stream
         except (httpx2.RequestNotRead, msgspec.DecodeError, RecursionError):
-            return None  # the server's to say
+            return None  # for the server to judge
         return cls(request, ending, policy, clock) if asked else None
 
     def run(self) -> Generator[Effect, Result, None]:
-        """Yield what is to be done; no `Head` means that the answer is to be handed on as it is.
+        """Yield effects; without a `Head`, the response is passed on as it is.
 
-        Raises `httpx2.TransportError` when the answer ends without being whole.
+        Raises `httpx2.TransportError` if the response ends incomplete.
         """
         self._request.headers["accept-encoding"] = (
             "identity"  # compression delays tokens, and hides them from us
@@ -115,14 +116,14 @@ class Guard:
         if not isinstance(opened, Opened):
             raise self._failure(opened, begun=False)
         if self._phase == "connect":
-            self._sent()  # nobody has told, where the network is not watched
+            self._sent()  # where the network is not watched, nothing has called it yet
         if not _is_plain_event_stream(opened):
             return
         yield Head(opened.status, opened.headers, opened.extensions)
         while data := self._received((yield Read(self._deadline))):
             before = self._clock()
             yield Deliver(data)
-            self._deadline += self._clock() - before  # the caller's time is not the server's
+            self._deadline += self._clock() - before  # the server is not charged for the caller's time
 
     def _sent(self) -> float:
         self._await("first-content", self._silence)
@@ -133,19 +134,18 @@ class Guard:
         self._deadline = self._clock() + seconds
 
     def _received(self, result: Result) -> bytes:
-        """Return what the caller gets: the bytes that have come, b"" at the end."""
+        """Return the bytes for the caller, b"" at the end."""
         if not isinstance(result, bytes):
-            if self._ending.whole:
-                return b""  # what breaks now breaks nothing
+            if self._ending.complete:
+                return b""  # the response is complete: a break does no harm now
             raise self._failure(result, begun=True)
         try:
             if not result:
                 self._ending.receive_eof()
             elif self._ending.receive_data(result):
-                whole = self._ending.whole
-                self._await("gap", self._linger if whole else self._silence)
-            elif self._clock() >= self._deadline:  # pings may have kept coming all the time
-                if self._ending.whole:
+                self._await("gap", self._linger if self._ending.complete else self._silence)
+            elif self._clock() >= self._deadline:  # pings may have kept the connection busy
+                if self._ending.complete:
                     return b""
                 raise self._stalled()
         except (TruncatedError, StalledError, EventTooLargeError) as error:
@@ -153,7 +153,7 @@ class Guard:
         return result
 
     def _failure(self, error: httpx2.TransportError, *, begun: bool) -> httpx2.TransportError:
-        """Return what is raised for what the HTTP client raised."""
+        """Return what to raise for the HTTP client's `error`."""
         if isinstance(error, CALLERS_FAULT):
             return error
         ours: EverytokenError
@@ -170,12 +170,12 @@ class Guard:
 
 
 def _seconds(limit: Any) -> float:
-    """Return a time-out of httpx2, whose None is no limit."""
+    """Return a time-out of httpx2 in seconds; its None means no limit."""
     return _FOREVER if limit is None else float(limit)
 
 
 def _name(event: ServerSentEvent) -> str:
-    """Return what kind of event it is: its name, or where that is missing the `type` of its data."""
+    """Return the kind of an event: its name, or without one the `type` in its data."""
     if event.event != "message":
         return event.event
     try:

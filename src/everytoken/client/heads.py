@@ -1,4 +1,4 @@
-"""Heads of responses as the caller gets them: an attempt's, without what was true of its bytes only."""
+"""Heads of responses as the caller gets them: an attempt's, without the headers that describe its own bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEPT = ("http_version", "reason_phrase")
 
 
 def opened(response: httpx2.Response) -> Opened:
-    """Return the head of an attempt's answer. One that has been read already (by a hook, a mock) is not packed any more."""
+    """Return the head of an attempt's response. If a hook or a mock has read it, it is no longer compressed."""
     headers = [(name.lower(), value) for name, value in response.headers.raw]
     if response.is_stream_consumed:
         headers = [pair for pair in headers if pair[0] != b"content-encoding"]
@@ -26,16 +26,16 @@ def opened(response: httpx2.Response) -> Opened:
 
 
 def head_of(opened: Opened) -> Head:
-    """Return the head of a streamed response, whatever form the attempt's answer had."""
+    """Return the head of a streamed response, whether or not the attempt's was."""
     headers = [pair for pair in _headers(opened) if pair[0] != b"content-type"]
     headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
     return Head(opened.status, headers, _extensions(opened))
 
 
 def refusal(opened: Opened, error: EverytokenError) -> Head:
-    """Return the head of a refusal as it came; `error` says in the extension `everytoken_error` what was tried.
+    """Return the head of a refusal as received; the extension `everytoken_error` holds `error`, which says what was tried.
 
-    The SDKs' own retries must not multiply ours; this is how to tell them.
+    `x-should-retry` keeps the SDKs' own retries from multiplying ours.
     """
     headers = [pair for pair in _headers(opened) if pair[0] != b"x-should-retry"]
     headers.append((b"x-should-retry", b"false"))

@@ -1,4 +1,4 @@
-"""What an HTTP client takes, by name, so that type checkers know it of ours too."""
+"""The arguments of an HTTP client, by name, so that type checkers know those of ours too."""
 
 from __future__ import annotations
 

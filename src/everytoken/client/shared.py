@@ -1,4 +1,4 @@
-"""What the responses of one client share: the policy, what was learned of upstreams, what has failed for good."""
+"""What the responses of one client share: the policy, learned capabilities of upstreams, requests that have failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_FAILED = 64
 
 
 class Shared:
-    """Makes drivers. May be used by several threads: what is kept here is only ever a hint."""
+    """Makes drivers. May be used by several threads: its state is only a hint."""
 
     def __init__(self, policy: Policy | None) -> None:
         self._policy = policy or Policy()
@@ -30,10 +30,10 @@ class Shared:
         self._failed: dict[tuple[str, int], httpx2.TransportError] = {}
 
     def asked(self, request: httpx2.Request) -> Asked | None:
-        """Return what `request` asks for, None if it is to be passed through.
+        """Return what `request` asks for, None if it is passed through.
 
-        An SDK retries a request whose connection failed. Ours has then been tried as often as the policy allows, so the
-        repetition gets the same error again, raised here, and nobody waits three times as long.
+        An SDK retries a request whose connection failed. By then we have tried it as often as the policy allows, so its
+        retry gets the same error at once, raised here, instead of waiting as long again.
         """
         asked = Asked.read(request)
         if asked is None:
@@ -44,11 +44,11 @@ class Shared:
         return asked
 
     def guard(self, request: httpx2.Request, clock: Callable[[], float]) -> Guard | None:
-        """Return what watches the answer to `request`, None if it is to be passed through unwatched."""
+        """Return a guard for the response to `request`, None if it is passed through unwatched."""
         return Guard.over(request, self._policy, clock)
 
     def failed(self, asked: Asked, error: httpx2.TransportError) -> None:
-        """Remember that the request has failed, before anything of a response."""
+        """Remember that the request has failed before its response began."""
         if len(self._failed) >= _MAX_FAILED:
             self._failed.clear()
         self._failed[asked.fingerprint] = error
@@ -56,8 +56,8 @@ class Shared:
     def driver(self, asked: Asked, clock: Callable[[], float]) -> Driver:
         """Return the driver of a response."""
         url = asked.request.url
-        # A client does not know its upstream: nothing is sent that the caller has not asked for, but for a seed, without
-        # which an answer that was cut could not be asked for again.
+        # The upstream is unknown, so the only addition to the caller's request is a seed. Without one, an interrupted
+        # response could not be repeated.
         target = Target(name=url.netloc.decode("ascii"), usage=False, policy=self._policy)
         recovery = Recovery(
             request=asked.wanted,

@@ -1,4 +1,5 @@
-"""`Client`: the driver carried out with blocking calls."""
+# Made from aio.py by tools/unasync.py; edit that one, then run: make unasync
+"""`Client`: carries out a driver's effects with blocking calls."""
 
 from __future__ import annotations
 
@@ -25,29 +26,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
-_DRAIN = 0.01  # seconds for the last bytes of a body behind [DONE], so that its connection can be kept
+_DRAIN = 0.01  # seconds to read the rest of a body after [DONE], so that its connection can be reused
 _clock = time.monotonic
 
 
 class Client(httpx2.Client):
-    """An `httpx2.Client` whose streamed chat completions come whole, or raise.
+    """An `httpx2.Client` whose streamed chat completions arrive complete, or raise.
 
-    It takes what `httpx2.Client` takes, and the `policy` by which a response is recovered. Streamed chat completions (`POST`
+    It takes the arguments of `httpx2.Client`, and the `policy` for recovering responses. Streamed chat completions (`POST`
     to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`. Streams of Anthropic's
-    Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to `timeout`, pings not counting, and raise if they end
-    without being whole; no further attempt is made. Everything else is passed through untouched.
+    Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to `timeout`, in which pings do not count, and raise if
+    they end early; no further attempt is made. Everything else is passed through untouched.
     """
 
     def __init__(self, *, policy: Policy | None = None, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        # Needs httpcore2, which takes a while to import; by now httpx2 has done it.
+        # Imports httpcore2, which is slow; by now httpx2 has imported it.
         from everytoken.client.network import watch_network  # noqa: PLC0415
 
         watch_network(self)
         self._shared = Shared(policy)
 
     def __del__(self) -> None:
-        # Like the SDKs' own clients: nobody closes the client of the guide's program.
+        # Like the SDKs' own clients: most programs never close theirs.
         with suppress(Exception):
             self.close()
 
@@ -61,8 +62,8 @@ class Client(httpx2.Client):
     ) -> httpx2.Response:
         """Send a request.
 
-        Raises `httpx2.TransportError`, whose cause is an `EverytokenError` where recovery has given up; so does reading
-        the response.
+        Raises `httpx2.TransportError`, with an `EverytokenError` as its cause if recovery has given up. Reading the
+        response raises the same.
         """
         asked = self._shared.asked(request)
         if asked is None:
@@ -72,7 +73,7 @@ class Client(httpx2.Client):
             return super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
 
         def send(attempt: httpx2.Request) -> httpx2.Response:
-            # A redirect could lead our caller's credentials elsewhere.
+            # A redirect could send our caller's credentials elsewhere.
             return super(Client, self).send(attempt, stream=True, auth=auth, follow_redirects=False)
 
         body = _Body(self._shared.driver(asked, _clock).run(), send)
@@ -101,7 +102,7 @@ class Client(httpx2.Client):
 
 
 class _Body(httpx2.SyncByteStream):
-    """The body of a response as the driver makes it."""
+    """The body of a response, as the driver produces it."""
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class _Body(httpx2.SyncByteStream):
         self._started = _clock()
         self._response: httpx2.Response | None = None
         self._attempt: httpx2.Response | httpx2.SyncByteStream | None = None
-        self._reads: Iterator[bytes] = iter(())
+        self._reads: Iterator[bytes] | None = None
         self._watch: Watch | None = None
         self._closed = False
 
@@ -131,11 +132,11 @@ class _Body(httpx2.SyncByteStream):
         return self._response
 
     def passed_on(self) -> httpx2.Response:
-        """Return the attempt's own response, its bytes passing through here if the driver wants to see them."""
+        """Return the attempt's own response; its bytes pass through here if the driver wants to see them."""
         watched = self._next() is not None
         response, self._attempt = self._attempt, None
         assert isinstance(response, httpx2.Response)
-        if watched and response.is_stream_consumed:  # by a hook, a mock: looked at now
+        if watched and response.is_stream_consumed:  # by a hook or a mock: check it now
             for _ in self:
                 pass
         elif watched:
@@ -159,7 +160,7 @@ class _Body(httpx2.SyncByteStream):
             self._response.elapsed = timedelta(seconds=_clock() - self._started)
 
     def _next(self) -> Head | Deliver | None:
-        """Do what the driver asks until there is something for the caller."""
+        """Carry out effects until there is something for the caller."""
         result: Result = None
         try:
             while True:
@@ -168,7 +169,7 @@ class _Body(httpx2.SyncByteStream):
                     return effect
                 result = self._perform(effect)
         except StopIteration:
-            if self._closed:  # by another thread, which is no end of the response
+            if self._closed:  # closed by another thread: the response has not ended
                 raise httpx2.StreamClosed from None
             return None
         except BaseException:
@@ -195,11 +196,12 @@ class _Body(httpx2.SyncByteStream):
         finally:
             WATCH.reset(token)
         consumed = response.is_stream_consumed
-        self._reads = iter((response.content,)) if consumed else response.iter_raw()
+        self._reads = _once(response.content) if consumed else response.iter_raw()
         return opened(response)
 
     def _read(self, deadline: float) -> Result:
         assert self._watch is not None
+        assert self._reads is not None
         self._watch.deadline = deadline
         token = WATCH.set(self._watch)
         try:
@@ -219,3 +221,8 @@ class _Body(httpx2.SyncByteStream):
                 pass
         with suppress(httpx2.TransportError):
             response.close()
+
+
+def _once(body: bytes) -> Iterator[bytes]:
+    """Yield the body of a response that has been read already."""
+    yield body

@@ -1,4 +1,4 @@
-"""Until when the network is waited for. In force is the watch of the context, so it belongs to one thread or task."""
+"""How long to wait for the network. The current watch is a context variable, so it belongs to one thread or task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["WATCH", "Watch"]
 
 
 class Watch:
-    """The deadline of what a request waits for. `sent` is called once, when its first bytes go out; it returns the next."""
+    """The current deadline of a request. `sent` is called once, when the first bytes go out, and returns the next one."""
 
     __slots__ = ("_clock", "_sent", "deadline")
 
@@ -22,11 +22,11 @@ class Watch:
         self.deadline = deadline
 
     def left(self) -> float:
-        """Return the seconds until the deadline. Never 0: for a socket that would mean not to wait at all."""
+        """Return the seconds until the deadline. Never 0, with which a socket would not wait at all."""
         return max(self.deadline - self._clock(), 0.001)
 
     def on_write(self) -> float:
-        """Take note of bytes that go out; return the seconds until the deadline."""
+        """Note that bytes go out; return the seconds until the deadline."""
         if self._sent is not None:
             sent, self._sent = self._sent, None
             self.deadline = sent()

@@ -1,4 +1,4 @@
-"""`words`: a stream's text word by word, for whatever shows it."""
+"""`words`: the text of a stream, word by word, for display."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def words(
     """Yield the text of `stream` in pieces that end where words end; joined they are the text.
 
     `stream` yields the chunks of an OpenAI SDK, or strings; the text is that of the first choice. It may be synchronous or
-    asynchronous, and so is what is returned. Whatever ends the iteration closes it.
+    asynchronous, and so is what is returned. It is closed when the iteration ends, for whatever reason.
 
-    When an asynchronous stream falls silent in the middle of a word, the word goes out after `hold` seconds. A
-    synchronous one is waited for by the caller's own thread, so there the word waits for the next chunk, or for the
-    end, which a stall also has. An error is raised after all text that came before it.
+    When an asynchronous stream pauses in the middle of a word, the unfinished word is yielded after `hold` seconds. A
+    synchronous stream blocks the caller's thread, so there the word waits for the next chunk or the end. An error is
+    raised after all text that came before it.
     """
     if isinstance(stream, AsyncIterable):
         return _words_async(stream, Smoother("word", hold=hold))
@@ -37,13 +37,13 @@ def words(
 
 
 def text_of(item: Any) -> str:
-    """Return the text in an item of a stream. Raises `TypeError` for what is neither a chunk nor a string."""
+    """Return the text in an item of a stream. Raises `TypeError` if it is neither a chunk nor a string."""
     if isinstance(item, str):
         return item
     try:
         choices = item.choices
     except AttributeError:
-        raise TypeError(f"a stream of chunks or strings is wanted, not of {type(item).__name__}") from None
+        raise TypeError(f"expected a stream of chunks or strings, not of {type(item).__name__}") from None
     for choice in choices or ():
         if not choice.index and choice.delta is not None:
             return choice.delta.content or ""

@@ -6,67 +6,40 @@ number, and what is refused gets our error object rather than uvicorn's text.
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import re
-import secrets
-from collections import Counter
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import httptools
-import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from everytoken.errors import (
     EverytokenError,
     HeadTooLargeError,
     InvalidRequestError,
-    NotImplementedHereError,
     OverloadedError,
     RequestTimeoutError,
     UrlTooLongError,
-    error_body,
 )
-from everytoken.gateway.config import Config
+from everytoken.gateway.connections import CountedProtocol
 from everytoken.gateway.cors import allow_origin
+from everytoken.gateway.heads import problem_with_head, refusal, take_host_of_target
 
 if TYPE_CHECKING:
     import asyncio
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-    from uvicorn.server import ServerState
 
 __all__ = ["GuardedProtocol"]
-
-logger = logging.getLogger("everytoken.gateway")
 
 _LINGER = 1.0  # seconds in which a client that is still sending can read why it was refused
 _PIPELINED = 16  # requests of one connection that wait for their turn
 _DISCARDED = 4 * 1024 * 1024  # bytes thrown away meanwhile
-_SAID_EVERY = 1.0  # seconds between two log lines about connections that are refused
-_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-_DEFAULTS = Config()
-_REASONS = {
-    400: b"Bad Request",
-    408: b"Request Timeout",
-    414: b"URI Too Long",
-    431: b"Request Header Fields Too Large",
-    501: b"Not Implemented",
-    503: b"Service Unavailable",
-}
-
-_by_address: WeakKeyDictionary[ServerState, Counter[str]] = WeakKeyDictionary()
 
 
-class GuardedProtocol(HttpToolsProtocol):
-    """One connection. The limits are those of the application's `config`."""
+class GuardedProtocol(CountedProtocol):
+    """One connection that keeps to the limits of the application's `config`."""
 
     # Slots: with as many names as uvicorn's own the dictionary of each connection would be a large one of its own.
     __slots__ = (
-        "_address",
         "_discarded",
         "_head_bytes",
         "_head_lines",
@@ -79,16 +52,11 @@ class GuardedProtocol(HttpToolsProtocol):
         "_refused",
         "_timer",
         "_upgrades",
-        "limits",
     )
-
-    _last_said = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """`args` and `kwargs` are uvicorn's."""
         super().__init__(*args, **kwargs)
-        self.limits = _DEFAULTS
-        self._address: str | None = None  # as it is counted
         self._in_head = True  # whether a head is awaited or being received
         self._in_body = False
         self._head_bytes = 0  # of complete lines
@@ -107,53 +75,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin a connection, or refuse it when there are too many."""
         super().connection_made(transport)
-        if self._address is None:
-            too_many = self._count(self.client[0] if self.client else "")
-            if too_many:
-                self._refuse(OverloadedError(too_many))
-                return
+        too_many = self.count(self.client[0] if self.client else "")
+        if too_many:
+            self._refuse(OverloadedError(too_many))
+            return
         self._timer = self.loop.call_later(self.limits.head_timeout, self._on_late_head)
-
-    def reserve(self, address: str) -> bool:
-        """Count a connection that is not made yet; return False, with nothing counted, if it is one too many."""
-        if self._count(address):
-            self.release()
-            return False
-        return True
-
-    def _count(self, address: str) -> str:
-        """Count the connection, and return of what there are too many now."""
-        self.limits = getattr(self.app, "config", None) or _DEFAULTS
-        self.connections.add(self)
-        addresses = _by_address.setdefault(self.server_state, Counter())
-        self._address = counted = _counted_as(address)
-        addresses[counted] += 1
-        if len(self.connections) > self.limits.max_connections:
-            too_many = "there are too many connections"
-        elif addresses[counted] > self.limits.max_address_connections:
-            too_many = "there are too many connections from one address"
-        else:
-            return ""
-        now = self.loop.time()
-        if now - GuardedProtocol._last_said >= _SAID_EVERY:
-            GuardedProtocol._last_said = now
-            logger.warning("refused a connection from %s: %s", address or "an unknown address", too_many)
-        return too_many
-
-    def release(self) -> None:
-        """Count it no more."""
-        self.connections.discard(self)
-        if self._address is not None:
-            addresses = _by_address[self.server_state]
-            addresses[self._address] -= 1
-            if not addresses[self._address]:
-                del addresses[self._address]
-            self._address = None
-
-    def shutdown(self) -> None:
-        """Close it for the server, once it is made: what is only reserved is its own server's."""
-        if self.transport is not None:
-            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that it is gone."""
@@ -233,10 +159,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._head_bytes = self._head_lines = self._read_bytes = 0
         self._stop_timer()
-        problem = self._problem or self._problem_with_head()
+        problem = self._problem or problem_with_head(
+            self.headers, self.parser.get_method(), self.parser.get_http_version()
+        )
         if problem is not None:
             self._refuse(problem)
             return
+        take_host_of_target(self.headers, self.url)
         self._upgrades = self.parser.should_upgrade()
         super().on_headers_complete()
         if len(self.pipeline) > _PIPELINED:
@@ -269,31 +198,6 @@ class GuardedProtocol(HttpToolsProtocol):
             )
         if self._problem is not None and not self._refused:
             self._refuse(self._problem)
-
-    def _problem_with_head(self) -> EverytokenError | None:
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            return InvalidRequestError("a request has one Host header")  # RFC 9112 section 3.2
-        if hosts and _HOST.fullmatch(hosts[0].strip()) is None:
-            return InvalidRequestError("the Host header is not valid")
-        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and codings != [b"chunked"]:
-            return NotImplementedHereError("the only transfer encoding that is supported is chunked")
-        if self.parser.get_method() == b"CONNECT":
-            return InvalidRequestError("this is not a proxy")
-        if not self.url.startswith(b"/") and b"://" in self.url:
-            self._take_host_of_target()
-        return None
-
-    def _take_host_of_target(self) -> None:
-        """Put the host of a target such as `http://host/path` in place of Host (RFC 9112 section 3.2.2)."""
-        target = httptools.parse_url(self.url)
-        host: bytes = target.host or b""
-        value = b"[%b]" % host if b":" in host else host
-        if target.port is not None:
-            value += b":%d" % target.port
-        # In place: the scope has the same list.
-        self.headers[:] = [*(line for line in self.headers if line[0] != b"host"), (b"host", value)]
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read the request on as if it had not asked for another protocol (RFC 9110 section 7.8)."""
@@ -361,21 +265,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if answered or self.pipeline:
                 self.transport.close()  # another answer is on its way; ours would be a part of it
                 return
-        body = msgspec.json.encode(error_body(error))
-        status = error.status
-        self.transport.write(
-            b"HTTP/1.1 %d %b\r\ndate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\nx-request-id: req_%b\r\n%b\r\n%b"
-            % (
-                status,
-                _REASONS.get(status, b"Error"),
-                formatdate(usegmt=True).encode(),
-                len(body),
-                secrets.token_hex(12).encode(),
-                b"".join(b"%b: %b\r\n" % line for line in self._for_pages()),
-                body,
-            )
-        )
+        self.transport.write(refusal(error, self._for_pages()))
         # Closing at once, with bytes of the client's unread, would have the kernel reset the connection, and the client
         # lose the answer.
         if self.transport.can_write_eof():
@@ -391,14 +281,3 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def told_gone(self) -> None:
         """Have the application learn that the connection is gone."""
-
-
-def _counted_as(address: str) -> str:
-    """Return whose connections one from `address` is counted with: of IPv6, a host commonly has a /64 to itself."""
-    if ":" not in address:
-        return address
-    try:
-        ip = ipaddress.IPv6Address(address)
-    except ValueError:
-        return address
-    return str(ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64))

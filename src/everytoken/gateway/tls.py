@@ -1,4 +1,4 @@
-"""A server that speaks TLS and counts a connection from its first packet on.
+"""TLS: what the configuration says of it, and a server that speaks it and counts a connection from its first packet on.
 
 asyncio's own tells nobody of a connection before its handshake is over, and waits 60 seconds for that.
 """
@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import ssl
 from typing import TYPE_CHECKING, Any
+
+from everytoken.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import socket
-    import ssl
 
     import uvicorn
 
+    from everytoken.gateway.config import Config
     from everytoken.gateway.listener import GuardedProtocol
 
-__all__ = ["TlsServer"]
+__all__ = ["TlsServer", "tls_context"]
 
 _SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 1.0  # seconds without accepting where there are no descriptors left; asyncio's server does the same
@@ -87,3 +91,29 @@ class TlsServer:
         """Wait until that is done."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """Return what TLS is spoken with, or None. Raises `ConfigurationError`."""
+    if not (config.tls_cert or config.tls_key):
+        return None
+    if not (config.tls_cert and config.tls_key):
+        raise ConfigurationError("TLS needs both: tls_cert (--tls-cert) and tls_key (--tls-key)")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+
+    def no_password() -> str:
+        raise ConfigurationError(f"the key in {config.tls_key} has a password; use one without")
+
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key, no_password)
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        raise ConfigurationError(
+            f"{config.tls_cert} and {config.tls_key} cannot be used: {reason}"
+        ) from error
+    except OSError as error:
+        file = config.tls_cert if not os.access(config.tls_cert, os.R_OK) else config.tls_key
+        raise ConfigurationError(f"cannot read {file}: {error.strerror or error}") from error
+    return context
