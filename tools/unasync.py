@@ -45,8 +45,8 @@ _PASSAGES = {
         '"""`AsyncClient`: carries out a driver\'s effects in an event loop."""': (
             '"""`Client`: carries out a driver\'s effects with blocking calls."""'
         ),
-        "        self._shared = Shared(policy)\n": (
-            "        self._shared = Shared(policy)\n"
+        "        self._shared = Shared(policy, prefill=prefill, upstreams=upstreams)\n": (
+            "        self._shared = Shared(policy, prefill=prefill, upstreams=upstreams)\n"
             "\n"
             "    def __del__(self) -> None:\n"
             "        # Like the SDKs' own clients: most programs never close theirs.\n"

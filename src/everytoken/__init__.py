@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from everytoken.client.aio import AsyncClient
     from everytoken.client.sync import Client
+    from everytoken.client.upstream import Upstream
     from everytoken.client.words import words
     from everytoken.errors import EverytokenError
     from everytoken.recovery import Policy
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["AsyncClient", "Client", "EverytokenError", "Policy", "__version__", "show", "words"]
+__all__ = ["AsyncClient", "Client", "EverytokenError", "Policy", "Upstream", "__version__", "show", "words"]
 
 # Each program needs some of it only, and none should wait for the rest.
 _MODULES = {
@@ -22,6 +23,7 @@ _MODULES = {
     "Client": "everytoken.client.sync",
     "EverytokenError": "everytoken.errors",
     "Policy": "everytoken.recovery",
+    "Upstream": "everytoken.client.upstream",
     "show": "everytoken.showing",
     "words": "everytoken.client.words",
 }

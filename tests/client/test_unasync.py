@@ -46,7 +46,10 @@ def test_a_file_changed_by_hand_is_named_by_the_check_and_made_anew(copied):
     ("passage", "instead", "message"),
     [
         pytest.param(
-            "self._shared = Shared(policy)", "self._policy = policy", "must contain", id="a stale passage"
+            "self._shared = Shared(policy, prefill",
+            "self._policy = policy, (prefill",
+            "must contain",
+            id="a stale passage",
         ),
         pytest.param("    async def aclose", "    # Async\n    async def aclose", "'Async'", id="a new word"),
     ],

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx2
 
+from everytoken.client.asked import ELSEWHERE
 from everytoken.client.effects import Close, Deliver, Head, Open, Read, Sleep
 from everytoken.client.heads import opened
 from everytoken.client.shared import Shared
 from everytoken.client.watch import WATCH, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
     from typing import Unpack
 
     from everytoken.client.effects import Effect, Result
     from everytoken.client.guard import Guard
     from everytoken.client.options import AsyncOptions
+    from everytoken.client.shared import Prefill
+    from everytoken.client.upstream import Upstream
     from everytoken.recovery import Policy
 
 __all__ = ["AsyncClient"]
@@ -36,15 +39,26 @@ class AsyncClient(httpx2.AsyncClient):
     to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`. Streams of Anthropic's
     Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to `timeout`, in which pings do not count, and raise if
     they end early; no further attempt is made. Everything else is passed through untouched.
+
+    `prefill` says whether the upstream continues an assistant message that comes last ("yes", "no", or "auto": only once it
+    has shown so). `upstreams` are asked, in this order, where the one of the request fails.
     """
 
-    def __init__(self, *, policy: Policy | None = None, **options: Unpack[AsyncOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy | None = None,
+        prefill: Prefill = "auto",
+        upstreams: Sequence[Upstream] = (),
+        **options: Unpack[AsyncOptions],
+    ) -> None:
+        """`options` are those of `httpx2.AsyncClient`; the others are explained above."""
         super().__init__(**options)
         # Imports httpcore2, which is slow; by now httpx2 has imported it.
         from everytoken.client.network import watch_network  # noqa: PLC0415
 
         watch_network(self)
-        self._shared = Shared(policy)
+        self._shared = Shared(policy, prefill=prefill, upstreams=upstreams)
 
     async def send(
         self,
@@ -71,7 +85,10 @@ class AsyncClient(httpx2.AsyncClient):
         async def send(attempt: httpx2.Request) -> httpx2.Response:
             # A redirect could send our caller's credentials elsewhere.
             return await super(AsyncClient, self).send(
-                attempt, stream=True, auth=auth, follow_redirects=False
+                attempt,
+                stream=True,
+                auth=None if attempt.extensions.get(ELSEWHERE) else auth,
+                follow_redirects=False,
             )
 
         body = _Body(self._shared.driver(asked, _clock).run(), send)

@@ -13,18 +13,23 @@ import msgspec
 
 from everytoken.dialects.registry import all_dialects
 from everytoken.errors import InvalidRequestError
-from everytoken.redaction import Redactor, secrets_in_header
+from everytoken.redaction import Redactor, is_secret_header, secrets_in_header
 
 if TYPE_CHECKING:
     from everytoken.client.effects import Opened
+    from everytoken.client.upstream import Upstream
     from everytoken.dialects.dialect import Dialect
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.recovery import Policy
 
-__all__ = ["Asked"]
+__all__ = ["ELSEWHERE", "Asked"]
+
+ELSEWHERE = "everytoken.elsewhere"
+"""The extension of a request that does not go where the caller sent it: the client's own credentials stay away from it."""
 
 _STREAM = re.compile(r".*/v1/stream/[A-Za-z0-9_-]+")
 _OF_THE_BODY = {"content-length", "content-type", "transfer-encoding", "idempotency-key"}
+_OF_THE_HOST = {"host", "cookie", "referer", "origin", "openai-organization", "openai-project"}
 _SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
 
 
@@ -85,8 +90,10 @@ class Asked:
         headers = self.request.headers
         return Redactor(secret for item in headers.items() for secret in secrets_in_header(*item))
 
-    def attempt(self, body: dict[str, Any], policy: Policy, *, streamed: bool) -> httpx2.Request:
-        """Return the request of one attempt.
+    def attempt(
+        self, body: dict[str, Any], policy: Policy, *, streamed: bool, upstream: Upstream | None = None
+    ) -> httpx2.Request:
+        """Return the request of one attempt; `upstream`: where it goes, None for where the caller sends it.
 
         The same body is sent with the same `Idempotency-Key`, so a server that honours it (everytoken does) begins one
         response, however often the connection breaks.
@@ -94,11 +101,16 @@ class Asked:
         payload = msgspec.json.encode(body)
         given = self.request.headers.get("idempotency-key") if not self._keys else None
         key = self._keys.setdefault(payload, given or secrets.token_hex(16))
-        headers = self._headers()
+        headers = self._headers() if upstream is None else self._headers_for(upstream)
         headers["content-type"] = "application/json"
         headers["idempotency-key"] = key
         silence = policy.first_content if streamed else policy.non_streaming
-        return self._request("POST", self.request.url, headers, policy, silence, payload)
+        url = self.request.url
+        if upstream is not None:
+            url = httpx2.URL(upstream.url.rstrip("/") + self.dialect.path)
+        request = self._request("POST", url, headers, policy, silence, payload)
+        request.extensions[ELSEWHERE] = upstream is not None
+        return request
 
     def resumption(self, stream: httpx2.URL, offset: str, policy: Policy, silence: float) -> httpx2.Request:
         """Return the request that resumes the response `stream` at `offset`, or at its start."""
@@ -130,6 +142,20 @@ class Asked:
             [(name, value) for name, value in self.request.headers.multi_items() if name not in _OF_THE_BODY]
         )
         headers["accept-encoding"] = "identity"  # compression delays tokens
+        return headers
+
+    def _headers_for(self, upstream: Upstream) -> httpx2.Headers:
+        """Return the headers for another upstream: nothing that is secret, or about where the request was to go."""
+        headers = httpx2.Headers(
+            [
+                (name, value)
+                for name, value in self._headers().multi_items()
+                if name not in _OF_THE_HOST and not is_secret_header(name)
+            ]
+        )
+        if upstream.api_key:
+            headers["authorization"] = f"Bearer {upstream.api_key}"
+        headers.update(upstream.headers)
         return headers
 
     def _request(

@@ -19,10 +19,11 @@ from everytoken.recovery import Connect, Disconnect, End, Recovery, State
 from everytoken.upstream.exchange import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from everytoken.client.asked import Asked
     from everytoken.client.effects import Effect, Result
+    from everytoken.client.upstream import Upstream
     from everytoken.recovery import Policy
 
 __all__ = ["Driver"]
@@ -33,7 +34,16 @@ _EVENT_STREAM = b"text/event-stream"
 class Driver:
     """Makes one response out of as many attempts as it takes. It is the sink of the attempt's exchange."""
 
-    def __init__(self, asked: Asked, recovery: Recovery, policy: Policy, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        recovery: Recovery,
+        policy: Policy,
+        clock: Callable[[], float],
+        upstreams: Mapping[str, Upstream],
+    ) -> None:
+        """`upstreams`: those that are not where the caller sent the request, by name."""
+        self._upstreams = upstreams
         self._asked = asked
         self._recovery = recovery
         self._policy = policy
@@ -78,13 +88,16 @@ class Driver:
         """Begin an attempt; return the URL to resume the response at, if a gateway of ours serves it."""
         self._exchange = Exchange(self, redactor=self._asked.redactor)
         self._opened = None
-        request = self._asked.attempt(decision.body, self._policy, streamed=decision.streamed)
+        upstream = self._upstreams.get(decision.target.name)
+        request = self._asked.attempt(
+            decision.body, self._policy, streamed=decision.streamed, upstream=upstream
+        )
         result = yield Open(request, self._recovery.deadline + self._away, self._sent)
         if not isinstance(result, Opened):
             self._receive_error(result)
             return None
         self._recovery.connected(self._now())
-        stream = self._asked.stream_of(result)
+        stream = self._asked.stream_of(result) if upstream is None else None
         if stream is not None and 200 <= result.status < 300:
             yield self._head(result)
             return stream

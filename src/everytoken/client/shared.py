@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from everytoken.client.asked import Asked
 from everytoken.client.driver import Driver
 from everytoken.client.guard import Guard
 from everytoken.recovery import Breaker, LearnedCapabilities, Policy, Recovery, Target
+from everytoken.redaction import Redactor, secrets_in_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import httpx2
 
+    from everytoken.client.upstream import Upstream
+
 __all__ = ["Shared"]
+
+Prefill = Literal["yes", "no", "auto"]
 
 _MAX_EXPERIENCE = 1024
 _MAX_FAILED = 64
@@ -24,8 +29,20 @@ _MAX_FAILED = 64
 class Shared:
     """Makes drivers. May be used by several threads: its state is only a hint."""
 
-    def __init__(self, policy: Policy | None) -> None:
+    def __init__(self, policy: Policy | None, *, prefill: Prefill, upstreams: Sequence[Upstream]) -> None:
+        """`prefill`: whether the upstream of a request continues a message; `upstreams` are asked behind that one."""
         self._policy = policy or Policy()
+        self._prefill = prefill
+        self._upstreams = {f"{number}: {one.url}": one for number, one in enumerate(upstreams, 2)}
+        self._breaker = Breaker()
+        self._secrets = Redactor(
+            secret
+            for one in upstreams
+            for secret in (
+                one.api_key,
+                *(found for item in one.headers.items() for found in secrets_in_header(*item)),
+            )
+        )
         self._experience: dict[tuple[str, str], LearnedCapabilities] = {}
         self._failed: dict[tuple[str, int], httpx2.TransportError] = {}
 
@@ -58,17 +75,22 @@ class Shared:
         url = asked.request.url
         # The upstream is unknown, so the only addition to the caller's request is a seed. Without one, an interrupted
         # response could not be repeated.
-        target = Target(name=url.netloc.decode("ascii"), usage=False, policy=self._policy)
+        host = url.netloc.decode("ascii")
+        targets = [Target(name=host, usage=False, prefill=self._prefill, policy=self._policy)]
+        targets += [
+            Target(name=name, model=one.model, usage=False, prefill=one.prefill, policy=self._policy)
+            for name, one in self._upstreams.items()
+        ]
         recovery = Recovery(
             request=asked.wanted,
-            targets=[target],
+            targets=targets,
             seed=asked.seed,
             jitter=random.random,
             experience=lambda target: self._experience_of(target.name, asked.wanted.model),
-            breaker=Breaker(),
-            redact=asked.redact,
+            breaker=self._breaker,
+            redact=lambda text: self._secrets.text(asked.redact(text)),
         )
-        return Driver(asked, recovery, self._policy, clock)
+        return Driver(asked, recovery, self._policy, clock, self._upstreams)
 
     def _experience_of(self, upstream: str, model: str) -> LearnedCapabilities:
         if len(self._experience) >= _MAX_EXPERIENCE:
