@@ -16,9 +16,9 @@ from everytoken.client.failures import CALLERS_FAULT, as_ours, as_theirs
 from everytoken.client.follow import Follower
 from everytoken.client.heads import head_of, refusal
 from everytoken.errors import EverytokenError, StatusError
+from everytoken.formats.openai import DONE
 from everytoken.recovery import Connect, Disconnect, End, Recovery, State
 from everytoken.upstream.exchange import Exchange
-from everytoken.wire.openai import DONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

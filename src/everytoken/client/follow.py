@@ -23,8 +23,8 @@ from everytoken.errors import (
     StatusError,
     TruncatedError,
 )
+from everytoken.formats.openai import DONE
 from everytoken.sse import SSEDecoder, encode
-from everytoken.wire.openai import DONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -39,11 +39,11 @@ class _Request(Protocol):
 class Direct:
     """The client's side of one request: write now, learn that it has gone, break the connection off."""
 
-    __slots__ = ("_cycle", "_flow", "_write", "gone")
+    __slots__ = ("_cycle", "_write", "flow", "gone")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
-        self._flow = cycle.flow
+        self.flow = cycle.flow
         self._write = cycle.transport.write
         self.gone: Callable[[], None] | None = None
 
@@ -88,13 +88,13 @@ class Direct:
 
     async def drain(self) -> None:
         """Wait until the client can be written to, or has gone."""
-        if self._flow.write_paused:
-            await self._flow.drain()
+        if self.flow.write_paused:
+            await self.flow.drain()
 
     def write(self, body: bytes) -> bool:
         """Write a part of a chunked body; False, with nothing written, when the client has to be waited for."""
         cycle = self._cycle
-        if self._flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+        if self.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
             return False
         self._write(b"%x\r\n%b\r\n" % (len(body), body))
         return True
