@@ -135,7 +135,6 @@ class Follower:
         "_now",
         "_push",
         "_quiet_since",
-        "_unsent",
         "_until",
         "offset",
     )
@@ -147,7 +146,6 @@ class Follower:
         self._push = output.push
         self._live: Direct | None = None  # where to write while the task waits
         self._until = inf  # when the task looks again, in the loop's time
-        self._unsent = b""  # what the transport did not take
         self._failure: Exception | None = None  # of the short path, for the task to raise
         self._begun = False
         self._now = asyncio.get_running_loop().time
@@ -157,7 +155,7 @@ class Follower:
     def moved(self) -> None:
         """Take what was committed straight to the transport if it will have it; otherwise wake the task."""
         live = self._live
-        if live is not None and not live.flow.write_paused:
+        if live is not None and not (live.flow.write_paused or self._client.gone):
             log, offset, output = self._log, self.offset, self._format
             try:
                 records = log.take(offset, output.batch)
@@ -168,16 +166,10 @@ class Follower:
                         body += output.tick(self._now())
                         due = output.due
                     if body:
-                        if live.write(body):
-                            self._quiet_since = self._now()
-                        else:
-                            self._live, self._unsent = None, body
-                    if (
-                        offset == log.tail
-                        and self._live is not None
-                        and not log.closed
-                        and (due is None or due >= self._until)
-                    ):
+                        # As `Direct.write` does, without its frame: this is for every chunk.
+                        live.write_raw(b"%x\r\n%b\r\n" % (len(body), body))
+                        self._quiet_since = self._now()
+                    if offset == log.tail and not log.closed and (due is None or due >= self._until):
                         return
             except Exception as error:  # noqa: BLE001  # it is the task's to raise: the journal must not see it
                 self._live, self._failure = None, error
@@ -221,9 +213,6 @@ class Follower:
         """Return what comes next, which may be nothing to send; None when there is nothing to do."""
         if self._failure is not None:
             raise self._failure
-        if self._unsent:
-            body, self._unsent = self._unsent, b""
-            return body
         output = self._format
         if self._is_due():
             body = output.tick(self._now())
@@ -254,7 +243,8 @@ class Follower:
         self._until = inf if output.due is None else output.due
         if output.keep_alive:
             self._until = min(self._until, self._quiet_since + KEEP_ALIVE)
-        self._live = self._client.direct
+        direct = self._client.direct
+        self._live = direct if direct is not None and direct.is_chunked else None
         await self._client.wait(None if self._until == inf else self._until)
         self._live = None
         if output.keep_alive and self._now() - self._quiet_since >= KEEP_ALIVE and not self._client.gone:

@@ -169,11 +169,16 @@ class Relay:
             self.accepted.set_result(None)
 
     def on_data(self, data: bytes) -> None:
-        """Take bytes of the stream: the hot path, which goes on in `_write`."""
+        """Take bytes of the stream: the hot path, which continues in the journal."""
         recovery = self.recovery
         records = recovery.receive_data(self._loop.time(), data)
         if records:
-            self._write(records)
+            # As `_write` does, without its frame: this is for every chunk.
+            try:
+                if self._writer.append(records):
+                    self._wait_for_room()
+            except JournalError as error:
+                self._cannot_write(error)
         self._received += len(data)
         if self._received > self._max_bytes:
             self._is_too_large()
@@ -228,12 +233,17 @@ class Relay:
 
     def _write(self, records: Sequence[bytes]) -> None:
         try:
-            full = self._writer.append(records)
+            if self._writer.append(records):
+                self._wait_for_room()
         except JournalError as error:
-            logger.warning("%s: %s; this process stops writing", self._name, error.message)
-            self.let_go()
-            return
-        if full and not self._paused:
+            self._cannot_write(error)
+
+    def _cannot_write(self, error: JournalError) -> None:
+        logger.warning("%s: %s; this process stops writing", self._name, error.message)
+        self.let_go()
+
+    def _wait_for_room(self) -> None:
+        if not self._paused:
             self._paused = True
             self.log.subscribe(self._has_room)
             if self._connection is not None:
