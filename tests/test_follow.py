@@ -8,7 +8,9 @@ import socket
 
 import pytest
 
-from everytoken.gateway import follow, plain
+from everytoken.formats.output import BATCH
+from everytoken.formats.text import PlainText
+from everytoken.gateway import follow
 from everytoken.gateway.server import DirectProtocol
 from everytoken.recovery import Policy
 from gateway_serving import HELLO, ManualUpstream, Wire, serving
@@ -67,7 +69,7 @@ async def test_a_reader_that_never_reads_holds_nothing_up(path, body, transports
         answer = await other.rest(head)
         assert answer.events[-1][0] == "[DONE]"
         await gateway.until_idle()
-        assert buffered(client, transports) < 4 * follow._BATCH, "of 2 MB and more"
+        assert buffered(client, transports) < 4 * BATCH, "of 2 MB and more"
         client.close()
 
 
@@ -164,4 +166,4 @@ async def test_an_event_of_5_mb_passes_and_one_above_the_limit_is_an_error():
 
 def test_the_constants_that_the_wire_promises():
     assert follow.KEEP_ALIVE == 15
-    assert plain._BATCH <= follow._BATCH
+    assert PlainText.batch <= BATCH

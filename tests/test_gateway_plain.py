@@ -53,7 +53,10 @@ async def test_words_arrive_while_they_are_made():
         attempt.accept()
         head = await wire.head()
         attempt.send("one ", "two ", "thr")
-        assert await wire.frame() == b"one two "
+        begun = b""
+        while len(begun) < len(b"one two "):
+            begun += await wire.frame() or b""
+        assert begun == b"one two "
         attempt.send("ee")
         attempt.finish()
         assert (await wire.rest(head)).body == b"three"

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from tests.journal_backends import shared_redis
 
 from everytoken.errors import ConnectError, InvalidRequestError
+from everytoken.formats.ui_messages import openai_messages, rebuild
 from everytoken.gateway import refusals
 from everytoken.gateway.refusals import Refusals
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.recovery import Policy
-from everytoken.wire.ui_messages import openai_messages, rebuild
 from gateway_serving import HELLO, ManualUpstream, Wire, limit, serving
 
 if TYPE_CHECKING:

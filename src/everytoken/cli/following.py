@@ -25,7 +25,7 @@ from everytoken.errors import (
     StatusError,
     TruncatedError,
 )
-from everytoken.wire.durable import is_json
+from everytoken.formats.durable import is_json
 
 if TYPE_CHECKING:
     from everytoken.cli.output import Output

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from everytoken.dialects.openai_chat import Accumulator, ChatRequest
 from everytoken.errors import UpstreamError
-from everytoken.gateway.follow import ReaderConnection, follow_events, greet
+from everytoken.formats.table import FORMATS
+from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
 from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
@@ -56,10 +57,9 @@ async def _stream(request: Request, client: ReaderConnection, response: Response
         *stream_headers(request, response.stream_id),
     ]
     await start(request, 200, head)
-    if "text/event-stream" in (request.header(b"accept") or ""):
-        # Only for who says so: a careless client would take the first line for data.
-        await greet(client, response.log, 0)
-    await follow_events(client, response.log, 0)
+    # Only for who says so: a careless client would take the first line for data.
+    greets = "text/event-stream" in (request.header(b"accept") or "")
+    await follow(client, response.log, FORMATS["openai"](greets=greets))
 
 
 async def wait_for_head(request: Request, client: ReaderConnection, response: Response) -> bool:

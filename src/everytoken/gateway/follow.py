@@ -1,4 +1,4 @@
-"""Send a stream's records to one client, as they are committed: the reader's half of the hot path.
+"""Send a stream's records to one client in any output format, as they are committed: the reader's half of the hot path.
 
 A reader pulls: it costs an offset, not memory. When the client does not keep up, nothing is taken from the log until
 it does.
@@ -7,23 +7,26 @@ it does.
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING
 
+from everytoken.errors import StreamNotFoundError
 from everytoken.gateway.http import break_off
 from everytoken.gateway.server import direct_of
-from everytoken.wire import openai
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from everytoken.formats.output import OutputFormat
     from everytoken.gateway.http import Request
     from everytoken.gateway.server import Direct
     from everytoken.journal import Log
 
-__all__ = ["ReaderConnection", "follow_events", "greet"]
+__all__ = ["KEEP_ALIVE", "Follower", "ReaderConnection", "follow"]
 
 KEEP_ALIVE = 15.0  # seconds; proxies commonly give up on a silent connection after 60
 _TAKEN = 15.0  # seconds in which a host acknowledges, on the slowest of links that still lives
 _FIRST_LOOK = 0.005  # seconds from one look to the next, doubled each time
-_BATCH = 16 * 1024  # bytes taken from the log at once
 
 
 class ReaderConnection:
@@ -115,15 +118,36 @@ class ReaderConnection:
             self.direct.gone = None
 
 
-class _EventFollower:
-    """Writes a log's records as OpenAI events."""
+class Follower:
+    """Writes a log's records to one reader in an output format.
 
-    __slots__ = ("_client", "_live", "_log", "_now", "_quiet_since", "offset")
+    A task waits, and sends what the reader has to be waited for. While it waits, what is committed goes straight from
+    the commit to the transport.
+    """
 
-    def __init__(self, client: ReaderConnection, log: Log, offset: int) -> None:
+    __slots__ = (
+        "_begun",
+        "_client",
+        "_failure",
+        "_format",
+        "_live",
+        "_log",
+        "_now",
+        "_push",
+        "_quiet_since",
+        "_until",
+        "offset",
+    )
+
+    def __init__(self, client: ReaderConnection, log: Log, output: OutputFormat, offset: int = 0) -> None:
         self._client = client
         self._log = log
+        self._format = output
+        self._push = output.push
         self._live: Direct | None = None  # where to write while the task waits
+        self._until = inf  # when the task looks again, in the loop's time
+        self._failure: Exception | None = None  # of the short path, for the task to raise
+        self._begun = False
         self._now = asyncio.get_running_loop().time
         self._quiet_since = self._now()
         self.offset = offset
@@ -131,72 +155,125 @@ class _EventFollower:
     def moved(self) -> None:
         """Take what was committed straight to the transport if it will have it; otherwise wake the task."""
         live = self._live
-        if live is not None:
-            log, offset = self._log, self.offset
-            records = log.take(offset, _BATCH)
-            if records and live.write(openai.encode(records, offset)):
-                self.offset = offset = offset + len(records)
-                self._quiet_since = self._now()
-                if offset == log.tail and not log.closed:
-                    return
+        if live is not None and not (live.flow.write_paused or self._client.gone):
+            log, offset, output = self._log, self.offset, self._format
+            try:
+                records = log.take(offset, output.batch)
+                if records:
+                    body = self._push(records, offset)
+                    self.offset = offset = offset + len(records)
+                    if (due := output.due) is not None:
+                        body += output.tick(self._now())
+                        due = output.due
+                    if body:
+                        # As `Direct.write` does, without its frame: this is for every chunk.
+                        live.write_raw(b"%x\r\n%b\r\n" % (len(body), body))
+                        self._quiet_since = self._now()
+                    if offset == log.tail and not log.closed and (due is None or due >= self._until):
+                        return
+            except Exception as error:  # noqa: BLE001  # it is the task's to raise: the journal must not see it
+                self._live, self._failure = None, error
         self._client.wake()
 
     async def run(self) -> bool:
-        """Write until the log has ended or the client has gone; return whether the log's end was reached."""
-        client, log = self._client, self._log
+        """Write until the log has ended or the client has gone; return whether the log's end was reached.
+
+        Raises `StreamNotFoundError` when the stream is deleted, `JournalUnavailableError`, and whatever the format does.
+        """
+        self._log.subscribe(self.moved)
+        try:
+            return await self._run()
+        finally:
+            self._log.unsubscribe(self.moved)
+
+    async def _run(self) -> bool:
+        client, log, output = self._client, self._log, self._format
         while True:
             # Before anything is taken: of a reader that has stopped only what its transport holds is in memory.
             await client.drain()
             if client.gone:
                 return False
-            if body := await self._next():
-                await client.send(body)
-                self._quiet_since = self._now()
+            body = await self._next()
+            if body is not None:
+                await self._send(body)
                 continue
             if self.offset < log.tail:
                 continue  # it has moved while it was read
             if log.closed:
                 return True
-            self._live = client.direct
-            await client.wait(self._quiet_since + KEEP_ALIVE)
-            self._live = None
-            if self._now() - self._quiet_since >= KEEP_ALIVE:
-                await client.send(openai.KEEP_ALIVE)
-                self._quiet_since = self._now()
+            if log.deleted:
+                raise StreamNotFoundError("the stream was deleted")
+            if not self._begun:
+                self._begun = True
+                await self._send(output.begin())
+                continue
+            await self._wait()
 
-    async def _next(self) -> bytes:
-        """Return the next records as events, or nothing if there are none yet."""
-        records = self._log.take(self.offset, _BATCH)
+    async def _next(self) -> bytes | None:
+        """Return what comes next, which may be nothing to send; None when there is nothing to do."""
+        if self._failure is not None:
+            raise self._failure
+        output = self._format
+        if self._is_due():
+            body = output.tick(self._now())
+            if self._is_due():
+                await asyncio.sleep(0)  # the others' turn
+            return body
+        records = self._log.take(self.offset, output.batch)
         if records is None:
-            records = await self._log.fetch(self.offset, _BATCH)
+            records = await self._log.fetch(self.offset, output.batch)
         if not records:
-            return b""
+            return None
         before, self.offset = self.offset, self.offset + len(records)
-        return openai.encode(records, before)
+        return self._push(records, before)
+
+    def _is_due(self) -> bool:
+        due = self._format.due
+        return due is not None and due <= self._now()
+
+    async def _send(self, body: bytes) -> None:
+        if body:
+            self._begun = True
+            await self._client.send(body)
+            self._quiet_since = self._now()
+
+    async def _wait(self) -> None:
+        """Wait until the task is needed, or a tick or a sign of life is due."""
+        output = self._format
+        self._until = inf if output.due is None else output.due
+        if output.keep_alive:
+            self._until = min(self._until, self._quiet_since + KEEP_ALIVE)
+        direct = self._client.direct
+        self._live = direct if direct is not None and direct.is_chunked else None
+        await self._client.wait(None if self._until == inf else self._until)
+        self._live = None
+        if output.keep_alive and self._now() - self._quiet_since >= KEEP_ALIVE and not self._client.gone:
+            await self._send(output.keep_alive)
 
 
-async def greet(client: ReaderConnection, log: Log, offset: int) -> None:
-    """Send a keep-alive as the first byte of an event stream that has nothing to send yet.
+async def follow(
+    client: ReaderConnection,
+    log: Log,
+    output: OutputFormat,
+    offset: int = 0,
+    *,
+    delivered: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Write a log from `offset` on in an output format, to its end, and end the body.
 
-    Proxies such as Next.js's hold the head back until there is one, and the reader would know neither that it is
-    connected nor, behind a POST, the stream's id.
+    `delivered` is awaited once the client's host has acknowledged all but the format's last bytes. Raises as
+    `Follower.run` does.
     """
-    if offset == log.tail and not log.closed:
-        await client.send(openai.KEEP_ALIVE)
-
-
-async def follow_events(client: ReaderConnection, log: Log, offset: int) -> None:
-    """Write a log from `offset` on as OpenAI events, to its end; `[DONE]` if it was completed, and only then.
-
-    The records of a response that did not complete end in its error, so nothing has to be added for it.
-    """
-    follower = _EventFollower(client, log, offset)
-    log.subscribe(follower.moved)
-    try:
-        ended = await follower.run()
-        if ended:
-            if (log.info.result or {}).get("outcome") == "completed":
-                await client.send(openai.DONE)
-            await client.finish()
-    finally:
-        log.unsubscribe(follower.moved)
+    if not await Follower(client, log, output, offset).run():
+        return
+    ending = output.end(log.info.result or {})
+    for write in filter(None, ending.writes):
+        await client.send(write)
+    if delivered is not None and await client.taken():
+        await delivered()
+    if ending.last:
+        await client.send(ending.last)
+    if ending.clean:
+        await client.finish()
+    else:
+        await client.abort()

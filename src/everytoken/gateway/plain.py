@@ -5,30 +5,23 @@ A body in the AI SDK's form is answered by `everytoken.gateway.ui`.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-from everytoken.dialects.openai_chat import ChatRequest, decode_chunk
+from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.errors import InvalidRequestError
+from everytoken.formats.table import FORMATS
+from everytoken.formats.ui_messages import is_ui_request
 from everytoken.gateway.chat import stream_headers, wait_for_head
-from everytoken.gateway.follow import ReaderConnection
+from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import read_json_object, start
 from everytoken.gateway.opening import open_response
 from everytoken.gateway.ui import ui_chat
-from everytoken.wire.text import TextWire
-from everytoken.wire.ui_messages import is_ui_request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
-    from everytoken.journal import Log
 
 __all__ = ["plain_chat"]
-
-_BATCH = 16 * 1024
-_SLICE = 8 * 1024  # characters segmented in one turn of the loop: a few milliseconds
 
 
 async def plain_chat(gateway: Services, request: Request) -> None:
@@ -48,7 +41,7 @@ async def plain_chat(gateway: Services, request: Request) -> None:
                     *stream_headers(request, response.stream_id),
                 ]
                 await start(request, 200, head)
-                await _follow_text(client, response.log)
+                await follow(client, response.log, FORMATS["text"]())
         finally:
             client.close()
 
@@ -69,65 +62,3 @@ def _streamed(body: dict[str, Any]) -> dict[str, Any]:
         raise InvalidRequestError("'messages' must be a list", param="messages")
     body["messages"] = [*(before or ()), {"role": "user", "content": prompt}]
     return body
-
-
-async def _follow_text(client: ReaderConnection, log: Log) -> None:
-    """Write a log's text to its end; what did not complete gets a visible last line and is broken off."""
-    loop = asyncio.get_running_loop()
-    wire = TextWire()
-    offset = 0
-    log.subscribe(client.wake)
-    try:
-        while True:
-            await client.drain()
-            if client.gone:
-                return
-            records = log.take(offset, _BATCH)
-            if records is None:
-                records = await log.fetch(offset, _BATCH)
-            offset += len(records)
-            if records:
-                await _push(client, wire, _text(records))
-                continue
-            for piece in wire.tick(loop.time()):
-                await client.send(piece)
-            if offset < log.tail:
-                continue  # it has moved while the client was waited for
-            if log.closed:
-                await _end(client, log, wire)
-                return
-            await client.wait(wire.deadline())
-    finally:
-        log.unsubscribe(client.wake)
-
-
-async def _push(client: ReaderConnection, wire: TextWire, text: str) -> None:
-    loop = asyncio.get_running_loop()
-    for begin in range(0, len(text), _SLICE):
-        if begin:
-            await asyncio.sleep(0)  # the others' turn
-        for piece in wire.push(text[begin : begin + _SLICE], loop.time()):
-            await client.send(piece)
-
-
-async def _end(client: ReaderConnection, log: Log, wire: TextWire) -> None:
-    result = log.info.result or {}
-    completed = result.get("outcome") == "completed"
-    reason = (result.get("error") or {}).get("message") or "the response did not complete"
-    for piece in wire.finish() if completed else wire.interrupted(reason):
-        await client.send(piece)
-    if completed:
-        await client.finish()
-    else:
-        await client.abort()
-
-
-def _text(records: Sequence[bytes]) -> str:
-    """Return the text of the first choice in some records; what a refusal says is text too."""
-    pieces: list[str] = []
-    for record in records:
-        for choice in decode_chunk(record).choices or ():
-            if not choice.index and choice.delta is not None:
-                pieces.append(choice.delta.text)
-                pieces.append(choice.delta.refusal or "")
-    return "".join(pieces)

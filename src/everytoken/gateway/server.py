@@ -39,12 +39,12 @@ class _Request(Protocol):
 class Direct:
     """The client's side of one request: write now, learn that it has gone, break the connection off."""
 
-    __slots__ = ("_cycle", "_flow", "_write", "gone")
+    __slots__ = ("_cycle", "flow", "gone", "write_raw")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
-        self._flow = cycle.flow
-        self._write = cycle.transport.write
+        self.flow = cycle.flow
+        self.write_raw = cycle.transport.write  # bytes of the connection, as they are
         self.gone: Callable[[], None] | None = None
 
     def serves(self, send: object) -> bool:
@@ -55,6 +55,11 @@ class Direct:
     def is_over(self) -> bool:
         """Whether the answer has been sent in full."""
         return self._cycle.response_complete
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body is sent in chunks (RFC 9112 section 7.1): `write` takes it."""
+        return bool(self._cycle.chunked_encoding)
 
     @property
     def is_streaming(self) -> bool:
@@ -88,15 +93,15 @@ class Direct:
 
     async def drain(self) -> None:
         """Wait until the client can be written to, or has gone."""
-        if self._flow.write_paused:
-            await self._flow.drain()
+        if self.flow.write_paused:
+            await self.flow.drain()
 
     def write(self, body: bytes) -> bool:
         """Write a part of a chunked body; False, with nothing written, when the client has to be waited for."""
         cycle = self._cycle
-        if self._flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+        if self.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
             return False
-        self._write(b"%x\r\n%b\r\n" % (len(body), body))
+        self.write_raw(b"%x\r\n%b\r\n" % (len(body), body))
         return True
 
     def abort(self) -> None:

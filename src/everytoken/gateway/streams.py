@@ -12,13 +12,14 @@ from everytoken.errors import (
     RouteNotFoundError,
     StreamNotFoundError,
 )
+from everytoken.formats.table import FORMATS
 from everytoken.gateway.chat import stream_headers
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
 from everytoken.gateway.durable.reads import catch_up, describe, long_poll
 from everytoken.gateway.durable.writes import append, create, delete
-from everytoken.gateway.follow import ReaderConnection, follow_events, greet
+from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer, start
 from everytoken.journal import parse_offset
 from everytoken.journal.ids import given_at
@@ -124,8 +125,7 @@ async def _read_events(request: Request, log: Log) -> None:
             *headers.COMMON[1:],
         ]
         await start(request, 200, head)
-        await greet(client, log, offset)
-        await follow_events(client, log, offset)
+        await follow(client, log, FORMATS["openai"](), offset)
     finally:
         client.close()
 

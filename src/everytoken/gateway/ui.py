@@ -5,23 +5,23 @@ The response is one of the journal like any other; the UI message stream is a vi
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.errors import InvalidRequestError, JournalError, StreamNotFoundError
+from everytoken.formats.table import FORMATS
+from everytoken.formats.ui import HEADER
+from everytoken.formats.ui_messages import openai_messages, rebuild
 from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.chats import Chat, Turn
-from everytoken.gateway.follow import KEEP_ALIVE, ReaderConnection
+from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer, start
 from everytoken.gateway.opening import Response, open_response
-from everytoken.wire import openai
-from everytoken.wire.ui import HEADER, UIWire
-from everytoken.wire.ui_messages import openai_messages, rebuild
 
 if TYPE_CHECKING:
+    from everytoken.formats.output import OutputFormat
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
 
@@ -30,7 +30,6 @@ __all__ = ["PATH", "resume", "stop", "ui_chat"]
 PATH: Final = re.compile(r"/api/chat/(.+)/(stream|stop)", re.DOTALL)
 """The routes of one chat; its id may hold anything, also a slash."""
 
-_BATCH = 64 * 1024  # bytes of records: what is made of them is a tenth of it, and one step for the page
 _OURS = frozenset({"id", "messages", "trigger", "messageId", "stream", "stream_options"})
 
 
@@ -51,8 +50,8 @@ async def ui_chat(gateway: Services, request: Request, owner: str, body: dict[st
             if chat is not None:
                 await _remember(gateway, chat, turn, response)
             if await wait_for_head(request, client, response):
-                wire = UIWire(response.stream_id, message_id=turn.message)
-                await _stream(request, client, response, wire, chat)
+                output = FORMATS["ui"](response.stream_id, message_id=turn.message)
+                await _stream(request, client, response, output, chat)
             elif chat is not None:
                 await chat.delivered(response.stream_id)
         finally:
@@ -70,11 +69,11 @@ async def resume(gateway: Services, request: Request, chat_id: str) -> None:
         return
     turn, response = found
     before = rebuild(turn.parts)
-    wire = UIWire(turn.stream, message_id=turn.message, metadata=turn.metadata, before=before)
+    output = FORMATS["ui"](turn.stream, message_id=turn.message, metadata=turn.metadata, before=before)
     client = ReaderConnection(request)
     with response:
         try:
-            await _stream(request, client, response, wire, chat)
+            await _stream(request, client, response, output, chat)
         finally:
             client.close()
 
@@ -128,7 +127,7 @@ async def _current(gateway: Services, chat: Chat, owner: str) -> tuple[Turn, Res
 
 
 async def _stream(
-    request: Request, client: ReaderConnection, response: Response, wire: UIWire, chat: Chat | None
+    request: Request, client: ReaderConnection, response: Response, output: OutputFormat, chat: Chat | None
 ) -> None:
     head = [
         (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -136,49 +135,11 @@ async def _stream(
         *stream_headers(request, response.stream_id),
     ]
     await start(request, 200, head)
-    if not await _follow(client, response, wire):
-        return
-    result = response.log.info.result or {}
-    await client.send(wire.end(result))
-    if chat is not None and await client.taken():
+
+    async def delivered() -> None:
         # Before the body's end: who asks again after it must find nothing to resume.
-        with contextlib.suppress(JournalError):
-            await chat.delivered(response.stream_id)
-    if last := wire.last(result):
-        await client.send(last)
-    await client.finish()
+        if chat is not None:
+            with contextlib.suppress(JournalError):
+                await chat.delivered(response.stream_id)
 
-
-async def _follow(client: ReaderConnection, response: Response, wire: UIWire) -> bool:
-    """Write the records as they come; return whether the end was reached, False when the client has gone."""
-    log, loop = response.log, asyncio.get_running_loop()
-    offset = 0
-    written = loop.time()
-    # Also for a response that has no record yet: the message has begun.
-    events = wire.push(())
-    log.subscribe(client.wake)
-    try:
-        while not client.gone:
-            if events:
-                await client.send(events)
-                written = loop.time()
-                events = b""
-                await client.drain()
-            records = log.take(offset, _BATCH)
-            if records is None:
-                records = await log.fetch(offset, _BATCH)
-            offset += len(records)
-            events = wire.push(records)
-            if records:
-                continue
-            if log.closed and offset == log.tail:
-                return True
-            if log.deleted:
-                raise StreamNotFoundError("the response was deleted")
-            await client.wait(written + KEEP_ALIVE)
-            if loop.time() - written >= KEEP_ALIVE:
-                await client.send(openai.KEEP_ALIVE)
-                written = loop.time()
-        return False
-    finally:
-        log.unsubscribe(client.wake)
+    await follow(client, response.log, output, delivered=None if chat is None else delivered)

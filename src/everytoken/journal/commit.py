@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Store = Callable[[Sequence[Stream]], bool]
     After = Callable[[Sequence[Stream]], None]
 
-__all__ = ["GroupCommit", "StorageBusyError", "show_stored"]
+__all__ = ["GroupCommit", "StorageBusyError"]
 
 logger = logging.getLogger("everytoken.journal")
 
@@ -46,7 +46,8 @@ class GroupCommit:
         self._storing: list[Stream] = []
         self._suspects: deque[list[Stream]] = deque()  # parts of a batch that could not be stored as a whole
         self._probes: list[asyncio.Future[None]] = []
-        self._storing_probes: list[asyncio.Future[None]] = []
+        # Those who want to know of the commit under way, also if nothing has moved.
+        self.storing_probes: list[asyncio.Future[None]] = []
         self.number = 0  # of commits begun; with `busy` it tells whether one takes long
         self._scheduled: asyncio.Handle | None = None
         self._busy = False
@@ -66,14 +67,17 @@ class GroupCommit:
         if not stream.dirty:
             stream.dirty = True
             self._dirty.append(stream)
-        if self._scheduled is None:
-            self.soon()
+        if not (self._scheduled or self._busy or self._retry):
+            self._scheduled = asyncio.get_running_loop().call_soon(
+                self._flush if self._few else self._after_one_more
+            )
 
     def soon(self) -> None:
         """Have a commit, with or without streams that moved."""
         if not (self._scheduled or self._busy or self._retry):
-            loop = asyncio.get_running_loop()
-            self._scheduled = loop.call_soon(self._flush if self._few else self._after_one_more)
+            self._scheduled = asyncio.get_running_loop().call_soon(
+                self._flush if self._few else self._after_one_more
+            )
 
     def _after_one_more(self) -> None:
         # What already waits in the sockets is read in between, and comes into the same commit.
@@ -93,7 +97,7 @@ class GroupCommit:
         self._busy = True
         self.number += 1
         if self._probes:
-            self._storing_probes, self._probes = self._probes, []
+            self.storing_probes, self._probes = self._probes, []
         try:
             for stream in streams:
                 stream.begin()
@@ -125,7 +129,7 @@ class GroupCommit:
             self._give_up(streams[0], error)
         else:
             logger.error("the journal could not tidy up", exc_info=error)
-        self._probes, self._storing_probes = self._storing_probes + self._probes, []
+        self._probes, self.storing_probes = self.storing_probes + self._probes, []
         self._go_on()
 
     def _give_up(self, stream: Stream, error: BaseException) -> None:
@@ -159,17 +163,12 @@ class GroupCommit:
         await stored
 
     @property
-    def probing(self) -> bool:
-        """Whether somebody wants to know of the commit under way, also if nothing has moved."""
-        return bool(self._storing_probes)
-
-    @property
     def busy(self) -> bool:
         """Whether a commit is under way."""
         return self._busy
 
     def _answer_probes(self, error: JournalUnavailableError | None) -> None:
-        probes, self._storing_probes = self._storing_probes, []
+        probes, self.storing_probes = self.storing_probes, []
         for stored in probes:
             if not stored.done():
                 if error is None:
@@ -186,15 +185,22 @@ class GroupCommit:
             self._pause = 0.0
             self.failing = False
         streams, self._storing = self._storing, []
-        if self._storing_probes:
+        if self.storing_probes:
             self._answer_probes(None)
         for stream in streams:
-            show_stored(stream)
+            try:
+                stream.commit()
+            except Exception as error:  # noqa: BLE001  # the others' turn is not over
+                stream.cannot_show(error)
         try:
             self._after(streams)
         except Exception:  # what was stored is stored
             logger.exception("the journal could not take note of a commit")
-        self._go_on()
+        # As `_go_on` does: a frame for every commit is a part of its cost.
+        if self._dirty or self._suspects or self._probes:
+            self.soon()
+        if self._idle is not None:
+            self._tell_idle()
 
     def failed(self, error: JournalUnavailableError) -> None:
         """Take what was being stored as not stored, and try again in a while."""
@@ -209,7 +215,7 @@ class GroupCommit:
             logger.warning("the journal cannot store: %s; readers wait until it can", error.message)
         streams, self._storing = self._storing, []
         if patient:
-            self._probes, self._storing_probes = self._storing_probes + self._probes, []
+            self._probes, self.storing_probes = self.storing_probes + self._probes, []
         else:
             self._answer_probes(error)
         for stream in streams:
@@ -282,14 +288,3 @@ def _measured(store: Store, after: After, told: Callable[[int, int, float], None
         after(streams)
 
     return measured_store, told_after
-
-
-def show_stored(stream: Stream) -> None:
-    """Take what a stream was storing as stored; if that fails it is lost, and the others' turn is not over."""
-    try:
-        stream.commit()
-    except Exception as error:
-        logger.exception("stream %s: what was stored cannot be shown", stream.info.id)
-        failure = NotStorableError("what was stored cannot be shown")
-        failure.__cause__ = error
-        stream.lose(failure)

@@ -48,6 +48,8 @@ class LocalJournal:
         self._going: list[Stream] = []  # those whose deletion is being stored
         self._removed = 0.0  # what had ended up to then may have been removed: it was too old, or too much
         self._commit = GroupCommit(self._begin, self._after)
+        # What was appended to a stream is stored with the next group commit.
+        self.moved: Callable[[Stream], None] = self._commit.add
 
     # What a storage adds
 
@@ -204,10 +206,6 @@ class LocalJournal:
         if stream.charged is not None:
             self._usage.charge(stream, stream.stored_bytes + stream.records.nbytes + stream.pending_bytes)
 
-    def moved(self, stream: Stream) -> None:
-        """Have a stream stored with the next group commit."""
-        self._commit.add(stream)
-
     async def _stored_soon(self, stream: Stream) -> None:
         stored = stream.wait()
         self.moved(stream)
@@ -243,16 +241,25 @@ class LocalJournal:
         self._deleting[stream.info.id] = stream
         self.moved(stream)
 
+    def _take_deleted(self, streams: Sequence[Stream]) -> None:
+        """Take those of `streams` that are being deleted as going."""
+        self._going = [stream for stream in streams if self._deleting.get(stream.info.id) is stream]
+
     def _begin(self, streams: Sequence[Stream]) -> bool:
         if self._deleting:
-            self._going = [stream for stream in streams if self._deleting.get(stream.info.id) is stream]
+            self._take_deleted(streams)
         return self._store(streams)
 
     def _after(self, streams: Sequence[Stream]) -> None:
+        if self._going:
+            self._drop_deleted()
+        self._stored(streams)
+
+    def _drop_deleted(self) -> None:
+        """Forget those whose deletion is stored."""
         going, self._going = self._going, []
         for stream in going:
             self._drop(stream)
-        self._stored(streams)
 
     async def probe(self) -> None:
         """Have something stored. Raises `JournalUnavailableError`."""

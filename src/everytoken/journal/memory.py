@@ -36,6 +36,7 @@ class MemoryJournal(LocalJournal):
         self._ended: dict[str, tuple[float, int]] = {}  # when, and how large, in the order they ended
         self._ended_bytes = 0
         self._swept = now()
+        self.moved = self._show
 
     async def create(
         self, info: StreamInfo, records: Sequence[bytes] = (), *, closed: bool = False
@@ -43,7 +44,9 @@ class MemoryJournal(LocalJournal):
         """Begin a stream. Raises `StreamExistsError`."""
         if self._now() >= self._swept + _SWEEP:
             self.sweep()
-        return await super().create(info, records, closed=closed)
+        writer = await super().create(info, records, closed=closed)
+        writer.log.immediate = True
+        return writer
 
     async def stop(self) -> None:
         """Nothing is kept."""
@@ -54,8 +57,8 @@ class MemoryJournal(LocalJournal):
     async def probe(self) -> None:
         """To be in memory is to be stored."""
 
-    def moved(self, stream: Stream) -> None:
-        """Show at once what was appended: to be in memory is to be stored."""
+    def _show(self, stream: Stream) -> None:
+        """Show at once what was appended: to be in memory is to be stored. A writer's records take a shorter way."""
         try:
             stream.begin()
             stream.commit()

@@ -16,7 +16,7 @@ from everytoken.errors import (
     NotStorableError,
     StreamNotFoundError,
 )
-from everytoken.journal.commit import GroupCommit, show_stored
+from everytoken.journal.commit import GroupCommit
 from everytoken.journal.redis_commands import change, create, last_entry, life_of, seal
 from everytoken.journal.redis_connection import ReplyError, pack
 from everytoken.journal.redis_entries import Position, State, encode, fields_of, stream_key
@@ -89,7 +89,7 @@ class RedisWriting:
                 entry_id, command = ours.append(stream)
                 commands.append(command)
                 sent.append((stream, entry_id))
-        if self.commit.probing:
+        if self.commit.storing_probes:
             commands.append(pack("SET", b"everytoken:probe:%b" % self._node.encode(), "1", "PX", _PROBE))
         if not commands:
             return True
@@ -162,7 +162,10 @@ class RedisWriting:
             self.commit.release()
             raise
         for stream in ours:
-            show_stored(stream)
+            try:
+                stream.commit()
+            except Exception as error:  # noqa: BLE001  # the others' turn is not over
+                stream.cannot_show(error)
             if stream.waits:
                 self.commit.add(stream)
         asyncio.get_running_loop().call_soon(self.commit.release)

@@ -16,6 +16,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from everytoken.errors import JournalUnavailableError, StreamNotFoundError
 from everytoken.journal.local import LocalJournal
 from everytoken.journal.packed import PackedRecords
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everytoken.journal.quota import Quota
-    from everytoken.journal.sqlite_file import Entry, Statement
+    from everytoken.journal.sqlite_file import Entry
 
 __all__ = ["SqliteJournal"]
 
@@ -69,21 +71,20 @@ _UPSERT_STREAM = (
 _UPSERT_PRODUCER = "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)"
 
 
-class _Work:
-    """One commit: what it does to the file, and what is to be done here once it has."""
+class _Work(msgspec.Struct, eq=False):
+    """One commit: what it does to the file, and what is to be done here once it has.
 
-    __slots__ = ("effects", "entries", "extended", "row", "size", "statements", "tidies")
+    `extended`: open streams that get a segment, and what is to be in memory of them: the rows that say what the records
+    before have in common may go, so that those being stored now begin anew.
+    """
 
-    def __init__(self, row: int) -> None:
-        self.row = row
-        self.entries: list[Entry] = []
-        # Open streams that get a segment, and what is to be in memory of them: the rows that say what the records
-        # before have in common may go, so that those being stored now begin anew.
-        self.extended: dict[Stream, PackedRecords] = {}
-        self.size = 0
-        self.statements: list[Statement] = []
-        self.effects: list[Callable[[], object]] = []
-        self.tidies = False
+    row: int
+    tidies: bool = False
+    entries: list[Any] = []  # of `Entry`
+    extended: dict[Any, PackedRecords] = {}
+    size: int = 0
+    statements: list[Any] = []  # of `Statement`
+    effects: list[Any] = []
 
     def add(self, sql: str, *values: object) -> None:
         self.statements.append((sql, values))
@@ -200,7 +201,15 @@ class SqliteJournal(LocalJournal):
 
     # Group commit
 
-    def _store(self, streams: Sequence[Stream]) -> bool:
+    # Both without the base's further steps: their frames would be a part of every commit's cost.
+
+    def _after(self, streams: Sequence[Stream]) -> None:  # noqa: ARG002  # `_take_note` has looked at them
+        if self._going:
+            self._drop_deleted()
+
+    def _begin(self, streams: Sequence[Stream]) -> bool:
+        if self._deleting:
+            self._take_deleted(streams)
         self._since_tidy += 1
         tidies = self._since_tidy >= 0 and (
             self._since_tidy >= _TIDY
@@ -219,7 +228,7 @@ class SqliteJournal(LocalJournal):
             if not tidies:
                 raise
             self._tidy_later(error)
-            return self._store(streams)  # perhaps none of them is at fault
+            return self._begin(streams)  # perhaps none of them is at fault
 
     def _tidy_later(self, error: BaseException) -> None:
         logger.error("the journal could not tidy up", exc_info=error)
@@ -245,9 +254,10 @@ class SqliteJournal(LocalJournal):
             elif extra is not None:
                 work.entries.append((stream.number, stream.tail, NOTHING, extra))
         if work.entries:
-            work.add(_INSERT_LOG, work.row, data := encode(work.entries))
+            data = encode(work.entries)
             work.size = len(data)
-        if self._commit.probing:
+            work.statements.append((_INSERT_LOG, (work.row, data)))
+        if self._commit.storing_probes:
             work.add("UPDATE removed SET ended = ended")
         if not work.statements:
             return True

@@ -10,6 +10,7 @@ from everytoken.dialects.registry import dialect_of
 from everytoken.errors import (
     EverytokenError,
     FencedError,
+    NotStorableError,
     OffsetInvalidError,
     StreamClosedError,
     error_body,
@@ -52,7 +53,6 @@ class Stream:
         "_fetch",
         "_moved",
         "_newest",
-        "_records",
         "_special",
         "_storing_special",
         "_storing_waiting",
@@ -67,6 +67,7 @@ class Stream:
         "dirty",
         "due_marks",
         "fenced",
+        "immediate",
         "info",
         "lost",
         "marks",
@@ -75,6 +76,7 @@ class Stream:
         "pending_bytes",
         "pending_result",
         "position",
+        "records",
         "revocable",
         "stored_bytes",
         "stored_epoch",
@@ -98,16 +100,17 @@ class Stream:
         self._watch = watch
         self._moved: tuple[Callable[[], None], ...] = ()  # a reader may leave while all are told
         self._newest: Sequence[bytes] = ()
-        self._records = PackedRecords()
         self._waiting: list[asyncio.Future[None]] = []
         self._storing_waiting: list[asyncio.Future[None]] = []
         # Whether more than records waits, or is being stored: a beginning, an end, marks, somebody who wants to know.
         self._special = self._storing_special = False
+        self.records = PackedRecords()  # from `base` to `tail`, and then those that are being stored
         self.base = tail
         self.tail = tail
         self.info = info
         self.number = 0  # the storage's own name for it
         self.position: Any = None  # where it is in the storage, in the storage's own words
+        self.immediate = False  # whether nothing has to be stored: what is appended is shown at once
         self.created = False  # whether it is stored
         self.stored_bytes = 0  # of its segments in the storage
         self.charged: int | None = None  # bytes that count against its owner's quota, if it has one
@@ -137,11 +140,6 @@ class Stream:
         return self.lost is not None
 
     @property
-    def records(self) -> PackedRecords:
-        """The records in memory: from `base` to `tail`, and then those that are being stored."""
-        return self._records
-
-    @property
     def watched(self) -> bool:
         """Whether anybody wants to hear of commits."""
         return bool(self._moved)
@@ -154,7 +152,7 @@ class Stream:
             raise OffsetInvalidError("the offset is past the end of the stream", param="offset")
         if offset < self.base or self.lost is not None:
             return None
-        return some_of(self._records, offset - self.base, self.tail - self.base, limit)
+        return some_of(self.records, offset - self.base, self.tail - self.base, limit)
 
     async def fetch(self, offset: int, limit: int) -> Sequence[bytes]:
         """Do as `take`, from storage. Raises `JournalUnavailableError`, `StreamNotFoundError` too."""
@@ -187,22 +185,28 @@ class Stream:
 
     def load(self, part: Part) -> None:
         """Have records in memory that are stored."""
-        self._records.extend_part(part)
-        self.tail = self.base + len(self._records)
+        self.records.extend_part(part)
+        self.tail = self.base + len(self.records)
 
     def forget(self, records: PackedRecords) -> None:
         """Keep no committed records in memory: they are in storage. `records`: those being stored."""
-        self._records = records
+        self.records = records
         self.base = self.tail
         self._newest = ()
 
     def trim(self) -> None:
         """Let go of the older half of the committed records in memory: they are in storage."""
         count = (self.tail - self.base) // 2
-        self._records.drop(count)
+        self.records.drop(count)
         self.base += count
 
-    def _publish(self, records: Sequence[bytes]) -> None:
+    def show(self, records: Sequence[bytes], result: dict[str, Any] | None = None) -> None:
+        """Show the readers what is stored already, or need not be; `result` if that is the end."""
+        if records:
+            self.records.extend(records)
+        if result is not None:
+            self.info.result = result
+            self.closed = self.closing = True
         self.tail += len(records)
         self._newest = records if len(records) == 1 or sum(map(len, records)) <= _NEWEST else ()
         for moved in self._moved:
@@ -211,21 +215,13 @@ class Stream:
             except Exception:  # one reader's fault must not keep the others from what is theirs
                 logger.exception("a reader of stream %s failed", self.info.id)
 
-    def show(self, records: Sequence[bytes], result: dict[str, Any] | None) -> None:
-        """Show the readers what somebody else has stored; `result` if that is the end."""
-        self._records.extend(records)
-        if result is not None:
-            self.info.result = result
-            self.closed = self.closing = True
-        self._publish(records)
-
     def begin(self) -> None:
         """Take what is pending as being stored."""
         self.dirty = False
         self.pending_bytes = 0
         self.storing = records = self.pending
         self.pending = []
-        self._records.extend(records)
+        self.records.extend(records)
         if self._special:
             self._special, self._storing_special = False, True
             self.storing_result, self.pending_result = self.pending_result, None
@@ -236,26 +232,35 @@ class Stream:
     def commit(self) -> None:
         """Take what was being stored as stored."""
         records, self.storing = self.storing, []
-        if self._storing_special:
-            self._commit_special(records)
-        else:
-            self._publish(records)
+        special, self._storing_special = self._storing_special, False
+        if special:
+            self.created = True
+            self.marks = self.storing_marks
+            if self.storing_result is not None:
+                self.info.result, self.storing_result = self.storing_result, None
+                self.closed = True
+        self.tail += len(records)
+        self._newest = records if len(records) == 1 or sum(map(len, records)) <= _NEWEST else ()
+        for moved in self._moved:
+            try:
+                moved()
+            except Exception:  # one reader's fault must not keep the others from what is theirs
+                logger.exception("a reader of stream %s failed", self.info.id)
+        if special:
+            waiting, self._storing_waiting = self._storing_waiting, []
+            _settle(waiting, None)
 
-    def _commit_special(self, records: Sequence[bytes]) -> None:
-        self._storing_special = False
-        self.created = True
-        self.marks = self.storing_marks
-        if self.storing_result is not None:
-            self.info.result, self.storing_result = self.storing_result, None
-            self.closed = True
-        self._publish(records)
-        waiting, self._storing_waiting = self._storing_waiting, []
-        _settle(waiting, None)
+    def cannot_show(self, error: Exception) -> None:
+        """Give up a stream whose stored records cannot be shown."""
+        logger.error("stream %s: what was stored cannot be shown", self.info.id, exc_info=error)
+        failure = NotStorableError("what was stored cannot be shown")
+        failure.__cause__ = error
+        self.lose(failure)
 
     def put_back(self) -> None:
         """Take what was being stored as pending again: it could not be stored."""
         if self.storing:
-            self._records.truncate(self.tail - self.base)
+            self.records.truncate(self.tail - self.base)
             self.pending = self.storing + self.pending
             self.pending_bytes = sum(map(len, self.pending))
             self.storing = []
@@ -271,7 +276,7 @@ class Stream:
         self.pending = self.storing[count:] + self.pending
         self.pending_bytes = sum(map(len, self.pending))
         self.storing = self.storing[:count]
-        self._records.truncate(self.tail - self.base + count)
+        self.records.truncate(self.tail - self.base + count)
         if not closed and self.storing_result is not None:
             self.pending_result, self.storing_result = self.storing_result, None
             self._special = True
@@ -307,7 +312,7 @@ class Stream:
         waiting = self._storing_waiting + self._waiting
         self._storing_waiting, self._waiting = [], []
         _settle(waiting, error)
-        self._publish([])
+        self.show(())
         self._tell_writer()
 
     def fence(self, epoch: int) -> None:
@@ -360,6 +365,13 @@ class StreamWriter:
         stream = self.log
         if self._epoch != stream.info.epoch or stream.lost is not None or stream.closing:
             self._refuse()
+        if stream.immediate and not stream.dirty:
+            try:
+                stream.show(list(records))
+            except Exception:  # noqa: BLE001  # the group commit tries it again, and knows what to do if it fails
+                stream.records.truncate(stream.tail - stream.base)
+            else:
+                return False
         stream.pending += records
         if stream.dirty:
             # What was the first since the last commit is not counted: nearly always it is all, and no more than one read.

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from everytoken.errors import StreamNotFoundError
+from everytoken.formats import durable
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import respond
 from everytoken.gateway.follow import ReaderConnection
 from everytoken.gateway.http import ClientGoneError
-from everytoken.wire import durable
 
 if TYPE_CHECKING:
     from everytoken.gateway.durable.headers import Headers, Position

@@ -12,10 +12,10 @@ from everytoken.errors import (
     StreamExistsError,
     StreamNotFoundError,
 )
+from everytoken.formats import durable
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import respond
 from everytoken.journal import Append, StreamInfo, format_offset
-from everytoken.wire import durable
 
 if TYPE_CHECKING:
     from everytoken.gateway.http import Request

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from everytoken.errors import InvalidRequestError
+from everytoken.formats.output import Ending, OutputFormat
 from everytoken.json.bounds import MAX_VALUES, has_too_many_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from everytoken.formats.output import Source
 
     Encoding = Literal["json", "text", "base64"]
 
 __all__ = [
     "KEEP_ALIVE",
+    "DurableEvents",
     "body",
     "control_event",
     "data_event",
@@ -103,6 +107,57 @@ def control_event(offset: int, cursor: int, *, up_to_date: bool, closed: bool) -
     if up_to_date:
         rest += b',"upToDate":true'
     return b'event: control\ndata:{"streamNextOffset":"%016d"%b}\nid: %016d\n\n' % (offset, rest, offset)
+
+
+class DurableEvents(OutputFormat):
+    """Records as pairs of a data and a control event, each pair in one piece.
+
+    `offset`: where the reader begins. `cursor` returns the cursor of a control event sent now. Text is never cut inside
+    a character: a record that ends in half of one is held back until the rest has come, or nothing follows.
+    """
+
+    keep_alive = KEEP_ALIVE
+
+    def __init__(self, source: Source, offset: int, encoding: Encoding, cursor: Callable[[], int]) -> None:
+        self._source = source
+        self._offset = offset  # after the last record sent
+        self._encoding = encoding
+        self._cursor = cursor
+        self._held: list[bytes] = []
+        self._ended = False  # whether the reader has been told
+
+    def begin(self) -> bytes:
+        """Return a control event: the reader learns where it is."""
+        return self._control()
+
+    def push(self, records: Sequence[bytes], offset: int) -> bytes:
+        """Return the events for some records."""
+        source = self._source
+        if self._encoding == "text":
+            records = [*self._held, *records]
+            count = whole(records)
+            if source.closed and self._offset + len(records) == source.tail:
+                count = len(records)
+            records, self._held = records[:count], records[count:]
+            if not records:
+                return b""
+            offset = self._offset
+        self._offset = offset + len(records)
+        return data_event(records, self._offset, self._encoding) + self._control()
+
+    def end(self, result: Mapping[str, Any]) -> Ending:  # noqa: ARG002  # the protocol knows no outcomes
+        """Return what is left, and that the stream has ended."""
+        if self._ended:
+            return Ending()
+        held, self._held = self._held, []
+        self._offset += len(held)
+        data = data_event(held, self._offset, self._encoding) if held else b""
+        return Ending([data + self._control()])
+
+    def _control(self) -> bytes:
+        at_tail = self._offset == self._source.tail
+        self._ended = at_tail and self._source.closed
+        return control_event(self._offset, self._cursor(), up_to_date=at_tail, closed=self._ended)
 
 
 def whole(records: Sequence[bytes]) -> int:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everytoken.formats.openai import DONE, KEEP_ALIVE, encode, error
 from everytoken.sse import SSEDecoder
-from everytoken.wire.openai import DONE, KEEP_ALIVE, encode, error
 
 # Each case: its name, the records, the offset before them, the bytes.
 CASES = [

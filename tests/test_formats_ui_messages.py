@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everytoken.errors import InvalidRequestError
-from everytoken.wire.ui_messages import is_ui_request, openai_messages, rebuild
+from everytoken.formats.ui_messages import is_ui_request, openai_messages, rebuild
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 PDF = "data:application/pdf;base64,JVBERg=="

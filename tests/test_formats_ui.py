@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everytoken.wire.ui import UIWire
+from everytoken.formats.ui import UIMessages
 
 COMPLETED = {"outcome": "completed"}
 STARTS = [{"type": "start", "messageId": "s"}, {"type": "start-step"}]
@@ -35,8 +35,12 @@ def chunks(data):
 
 def wire(records, result=COMPLETED, **options):
     """Push the records one by one."""
-    ui = UIWire("s", **options)
-    found = chunks(b"".join([ui.push(()), *(ui.push([one]) for one in records), ui.end(result)]))
+    ui = UIMessages("s", **options)
+    found = chunks(
+        b"".join(
+            [ui.begin(), *(ui.push([one], at) for at, one in enumerate(records)), *ui.end(result).writes]
+        )
+    )
     assert found[:2] == STARTS or options
     return found[2:] if not options else found
 
@@ -201,6 +205,10 @@ def test_the_same_id_for_two_calls_is_made_two():
     assert [c["toolCallId"] for c in found if c["type"] == "tool-input-start"] == ["call", "call-1"]
 
 
+def last(result):
+    return UIMessages("s").end(result).last
+
+
 ERROR = {"error": {"message": "cut", "code": "upstream-truncated"}}
 CUT = [record(content="Half"), json.dumps(ERROR).encode()]
 
@@ -215,12 +223,12 @@ def test_what_did_not_complete_ends_in_an_error_and_closes_nothing(outcome):
         },
         {"type": "error", "errorText": "cut"},
     ]
-    assert UIWire.last({"outcome": outcome, **ERROR}) == b""
+    assert last({"outcome": outcome, **ERROR}) == b""
 
 
 def test_a_result_that_says_nothing_is_no_completion():
     assert wire([record(content="Half")], {})[-1]["type"] == "error"
-    assert UIWire.last({}) == b""
+    assert last({}) == b""
 
 
 def test_half_a_call_is_never_available():
@@ -242,20 +250,20 @@ def test_what_was_stopped_ends_in_an_abort():
             "messageMetadata": {"everytoken": {"outcome": "cancelled", "code": "cancelled"}},
         },
     ]
-    assert UIWire.last(result) == b"data: [DONE]\n\n"
+    assert last(result) == b"data: [DONE]\n\n"
 
 
 def test_usage_and_several_attempts_are_in_the_metadata():
     usage = {"total_tokens": 3}
     attempts = [{"number": 1}, {"number": 2}]
-    [*_, last] = wire([record("stop")], {**COMPLETED, "usage": usage, "attempts": attempts})
-    assert last["messageMetadata"] == {
+    [*_, final] = wire([record("stop")], {**COMPLETED, "usage": usage, "attempts": attempts})
+    assert final["messageMetadata"] == {
         "usage": usage,
         "everytoken": {"outcome": "completed", "attempts": attempts},
     }
-    [*_, last] = wire([record("stop")], {**COMPLETED, "usage": usage, "attempts": attempts[:1]})
-    assert last["messageMetadata"] == {"usage": usage, "everytoken": {"outcome": "completed"}}
-    assert UIWire.last(COMPLETED) == b"data: [DONE]\n\n"
+    [*_, final] = wire([record("stop")], {**COMPLETED, "usage": usage, "attempts": attempts[:1]})
+    assert final["messageMetadata"] == {"usage": usage, "everytoken": {"outcome": "completed"}}
+    assert last(COMPLETED) == b"data: [DONE]\n\n"
 
 
 def test_a_message_that_is_gone_on_with_is_rebuilt_first():
@@ -306,15 +314,15 @@ def joined(found):
 @given(st.lists(st.integers(0, len(ANSWER)), max_size=6))
 def test_the_view_does_not_depend_on_how_the_records_come(cuts):
     edges = [0, *sorted(cuts), len(ANSWER)]
-    ui = UIWire("s")
-    pushed = [ui.push(ANSWER[start:end]) for start, end in itertools.pairwise(edges)]
-    found = chunks(b"".join([*pushed, ui.end(COMPLETED)]))
+    ui = UIMessages("s")
+    pushed = [ui.push(ANSWER[start:end], start) for start, end in itertools.pairwise(edges)]
+    found = chunks(b"".join([*pushed, *ui.end(COMPLETED).writes]))
     assert joined(found)[2:] == joined(wire(ANSWER))
 
 
 def test_what_is_pushed_together_is_one_delta():
-    ui = UIWire("s")
-    found = chunks(ui.push([record(content=letter) for letter in "Hello"]))
+    ui = UIMessages("s")
+    found = chunks(ui.push([record(content=letter) for letter in "Hello"], 0))
     assert found[2:] == [
         {"type": "text-start", "id": "text-1"},
         {"type": "text-delta", "id": "text-1", "delta": "Hello"},

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everytoken.errors import InvalidRequestError
+from everytoken.formats import durable
 from everytoken.sse import SSEDecoder
-from everytoken.wire import durable
 
 ENCODINGS = [
     ("application/json", "json"),

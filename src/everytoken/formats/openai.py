@@ -10,12 +10,13 @@ import re
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
+from everytoken.formats.output import Ending, OutputFormat
 from everytoken.json import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["DONE", "KEEP_ALIVE", "encode", "error"]
+__all__ = ["DONE", "KEEP_ALIVE", "OpenAIEvents", "encode", "error"]
 
 DONE: Final = b"data: [DONE]\n\n"
 """The end of a completed response."""
@@ -56,6 +57,30 @@ def encode(records: Sequence[bytes], offset: int) -> bytes:
         parts += chain.from_iterable(zip(repeat(_DATA), batch, repeat(_ID % thousands), tails, strict=False))
         position += len(tails)
     return b"".join(parts)
+
+
+class OpenAIEvents(OutputFormat):
+    """Records as events, with `[DONE]` behind those of a completed response, and only those.
+
+    The records of a response that did not complete end in its error, so nothing has to be added for it. `greets`: send a
+    keep-alive as the first byte when there is nothing to send yet. Proxies such as Next.js's hold the head back until
+    there is one, and the reader would know neither that it is connected nor, behind a POST, the stream's id.
+    """
+
+    keep_alive = KEEP_ALIVE
+
+    def __init__(self, *, greets: bool = True) -> None:
+        self._greets = greets
+
+    def begin(self) -> bytes:
+        """Return the greeting."""
+        return KEEP_ALIVE if self._greets else b""
+
+    push = staticmethod(encode)
+
+    def end(self, result: Mapping[str, Any]) -> Ending:
+        """Return the end mark, if `result` says that the response was completed."""
+        return Ending([DONE] if result.get("outcome") == "completed" else ())
 
 
 def error(body: dict[str, Any], offset: int | None = None) -> bytes:

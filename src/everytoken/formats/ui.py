@@ -16,6 +16,8 @@ from everytoken.dialects.openai_chat import decode_chunk
 from everytoken.dialects.openai_chat.chunk import text_of_parts
 from everytoken.dialects.openai_chat.toolcalls import ToolCalls
 from everytoken.errors import MalformedEventError
+from everytoken.formats.openai import KEEP_ALIVE
+from everytoken.formats.output import Ending, OutputFormat
 from everytoken.json import dumps, loads
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from everytoken.dialects.openai_chat import Delta, ToolCallDelta
 
-__all__ = ["HEADER", "UIWire"]
+__all__ = ["HEADER", "UIMessages"]
 
 HEADER: Final = (b"x-vercel-ai-ui-message-stream", b"v1")
 """The header by which clients know such a stream."""
@@ -42,12 +44,15 @@ _REASONS: Final = {
 _Kind = Literal["text", "reasoning"]
 
 
-class UIWire:
+class UIMessages(OutputFormat):
     """Turn the records of one response into events.
 
     `message_id` is that of the message they make up, by default the stream's id. `before` are chunks of this protocol
     that rebuild what the message held before this response, for a reader that begins with nothing.
     """
+
+    keep_alive = KEEP_ALIVE
+    batch = 64 * 1024  # what is made of them is a tenth of it, and one step for the page
 
     def __init__(
         self,
@@ -73,8 +78,12 @@ class UIWire:
             self._put(chunk)
         self._put({"type": "start-step"})
 
-    def push(self, records: Sequence[bytes]) -> bytes:
-        """Return the next records as events; the first time, behind those that begin the message."""
+    def begin(self) -> bytes:
+        """Return the events that come before all others: the message has begun, also without a record."""
+        return self._take()
+
+    def push(self, records: Sequence[bytes], offset: int) -> bytes:  # noqa: ARG002  # offsets are not shown
+        """Return the events for some records."""
         for record in records:
             for choice in decode_chunk(record).choices or ():
                 if choice.index:
@@ -85,8 +94,8 @@ class UIWire:
                     self._reason = choice.finish_reason
         return self._take()
 
-    def end(self, result: Mapping[str, Any]) -> bytes:
-        """Return the events that end the response, as `result` (what the stream was closed with) tells.
+    def end(self, result: Mapping[str, Any]) -> Ending:
+        """Return the events that end the response, as `result` tells, and `[DONE]`, unless it ended in an error.
 
         Interrupted or failed it ends in `error`, cancelled in `abort`.
         """
@@ -107,12 +116,7 @@ class UIWire:
         else:
             self._put({"type": "message-metadata", "messageMetadata": metadata})
             self._put({"type": "error", "errorText": message})
-        return self._take()
-
-    @staticmethod
-    def last(result: Mapping[str, Any]) -> bytes:
-        """Return the very last event: `[DONE]`, unless the response ended in an error."""
-        return _DONE if result.get("outcome") in {"completed", "cancelled"} else b""
+        return Ending([self._take()], last=_DONE if outcome in {"completed", "cancelled"} else b"")
 
     # Deltas
 

@@ -1,28 +1,71 @@
-"""The plain text wire of `POST /api/chat`: the text of a response as UTF-8, in writes that stand on their own.
+"""The plain text of `POST /api/chat`: the text of a response as UTF-8, in writes that stand on their own.
 
 The reader is a browser that calls `decoder.decode(value)` on each read and keeps no state in between. So every
 write begins and ends between words where there are any, never inside a character, and is at most 16 KiB long: what is
 longer is likely to be cut by a server, a proxy or TCP. They may still join and split writes; nothing here can forbid it.
 
-The wire has no room for an error: an interruption is a last visible line, after which the connection has to be aborted.
+Plain text has no room for an error: an interruption is a last visible line, after which the connection has to be aborted.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING, Any
 
+from everytoken.dialects.openai_chat import decode_chunk
 from everytoken.errors import one_line
+from everytoken.formats.output import Ending, OutputFormat
 from everytoken.smoothing import Smoother
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["PlainText", "TextWriter"]
 
 _MAX_HOLD_CHARS = 256
 _BYTES_PER_CHAR = 4  # at most, in UTF-8
 _MIN_WRITE = 64  # below that, a family of emoji does not fit into a write
+_SLICE = 8 * 1024  # characters segmented in one turn of the loop: a few milliseconds
 
 
-class TextWire:
+class PlainText(OutputFormat):
+    """The text of the first choice, by words. What did not complete ends in a visible line, and is then aborted.
+
+    A long text is segmented in several ticks, so that other readers have their turn in between.
+    """
+
+    def __init__(self) -> None:
+        self._writer = TextWriter()
+        self._slices: deque[str] = deque()  # not segmented yet
+        self._writes: deque[bytes] = deque()  # segmented, and not sent yet
+
+    def push(self, records: Sequence[bytes], offset: int) -> bytes:  # noqa: ARG002  # text has no offsets
+        """Take the text; `tick` returns it."""
+        text = _text(records)
+        if text:
+            self._slices.extend([text[at : at + _SLICE] for at in range(0, len(text), _SLICE)])
+            self.due = -inf
+        return b""
+
+    def tick(self, now: float) -> bytes:
+        """Return the next write that is due."""
+        if not self._writes:
+            writer = self._writer
+            self._writes += writer.push(self._slices.popleft(), now) if self._slices else writer.tick(now)
+        write = self._writes.popleft() if self._writes else b""
+        self.due = -inf if self._writes or self._slices else self._writer.deadline()
+        return write
+
+    def end(self, result: Mapping[str, Any]) -> Ending:
+        """Return what is left; what did not complete says so."""
+        if result.get("outcome") == "completed":
+            return Ending(self._writer.finish())
+        reason = (result.get("error") or {}).get("message") or "the response did not complete"
+        return Ending(self._writer.interrupted(reason), clean=False)
+
+
+class TextWriter:
     """Turn the text of one response into writes.
 
     `hold`: seconds after the last push at which held text goes out. `max_write`: bytes in a write, 64 or more.
@@ -84,3 +127,14 @@ def _encode(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+def _text(records: Sequence[bytes]) -> str:
+    """Return the text of the first choice in some records; what a refusal says is text too."""
+    pieces: list[str] = []
+    for record in records:
+        for choice in decode_chunk(record).choices or ():
+            if not choice.index and choice.delta is not None:
+                pieces.append(choice.delta.text)
+                pieces.append(choice.delta.refusal or "")
+    return "".join(pieces)

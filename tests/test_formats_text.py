@@ -10,7 +10,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everytoken.wire.text import TextWire
+from everytoken.formats.text import TextWriter
 
 FAMILY = "👨\u200d👩\u200d👧"
 
@@ -24,9 +24,9 @@ def ends(writes):
 
 
 def wire(parts, **options):
-    text_wire = TextWire(**options)
-    writes = [write for part in parts for write in text_wire.push(part, 0.0)]
-    return writes + text_wire.finish()
+    writer = TextWriter(**options)
+    writes = [write for part in parts for write in writer.push(part, 0.0)]
+    return writes + writer.finish()
 
 
 MIXED = f"Größe: 今天天气很好，我们去公园。 {FAMILY} 🇩🇪🇫🇷 क्षत्रिय วันนี้ e\u0301t\u0301 \r\n\tשָׁלוֹם"
@@ -41,28 +41,28 @@ def test_writes_are_the_text_and_end_between_characters_for_every_split():
 
 
 def test_a_write_ends_between_words():
-    text_wire = TextWire()
-    assert text_wire.push("Trans", 0.0) == []
-    assert text_wire.push("formers are", 0.0) == [b"Transformers "]
-    assert text_wire.push(" models", 0.0) == [b"are "]
-    assert text_wire.finish() == [b"models"]
+    writer = TextWriter()
+    assert writer.push("Trans", 0.0) == []
+    assert writer.push("formers are", 0.0) == [b"Transformers "]
+    assert writer.push(" models", 0.0) == [b"are "]
+    assert writer.finish() == [b"models"]
 
 
 def test_a_stalled_upstream_gets_its_text_written_after_the_hold():
-    text_wire = TextWire(hold=0.2)
-    assert text_wire.deadline() is None
-    text_wire.push("Trans", 1.0)
-    assert text_wire.deadline() == pytest.approx(1.2)
-    assert text_wire.tick(1.1) == []
-    assert text_wire.tick(1.2) == [b"Trans"]
-    assert text_wire.deadline() is None
-    assert text_wire.finish() == []
+    writer = TextWriter(hold=0.2)
+    assert writer.deadline() is None
+    writer.push("Trans", 1.0)
+    assert writer.deadline() == pytest.approx(1.2)
+    assert writer.tick(1.1) == []
+    assert writer.tick(1.2) == [b"Trans"]
+    assert writer.deadline() is None
+    assert writer.finish() == []
 
 
 def test_nothing_in_is_nothing_out():
-    text_wire = TextWire()
-    assert text_wire.push("", 0.0) == []
-    assert text_wire.finish() == []
+    writer = TextWriter()
+    assert writer.push("", 0.0) == []
+    assert writer.finish() == []
 
 
 LONG = {
@@ -108,9 +108,9 @@ def test_surrogates_become_text_or_the_replacement_character(parts, text):
 
 
 def test_halves_of_a_surrogate_pair_meet_across_a_stall():
-    text_wire = TextWire(hold=0.2)
-    writes = text_wire.push("\ud83d", 0.0) + text_wire.tick(1.0) + text_wire.push("\ude00 ok", 2.0)
-    assert b"".join(writes + text_wire.finish()).decode() == "😀 ok"
+    writer = TextWriter(hold=0.2)
+    writes = writer.push("\ud83d", 0.0) + writer.tick(1.0) + writer.push("\ude00 ok", 2.0)
+    assert b"".join(writes + writer.finish()).decode() == "😀 ok"
 
 
 INTERRUPTIONS = [
@@ -134,21 +134,21 @@ INTERRUPTIONS = [
 
 @pytest.mark.parametrize(("parts", "reason", "text"), [pytest.param(*c[1:], id=c[0]) for c in INTERRUPTIONS])
 def test_an_interruption_is_a_last_line_of_its_own(parts, reason, text):
-    text_wire = TextWire()
-    writes = [write for part in parts for write in text_wire.push(part, 0.0)]
-    writes += text_wire.interrupted(reason)
+    writer = TextWriter()
+    writes = [write for part in parts for write in writer.push(part, 0.0)]
+    writes += writer.interrupted(reason)
     assert b"".join(writes).decode() == text
 
 
 def test_a_reason_without_end_is_written_in_bounded_writes():
-    writes = TextWire(max_write=1000).interrupted("because " * 1000)
+    writes = TextWriter(max_write=1000).interrupted("because " * 1000)
     assert max(map(len, writes)) <= 1000
     assert re.fullmatch(rb"\[interrupted: (because )+because\]", b"".join(writes))
 
 
 def test_a_write_too_small_for_a_character_is_refused():
     with pytest.raises(ValueError):
-        TextWire(max_write=63)
+        TextWriter(max_write=63)
 
 
 alphabet = st.one_of(
@@ -164,14 +164,14 @@ alphabet = st.one_of(
     st.none() | st.text(alphabet),
 )
 def test_writes_are_always_utf_8_bounded_and_the_text(steps, max_write, reason):
-    text_wire, writes, now = TextWire(hold=0.2, max_write=max_write), [], 0.0
+    writer, writes, now = TextWriter(hold=0.2, max_write=max_write), [], 0.0
     for text, stall in steps:
-        writes += text_wire.push(text, now)
-        due = text_wire.deadline()
+        writes += writer.push(text, now)
+        due = writer.deadline()
         if stall and due is not None:
             now = due
-            writes += text_wire.tick(now)
-    writes += text_wire.finish() if reason is None else text_wire.interrupted(reason)
+            writes += writer.tick(now)
+    writes += writer.finish() if reason is None else writer.interrupted(reason)
     whole = (
         "".join(text for text, _ in steps).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     )
