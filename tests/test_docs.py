@@ -29,6 +29,10 @@ HERE = "test_docs.py"
 BLOCKS = {
     "README.md": {"": (1, HERE), "console": (3, HERE), "python": (1, HERE)},
     "docs/ai-sdk.md": {"jsx": (1, "test_aisdk.py")},
+    "docs/architecture.md": {
+        "mermaid": (1, "test_docs_architecture.py"),
+        "text": (4, "test_docs_architecture.py"),
+    },
     "docs/cli.md": {"sh": (3, HERE), "text": (5, "test_cli_docs.py")},
     "docs/clients.md": {
         "js": (5, "test_clients_docs.py"),
