@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 HERE = "test_docs.py"
 # Page -> language -> (how many blocks, who runs or compiles them).
 BLOCKS = {
+    "CONTRIBUTING.md": {"sh": (5, "test_docs_contributing.py")},
     "README.md": {"": (1, HERE), "console": (3, HERE), "python": (1, HERE)},
     "docs/ai-sdk.md": {"jsx": (1, "test_aisdk.py")},
     "docs/architecture.md": {
