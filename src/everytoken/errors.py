@@ -217,7 +217,7 @@ class MediaTypeError(LocalProtocolError):
 
 
 class RouteNotFoundError(LocalProtocolError):
-    """Nothing lives at this path."""
+    """There is nothing at this path."""
 
     code = "route-not-found"
 

@@ -94,7 +94,7 @@ test("a question waits for the key, and a wrong key is asked for again", async (
   await ask("Hello");
   await form("visible");
   await give("sk-third");
-  await page.locator("text=not known here").waitFor();
+  await page.locator("text=unknown API key").waitFor();
   await give("no key");
   await page.locator("text=without spaces").waitFor();
   assert.deepEqual(await stored(), [1, 0]); // the wrong one, until there is another

@@ -49,7 +49,7 @@ def at_next_start(old: Config, new: Config) -> tuple[Config, list[str]]:
 
 
 async def reload(gateway: Services, config: Config, make: Callable[[UpstreamConfig], Upstream]) -> None:
-    """Have `gateway` use `config` from here on; responses that are open go on with the upstreams they have.
+    """Make `gateway` use `config` from now on; open responses continue with the upstreams they have.
 
     Raises `ConfigurationError`, with nothing changed then.
     """
@@ -74,9 +74,9 @@ async def reload(gateway: Services, config: Config, make: Callable[[UpstreamConf
     if replaced:
         gateway.in_background(_let_go(gateway, replaced))
     if waiting:
-        logger.warning("the configuration was read again; %s change at the next start", ", ".join(waiting))
+        logger.warning("the configuration was reloaded; %s will change at the next start", ", ".join(waiting))
     else:
-        logger.info("the configuration was read again")
+        logger.info("the configuration was reloaded")
 
 
 async def _let_go(gateway: Services, upstreams: list[Upstream]) -> None:

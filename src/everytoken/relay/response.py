@@ -1,7 +1,7 @@
 """The driver of one response: upstream -> recovery -> journal. It outlives the response's readers.
 
-A relay is a sink of its upstream connection. What it is told it hands to the response's `Recovery`, the records that
-come back go to the journal's writer, and the decisions are carried out: all of it plain calls. Time is the loop's.
+A relay is the sink of its upstream connection. It passes events on to the response's `Recovery`, gives the records that
+come back to the journal's writer, and carries out the decisions: all by plain calls. Time is the loop's.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _MAX_LOGGED = 500  # characters of a message, which may be an upstream's whole e
 class Relay:
     """One response being written.
 
-    `ended` is called once, when it is not written here any more. `grace` is how many seconds it goes on without a
-    reader, None for ever. `accepted` is done when an upstream has accepted it, or it has ended.
+    `ended` is called once, when it is no longer written here. `grace` is how many seconds it continues without a
+    reader, None for no limit. `accepted` is done when an upstream has accepted it, or it has ended.
     """
 
     def __init__(
@@ -94,31 +94,31 @@ class Relay:
         self._tell(self.recovery.start)
 
     def resume(self, records: Sequence[bytes], cause: EverytokenError) -> None:
-        """Begin behind `records`, which another writer has delivered until `cause`."""
+        """Begin behind `records`, which another writer delivered before `cause`."""
         self._writer.when_fenced(self._fenced)
         self._received = sum(map(len, records))
         self._tell(self.recovery.resume, records, cause)
         self.reader_came()
-        self.reader_went()  # if nobody comes for it, it ends as any other
+        self.reader_went()  # without a reader it ends like any other
 
     def _fenced(self) -> None:
         logger.warning("%s: this process can no longer write it", self._name)
         self.let_go()
 
     def let_go(self) -> None:
-        """Stop writing without ending the response: somebody else continues it."""
+        """Stop writing without ending the response: another process continues it."""
         self._let_go = True
         self.stop()
 
     def stop(self) -> None:
-        """Stop the response: its upstream connection is closed at once, every reader is told."""
+        """Stop the response: its upstream connection is closed at once, and every reader gets the error."""
         self.recovery.stop(self._loop.time())
         self._carry_out()
 
     # Readers
 
     def reader_came(self) -> None:
-        """Count a reader in: while there is one, the response goes on."""
+        """Count a reader in: the response continues while there is one."""
         self._readers += 1
         if self._grace_timer is not None:
             self._grace_timer.cancel()
@@ -141,7 +141,7 @@ class Relay:
         try:
             elsewhere = await self._is_read_elsewhere(self.stream_id)
         except JournalError:
-            elsewhere = True  # nobody knows, so it goes on
+            elsewhere = True  # unknown, so it continues
         if self._readers == 0 and self.recovery.outcome is None and self.grace is not None:
             if elsewhere:
                 self._grace_timer = self._loop.call_later(self.grace, self._grace_is_over)
@@ -160,14 +160,14 @@ class Relay:
         self._carry_out()
 
     def on_accepted(self) -> None:
-        """The upstream has answered with success."""
+        """The upstream has accepted the request."""
         self.recovery.accept(self._loop.time())
         self._carry_out()
         if not self.accepted.done():
             self.accepted.set_result(None)
 
     def on_data(self, data: bytes) -> None:
-        """Take bytes of the stream: the hot path, which goes on in `_write`."""
+        """Take bytes of the stream: the hot path, which continues in `_write`."""
         recovery = self.recovery
         records = recovery.receive_data(self._loop.time(), data)
         if records:
@@ -179,7 +179,7 @@ class Relay:
             self._carry_out()
 
     def on_whole(self, body: bytes) -> None:
-        """Take an answer in one piece."""
+        """Take a response that was not streamed."""
         self._received += len(body)
         if self._received > self._max_bytes:
             self._is_too_large()
@@ -190,13 +190,11 @@ class Relay:
         self._end_at_limit(ResponseTooLargeError(f"the response is larger than {self._max_bytes} bytes"))
 
     def _is_too_long(self) -> None:
-        self._end_at_limit(ResponseTooLongError("the response has taken longer than it may"))
+        self._end_at_limit(ResponseTooLongError("the response has exceeded its maximum duration"))
 
     def _end_at_limit(self, error: EverytokenError) -> None:
         if self.recovery.state is State.LINGERING:
-            self._tell(
-                self.recovery.receive_eof
-            )  # the answer is whole: what is too much is only noise behind it
+            self._tell(self.recovery.receive_eof)  # the response is complete: the excess is noise after it
         else:
             self._break_off(error)
 
@@ -214,15 +212,15 @@ class Relay:
     # Decisions
 
     def _tell(self, tell: Callable[..., Sequence[bytes] | None], *args: Any) -> None:
-        """Tell the recovery what happened, and do what it decides. A bug ends the response, it does not leave it hanging."""
+        """Tell recovery what happened, and carry out its decisions. A bug ends the response instead of leaving it hanging."""
         try:
             records = tell(self._loop.time(), *args)
             if records:
                 self._write(records)
             self._carry_out()
         except Exception:
-            logger.exception("%s: a bug in everytoken", self._name)
-            self._break_off(EverytokenError("an internal error broke the response off"))
+            logger.exception("%s: internal error", self._name)
+            self._break_off(EverytokenError("an internal error ended the response"))
 
     def _write(self, records: Sequence[bytes]) -> None:
         try:
@@ -238,7 +236,7 @@ class Relay:
                 self._connection.pause()
 
     def _has_room(self) -> None:
-        """Read on when the journal has stored what waited."""
+        """Continue reading when the journal has stored what was pending."""
         if not self._writer.full:
             self._paused = False
             self.log.unsubscribe(self._has_room)
@@ -268,7 +266,7 @@ class Relay:
         self._arm()
 
     def _arm(self) -> None:
-        """Have one timer for the next deadline. A deadline that moves away leaves it: it looks again when it fires."""
+        """Keep one timer for the next deadline. If the deadline moves away, the timer stays and checks again when it fires."""
         deadline = self.recovery.deadline
         if deadline == float("inf"):
             if self._timer is not None:
@@ -307,7 +305,7 @@ class Relay:
     def result(self) -> dict[str, Any]:
         """Return what the stream is closed with: the outcome, its error, the usage, and every attempt.
 
-        All of it can be stored: what is an upstream's has been made so when its attempt ended.
+        All of it can be stored: values from an upstream were made storable when its attempt ended.
         """
         recovery = self.recovery
         origin = recovery.attempts[0].started if recovery.attempts else 0.0
@@ -358,6 +356,6 @@ class Relay:
 
 
 def name_of(info: StreamInfo) -> str:
-    """Return what a response is called in the log: its stream, and the request it answers."""
+    """Return a response's name in the log: its stream, and its request."""
     request_id = info.meta.get("request_id")
     return f"response {info.id} (request {request_id})" if request_id else f"response {info.id}"
