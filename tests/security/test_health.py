@@ -210,4 +210,4 @@ async def test_a_commit_that_takes_long_is_told(caplog):
         watchdog._seen = (1, time.monotonic() - 5)
         watchdog._tick()
     watchdog.stop()
-    assert [record for record in caplog.records if "a commit of the journal" in record.getMessage()]
+    assert [record for record in caplog.records if "a journal commit" in record.getMessage()]
