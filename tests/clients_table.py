@@ -44,7 +44,7 @@ COLUMNS = (
     "to get the rest",
     "the answer is interrupted",
 )
-GOES_ON = "goes on"
+GOES_ON = "continues"
 SILENT = "**a silent end**"
 NOTHING = "–"
 
@@ -283,7 +283,7 @@ async def rest(one: Case, run: Run) -> str:
     assert len(one.model.attempts) == (2 if client.rest is None else 1)
     if client.rest is None:
         assert again.text == TEXT, again.said
-        return "ask anew"
+        return "ask again"
     if again.text == TEXT:
         return f"{client.rest}: from its start"
     assert run.text + again.text == TEXT, again.said

@@ -27,8 +27,13 @@ ROOT = Path(__file__).parents[1]
 HERE = "test_docs.py"
 # Page -> language -> (how many blocks, who runs or compiles them).
 BLOCKS = {
+    "CONTRIBUTING.md": {"sh": (5, "test_docs_contributing.py")},
     "README.md": {"": (1, HERE), "console": (3, HERE), "python": (1, HERE)},
     "docs/ai-sdk.md": {"jsx": (1, "test_aisdk.py")},
+    "docs/architecture.md": {
+        "mermaid": (1, "test_docs_architecture.py"),
+        "text": (4, "test_docs_architecture.py"),
+    },
     "docs/cli.md": {"sh": (3, HERE), "text": (5, "test_cli_docs.py")},
     "docs/clients.md": {
         "js": (5, "test_clients_docs.py"),

@@ -183,7 +183,7 @@ async def test_a_user_with_the_documented_rights_and_no_others(
     assert not caplog.records, "what a server keeps to itself is no reason to warn"
     for login in ("", "app:wrong@", ":p%40ss@", "nobody:p%40ss@"):
         line = await refusal(own.url.replace("//", f"//{login}"))
-        assert line.startswith(f"configuration-invalid: Redis at 127.0.0.1:{own.port} does not let us in: ")
+        assert line.startswith(f"configuration-invalid: Redis at 127.0.0.1:{own.port} refuses access: ")
         assert "p@ss" not in line
         assert "p%40ss" not in line
 
@@ -204,7 +204,7 @@ async def test_a_cluster_is_refused_in_one_line(tmp_path: Path) -> None:
         server.stop()
     assert line == (
         f"configuration-invalid: Redis at 127.0.0.1:{server.port} is a cluster, which is not supported: "
-        "use a server that is none"
+        "use a single server"
     )
 
 

@@ -91,7 +91,7 @@ class Redactor:
         return body if self._pattern is None else redacted_body(body, self.text)
 
     def _spans(self, text: str, *, encoded: bool = True) -> Iterator[tuple[int, int]]:
-        """Yield from where to where a secret stands in `text`, in any form."""
+        """Yield the start and end of each secret in `text`, in any form."""
         assert self._pattern is not None
         for view in views(text):
             for match in self._pattern.finditer(view.text):

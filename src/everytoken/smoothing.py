@@ -13,11 +13,11 @@ The last character stays open until something follows that it cannot grow by: `e
 flag. So the space that ends a word may itself come with the next piece; the word does not wait for it.
 
 When the upstream stalls, all of it goes out after `hold` seconds, but for a character that announces that it
-goes on (half a flag, a zero-width joiner, a CR, half a surrogate pair): that waits for its other half or the end. A
+continues (half a flag, a zero-width joiner, a CR, half a surrogate pair): that waits for its other half or the end. A
 character that was complete when the hold ended and grows afterwards is the one case in which a piece ends
 inside a character; the alternative would be to withhold the last character of every stall.
 
-A lone surrogate is a character like any other and stays as it is; whoever makes bytes of it has to replace it.
+A lone surrogate is a character like any other and stays as it is; code that encodes it has to replace it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// The chat page of a gateway that wants an API key.
+// The chat page of a gateway that requires an API key.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -94,7 +94,7 @@ test("a question waits for the key, and a wrong key is asked for again", async (
   await ask("Hello");
   await form("visible");
   await give("sk-third");
-  await page.locator("text=not known here").waitFor();
+  await page.locator("text=Unknown API key").waitFor();
   await give("no key");
   await page.locator("text=without spaces").waitFor();
   assert.deepEqual(await stored(), [1, 0]); // the wrong one, until there is another
@@ -112,7 +112,7 @@ test("without a key the question is there to be asked again, and Escape is for t
   await page.keyboard.press("Escape");
   await form("hidden");
   assert.equal(await outcome(), "interrupted");
-  assert.match(await page.locator(".note").innerText(), /wants an API key/);
+  assert.match(await page.locator(".note").innerText(), /requires an API key/);
   await page.click("text=Try again");
   await give(KEY);
   (await upstream.next()).write("Here.").finish();

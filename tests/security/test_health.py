@@ -190,7 +190,7 @@ def test_a_turn_of_the_loop_that_takes_long_is_told_with_its_place(caplog, monke
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(block())
-    assert "a turn of the event loop takes over" in caplog.records[0].getMessage()
+    assert "the event loop has been blocked for over" in caplog.records[0].getMessage()
     assert not [
         thread
         for thread in threading.enumerate()
@@ -210,4 +210,4 @@ async def test_a_commit_that_takes_long_is_told(caplog):
         watchdog._seen = (1, time.monotonic() - 5)
         watchdog._tick()
     watchdog.stop()
-    assert [record for record in caplog.records if "a commit of the journal" in record.getMessage()]
+    assert [record for record in caplog.records if "a journal commit" in record.getMessage()]

@@ -64,7 +64,7 @@ def test_keys_and_upstreams_change_and_a_running_stream_goes_on(tmp_path):
             read = running.read1(65536)
             write(file, KEYS[1], new, retention=5.0)
             process.send_signal(signal.SIGHUP)
-            assert "retention" in logged(process, "was read again"), "what cannot change says so"
+            assert "retention" in logged(process, "was reloaded"), "what cannot change says so"
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 ask(url, KEYS[0])
             with ask(url, KEYS[1]) as other:

@@ -74,7 +74,7 @@ class MediaTypeError(LocalProtocolError):
 
 
 class RouteNotFoundError(LocalProtocolError):
-    """Nothing lives at this path."""
+    """There is nothing at this path."""
 
     code = "route-not-found"
 

@@ -80,7 +80,7 @@ class Gateway(Services):
                 await _answer_anyway(request, error)
             else:
                 logger.warning(
-                    "an answer was broken off: %s (%s, request %s)", error.message, error.code, request.id
+                    "a response was broken off: %s (%s, request %s)", error.message, error.code, request.id
                 )
                 await break_off(request)
         except Exception:
@@ -155,7 +155,7 @@ async def _answer_anyway(request: Request, error: EverytokenError) -> None:
 
 def _allow(request: Request, *methods: str) -> None:
     if request.method not in methods:
-        raise MethodNotAllowedError(f"{request.path} takes {' or '.join(methods)}", allow=methods)
+        raise MethodNotAllowedError(f"{request.path} allows only {' or '.join(methods)}", allow=methods)
 
 
 def _page_headers(media: str) -> list[tuple[bytes, bytes]]:

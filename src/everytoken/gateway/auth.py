@@ -1,4 +1,4 @@
-"""Who may call, and whose a response is."""
+"""Which callers are allowed, and which of them owns a response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Keys"]
 class Keys:
     """The API keys that may call; without any, everybody may.
 
-    Only fingerprints are kept: what stands in the journal and in memory cannot be used as a key.
+    Only fingerprints are kept: a key cannot be recovered from the journal or from memory.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
@@ -34,7 +34,7 @@ class Keys:
             raise AuthenticationError("an API key is needed: send it as 'Authorization: Bearer KEY'")
         given = fingerprint(key.strip().encode("latin-1"))  # the bytes the client sent
         if not any(hmac.compare_digest(given, known) for known in self._fingerprints):
-            raise AuthenticationError("this API key is not known here")
+            raise AuthenticationError("unknown API key")
         return given
 
 

@@ -105,13 +105,13 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything the gateway can be told; sizes are in bytes, times in seconds.
+    """All settings of the gateway; sizes are in bytes, times in seconds.
 
     `journal`: where responses are kept, `retention` long and within `max_journal`; `durability`: whose
-    death they survive, the process's or, with a sync at every commit, the machine's. `grace`: how long a response goes
-    on without a reader (negative: `max_grace`). `drain`: how long responses may go on when the server is told to stop
+    death they survive, the process's or, with a sync at every commit, the machine's. `grace`: how long a response
+    continues without a reader (negative: `max_grace`). `drain`: how long responses may continue when the server is to stop
     (SIGTERM), before they are handed over. `lease`: how long a node may give no sign of life before its responses are
-    taken over by another. `api_keys`: who may call; empty: everybody who can reach it, which beyond loopback needs
+    taken over by another. `api_keys`: the keys of callers; empty: anyone who can reach it, which beyond loopback needs
     `no_auth`. `default_model`: for callers that name none. `long_poll`: how long a reader that polls is kept waiting
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
@@ -293,8 +293,8 @@ def check_open(config: Config, *, loopback: bool) -> None:
             )
     if not (config.api_keys or loopback or config.no_auth):
         raise ConfigurationError(
-            f"without API keys, everybody who reaches {config.host} could use your upstreams: set EVERYTOKEN_API_KEYS, "
-            "or say --no-auth if that is what you want"
+            f"without API keys, anyone who can reach {config.host} can use your upstreams: set EVERYTOKEN_API_KEYS, "
+            "or pass --no-auth if that is what you want"
         )
 
 

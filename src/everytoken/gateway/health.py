@@ -35,7 +35,7 @@ _LONG = 1.0  # seconds from which on a commit or a turn of the loop is worth a l
 
 
 class Health:
-    """Tells whether a gateway is ready: whoever asks, it looks at most once a second, and once at a time."""
+    """Tells whether a gateway is ready; checks at most once a second, however many ask."""
 
     def __init__(self, journal: Journal, relays: Relays) -> None:
         self._journal = journal
@@ -83,7 +83,7 @@ class Health:
             journal, disk = await asyncio.gather(self._why_not_stored(), self._why_no_room())
             reasons = [reason for reason in (journal, disk) if reason]
         except Exception as error:
-            logger.exception("the check whether the gateway is ready failed")
+            logger.exception("the readiness check failed")
             reasons = [f"the check failed ({type(error).__name__})"]
         finally:
             self._reasons, self._looking = reasons, None
@@ -156,7 +156,7 @@ class Watchdog:
             self._seen = (commits.number, now)
         elif now - since >= _LONG and self._told != number:
             self._told = number
-            logger.warning("a commit of the journal takes over %.0f s; it waits for the storage", _LONG)
+            logger.warning("a journal commit has taken over %.0f s; it is waiting for the storage", _LONG)
 
     def _watch(self, loop_thread: int) -> None:
         told = 0.0
@@ -165,11 +165,11 @@ class Watchdog:
             if time.monotonic() - alive > _LOOK + _LONG and told != alive:
                 told = alive
                 where = _innermost(sys._current_frames().get(loop_thread))  # noqa: SLF001  # the only way to see it
-                logger.warning("a turn of the event loop takes over %.0f s, in %s", _LONG, where)
+                logger.warning("the event loop has been blocked for over %.0f s, in %s", _LONG, where)
 
 
 def _innermost(frame: FrameType | None) -> str:
-    """Return where a thread is: the innermost frame of ours, or of anybody's if none is."""
+    """Return where a thread is: the innermost frame of this package, or any innermost frame if there is none."""
     first = frame
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith("everytoken."):

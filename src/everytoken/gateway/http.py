@@ -165,7 +165,7 @@ def read_json_object(data: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = problem_in_text(data)
         if problem is None:
-            raise InvalidRequestError(f"the body is not JSON that we can read: {error}") from error
+            raise InvalidRequestError(f"the body cannot be read as JSON: {error}") from error
     else:
         if not isinstance(value, dict):
             raise InvalidRequestError("the body must be a JSON object")

@@ -58,7 +58,7 @@ LIMITS: list[Limit] = [
         "max_url",
         "",
         "414 `url-too-long`",
-        "as nginx has it",
+        "as in nginx",
     ),
     Limit(
         "seconds until a head is complete",
@@ -79,7 +79,7 @@ LIMITS: list[Limit] = [
         "idle_timeout",
         "",
         "it is closed",
-        "as nginx has it",
+        "as in nginx",
     ),
     Limit(
         "bytes of a request body",
@@ -121,17 +121,17 @@ LIMITS: list[Limit] = [
         "max_response",
         "",
         "`interrupted` with `response-too-large`",
-        "a long answer has a hundredth of it",
+        "a long response has a hundredth of it",
     ),
     Limit(
         "seconds a response takes",
         "max_duration",
         "",
         "`interrupted` with `response-too-long`",
-        "no answer that somebody waits for",
+        "nobody waits that long for a response",
     ),
     Limit(
-        "seconds a response goes on without a reader",
+        "seconds a response continues without a reader",
         "grace",
         "",
         "it is stopped",
@@ -187,7 +187,7 @@ LIMITS: list[Limit] = [
         "joining chunks takes two levels of the stack for each",
     ),
     Limit(
-        "values in an event, in an answer in one piece, in a list of models",
+        "values in an event, in a response without streaming, in a list of models",
         "",
         "1,000,000",
         "the attempt has failed with `malformed-event`",
@@ -197,7 +197,7 @@ LIMITS: list[Limit] = [
         "bytes that are inflated in one turn of the loop",
         "",
         "256 KiB",
-        "the others have their turn",
+        "the rest waits for the next turn",
         "as much as one read has",
     ),
     Limit(
@@ -208,7 +208,7 @@ LIMITS: list[Limit] = [
         "inline images are the largest",
     ),
     Limit(
-        "bytes of an answer in one piece",
+        "bytes of a response without streaming",
         "",
         "16 MiB",
         "the attempt has failed",
@@ -229,7 +229,7 @@ LIMITS: list[Limit] = [
         "an error message, not an answer",
     ),
     Limit(
-        "bytes of a stream of one's own, as the journal keeps them",
+        "bytes of a caller's own stream, as the journal keeps them",
         "max_stream",
         "",
         "413 `stream-full`",
@@ -243,14 +243,14 @@ LIMITS: list[Limit] = [
         "it has to remember every one",
     ),
     Limit(
-        "bytes of all streams of a key's own",
+        "bytes of all streams that a key has made",
         "max_key_bytes",
         "",
         "429 `quota-exceeded`",
         "half of what the journal may take",
     ),
     Limit(
-        "streams of a key's own",
+        "streams that a key has made",
         "max_key_streams",
         "",
         "429 `quota-exceeded`",
@@ -260,7 +260,7 @@ LIMITS: list[Limit] = [
         "bytes of everything in the journal, except in Redis",
         "max_journal",
         "",
-        "the oldest that have ended are removed; when what is open takes it all, or half of it for streams of one's own, 507 `journal-full`",
+        "the oldest that have ended are removed; when what is open takes it all, or half of it for callers' own streams, 507 `journal-full`",
         "a disk that others use too",
     ),
     Limit(
@@ -281,7 +281,7 @@ LIMITS: list[Limit] = [
         "lines in the log about refusals",
         "",
         "one a second of each kind",
-        "counted, and told with the next",
+        "counted, and reported with the next",
         "a flood must not fill the disk",
     ),
 ]

@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol, with limits on what a connection may send before anybody has looked at it.
 
-uvicorn and llhttp take heads, trailers and pipelined requests of any size and wait for them for ever. Here each has a
+uvicorn and llhttp take heads, trailers and pipelined requests of any size and wait for them without limit. Here each has a
 number, and what is refused gets our error object rather than uvicorn's text.
 """
 
@@ -82,7 +82,7 @@ class GuardedProtocol(CountedProtocol):
         self._timer = self.loop.call_later(self.limits.head_timeout, self._on_late_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note that it is gone."""
+        """Record that it is gone."""
         self._stop_timer()
         self.release()
         super().connection_lost(exc)
@@ -96,18 +96,18 @@ class GuardedProtocol(CountedProtocol):
                 self.transport.abort()
             return
         if self._in_body:
-            # Until a part of the body comes: extensions of chunks are not for ever.
+            # Until a part of the body comes: extensions of chunks are bounded too.
             self._read_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self._refuse(InvalidRequestError("this is not an HTTP request that can be read"))
+            self._refuse(InvalidRequestError("this is not a valid HTTP request"))
         if self._is_refused():
             return
         if self._in_head:
-            # Also what is neither line nor end yet, which no callback tells of.
+            # Also bytes that are neither a line nor an end yet, which no callback reports.
             self._read_bytes += len(data)
             self._check_head()
             if self._timer is None and not self._refused:
@@ -214,14 +214,14 @@ class GuardedProtocol(CountedProtocol):
                 self.parser.feed_data(rest)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._mute = False
-            self._refuse(InvalidRequestError("this is not an HTTP request that can be read"))
+            self._refuse(InvalidRequestError("this is not a valid HTTP request"))
 
     def _on_late_head(self) -> None:
         self._timer = None
         if not self._in_head:
             return
         if self._read_bytes:
-            self._refuse(RequestTimeoutError("the request's head did not come in time"))
+            self._refuse(RequestTimeoutError("the request's head did not arrive in time"))
         else:
             self.transport.close()  # nothing was asked, so nothing is answered
 
@@ -235,7 +235,7 @@ class GuardedProtocol(CountedProtocol):
         elif left > 0 or self.flow.read_paused:  # while it is we who do not read, nobody is late
             self._timer = self.loop.call_later(max(left, 1.0), self._on_late_body)
         else:
-            self._refuse(RequestTimeoutError("the request's body did not come in time"))
+            self._refuse(RequestTimeoutError("the request's body did not arrive in time"))
 
     def _is_refused(self) -> bool:
         return self._refused

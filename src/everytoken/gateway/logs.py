@@ -26,7 +26,7 @@ class LogGuard(logging.Filter):
         self._guarded: list[logging.Logger] = []
 
     def install(self) -> None:
-        """Guard every logger of ours. A filter holds for its own logger only, not for those below it."""
+        """Guard every logger of this package. A filter applies to its own logger only, not to its children."""
         self.remove()
         names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == _ROOT]
         self._guarded = [logging.getLogger(name) for name in (_ROOT, *names)]

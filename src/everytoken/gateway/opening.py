@@ -128,7 +128,7 @@ def _call(release: Release) -> None:
 
 
 def grace_of(request: Request, default: float, limit: float) -> float:
-    """Read `Everytoken-Disconnect`: `continue`, `cancel`, or the seconds a response goes on without a reader.
+    """Read `Everytoken-Disconnect`: `continue`, `cancel`, or the seconds a response continues without a reader.
 
     A caller gets `limit` seconds at most, which is also what `continue` means.
     """

@@ -91,7 +91,7 @@ def check_host(request: Request, hosts: Iterable[str]) -> None:
         pass
     shown = name if name.isprintable() and 0 < len(name) < 200 else "NAME"
     raise HostNotAllowedError(
-        f'this gateway does not answer to that Host; to allow it, set hosts = ["{shown}"] in the configuration'
+        f'this gateway does not accept that Host; to allow it, set hosts = ["{shown}"] in the configuration'
     )
 
 

@@ -79,9 +79,9 @@ async def reload(
     if replaced:
         gateway.in_background(_let_go(gateway, replaced))
     if waiting:
-        logger.warning("the configuration was read again; %s change at the next start", ", ".join(waiting))
+        logger.warning("the configuration was reloaded; %s will change at the next start", ", ".join(waiting))
     else:
-        logger.info("the configuration was read again")
+        logger.info("the configuration was reloaded")
 
 
 async def _let_go(gateway: Services, upstreams: list[Upstream]) -> None:

@@ -68,7 +68,7 @@ class Direct:
         return cycle.response_started and not cycle.response_complete and bool(cycle.chunked_encoding)
 
     def lose(self) -> None:
-        """Take note that the connection is gone."""
+        """Record that the connection is gone."""
         # uvicorn tells only the newest request of a connection, which of pipelined ones is not the one being answered.
         if not self._cycle.response_complete:
             self._cycle.disconnected = True
@@ -159,7 +159,7 @@ class DirectProtocol(GuardedProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is before:
-            return  # refused, or read on after an upgrade that was ignored
+            return  # refused, or continued after an upgrade that was ignored
         direct = Direct(self.cycle)
         self.directs = (*(other for other in self.directs if not other.is_over), direct)
         scope: Any = self.scope
@@ -190,6 +190,6 @@ class DirectProtocol(GuardedProtocol):
 
 
 def direct_of(request: _Request) -> Direct | None:
-    """Return the short cut to the client, or None under another server and where a middleware stands in between."""
+    """Return the direct path to the client; None under another server, or with middleware in between."""
     direct: Direct | None = (request.scope.get("extensions") or {}).get(EXTENSION)
     return direct if direct is not None and direct.serves(request.send) else None

@@ -104,7 +104,7 @@ class Services:
     def change(
         self, config: Config, keys: Keys, policies: dict[str, Policy], upstreams: dict[str, Upstream]
     ) -> None:
-        """Use another configuration for everything that begins from here on."""
+        """Use another configuration for everything that begins from now on."""
         self.config, self.keys, self._policies = config, keys, policies
         self.upstreams = upstreams
         self.grace = _grace_of(config)
@@ -118,7 +118,7 @@ class Services:
         )
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have `work` done beside everything else; it is cancelled when the gateway stops."""
+        """Run `work` in the background; it is cancelled when the gateway stops."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

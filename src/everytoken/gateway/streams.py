@@ -1,4 +1,4 @@
-"""`/v1/stream/<id>` and what is below it: a stream, for whoever is entitled to it."""
+"""`/v1/stream/<id>` and the paths below it: a stream, for callers that are entitled to it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@-]{0,127}")  # neither "." nor ".
 
 
 async def serve(gateway: Services, request: Request) -> None:
-    """Serve a request for a stream; its errors carry what the protocol wants said."""
+    """Serve a request for a stream; errors have the headers that the protocol demands."""
     found = _PATH.fullmatch(request.path, len(PREFIX))
     if found is None:
         raise RouteNotFoundError(f"Unknown path {request.path[:200]}")
@@ -57,7 +57,7 @@ async def _serve(gateway: Services, request: Request, stream_id: str, action: st
     owner = gateway.keys.owner(request)
     methods = {"events": ("GET",), "cancel": ("POST",)}.get(action or "", headers.METHODS)
     if request.method not in methods:
-        raise MethodNotAllowedError(f"{request.path} takes {' or '.join(methods)}", allow=methods)
+        raise MethodNotAllowedError(f"{request.path} allows only {' or '.join(methods)}", allow=methods)
     if _ID.fullmatch(stream_id) is None:
         if request.method == "PUT":
             raise InvalidRequestError(
@@ -87,7 +87,7 @@ async def _serve(gateway: Services, request: Request, stream_id: str, action: st
 
 
 async def _read(gateway: Services, request: Request, log: Log, action: str | None) -> None:
-    """Read, and be counted as a reader meanwhile: while there is one, a response goes on."""
+    """Read, and count as a reader meanwhile: a response continues while it has one."""
     relay: Relay | None = gateway.relays.get(log.info.id)
     if relay is not None:
         relay.reader_came()

@@ -57,7 +57,7 @@ class TlsServer:
                 self._do(self._open(protocol, accepted))
             else:
                 accepted.close()  # an answer would cost a handshake, which is what there is too much of
-            await asyncio.sleep(0)  # whoever connects a lot must not hold the others up
+            await asyncio.sleep(0)  # a client with many connections must not hold up the others
 
     def _protocol(self) -> GuardedProtocol:
         server = self._server

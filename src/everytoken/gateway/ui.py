@@ -79,7 +79,7 @@ async def resume(gateway: Services, request: Request, chat_id: str) -> None:
 
 
 async def stop(gateway: Services, request: Request, chat_id: str) -> None:
-    """Stop the chat's newest response for everybody; where nothing is active there is nothing to do."""
+    """Stop the chat's newest response for all readers; do nothing if none is active."""
     owner = gateway.keys.owner(request)
     chat = _chat(gateway, chat_id, owner)
     assert chat is not None
@@ -99,7 +99,7 @@ def _chat(gateway: Services, chat_id: Any, owner: str) -> Chat | None:
 
 
 def _turn(stream_id: str, last: dict[str, Any]) -> Turn:
-    """Return the turn that a response is: it goes on with the last message if that is the assistant's."""
+    """Return a response's turn: it continues the last message if that is the assistant's."""
     if last.get("role") == "assistant" and isinstance(last.get("id"), str):
         return Turn(stream_id, last["id"], last.get("metadata"), last["parts"])
     return Turn(stream_id, stream_id)

@@ -115,7 +115,7 @@ class Log(Protocol):
         """Like `take`, from storage. Raises `JournalUnavailableError`, and `StreamNotFoundError` if it is gone, too."""
 
     def subscribe(self, moved: Callable[[], None]) -> None:
-        """Have `moved` called after every commit to this stream, in the event loop, by a plain call."""
+        """Call `moved` after every commit to this stream, in the event loop, as a plain call."""
 
     def unsubscribe(self, moved: Callable[[], None]) -> None:
         """Call it no more."""
@@ -133,7 +133,7 @@ class Writer(Protocol):
         """Whether so much waits to be stored that the writer should pause until the log has moved."""
 
     def when_fenced(self, told: Callable[[], None]) -> None:
-        """Have `told` called when another writer takes over, as soon as that is known here."""
+        """Call `told` when another writer takes over, as soon as that is known here."""
 
     def append(self, records: Sequence[bytes]) -> bool:
         """Append records with the next group commit; return `full`. Returns at once.
@@ -164,7 +164,7 @@ class Journal(Protocol):
     async def open(self, stream_id: str, *, touch: bool = True) -> Log:
         """Return a stream to read. Raises `StreamNotFoundError` as `missing` has it, `JournalUnavailableError`.
 
-        With `touch` its `ttl` begins anew.
+        With `touch` its `ttl` starts again.
         """
 
     async def submit(self, stream_id: str, append: Append) -> Appended:
@@ -187,14 +187,14 @@ class Journal(Protocol):
         """Forget a stream. Raises `StreamNotFoundError`."""
 
     async def probe(self) -> None:
-        """Have something stored as everything else is. Raises `JournalUnavailableError`."""
+        """Store something in the way everything else is stored. Raises `JournalUnavailableError`."""
 
     def missing(self, stream_id: str) -> StreamNotFoundError:
-        """Return what is to be said of a stream that is not there: `OffsetExpiredError` if its time may be over."""
+        """Return the error for a stream that does not exist: `OffsetExpiredError` if it may have expired."""
 
 
 def format_offset(offset: int) -> str:
-    """Return an offset as it stands on the wire: 16 digits, so that the order of bytes is the order of numbers."""
+    """Return an offset as it is sent: 16 digits, so that the order of bytes is the order of numbers."""
     return f"{offset:016d}"
 
 

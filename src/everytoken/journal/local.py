@@ -58,7 +58,7 @@ class LocalJournal:
         raise NotImplementedError
 
     def _stored(self, streams: Sequence[Stream]) -> None:
-        """Take note of what has been stored."""
+        """Record what has been stored."""
 
     def _find(self, stream_id: str) -> Stream | None:  # noqa: ARG002  # for those that store
         """Return a stream that is not in memory."""
@@ -87,7 +87,7 @@ class LocalJournal:
         """Begin a stream. Raises `StreamExistsError`, `JournalUnavailableError`."""
         while (there := self._look_up(info.id)) is not None:
             if not there.created or not self._is_over(there):
-                raise StreamExistsError(f"stream {info.id} exists")
+                raise StreamExistsError(f"stream {info.id} already exists")
             await self._delete(there)
         self._commit.check()
         stream = Stream(info, self._fetch)
@@ -147,7 +147,7 @@ class LocalJournal:
         duplicate = is_duplicate(stream.due_marks, append, closed=stream.closing)
         if not duplicate and not (stream.closing and not append.records):
             if not stream.info.shared:
-                raise FencedError(f"stream {stream_id} is written by its own writer")
+                raise FencedError(f"only its own writer can append to stream {stream_id}")
             self._commit.check()
             if append.producer is not None:
                 known = stream.due_marks.producers

@@ -79,7 +79,7 @@ class PackedRecords:
         return self._run[3]
 
     def __getitem__(self, span: slice) -> list[bytes]:
-        """Return the records of a span with step 1, made anew."""
+        """Return the records of a span with step 1, unpacked."""
         start, stop, _ = span.indices(len(self._ends))
         first, begin, end = self._runs[-1]
         if start >= first:

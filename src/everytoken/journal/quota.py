@@ -36,14 +36,12 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
         `there`: bytes of the stream so far, None for one that is to be created; `used`: by all of its owner's.
         """
         if (there or 0) + added > self.stream:
-            raise StreamFullError(
-                f"stream {info.id} would have more than the {self.stream} bytes it may have"
-            )
+            raise StreamFullError(f"stream {info.id} would exceed its limit of {self.stream} bytes")
         if there is None and used.streams >= self.key_streams:
-            raise QuotaExceededError(f"there are {used.streams} streams of this key; delete some first")
+            raise QuotaExceededError(f"this key already has {used.streams} streams; delete some first")
         if used.bytes + added > self.key_bytes:
             raise QuotaExceededError(
-                f"the streams of this key would have more than {self.key_bytes} bytes; delete some first"
+                f"the streams of this key would exceed {self.key_bytes} bytes; delete some first"
             )
 
 
@@ -81,13 +79,13 @@ class Usage:
         stream.charged = size
 
     def release(self, stream: Stream) -> None:
-        """Take note that a stream is gone."""
+        """Record that a stream is gone."""
         if stream.charged is not None:
             self.forget(stream.info.owner, stream.charged)
             stream.charged = None
 
     def forget(self, owner: str, size: int) -> None:
-        """Take note that a stream of `size` bytes is gone."""
+        """Record that a stream of `size` bytes is gone."""
         used = self._owners.setdefault(owner, Used())
         used.bytes -= size
         used.streams -= 1

@@ -103,7 +103,9 @@ class RedisJournal:
         self._writing = RedisWriting(self._link, self._node, self._retention, self._follow)
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._doubtful: set[str] = set()  # streams that may have been made, though nobody was told so
+        self._doubtful: set[str] = (
+            set()
+        )  # streams that may have been created, although the caller got an error
         self._quiet_until: float | None = None
         self._beating: asyncio.Task[None] | None = None
 
@@ -139,7 +141,7 @@ class RedisJournal:
         )
         if isinstance(told, bytes) and b"cluster_enabled:1" in told:
             raise ConfigurationError(
-                f"Redis at {self._address} is a cluster, which is not supported: use a server that is none"
+                f"Redis at {self._address} is a cluster, which is not supported: use a single server"
             )
         known: dict[str, str] = {}
         for reply in settings:
@@ -151,7 +153,7 @@ class RedisJournal:
         logger.info("journal in Redis at %s%s", self._address, how)
         if self._durability == "power" and not is_power_safe(known):
             logger.warning(
-                "durability is power, but Redis decides that for itself: journal in Redis at %s%s; "
+                "durability is power, but only Redis can provide it: journal in Redis at %s%s; "
                 "set appendonly yes and appendfsync always there",
                 self._address,
                 how,
@@ -187,7 +189,7 @@ class RedisJournal:
             except JournalUnavailableError:
                 pass
             except Exception:  # one failure must not end it for good
-                logger.exception("the journal could not give a sign of life")
+                logger.exception("the journal could not renew this node's lease")
 
     async def _ask(self, command: bytes) -> Any:
         (reply,) = await self._link.ask(command)
@@ -217,7 +219,7 @@ class RedisJournal:
                 self._doubtful.add(info.id)
             raise
         if reply != b"OK":
-            raise StreamExistsError(f"stream {info.id} exists")
+            raise StreamExistsError(f"stream {info.id} already exists")
         if info.shared:
             await self._quota.release(info.owner, info.id)  # one of this name may have expired
             await self._quota.charge(info, size)
@@ -239,7 +241,7 @@ class RedisJournal:
             await self._quota.check(info, size, new=True)
         except (QuotaExceededError, StreamFullError) as error:
             if await self._ask(pack("TYPE", stream_key(info.id))) == b"stream":
-                raise StreamExistsError(f"stream {info.id} exists") from error
+                raise StreamExistsError(f"stream {info.id} already exists") from error
             raise
 
     def _stream(self, info: StreamInfo, position: Position) -> Stream:
@@ -285,7 +287,7 @@ class RedisJournal:
                 done = await self._try_to_submit(stream_id, append)
                 if done is not None:
                     return done
-        raise JournalUnavailableError("too many append to this stream at once")
+        raise JournalUnavailableError("too many concurrent appends to this stream")
 
     async def _try_to_submit(self, stream_id: str, append: Append) -> Appended | None:
         state, before = await self._look_up(stream_id)
@@ -295,7 +297,7 @@ class RedisJournal:
         after = before
         if not duplicate and (append.records or (append.close and not before.closed)):
             if not state.info.shared:
-                raise FencedError(f"stream {stream_id} is written by its own writer")
+                raise FencedError(f"only its own writer can append to stream {stream_id}")
             if append.producer is not None:
                 check_producers(append.producer.id in marks.producers, count)
             size = size_of(append.records)
@@ -431,7 +433,7 @@ class RedisJournal:
         self._follower.leave(stream)
         if stream not in self._writing and stream.position < before:
             await self._catch_up(stream)
-        # Readers who have followed it here go on with the same one.
+        # Readers that have followed it here continue with the same one.
         stream.fence(state.info.epoch)
         stream.position = Position(state.info.epoch, stream.tail)
         self._writing.add(stream)

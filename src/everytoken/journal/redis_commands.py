@@ -22,7 +22,7 @@ _TOMBSTONE = 600_000  # milliseconds that a deleted stream's writer can know of 
 
 
 def life_of(info: StreamInfo, retention: int | None) -> str:
-    """Return for how many milliseconds a stream is kept if it is not used; "" for ever. `retention`: of an ended one."""
+    """Return for how many milliseconds a stream is kept if it is not used; "" for no limit. `retention`: of an ended one."""
     lives = [] if retention is None else [retention]
     if info.ttl is not None:
         lives = [info.ttl * 1000]

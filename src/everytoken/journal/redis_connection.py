@@ -70,7 +70,7 @@ class Address(msgspec.Struct, frozen=True):
                 key=query.get("ssl_keyfile"),
             )
         except ValueError as error:
-            raise ConfigurationError("the journal's URL is none: write redis://HOST:PORT/DB") from error
+            raise ConfigurationError("not a valid journal URL: write redis://HOST:PORT/DB") from error
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
@@ -109,7 +109,7 @@ class RedisConnection(asyncio.Protocol):
 
     @classmethod
     async def connect(cls, address: Address, patience: float) -> RedisConnection:
-        """Return a connection. `patience`: seconds a reply may take, 0 for ever.
+        """Return a connection. `patience`: seconds a reply may take, 0 for no limit.
 
         Raises `JournalUnavailableError`; `ConfigurationError` if the server does not let us in.
         """
@@ -138,12 +138,14 @@ class RedisConnection(asyncio.Protocol):
             await connection.call("PING")
         except JournalUnavailableError as error:
             hint = "" if address.tls or address.path else "; if it wants TLS, write rediss://"
-            raise JournalUnavailableError(f"Redis at {address} hung up at once{hint}") from error
+            raise JournalUnavailableError(
+                f"Redis at {address} closed the connection at once{hint}"
+            ) from error
         except ReplyError as error:
             connection.close()
             if str(error).startswith(("LOADING", "MASTERDOWN", "BUSY")):
                 raise JournalUnavailableError(f"Redis at {address}: {error}") from error
-            raise ConfigurationError(f"Redis at {address} does not let us in: {error}") from error
+            raise ConfigurationError(f"Redis at {address} refuses access: {error}") from error
         return connection
 
     # Sending
@@ -197,7 +199,7 @@ class RedisConnection(asyncio.Protocol):
     # What the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take note of the transport."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""How a stream stands in Redis: its keys, the ids of its entries, and what is in them."""
+"""How a stream is stored in Redis: its keys, the ids of its entries, and their content."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _decode_result = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
 class State(msgspec.Struct):
-    """What is stored of a stream besides its records. `node`: who writes it, "" if anybody may.
+    """What is stored of a stream besides its records. `node`: the node that writes it, "" if any may.
 
     The marks of producers have a hash of their own; here are those that an earlier version has stored.
     """

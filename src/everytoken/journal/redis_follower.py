@@ -128,17 +128,15 @@ class RedisFollower:
         try:
             self._show(stream, [Entry(raw) for raw in entries])
         except Exception as error:
-            logger.exception("stream %s: what Redis has of it cannot be read", stream.info.id)
+            logger.exception("stream %s: its data in Redis cannot be read", stream.info.id)
             self.leave(stream)
-            failure = JournalUnavailableError("what Redis has of this stream cannot be read")
+            failure = JournalUnavailableError("the data of this stream in Redis cannot be read")
             failure.__cause__ = error
             stream.lose(failure)
 
     def _show(self, stream: Stream, entries: list[Entry]) -> None:
         for entry in entries:
-            if (
-                stream in self._followed
-            ):  # it may have been left meanwhile: taken over by this node, or deleted
+            if stream in self._followed:  # meanwhile it may have been taken over by this node, or deleted
                 show(stream, entry)
         if stream.closed or stream.lost is not None:
             self.leave(stream)
@@ -192,7 +190,9 @@ def show(stream: Stream, entry: Entry) -> None:
     )
     if went_back or entry.first > stream.tail:
         # After a failover of Redis: what was shown here is not there any more, and something else may take its place.
-        stream.lose(OffsetInvalidError("the stream has gone back: Redis has lost records", param="offset"))
+        stream.lose(
+            OffsetInvalidError("the stream is shorter than before: Redis has lost records", param="offset")
+        )
         return
     stream.position = position
     if position.epoch > stream.info.epoch:

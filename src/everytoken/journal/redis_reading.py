@@ -27,7 +27,7 @@ __all__ = ["RedisReading"]
 _PAUSE = 0.1  # seconds between two tries to read what is not there at the moment
 _AHEAD = 256 * 1024  # bytes of entries read at once, a larger single one excepted
 _AT_ONCE = 8  # reads on their way: what their replies take is not counted otherwise
-_KEPT = 8 * 1024 * 1024  # packed bytes kept for who reads on
+_KEPT = 8 * 1024 * 1024  # packed bytes kept for readers that continue
 _PIECES = 64  # and pieces, since they are looked through
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = ["CHANGE", "CHARGE", "CREATE", "DELETE", "READ", "RELEASE", "SEAL"]
 
-# KEYS stream, info, the node's open streams, producers; ARGV entry id, info, life in ms ('' for ever), stream id, score ('' for
+# KEYS stream, info, the node's open streams, producers; ARGV entry id, info, life in ms ('' for no limit), stream id, score ('' for
 # none: nobody's), then the entry's fields
 CREATE = """
 if redis.call('TYPE', KEYS[1]).ok == 'stream' then return 'EXISTS' end

@@ -1,4 +1,4 @@
-"""The streams that this node writes to Redis: their group commit, and what becomes of them when something goes wrong."""
+"""The streams that this node writes to Redis: their group commit, and what happens when something goes wrong."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class RedisWriting:
         try:
             self._acknowledged(sent, replies)
         except Exception as error:  # whatever it is, the next commit must come
-            logger.exception("what Redis replied cannot be used")
+            logger.exception("unexpected reply from Redis")
             self.commit.failed(JournalUnavailableError(f"Redis: {error}"))
 
     def _end(self, stream: Stream) -> bytes:
@@ -178,7 +178,7 @@ class RedisWriting:
             self.commit.failed(error)
             return
         except Exception as error:  # whatever it is, the next commit must come
-            logger.exception("the journal could not find out what Redis has")
+            logger.exception("the journal could not compare its streams with Redis")
             self.commit.failed(JournalUnavailableError(f"Redis: {error}"))
             return
         self.commit.done()
@@ -217,7 +217,7 @@ class RedisWriting:
             await self._give_again(connection, stream, there)
             stream.keep(0, closed=False)
         elif there.tail - here.tail > len(stream.storing) or (there.closed and stream.storing_result is None):
-            self.lose(stream, JournalUnavailableError("Redis holds what nobody here has written"))
+            self.lose(stream, JournalUnavailableError("Redis holds records that this node has not written"))
         else:
             stream.keep(there.tail - here.tail, closed=there.closed)
 

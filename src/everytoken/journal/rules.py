@@ -1,4 +1,4 @@
-"""What an append may do: the rules of sequences and idempotent producers, the same for every journal."""
+"""Which appends are allowed: the rules of sequences and idempotent producers, the same for every journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQLite file of a journal: its schema, who may have it open, and what stands in it."""
+"""The SQLite file of a journal: its schema, its lock, and its contents."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _VERSION = 3
 _INDEPENDENT = sys.platform == "linux"
 _FREE = 64 * 1024 * 1024  # bytes of free pages from which on a file is worth making smaller
 _COPIED = 256 * 1024 * 1024  # bytes that may have to be copied for it: a second or two
-_WAL_PAGES = 8192  # of 4 KiB each: from which length on the WAL is begun anew by force
+_WAL_PAGES = 8192  # of 4 KiB each: the length at which the WAL is forced to restart
 _SCHEMA = """
 CREATE TABLE streams (
     number INTEGER PRIMARY KEY,
@@ -183,7 +183,7 @@ class SqliteFile:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0.0)
         try:
             # In WAL mode NORMAL syncs only when the WAL is copied into the file, which is done in a thread, and when it
-            # is begun anew; with OFF a power cut could leave the file damaged.
+            # restarts; with OFF a power cut could leave the file damaged.
             db.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
             db.execute("PRAGMA wal_autocheckpoint = 0")
             db.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * 4096}")
@@ -286,7 +286,7 @@ class SqliteFile:
         """Copy the WAL into the file, from any thread, until it has caught up with the commits.
 
         While there is a commit every millisecond it may never catch up, or only with what was there when it looked,
-        and the WAL never begin anew. When it has grown too long, the last part is copied with commits kept out, for as
+        and the WAL never restart. When it has grown too long, the last part is copied with commits kept out, for as
         long as one fsync takes.
         """
         with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as db:

@@ -31,7 +31,7 @@ class Retention:
         self._slack = slack
 
     def is_exceeded(self, ended_bytes: int) -> bool:
-        """Whether ended streams have to go to make room; False where that cannot be looked at."""
+        """Whether ended streams must be removed to make room; False if that cannot be checked."""
         try:
             return self._excess(ended_bytes) > 0
         except JournalUnavailableError:

@@ -1,4 +1,4 @@
-"""A text as whoever decodes it would see it: without the escapes of JSON, of URLs and of HTML, in any order.
+"""A text as its decoders would see it: without the escapes of JSON, of URLs and of HTML, in any order.
 
 Each view knows where each of its characters comes from.
 """

@@ -1,4 +1,4 @@
-"""All responses of one process: begin them, take over those whose writer is gone, hand them over at the end."""
+"""All responses of one process: begins them, takes over those whose writer is gone, hands them over at the end."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Relays:
         jitter: Callable[[], float] = random.random,
         observers: Observers | None = None,
     ) -> None:
-        """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response lives unread.
+        """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response continues without a reader.
 
         `grace` is in seconds; None means for ever. `max_response`: bytes that upstreams may send for a response;
         `max_duration`: seconds that it may take. `redact` takes out of a text what is secret here besides the upstreams'
@@ -104,7 +104,7 @@ class Relays:
         return _redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())])(text)
 
     def running(self) -> set[str]:
-        """Return the names of the responses that are being written here."""
+        """Return the ids of the responses that are being written here."""
         return set(self._relays)
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class Relays:
             raise OverloadedError("this node is shutting down and takes no more requests")
         if not self._targets(request.model):
             raise ModelNotFoundError(f"no upstream serves the model {request.model!r}", param="model")
-        # A seed of ours makes an answer repeatable, so that a further attempt can go on in it.
+        # With a seed a response is repeatable, so that another attempt can continue it.
         seed = request.seed if request.seed is not None else secrets.randbelow(_SEEDS)
         lives = self._grace if isinstance(grace, str) else grace
         now = time.time()
@@ -180,7 +180,7 @@ class Relays:
     # Taking over
 
     async def take_over(self) -> int:
-        """Go on with the responses whose writer is gone; return how many."""
+        """Continue the responses whose writer is gone; return how many."""
         count = 0
         for stream_id in await self.journal.orphans():
             name = f"response {stream_id}"
@@ -189,17 +189,17 @@ class Relays:
                 name = name_of(log.info)
                 count += await self._take_over(log)
             except (FencedError, StreamClosedError, StreamNotFoundError):
-                continue  # somebody else was quicker
+                continue  # another node was quicker
             except EverytokenError as error:
                 logger.warning("%s cannot be taken over: %s (%s)", name, error.message, error.code)
-            except Exception:  # what is wrong with one must not keep the others waiting
+            except Exception:  # a failure of one must not hold up the others
                 logger.exception("%s cannot be taken over", name)
         return count
 
     async def _take_over(self, log: Log) -> bool:
         stream_id, meta = log.info.id, log.info.meta
         if "request" not in meta or stream_id in self._relays:
-            return False  # not a response: its maker continues it
+            return False  # not a response: the client that made it continues it
         dialect = dialect_of(meta)
         writer = await self.journal.claim(stream_id)
         request = dialect.request(meta["request"])
@@ -215,7 +215,7 @@ class Relays:
         return True
 
     async def watch(self, interval: float) -> None:
-        """Take over what is left behind by others, every `interval` seconds, for ever."""
+        """Take over what others have left behind, every `interval` seconds, until cancelled."""
         while True:
             await asyncio.sleep(interval)
             try:
@@ -266,14 +266,14 @@ class Relays:
             writer.close([dialect_of(log.info.meta).error(body)], {"outcome": "cancelled", **body})
 
     def can_try_any(self) -> bool:
-        """Whether at least one upstream is not set aside."""
+        """Whether at least one upstream can be tried."""
         now = asyncio.get_running_loop().time()
         return not self.upstreams or not self.upstreams.keys() <= {
             name for name, _ in self._breaker.state(now)
         }
 
     def hurry(self) -> None:
-        """Do not wait for responses to finish, neither in a `drain` that is under way nor in one to come."""
+        """Do not wait for responses to finish, in a `drain` under way or a later one."""
         self._hurried = True
         self._empty.set()
 
@@ -290,12 +290,12 @@ class Relays:
     def _experience_of(self, target: Target, model: str) -> LearnedCapabilities:
         key = (target.name, target.model or model)
         if key not in self._experience and len(self._experience) >= _MAX_EXPERIENCE:
-            self._experience.clear()  # callers choose the model's name: what they can make grow must have a limit
+            self._experience.clear()  # callers choose the model's name, so this must be bounded
         return self._experience.setdefault(key, LearnedCapabilities())
 
 
 def _redacting(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
-    """Return what applies all `steps` to a text: those of the upstreams that a response began with."""
+    """Return a function that applies all `steps` to a text."""
 
     def redact(text: str) -> str:
         for step in steps:
@@ -311,5 +311,5 @@ async def read_all(log: Log) -> list[bytes]:
     while len(records) < log.tail:
         some = log.take(len(records), _BATCH)
         records += await log.fetch(len(records), _BATCH) if some is None else some
-        await asyncio.sleep(0)  # a long response must not hold the others up
+        await asyncio.sleep(0)  # a long response must not hold up the others
     return records

@@ -112,7 +112,7 @@ class Relay:
         self.let_go()
 
     def let_go(self) -> None:
-        """Stop writing without ending the response: somebody else continues it."""
+        """Stop writing without ending the response: another process continues it."""
         self._let_go = True
         self.stop()
 
@@ -154,7 +154,7 @@ class Relay:
         self._end_at_limit(ResponseTooLargeError(f"the response is larger than {self.max_bytes} bytes"))
 
     def _is_too_long(self) -> None:
-        self._end_at_limit(ResponseTooLongError("the response has taken longer than it may"))
+        self._end_at_limit(ResponseTooLongError("the response has exceeded its maximum duration"))
 
     def _end_at_limit(self, error: EverytokenError) -> None:
         if self.recovery.state is State.LINGERING:
@@ -243,7 +243,7 @@ class Relay:
             connection.pause()
 
     def _arm(self) -> None:
-        """Have one timer for the next deadline. A deadline that moves away leaves it: it looks again when it fires."""
+        """Keep one timer for the next deadline. If the deadline moves away, the timer stays and checks again when it fires."""
         deadline = self.recovery.deadline
         if deadline == float("inf"):
             if self._timer is not None:
@@ -286,7 +286,7 @@ class Relay:
     def result(self) -> dict[str, Any]:
         """Return what the stream is closed with: the outcome, its error, the usage, and every attempt.
 
-        All of it can be stored: what is an upstream's has been made so when its attempt ended.
+        All of it can be stored: values from an upstream were made storable when its attempt ended.
         """
         recovery = self.recovery
         origin = recovery.attempts[0].started if recovery.attempts else 0.0

@@ -45,7 +45,7 @@ class Connection(Protocol):
         """Stop reading from it."""
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
 
 
 class Upstream(Protocol):

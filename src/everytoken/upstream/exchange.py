@@ -1,4 +1,4 @@
-"""One request and its answer: decide what kind of answer it is, undo compression, report to the sink."""
+"""One request and its response: decide what kind of response it is, decompress it, report to the sink."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Exchange:
     def __init__(
         self, sink: Sink, *, redactor: Redactor, later: Callable[[Callable[[], None]], object] | None = None
     ) -> None:
-        """`later` has something done in a later turn of the loop; without it all is done at once."""
+        """`later` runs something in a later turn of the loop; without it everything is done at once."""
         self._later = later
         self._compressed = b""  # what has come and waits to be inflated
         self._end: Callable[[], None] | None = None  # what is to be reported behind that
@@ -98,7 +98,7 @@ class Exchange:
     # What the relay does with it
 
     def release(self, *, reusable: bool) -> None:
-        """Let go of the connection: nothing is reported any more."""
+        """Let go of the connection; nothing more is reported."""
         self.released = True
         self.on_body = _ignore
         if self.connecting is not None:
@@ -114,7 +114,7 @@ class Exchange:
             self.protocol.pause()
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
         self._paused = False
         if self.protocol is not None:
             self.protocol.resume()
@@ -139,7 +139,7 @@ class Exchange:
             self._inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
         elif encoding not in {b"identity", b""}:
             self._break(
-                RemoteProtocolError(f"the upstream compresses with {encoding.decode('latin-1')!r}, unasked")
+                RemoteProtocolError(f"the upstream used the encoding {encoding.decode('latin-1')!r} unasked")
             )
             return
         if not 200 <= status < 300:
@@ -169,20 +169,20 @@ class Exchange:
             self._take(data)
             return
         if self._inflate.eof:
-            return  # what follows the compressed answer is none of it
+            return  # data after the compressed response is no part of it
         self._compressed += data
         if not self._waits:
             self._inflate_piece()
 
     def _inflate_piece(self) -> None:
-        """Inflate as much as one read has, then let the others have their turn: a little can become very much."""
+        """Inflate as much as one read has, then yield to the loop: a few bytes can become very many."""
         self._waits = False
-        # Without a loop nobody would come back to it.
+        # Without a loop nothing would continue later.
         while not self.released and not (self._paused and self._later is not None):
             try:
                 out = self._inflate.decompress(self._compressed, _MAX_INFLATED)
             except zlib.error as error:
-                self._break(RemoteProtocolError(f"the upstream's compressed answer is damaged: {error}"))
+                self._break(RemoteProtocolError(f"the upstream's compressed response is damaged: {error}"))
                 return
             self._compressed = self._inflate.unconsumed_tail
             if out:
@@ -218,7 +218,7 @@ class Exchange:
                 del self._body[self._limit :]
                 self._break(self._status_error())
             else:
-                self._break(RemoteProtocolError("the upstream's answer is too large"))
+                self._break(RemoteProtocolError("the upstream's response is too large"))
 
     def _recognise(self) -> None:
         """Some servers send an event stream under another name; tell by how it begins."""
@@ -228,9 +228,7 @@ class Exchange:
             self._body.clear()
             self._sink.on_data(body)
         else:
-            self._break(
-                NotAnEventStreamError("the upstream answered with something else than an event stream")
-            )
+            self._break(NotAnEventStreamError("the upstream did not send an event stream"))
 
     def on_end(self) -> None:
         """The body has ended properly."""
@@ -284,11 +282,11 @@ class Exchange:
 
 
 def _ignore(_: bytes) -> None:
-    """Drop what comes for an attempt that is over."""
+    """Drop data for an attempt that is over."""
 
 
 def _message_in(body: bytes) -> str | None:
-    """Return the human part of an error body in JSON, or None."""
+    """Return the message in a JSON error body, or None."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -311,7 +309,7 @@ def _milliseconds(value: bytes | None) -> float | None:
 
 
 def _seconds(value: bytes | None) -> float | None:
-    """Read `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3). None when it says nothing we understand."""
+    """Read `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3). None if it cannot be parsed."""
     if value is None:
         return None
     text = value.decode("latin-1").strip()

@@ -125,19 +125,17 @@ class HttpUpstream:
                 body = await sink.body
         except TimeoutError as error:
             raise StalledError(
-                f"upstream {self.name!r} does not list its models", phase="first-content"
+                f"upstream {self.name!r} did not list its models in time", phase="first-content"
             ) from error
         finally:
             exchange.release(reusable=True)
         if (excess := excess_in(body)) is not None:
-            raise UpstreamError(
-                f"upstream {self.name!r} lists its models so that it cannot be read: {excess}"
-            )
+            raise UpstreamError(f"upstream {self.name!r} sent a list of models that cannot be read: {excess}")
         try:
             listed = msgspec.json.decode(body)["data"]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
             raise UpstreamError(
-                f"upstream {self.name!r} lists its models in a form we do not know"
+                f"upstream {self.name!r} sent a list of models in an unknown format"
             ) from error
         return [model for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
 

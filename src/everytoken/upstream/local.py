@@ -47,7 +47,7 @@ class LocalModel:
     """The embedded model as a child process.
 
     `async with LocalModel() as model:` starts it; `model.endpoint` says where it answers. When native code crashes
-    the child is started again on the same port with the same key, so who holds the endpoint can go on using it;
+    the child is started again on the same port with the same key, so its address stays valid;
     requests that were running see a broken connection. It ends with its parent, however that ends.
 
     `parallel` is how many requests run at the same time (each costs one core, and about 120 MB from when it is first
@@ -179,7 +179,7 @@ class LocalModel:
                     await self._spawn()
                 except (ConfigurationError, OSError) as error:
                     failures += 1
-                    log.error("%s; next try in %g s", error, restart_delay(failures))  # noqa: TRY400  # no bug of ours
+                    log.error("%s; next try in %g s", error, restart_delay(failures))  # noqa: TRY400  # not a bug in everytoken
             log.warning("the embedded model is back")
 
     def _last_words(self) -> str:

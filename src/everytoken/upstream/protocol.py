@@ -25,7 +25,7 @@ _DRAIN = 1.0  # seconds a response may take to end properly after we have what w
 
 
 class Pool(Protocol):
-    """Who holds the connections."""
+    """The owner of the connections."""
 
     def opened(self, protocol: HttpProtocol) -> None:
         """A connection stands."""
@@ -92,14 +92,14 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     # What the transport reports
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """The connection is established."""
         self._transport = cast("asyncio.Transport", transport)
         self._pool.opened(self)
 
@@ -114,12 +114,12 @@ class HttpProtocol(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
-            # An exception of ours, from further up. It must neither go unnoticed nor leave the attempt hanging.
-            logger.exception("a bug in everytoken broke an attempt off")
-            self._report(EverytokenError("an internal error broke the attempt off"))
+            # An exception from our own code further up. It must neither go unnoticed nor leave the attempt hanging.
+            logger.exception("internal error: the attempt has ended")
+            self._report(EverytokenError("an internal error ended the attempt"))
             return
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._report(RemoteProtocolError(f"the upstream's answer is not HTTP: {error}"))
+            self._report(RemoteProtocolError(f"the upstream's response is not HTTP: {error}"))
             return
         if not self._in_body and self._head_bytes > _MAX_HEAD:
             self._report(RemoteProtocolError("the upstream's headers are too large"))
@@ -140,11 +140,11 @@ class HttpProtocol(asyncio.Protocol):
         if self._retry is not None:
             self._retry()
         elif not self._in_body:
-            exchange.on_error(ConnectError("the upstream closed the connection without an answer"))
+            exchange.on_error(ConnectError("the upstream closed the connection without a response"))
         elif exc is None and self._until_close:
             exchange.on_end()
         else:
-            exchange.on_error(TruncatedError("the connection broke in the middle of the answer"))
+            exchange.on_error(TruncatedError("the connection broke in the middle of the response"))
 
     # What the parser reports
 

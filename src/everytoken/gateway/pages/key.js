@@ -24,7 +24,7 @@ export async function authorized(path, init = {}) {
     const response = await fetch(path, { ...init, headers: withKey(init.headers) });
     if (!(await isWanted(response))) return response;
     if (sent !== kept()) continue; // another request has asked meanwhile
-    const given = await ask(sent ? "This key is not known here." : "");
+    const given = await ask(sent ? "Unknown API key." : "");
     init.signal?.throwIfAborted();
     if (!given) return response;
   }
@@ -32,7 +32,7 @@ export async function authorized(path, init = {}) {
 
 /** The gateway's error in words for whoever reads this page, or null for any other. */
 export function wordsFor(error) {
-  return error?.code === WANTED ? "This server wants an API key." : null;
+  return error?.code === WANTED ? "This server requires an API key." : null;
 }
 
 async function isWanted(response) {

@@ -1,0 +1,46 @@
+"""`docs/architecture.md`: what it names is there, and the layers are those that import-linter checks."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "everytoken"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_every_file_and_folder_it_names_is_there():
+    named = re.findall(r"`([a-z_]+(?:/[a-z_0-9]*(?:\.[a-z]+)?)+|[a-z_]+\.py)`", PAGE)
+    assert len(named) > 50
+    assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
+
+
+def test_every_call_it_lists_is_in_the_file_it_says():
+    for journal in ("memory", "sqlite"):
+        listed = PAGE.partition(f"<!-- calls:{journal} -->")[2].partition(f"<!-- /calls:{journal} -->")[0]
+        calls = re.findall(r"^ *([\w.]+) +([\w/]+\.py)$", listed, re.MULTILINE)
+        assert calls
+        for call, file in calls:
+            source = (PACKAGE / file).read_text(encoding="utf-8")
+            assert re.search(rf"def {call.rpartition('.')[2]}\(", source) or call.endswith("__init__"), call
+
+
+def test_the_layers_are_those_of_import_linter():
+    [drawn] = re.findall(r"```text\n(.*?)```", section("The layers"), re.DOTALL)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = settings["contracts"][0]["layers"]
+    assert [re.split(r" {2,}", line.strip())[0] for line in drawn.splitlines()] == layers
+
+
+def test_the_table_of_transitions_is_that_of_recovery():
+    tool = ROOT / "tools" / "transitions_docs.py"
+    run = subprocess.run([sys.executable, tool, "--check"], check=False)
+    assert run.returncode == 0, "run: python tools/transitions_docs.py"
