@@ -26,10 +26,19 @@ CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # Real sockets without virtual time: the upstream's seconds are shortened by as much.
 SCALE = 100
 HASTY = everytoken.Policy(
-    connect=0.3, first_content=0.12, content_gap=0.12, linger=0.05, backoff=0.005, retry_after_max=0.3
+    connect=0.3,
+    first_content=0.12,
+    content_gap=0.12,
+    thinking=0.12,
+    give_up=0.12,
+    linger=0.05,
+    backoff=0.005,
+    retry_after_max=0.3,
 )
 # For a fault that an attempt which must succeed comes after: also on a busy machine.
-MILD = msgspec.structs.replace(HASTY, connect=1.0, first_content=0.6, content_gap=0.6)
+MILD = msgspec.structs.replace(
+    HASTY, connect=1.0, first_content=0.6, content_gap=0.6, thinking=0.6, give_up=0.6
+)
 PATIENT = everytoken.Policy(first_content=2.0, content_gap=1.0, linger=0.05)
 
 
