@@ -8,6 +8,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+from everytoken.journal.memory import MemoryJournal
+from everytoken.journal.sqlite import SqliteJournal
+from hot_path_docs import renewed
+from test_hot_path import calls_of_one_chunk
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "everytoken"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -23,16 +28,6 @@ def test_every_file_and_folder_it_names_is_there():
     assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
 
 
-def test_every_call_it_lists_is_in_the_file_it_says():
-    for journal in ("memory", "sqlite"):
-        listed = PAGE.partition(f"<!-- calls:{journal} -->")[2].partition(f"<!-- /calls:{journal} -->")[0]
-        calls = re.findall(r"^ *([\w.]+) +([\w/]+\.py)$", listed, re.MULTILINE)
-        assert calls
-        for call, file in calls:
-            source = (PACKAGE / file).read_text(encoding="utf-8")
-            assert re.search(rf"def {call.rpartition('.')[2]}\(", source) or call.endswith("__init__"), call
-
-
 def test_the_layers_are_those_of_import_linter():
     [drawn] = re.findall(r"```text\n(.*?)```", section("The layers"), re.DOTALL)
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
@@ -44,3 +39,9 @@ def test_the_table_of_transitions_is_that_of_recovery():
     tool = ROOT / "tools" / "transitions_docs.py"
     run = subprocess.run([sys.executable, tool, "--check"], check=False)
     assert run.returncode == 0, "run: python tools/transitions_docs.py"
+
+
+async def test_the_calls_of_one_chunk_are_those_that_are_made(tmp_path):
+    again = renewed(PAGE, "memory", await calls_of_one_chunk(MemoryJournal()))
+    again = renewed(again, "sqlite", await calls_of_one_chunk(SqliteJournal(tmp_path / "journal.sqlite")))
+    assert again == PAGE, "run: python tests/hot_path_docs.py"

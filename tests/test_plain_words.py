@@ -31,20 +31,9 @@ LATER = (
     "README.md",
     "CHANGELOG.md",
     "docs/benchmarks.md",
-    "src/everytoken/cli/",
     "src/everytoken/client/",
     "src/everytoken/dialects/",
-    "src/everytoken/gateway/chats.py",
-    "src/everytoken/gateway/durable/",
-    "src/everytoken/gateway/follow.py",
-    "src/everytoken/gateway/plain.py",
-    "src/everytoken/journal/commit.py",
-    "src/everytoken/journal/memory.py",
-    "src/everytoken/journal/sqlite.py",
-    "src/everytoken/journal/stream.py",
     "src/everytoken/recovery/",
-    "src/everytoken/testing/",
-    "src/everytoken/wire/",
 )
 FILES = [
     name

@@ -1,7 +1,7 @@
-"""What happens, as values, for whoever wants to be told: metrics, traces, a log of one's own.
+"""What happens, as values, for metrics, traces and other logs.
 
-An observer is anything that can be called with an event. It is called in the event loop and must return at once. Nothing
-is told chunk by chunk. `at` is in seconds since 1970, every other time in seconds.
+An observer is anything that can be called with an event. It is called in the event loop and must return at once. There
+are no events for single chunks. `at` is in seconds since 1970, every other time in seconds.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class AttemptAccepted(Event, frozen=True, kw_only=True):
 class FirstContent(Event, frozen=True, kw_only=True):
     """The first new content of an attempt is stored and can be read, `seconds` after its upstream was asked.
 
-    What a further attempt repeats is not new.
+    Repetitions by another attempt are not new.
     """
 
     response: str
@@ -86,7 +86,7 @@ class FirstContent(Event, frozen=True, kw_only=True):
 
 
 class Seam(Event, frozen=True, kw_only=True):
-    """A further attempt continues the response from `offset` on. Told with its `FirstContent`."""
+    """Another attempt continues the response from `offset` on. Sent with its `FirstContent`."""
 
     response: str
     attempt: int

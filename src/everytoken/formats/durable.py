@@ -2,7 +2,7 @@
 
 The protocol keeps its cursor beside the data, in a control event after each data event; a reader that is cut off
 between the two would read the data again. So data events end in an `id:` line with the same offset, as the last line
-before the blank one: who resumes by `Last-Event-ID` has the data and its offset together, or neither.
+before the blank one: a reader that resumes by `Last-Event-ID` has the data and its offset together, or neither.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def split_messages(body: bytes) -> list[bytes]:
             return [bytes(message) for message in _messages(body)]
         return [bytes(_message(body))]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequestError(f"the body is not JSON that we can read: {error}") from error
+        raise InvalidRequestError(f"the body cannot be read as JSON: {error}") from error
 
 
 def body(records: Sequence[bytes], *, json: bool) -> bytes:
@@ -102,7 +102,7 @@ def data_event(records: Sequence[bytes], offset: int, encoding: Encoding) -> byt
 
 
 def control_event(offset: int, cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
-    """Return a control event: where to read on, whether that is the tail, and whether the stream has ended there."""
+    """Return a control event: where to continue, whether that is the tail, and whether the stream has ended there."""
     rest = b',"streamClosed":true' if closed else b',"streamCursor":"%d"' % cursor
     if up_to_date:
         rest += b',"upToDate":true'

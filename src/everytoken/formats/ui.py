@@ -1,6 +1,6 @@
 """Records as the AI SDK's UI message stream (protocol version 1), which `useChat` reads.
 
-A view made of the records alone: whoever reads a response again, anywhere, gets the same parts under the same ids. Only
+A view made of the records alone: a reader of the response, anywhere, gets the same parts under the same ids. Only
 how the text is cut into deltas depends on how the records came: what is pushed together goes out as one delta, because
 `useChat` copies the whole message for each.
 

@@ -1,4 +1,4 @@
-"""Who decides whether a response may be opened: limits of rate, number and budget that are not ours to know."""
+"""Decides whether a response may be opened: limits of rate, number and budget, supplied by the operator."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Chat:
         return None
 
     async def delivered(self, stream_id: str) -> None:
-        """Take note that a reader of `stream_id` has been sent its end. Raises `JournalError`."""
+        """Record that a reader of `stream_id` has been sent its end. Raises `JournalError`."""
         turn = await self.current()
         if turn is not None and turn.stream == stream_id:
             await self._append(Turn(stream=stream_id, seen=True))

@@ -1,4 +1,4 @@
-"""Limits how many connections there are, in all and from one address."""
+"""Limits the number of connections, in all and from one address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads of requests, before the application sees them, and the answer to one that is refused."""
+"""Heads of requests, before the application sees them, and the response to one that is refused."""
 
 from __future__ import annotations
 

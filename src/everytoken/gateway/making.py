@@ -1,4 +1,4 @@
-"""What a configuration names, made: upstreams, a journal, observers."""
+"""Makes what a configuration names: upstreams, a journal, observers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def configured_journal(config: Config, *, port: int) -> Journal:
 
 
 def mounted_journal(config: Config) -> Journal:
-    """Return the journal of a gateway that no server of ours serves: in memory unless the configuration names one."""
+    """Return the journal of a mounted gateway: in memory unless the configuration names one."""
     if config.journal:
         return configured_journal(config, port=config.port)
     return MemoryJournal(retention=config.retention, max_bytes=config.max_journal, quota=config.quota)

@@ -53,7 +53,7 @@ def at_next_start(old: Config, new: Config) -> tuple[Config, list[str]]:
 async def reload(
     gateway: Services, config: Config, make: Callable[[UpstreamConfig], Upstream] = configured_upstream
 ) -> None:
-    """Have `gateway` use `config` from here on; responses that are open go on with the upstreams they have.
+    """Make `gateway` use `config` from now on; open responses continue with the upstreams they have.
 
     `make` is called in a thread: it may have to load an upstream that another package adds.
     Raises `ConfigurationError`, with nothing changed then.

@@ -195,7 +195,7 @@ class GroupCommit:
         try:
             self._after(streams)
         except Exception:  # what was stored is stored
-            logger.exception("the journal could not take note of a commit")
+            logger.exception("the journal could not finish a commit")
         # As `_go_on` does: a frame for every commit is a part of its cost.
         if self._dirty or self._suspects or self._probes:
             self.soon()

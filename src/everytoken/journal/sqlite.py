@@ -75,7 +75,7 @@ class _Work(msgspec.Struct, eq=False):
     """One commit: what it does to the file, and what is to be done here once it has.
 
     `extended`: open streams that get a segment, and what is to be in memory of them: the rows that say what the records
-    before have in common may go, so that those being stored now begin anew.
+    before have in common may go, so that those being stored now start a new run.
     """
 
     row: int
@@ -288,7 +288,7 @@ class SqliteJournal(LocalJournal):
         try:
             self._take_note(work, streams)
         except Exception:  # the file is right, and the readers' turn is next
-            logger.exception("the journal could not take note of a commit")
+            logger.exception("the journal could not finish a commit")
             for stream in streams:
                 self._floors.setdefault(stream, work.row)
 
@@ -335,7 +335,7 @@ class SqliteJournal(LocalJournal):
             try:
                 effect()
             except Exception:  # the file is right, and the others' turn is not over
-                logger.exception("the journal could not take note of a commit")
+                logger.exception("the journal could not finish a commit")
         for stream in self._going:
             self._floors.pop(stream, None)
         if work.tidies:
@@ -379,7 +379,7 @@ class SqliteJournal(LocalJournal):
         self._cut_log(work)
         for stream in [self._ended[i] for i in range(min(_BATCH, len(self._ended)))]:
             self._seal(work, stream)
-        # Whoever grows is here often enough.
+        # A stream that grows comes here often enough.
         long = [stream for stream in (*streams, *self._large) if stream.records.nbytes > _SEGMENT]
         if self._log_bytes > _LOG_LIMIT:
             long += sorted(self._floors, key=self._floors.__getitem__)

@@ -316,7 +316,7 @@ class Stream:
         self._tell_writer()
 
     def fence(self, epoch: int) -> None:
-        """Take note that the stream has a writer at this epoch, and tell the one before."""
+        """Record that the stream has a writer at this epoch, and tell the one before."""
         self.info.epoch = epoch
         self._tell_writer()
 

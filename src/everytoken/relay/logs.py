@@ -28,7 +28,7 @@ def name_of(info: StreamInfo) -> str:
 
 
 def log_attempt(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
-    """Log why there is a further attempt, where there is one."""
+    """Log why there is another attempt, if there is one."""
     if len(attempts) < 2:
         return
     before, following = attempts[-2:]

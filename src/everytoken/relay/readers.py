@@ -1,4 +1,4 @@
-"""How many read a response, and how long it goes on without a reader."""
+"""How many readers a response has, and how long it continues without one."""
 
 from __future__ import annotations
 

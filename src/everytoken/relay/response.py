@@ -172,7 +172,7 @@ class Relay:
                 connection.pause()
 
     def _has_room(self) -> None:
-        """Read on when the journal has stored what waited."""
+        """Continue reading when the journal has stored what was pending."""
         if not self.writer.full:
             self._paused = False
             self.log.unsubscribe(self._has_room)

@@ -99,7 +99,7 @@ class Answer:
     def after(self, prefix: str) -> tuple[str, ...]:
         """Return the tokens that remain after `prefix`, the first one shortened if the prefix cuts it.
 
-        A prefix that is not the beginning of the text gets a text that says so: whoever joins the two sees it.
+        A prefix that is not the beginning of the text gets a text that says so, which is visible when the two are joined.
         """
         if not self.text.startswith(prefix):
             return (" [this prefill is not the beginning of the answer]",)

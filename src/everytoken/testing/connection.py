@@ -53,7 +53,7 @@ class ReceivedRequest:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the script has come to its end."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the connection is gone, whoever closed it."""
+    """Set when the connection is gone, whichever side closed it."""
 
 
 class Server(Protocol):
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         self._server.connected(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read on in the request; what is no HTTP gets a 400."""
+        """Continue reading the request; anything that is not HTTP gets a 400."""
         try:
             self._reader.parser.feed_data(data)
         except httptools.HttpParserUpgrade:

@@ -44,7 +44,7 @@ METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
 COMMON = (
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"sandbox"),  # what anybody has stored must never be a page of ours
+    (b"content-security-policy", b"sandbox"),  # stored content must never act as a page of the gateway
 )
 # What a browser may show in its place: it runs nothing. Anything else is for saving.
 _PASSIVE = re.compile(
