@@ -289,7 +289,7 @@ async def test_the_error_record_is_what_the_sdks_raise_from():
         last = json.loads(list(relay.log.take(0, 1 << 20))[-1])
     assert last == {"error": result["error"]}
     assert result["error"] == {
-        "message": "the connection broke in the middle of the answer",
+        "message": "the connection broke in the middle of the response",
         "type": "upstream_error",
         "param": None,
         "code": "upstream-truncated",
