@@ -293,7 +293,7 @@ async def test_what_is_no_request_gets_a_400(scripted_upstream):
 
 
 def test_an_unknown_fault_is_named():
-    with pytest.raises(ValueError, match="no fault is named 'rest'"):
+    with pytest.raises(ValueError, match="unknown fault 'rest'"):
         ScriptedUpstream(faults=[(0, "rest", "middle")])
 
 

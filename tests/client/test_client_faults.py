@@ -48,7 +48,7 @@ def check(name, when, upstream, outcome):
         assert isinstance(outcome.error, openai.APIStatusError)
         assert f"status-{outcome.error.status_code}" == name
         return
-    elif fault.kind is Kind.BROKEN and when == "always":
+    if fault.kind is Kind.BROKEN and when == "always":
         assert len(upstream.attempts) <= 4, "three, and one without streaming"
         if outcome.error is not None:
             assert is_explicit(outcome, upstream)

@@ -1,4 +1,4 @@
-"""For trying code against upstreams that break: a scripted upstream, faults by name, and virtual time."""
+"""Test code against upstreams that fail: a scripted upstream, faults by name, and virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses that lead nowhere: nothing listens, the name does not exist, or what answers speaks no TLS."""
+"""Addresses that do not work: nothing listens, the name does not exist, or the server does not speak TLS."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["Address", "BrokenAddress"]
 class Address:
     """What is wrong with a base URL.
 
-    `host` overrides the real one. `answers` is what a listener replies to the first bytes it gets: None for no
-    listener at all, empty for a silent one.
+    `host` overrides the real one. `answers` is a listener's reply to the first bytes it receives: None for no listener at
+    all, empty for a silent one.
     """
 
     scheme: str = "http"
@@ -28,7 +28,7 @@ class Address:
 
 
 class BrokenAddress:
-    """A port held for an `Address` while the context is open."""
+    """A port reserved for an `Address` while the context is open."""
 
     def __init__(self, address: Address, host: str) -> None:
         self._address = address
@@ -44,7 +44,7 @@ class BrokenAddress:
 
     async def __aenter__(self) -> Self:
         if self._address.answers is None:
-            # Bound and not listening: the kernel refuses every connection, and nobody else gets the port.
+            # Bound but not listening: the kernel refuses every connection, and no other program gets the port.
             bound = self._stack.enter_context(socket.socket())
             bound.bind((self._host, 0))
             self._port = bound.getsockname()[1]
@@ -72,7 +72,7 @@ class BrokenAddress:
 
 
 class _Reply(asyncio.Protocol):
-    """Answers the first bytes of a connection and closes it; an empty answer is silence."""
+    """Replies to the first bytes of a connection and closes it; without a reply it stays silent."""
 
     def __init__(self, reply: bytes, transports: set[asyncio.Transport]) -> None:
         self._reply = reply

@@ -1,4 +1,4 @@
-"""The answer a scripted upstream gives: its text, cut the same way every time, and everything else it may hold."""
+"""The answer of a scripted upstream: its text, cut the same way every time, and everything else it may contain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_TEXT", "Answer", "ToolCall", "tokenise"]
 
-# Emoji of several code points, Chinese, combining marks and a line separator: what cuts and decoders get wrong.
+# Emoji of several code points, Chinese, combining marks and a line separator: what cuts and decoders often break.
 DEFAULT_TEXT = (
     "Streaming sends each token as soon as it exists. 流式传输让人立刻看到文字。 "
     "A family 👨‍👩‍👧 and a flag 🇯🇵 are one character each; so is é.\n\n"
@@ -41,12 +41,12 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Answer:
-    r"""What the upstream answers; every field is what a real server is known to do.
+    r"""What the upstream answers; every field describes what some real server does.
 
-    `content` is the text, or its tokens one by one. `prefill` says what happens when the last message of the request
-    is the assistant's: the answer goes on after it, starts again from the beginning, or is refused with a 400.
-    A `deterministic` upstream repeats itself; one that `needs_seed` does so only for requests with the same seed; one
-    that is neither says something else each time. `ids` of the chunks are the same or change from chunk to chunk.
+    `content` is the text, or its tokens one by one. `prefill` says what happens if the last message of the request is
+    the assistant's: the answer continues it, starts again from the beginning, or is refused with a 400.
+    A `deterministic` upstream gives the same answer again; one that `needs_seed` does so only for requests with the same
+    seed; one that is neither gives a different answer each time. `ids` of the chunks are the same or change with each chunk.
     `escaped` writes JSON with spaces and `\uXXXX`. `choices` overrides the request's `n`. `delay` is the seconds
     before each chunk.
     """
@@ -76,7 +76,7 @@ class Answer:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """The text cut into what one chunk carries."""
+        """The text, cut into the tokens of the chunks."""
         return tokenise(self.content) if isinstance(self.content, str) else tuple(self.content)
 
     @property
@@ -86,7 +86,7 @@ class Answer:
 
     @property
     def finish(self) -> str:
-        """The finish reason of a whole answer."""
+        """The finish reason of the complete answer."""
         return self.finish_reason or ("tool_calls" if self.tool_calls else "stop")
 
     def variant(self, number: int) -> Answer:

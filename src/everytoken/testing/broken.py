@@ -1,4 +1,4 @@
-"""Faults after which the answer is not all there: recover it, or say so."""
+"""Faults that leave the answer incomplete: recover it, or raise an error."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def close(plan: Plan, position: Position) -> list[Step]:
 @fault(Kind.BROKEN, ALL_POSITIONS)
 def reset(plan: Plan, position: Position) -> list[Step]:
     """The connection is reset (RST)."""
-    # An RST overtakes bytes the client has not read yet; the pause lets it read them, so that the cut is where it is said.
+    # An RST overtakes bytes that the client has not read yet; the pause lets it read them, so that the cut is at `position`.
     return _cut(plan, position, Wait(_BEFORE_RESET), Reset())
 
 
@@ -141,7 +141,7 @@ def cut_in_character(plan: Plan, position: Position) -> list[Step]:
     _, after = plan.split(position)
     piece = after[0] if after else b""
     lead = next((index for index, byte in enumerate(piece) if byte >= 0xC0), None)
-    # Where the event has no character of several bytes, an unfinished one that has: it is not content either way.
+    # If the event has no character of several bytes, send an unfinished event that has one: neither is content.
     half = (
         piece[: lead + 1]
         if lead is not None
@@ -196,7 +196,7 @@ def lost_chunk(plan: Plan, position: Position) -> list[Step]:
 
 
 def huge_event(size: int) -> Fault:
-    """Return a fault that makes a chunk of content `size` bytes larger by a field nobody knows."""
+    """Return a fault that makes a chunk of content `size` bytes larger by an unknown field."""
 
     def build(plan: Plan, position: Position) -> list[Step]:
         before, after = plan.split(position)

@@ -1,4 +1,4 @@
-"""Time that a test moves: a clock for code that takes `now` as an argument, and an event loop that never sleeps."""
+"""Time under a test's control: a clock for code that takes `now` as an argument, and an event loop that never sleeps."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class ManualClock:
     __call__ = now
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` go by; `ValueError` for a negative number, time does not run back."""
+        """Let `seconds` pass. Raises `ValueError` for a negative number."""
         if seconds < 0:
-            raise ValueError("time does not run back")
+            raise ValueError("time cannot run backwards")
         self._now += seconds
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop whose timers cost no time.
 
-    When nothing is ready, `loop.time()` jumps to the next timer, so that thirty seconds of silence are over at once
-    and always come after everything that was to happen before them.
+    When nothing is ready, `loop.time()` jumps to the next timer, so that thirty seconds of silence take no time and always
+    come after everything that was due before them.
 
-    Sockets are real. Before it jumps, the loop therefore looks whether bytes are on their way: it polls for `grace`
-    seconds of real time if any socket is open. While a job runs in an executor (a DNS lookup, for example), nobody can
-    know when it ends, so time passes as on the wall.
+    Sockets are real. Before it jumps, the loop therefore waits for bytes in flight: it polls for `grace` seconds of real
+    time if any socket is open. While a job runs in an executor (a DNS lookup, for example), its end is unknown, so time
+    passes at its real speed.
 
-    The limit: what another process or thread takes longer than `grace` to send looks like silence. Keep client and
+    The limit: if another process or thread takes longer than `grace` to send, that looks like silence. Keep client and
     server in this loop, or use real time. Code that asks `time.monotonic()` instead of `loop.time()` sees no jump.
     """
 
@@ -61,7 +61,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*_Ts], Any], *args: *_Ts
     ) -> asyncio.Future[Any]:
-        """Run `func` in a thread; virtual time goes as real time until it is done."""
+        """Run `func` in a thread; until it is done, time passes at its real speed."""
         future = super().run_in_executor(executor, func, *args)
         self._jobs += 1
         future.add_done_callback(self._job_done)

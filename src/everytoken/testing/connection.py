@@ -1,4 +1,4 @@
-"""One connection of the scripted upstream: requests in, steps out."""
+"""One connection of the scripted upstream: reads requests and plays scripts."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ __all__ = ["Connection", "ReceivedRequest"]
 
 @dataclass(eq=False)
 class ReceivedRequest:
-    """One request as it arrived, and what became of it."""
+    """One request as received, and what happened to it."""
 
     method: str
     path: str
-    """As it was asked for, with the query."""
+    """The request target, with the query."""
     headers: dict[str, str]
     """Names in lower case."""
     body: bytes
     json: Any
-    """The parsed body, or None where it is no JSON."""
+    """The parsed body, or None if it is not JSON."""
     attempt: int | None = None
-    """Number of the attempt, from 0; None where the request is not one."""
+    """Number of the attempt, from 0; None if the request is not one."""
     text: str = ""
-    """The whole text of the answer this attempt was to give."""
+    """The complete text of the answer that this attempt would give."""
     fault: str | None = None
-    """Name of the fault it got."""
+    """Name of its fault."""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the script has come to its end."""
+    """Set when the script has ended."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the connection is gone, whichever side closed it."""
 
@@ -62,17 +62,17 @@ class Server(Protocol):
     sleep: Callable[[float], Awaitable[None]]
 
     def connected(self, connection: Connection) -> None:
-        """Take a new connection into the books."""
+        """Record a new connection."""
 
     def disconnected(self, connection: Connection) -> None:
-        """Take a lost connection out of the books."""
+        """Forget a lost connection."""
 
     def script_for(self, request: ReceivedRequest) -> Sequence[Step]:
         """Return the steps that answer `request`."""
 
 
 class _RequestReader:
-    """Collects what httptools reads into requests."""
+    """Collects what httptools parses into requests."""
 
     def __init__(self, received: Callable[[ReceivedRequest], None]) -> None:
         self.parser = httptools.HttpRequestParser(self)
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         """Start the task that answers."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        # Nothing waits in user space: when a Send is done, its bytes have left, and a Reset loses none of them.
+        # Nothing is buffered in user space: when a Send is done, its bytes are in the kernel, and a Reset loses none of them.
         transport.set_write_buffer_limits(0)
         self.task = asyncio.get_running_loop().create_task(self._serve())
         self._server.connected(self)
@@ -132,15 +132,15 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def pause_writing(self) -> None:
-        """Hold back, the client does not read."""
+        """Pause: the client does not read."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Go on, everything written has left."""
+        """Continue: everything has been written."""
         self._writable.set()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # the signature is asyncio's
-        """Stop the task and tell everybody who waits for the end."""
+        """Stop the task and wake whatever waits for the end."""
         for request in self._requests:
             request.closed.set()
         self.task.cancel()
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     async def write(self, data: bytes) -> None:
-        """Send bytes and return when they have left, and when the loop has had its turn: one write, one read."""
+        """Send bytes; return when they are written and the loop has run once, so that one write is one read."""
         self._transport.write(data)
         await self._writable.wait()
         await asyncio.sleep(0)

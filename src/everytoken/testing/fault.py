@@ -27,14 +27,14 @@ ALL_POSITIONS = (*POSITIONS, "end")
 
 
 class Kind(StrEnum):
-    """What a client owes its user when it meets the fault."""
+    """What a client must do about the fault."""
 
     BROKEN = "broken"
-    """The answer is not all there: recover it, or raise an explicit error."""
+    """The answer is incomplete: recover it, or raise an explicit error."""
     REFUSED = "refused"
-    """The upstream said no: raise its error, do not try again."""
+    """The upstream refuses: raise its error, do not try again."""
     HEALTHY = "healthy"
-    """Odd, but the whole answer is there: pass it on exactly."""
+    """Odd, but the answer is complete: pass it on exactly."""
 
 
 def _whole(plan: Plan, _position: Position) -> Sequence[Step]:
@@ -45,7 +45,7 @@ def _whole(plan: Plan, _position: Position) -> Sequence[Step]:
 class Fault:
     """One thing that goes wrong.
 
-    `positions` are those at which the fault makes sense; `("start",)` alone stands for the whole response. A fault
+    `positions` are those at which the fault makes sense; `("start",)` means the whole response. A fault
     that is `streamed_only` leaves a request without `stream` alone. A fault with an `address` breaks the base URL
     instead of a response, and `rewrite` changes the answer before it is rendered.
     """

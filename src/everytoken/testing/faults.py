@@ -1,4 +1,4 @@
-"""Everything that goes wrong with a streamed answer, by name.
+"""Everything that can go wrong with a streamed answer, by name.
 
 `FAULTS` is the whole list; tests that must cover all of them are generated from it.
 """
@@ -15,10 +15,10 @@ FAULTS: dict[str, Fault] = {fault.name: fault for group in (broken, statuses, he
 
 
 def find_fault(fault: Fault | str) -> Fault:
-    """Return the fault of this name; `ValueError` where there is none."""
+    """Return the fault of this name. Raises `ValueError` if there is none."""
     if isinstance(fault, Fault):
         return fault
     try:
         return FAULTS[fault]
     except KeyError:
-        raise ValueError(f"no fault is named {fault!r}; there are {', '.join(FAULTS)}") from None
+        raise ValueError(f"unknown fault {fault!r}; known are {', '.join(FAULTS)}") from None

@@ -1,4 +1,4 @@
-"""Odd responses that hold the whole answer: they are passed on exactly."""
+"""Odd responses with a complete answer: they are passed on exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The healthy response a fault is applied to: an answer rendered to bytes, one piece per event, with places to cut."""
+"""The healthy response that a fault changes: an answer rendered to bytes, one piece per event, with places to cut."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _split_bytes(pieces: Sequence[bytes], offset: int) -> tuple[tuple[bytes, ...
 
 
 def plan_answer(answer: Answer, request: dict[str, Any], *, number: int, now: float = 0.0) -> Plan | Status:
-    """Render `answer` for one request (the parsed body of `POST /chat/completions`), or refuse its prefill.
+    """Render `answer` for one request (the parsed body of `POST /chat/completions`), or refuse a prefill.
 
     `number` is the attempt's number, which goes into the ids; `now` is the wall-clock time in seconds since the epoch.
     """

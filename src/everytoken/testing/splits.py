@@ -1,4 +1,4 @@
-"""Every way in which a network may cut the same bytes into reads."""
+"""Every way in which a network can cut the same bytes into reads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ square."""
 def split_everywhere(data: bytes) -> Iterator[list[bytes]]:
     """Yield `data` cut into reads: whole; byte by byte; in two everywhere; if it is short, in three everywhere.
 
-    Each also comes with empty reads before, between and behind, because a parser that takes its first call for its
-    first byte is a parser with a bug. The reads of one split, joined, are always `data`. The number of splits grows
-    with the length, so the work with its square: meant for inputs of up to a few thousand bytes.
+    Each also comes with empty reads before, between and after, because a parser may wrongly take its first call for its
+    first byte. The reads of one split, joined, are always `data`. The number of splits grows with the length and the work
+    with its square, so this is for inputs of up to a few thousand bytes.
     """
     single = [data[i : i + 1] for i in range(len(data))]
     for reads in ([data], single, *([data[:i], data[i:]] for i in range(1, len(data)))):

@@ -1,4 +1,4 @@
-"""Faults that are a status: some worth another try, some a refusal that is passed on."""
+"""Faults that are a status: some are worth another attempt, some are a refusal that is passed on."""
 
 from __future__ import annotations
 

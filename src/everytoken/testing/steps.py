@@ -1,4 +1,4 @@
-"""What a scripted upstream can do on a connection, one small value per act.
+"""What a scripted upstream can do on a connection, one small value per action.
 
 A script is a sequence of steps. The steps on the body (`Send`, `CleanEnd`) keep the framing the `Head` announced;
 `SendRaw` writes past it, which is how a script breaks HTTP itself.
@@ -28,7 +28,7 @@ __all__ = [
 class Head:
     """Send the status line and the headers.
 
-    `framing` is how the body's end is told: a chunked body, a `Content-Length` of `length` bytes, or the end of the
+    `framing` says how the end of the body is marked: a chunked body, a `Content-Length` of `length` bytes, or the end of the
     connection (`"close"`, the only one HTTP/1.0 knows).
     """
 
@@ -73,17 +73,17 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection with a TCP FIN, whatever the framing still owes."""
+    """Close the connection with a TCP FIN, even if the framing requires more."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanEnd:
-    """End the body as its framing asks: the last chunk of a chunked body, else the end of the connection."""
+    """End the body as its framing requires: the last chunk of a chunked body, else the end of the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Answer with a whole response of this status; `retry_after` is seconds or an HTTP date."""
+    """Send a complete response with this status; `retry_after` is seconds or an HTTP date."""
 
     code: int
     retry_after: float | str | None = None

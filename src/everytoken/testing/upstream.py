@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that does what a script says, down to the bytes and the TCP flags.
+"""An OpenAI-compatible server that follows a script, down to the bytes and the TCP flags.
 
 It runs in the event loop of the test (`async with`) or in a thread of its own (`with`), always on a loopback port.
 """
@@ -30,11 +30,11 @@ Script: TypeAlias = Sequence[Step]
 FaultRule: TypeAlias = tuple[int | Literal["always"], Fault | str, Position]
 """Which attempt (from 0, or `"always"`), which fault (or its name), and where in the answer."""
 
-_BACKLOG = 4096  # a thousand clients may come in the same moment
+_BACKLOG = 4096  # a thousand clients may connect at the same moment
 
 
 class ScriptedUpstream:
-    """A model server that answers by a script and breaks where a fault says.
+    """A model server that follows a script and breaks where a fault says.
 
     `answer` is an `Answer`, its text, a script (steps, the same for every attempt), or a function from the request to a
     script. `faults` says what breaks: `[(0, "reset", "middle")]` breaks the first attempt in the middle of the answer
@@ -64,7 +64,7 @@ class ScriptedUpstream:
         self.port = port
         self.sleep = sleep
         self.requests: list[ReceivedRequest] = []
-        """Every request in the order of arrival."""
+        """Every request, in order of arrival."""
         self.open_connections: set[Connection] = set()
         self.connection_count = 0
         """Connections accepted so far."""
@@ -79,7 +79,7 @@ class ScriptedUpstream:
 
     @property
     def text(self) -> str:
-        """The whole text of the healthy answer."""
+        """The complete text of the healthy answer."""
         return self.answer.text
 
     @property
@@ -89,15 +89,15 @@ class ScriptedUpstream:
 
     @property
     def healthy_url(self) -> str:
-        """The base URL of the server itself, whatever is wrong with the address."""
+        """The base URL of the server itself, without any fault of the address."""
         return f"http://{self.host}:{self.port}/v1"
 
     @property
     def base_urls(self) -> tuple[str, ...]:
         """The base URLs to configure, in order.
 
-        One, as a rule. A fault of the address (refused, DNS, TLS) on the first attempt only gives two: the broken one,
-        then the healthy one to fail over to.
+        Usually one. A fault of the address (refused, DNS, TLS) on only the first attempt gives two: the broken one, then the
+        healthy one to fail over to.
         """
         if self._broken_address is None:
             return (self.healthy_url,)
@@ -161,14 +161,14 @@ class ScriptedUpstream:
         return 0 if self.answer.deterministic else attempt
 
     def connected(self, connection: Connection) -> None:
-        """Take a new connection into the books; called by the connection."""
+        """Record a new connection; called by the connection."""
         self.connection_count += 1
         self.open_connections.add(connection)
         self._tasks.add(connection.task)
         connection.task.add_done_callback(self._ended)
 
     def disconnected(self, connection: Connection) -> None:
-        """Take a lost connection out of the books; called by the connection."""
+        """Forget a lost connection; called by the connection."""
         self.open_connections.discard(connection)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -222,7 +222,7 @@ class ScriptedUpstream:
 
 
 class _Thread:
-    """An event loop in a thread of its own, for callers that have none."""
+    """An event loop in a thread of its own, for callers without one."""
 
     def __init__(self, upstream: ScriptedUpstream) -> None:
         self._upstream = upstream

@@ -1,6 +1,6 @@
-"""Model servers we call. An upstream is one module: something with `connect()` that reports to a `Sink`.
+"""Model servers we call. An upstream is one module, with a `connect()` whose connections report to a `Sink`.
 
-Everything that travels chunk by chunk goes through plain calls, from the socket's `data_received` to the sink.
+Chunks are passed on by plain calls, from the socket's `data_received` to the sink.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ __all__ = ["Connection", "Sink", "Upstream"]
 
 
 class Sink(Protocol):
-    """Who is told what happens on one attempt's connection. Nothing more comes after `on_whole`, `on_eof` or `on_error`."""
+    """Receives the events of one attempt's connection. `on_whole`, `on_eof` or `on_error` is the last one."""
 
     def on_connected(self) -> None:
-        """The connection stands and the request has been sent."""
+        """The connection is open and the request has been sent."""
 
     def on_accepted(self) -> None:
-        """The upstream has answered with success; its body follows."""
+        """The upstream has responded with success; the body follows."""
 
     def on_data(self, data: bytes) -> None:
         """Some bytes of an event stream."""
 
     def on_whole(self, body: bytes) -> None:
-        """A body that is no event stream, whole."""
+        """The complete body of a response that is not streamed."""
 
     def on_eof(self) -> None:
-        """The event stream's bytes have ended, properly by the rules of HTTP."""
+        """The bytes of the event stream have ended, properly in terms of HTTP."""
 
     def on_error(self, error: EverytokenError) -> None:
-        """No connection, a status that is no success, a break, or a broken protocol."""
+        """The attempt has failed: no connection, an error status, a broken connection, or a protocol error."""
 
 
 class Connection(Protocol):
     """One attempt's connection."""
 
     def release(self, *, reusable: bool) -> None:
-        """Let go of it: nothing is reported any more. It is closed at once, unless it may be `reusable`."""
+        """Release it: nothing more is reported. It is closed at once, unless it may be `reusable`."""
 
     def pause(self) -> None:
         """Stop reading from it."""
@@ -58,17 +58,17 @@ class Upstream(Protocol):
     ) -> Connection:
         """Begin an attempt at the dialect's `path`: returns at once, reports to `sink`.
 
-        Never raises for what the network does.
+        Never raises for network errors.
         """
 
     def redact(self, text: str) -> str:
-        """Return `text`, words of this upstream, without its secrets."""
+        """Return `text`, which this upstream has sent, without its secrets."""
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the OpenAI model objects this upstream offers. Raises `UpstreamError`."""
 
     async def start(self) -> None:
-        """Get ready. Raises `ConfigurationError`."""
+        """Start. Raises `ConfigurationError`."""
 
     async def stop(self) -> None:
-        """Let go of everything."""
+        """Stop, and release everything."""

@@ -1,4 +1,4 @@
-"""The embedded model as an upstream: an HTTP upstream whose server is our own child process."""
+"""The embedded model as an upstream: an HTTP upstream whose server is a child process of ours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EmbeddedUpstream"]
 
 
 class EmbeddedUpstream:
-    """Starts and stops the child process; everything else is an upstream like any other."""
+    """Starts and stops the child process; otherwise an upstream like any other."""
 
     def __init__(self, name: str, model: LocalModel | None = None) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class EmbeddedUpstream:
         return await self._server.models()
 
     async def start(self) -> None:
-        """Start the child process and wait until it answers. Raises `ConfigurationError` without the weights."""
+        """Start the child process and wait until it is ready. Raises `ConfigurationError` without the weights."""
         endpoint = await self._model.start()
         self._http = HttpUpstream(self.name, endpoint.base_url, api_key=endpoint.api_key)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-_MAX_ERROR_BODY = 65_536  # bytes: an error message, not an answer
+_MAX_ERROR_BODY = 65_536  # bytes: room for an error message
 _MAX_WHOLE_BODY = 16 * 1024 * 1024  # bytes: as much as one event may have
 _MAX_INFLATED = 256 * 1024  # bytes out of one call: as much as one read has
 _SHOULD_RETRY = {b"true": True, b"false": False}  # what OpenAI's SDKs obey
@@ -35,20 +35,20 @@ _STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":", b"\xef\xbb\xbf")
 
 
 class Connection(Protocol):
-    """The connection that an exchange has for itself."""
+    """A connection as an exchange sees it."""
 
     def pause(self) -> None:
-        """Read no more for now."""
+        """Stop reading for now."""
 
     def resume(self) -> None:
-        """Read again."""
+        """Continue reading."""
 
     def let_go(self, exchange: Exchange, *, reusable: bool) -> None:
-        """Serve the exchange no more; another one may follow if `reusable`."""
+        """Stop serving the exchange; another one may follow if `reusable`."""
 
 
 class Exchange:
-    """The connection of one attempt, as the relay holds it."""
+    """The connection of one attempt, as the relay sees it."""
 
     __slots__ = (
         "_body",
@@ -76,8 +76,8 @@ class Exchange:
     ) -> None:
         """`later` runs something in a later turn of the loop; without it everything is done at once."""
         self._later = later
-        self._compressed = b""  # what has come and waits to be inflated
-        self._end: Callable[[], None] | None = None  # what is to be reported behind that
+        self._compressed = b""  # received, not yet inflated
+        self._end: Callable[[], None] | None = None  # to be reported after that
         self._paused = False
         self._waits = False
         self._sink = sink
@@ -89,13 +89,13 @@ class Exchange:
         self._inflate: Any = None
         self._retry_after: float | None = None
         self._should_retry: bool | None = None
-        # Takes the bytes of the body as they came; of a plain event stream they go straight to the sink.
+        # Takes the bytes of the body as received; those of a plain event stream go straight to the sink.
         self.on_body: Callable[[bytes], None] = self._receive_body
         self.protocol: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.released = False
 
-    # What the relay does with it
+    # What the relay calls
 
     def release(self, *, reusable: bool) -> None:
         """Let go of the connection; nothing more is reported."""
@@ -124,19 +124,19 @@ class Exchange:
     # What the connection reports
 
     def on_sent(self) -> None:
-        """The request is on its way."""
+        """The request has been sent."""
         if not self.released:
             self._sink.on_connected()
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Decide by status and type what the body is."""
+        """Find out from status and type what the body is."""
         if self.released:
             return
         named = dict(headers)
         self._status = status
         encoding = named.get(b"content-encoding", b"identity").strip().lower()
         if encoding in {b"gzip", b"x-gzip", b"deflate"}:
-            self._inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
+            self._inflate = zlib.decompressobj(wbits=47)  # gzip or zlib
         elif encoding not in {b"identity", b""}:
             self._break(
                 RemoteProtocolError(f"the upstream used the encoding {encoding.decode('latin-1')!r} unasked")
@@ -214,14 +214,14 @@ class Exchange:
             self._recognise()
         elif len(self._body) > self._limit:
             if self._kind == "error":
-                # Enough to know what it says; an error without end is not waited for.
+                # Enough to know the message; do not wait for the end of an endless error.
                 del self._body[self._limit :]
                 self._break(self._status_error())
             else:
                 self._break(RemoteProtocolError("the upstream's response is too large"))
 
     def _recognise(self) -> None:
-        """Some servers send an event stream under another name; tell by how it begins."""
+        """Some servers send an event stream with another type: look at how it begins."""
         body = bytes(self._body)
         if body.lstrip(b"\r\n").startswith(_STREAM_STARTS):
             self._begin_stream()
@@ -253,15 +253,15 @@ class Exchange:
         if self.released or self._is_behind(lambda: self.on_error(error)):
             return
         if self._kind == "error" and isinstance(error, TruncatedError):
-            error = self._status_error()  # the status says more than how its message was cut
+            error = self._status_error()  # the status says more than the broken connection
         self._sink.on_error(error)
 
     def _is_behind(self, report: Callable[[], None]) -> bool:
-        """Whether there is something left to inflate, which `report` has to wait for."""
+        """Whether something is left to inflate, which `report` has to wait for."""
         if not self._compressed:
             return False
         self._end = report
-        self.protocol = None  # the connection may serve another response by now
+        self.protocol = None  # the connection may serve another response now
         return True
 
     def _break(self, error: EverytokenError) -> None:
@@ -270,7 +270,7 @@ class Exchange:
         sink.on_error(error)
 
     def _status_error(self) -> StatusError:
-        body = self._redactor.body(bytes(self._body))  # some servers quote the key they refuse
+        body = self._redactor.body(bytes(self._body))  # some servers quote the key that they reject
         message = _message_in(body) or f"the upstream answered with status {self._status}"
         return StatusError(
             message,

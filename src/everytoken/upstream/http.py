@@ -1,8 +1,8 @@
 """Any OpenAI-compatible HTTP server.
 
-The HTTP grammar is httptools' (llhttp, the parser uvicorn uses); what stands here is the connection around it. It is
-our own because a chunk must travel from `data_received` to the relay by plain calls: an HTTP client with streams and
-awaits costs as much per chunk as all the rest together (docs/decisions).
+httptools parses HTTP (llhttp, the parser that uvicorn uses); this is the connection around it. It is our own because a
+chunk must travel from `data_received` to the relay by plain calls: an HTTP client with streams and awaits costs as much
+per chunk as everything else together (docs/decisions).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpUpstream"]
 
-# Connections kept for the next response; as many as were busy at once is what a steady load needs.
+# Connections kept for the next responses: a steady load needs as many as were busy at once.
 _MAX_IDLE = 256
 _MODELS_LIMIT = 10.0  # seconds
-_QUERY = "/?%:@!$&'()*+,;=~"  # what a query may hold (RFC 3986 section 3.4), with what is escaped already
+_QUERY = "/?%:@!$&'()*+,;=~"  # characters of a query (RFC 3986 section 3.4), and the `%` of what is already escaped
 
 
 class HttpUpstream:
-    """A server at `base_url` (the part before a dialect's path, such as `/chat/completions`), asked with `api_key` if there is one.
+    """A server at `base_url` (the part before a dialect's path, such as `/chat/completions`), called with `api_key` if there is one.
 
-    A query in `base_url` (Azure's `api-version`) goes behind the path.
+    A query in `base_url` (Azure's `api-version`) is put after the path.
 
     `headers` are sent with every request. Raises `ConfigurationError` for a URL that cannot be used.
     """
@@ -88,8 +88,8 @@ class HttpUpstream:
         return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
 
     def _secrets(self, parts: SplitResult, headers: Mapping[str, str]) -> list[str | None]:
-        """Return what must not leave: the key, and what headers and the URL hold of that kind."""
-        # Without a password the user's name is a token.
+        """Return what must not be passed on: the key, and secrets in headers and URL."""
+        # Without a password, the user name is a token.
         credentials = parts.password or parts.username or ""
         found = [self._api_key, credentials, unquote(credentials)]
         for name, value in parse_qsl(parts.query.replace("+", "%2B")):
@@ -102,7 +102,7 @@ class HttpUpstream:
     def connect(
         self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
     ) -> Exchange:
-        """Begin an attempt at `path`, behind the base URL: returns at once, reports to `sink`."""
+        """Begin an attempt at `path`, below the base URL: returns at once, reports to `sink`."""
         payload = msgspec.json.encode(body)
         accept = b"text/event-stream" if streamed else b"application/json"
         request = (
@@ -140,10 +140,10 @@ class HttpUpstream:
         return [model for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
 
     async def start(self) -> None:
-        """Connections are made when they are needed."""
+        """Do nothing: connections are opened when they are needed."""
 
     async def stop(self) -> None:
-        """Close every connection and wait for what is still connecting."""
+        """Close every connection, and wait for those that are still connecting."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -152,7 +152,7 @@ class HttpUpstream:
         self._idle.clear()
 
     def redact(self, text: str) -> str:
-        """Return `text` without this upstream's secrets, which some servers quote when they refuse them."""
+        """Return `text` without this upstream's secrets, which some servers quote when they reject them."""
         return self._redactor.text(text)
 
     def _target(self, route: str) -> bytes:
@@ -161,7 +161,7 @@ class HttpUpstream:
     # Connections
 
     def opened(self, protocol: HttpProtocol) -> None:
-        """A connection stands."""
+        """A connection has been made."""
         self._open.add(protocol)
 
     def idle(self, protocol: HttpProtocol) -> None:
@@ -172,7 +172,7 @@ class HttpUpstream:
             protocol.close()
 
     def lost(self, protocol: HttpProtocol) -> None:
-        """A connection is gone."""
+        """A connection has been lost."""
         self._open.discard(protocol)
         self._idle.pop(protocol, None)
 
@@ -181,7 +181,7 @@ class HttpUpstream:
         while self._idle:
             protocol, _ = self._idle.popitem()
             if protocol.send(request, exchange, retry=lambda: self._connect(request, exchange)):
-                # Reported in a later loop turn, as for a new connection: the caller has no handle yet.
+                # Reported in a later turn of the loop, as for a new connection: the caller does not have it yet.
                 asyncio.get_running_loop().call_soon(exchange.on_sent)
                 return exchange
         self._connect(request, exchange)
@@ -217,11 +217,11 @@ class HttpUpstream:
         elif protocol.send(request, exchange, retry=None):
             exchange.on_sent()
         else:
-            exchange.on_error(ConnectError(f"upstream {self.name!r} closed the connection at once"))
+            exchange.on_error(ConnectError(f"upstream {self.name!r} closed the connection immediately"))
 
 
 def _without_credentials(url: str) -> str:
-    """Return a URL, which may be none, without what stands before an `@` and in its query."""
+    """Return a URL, valid or not, without its user information and query."""
     place, found, _ = url.partition("?")
     scheme, separator, rest = place.rpartition("://")
     _, at, host = rest.rpartition("@")
@@ -229,7 +229,7 @@ def _without_credentials(url: str) -> str:
 
 
 class _Once:
-    """A sink that wants one whole body."""
+    """A sink for one complete body."""
 
     def __init__(self, body: asyncio.Future[bytes]) -> None:
         self.body = body
@@ -241,7 +241,7 @@ class _Once:
         """Nothing to do."""
 
     def on_data(self, data: bytes) -> None:
-        """An event stream was not asked for."""
+        """Ignore an event stream, which was not requested."""
 
     def on_whole(self, body: bytes) -> None:
         if not self.body.done():

@@ -1,4 +1,4 @@
-"""The embedded model: a child process that serves it over HTTP on loopback, so that it is an upstream like any other."""
+"""The embedded model: a child process that serves it over HTTP on loopback, like any other upstream."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["MODEL", "LocalEndpoint", "LocalModel"]
 MODEL = "smollm2-135m-instruct"
 START_TIMEOUT = 120.0  # seconds; a second is usual, a cold disk and a busy machine take longer
 STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
-STEADY = 60.0  # seconds of life after which a crash counts as the first one again
+STEADY = 60.0  # seconds of running after which a crash counts as the first one again
 MAX_DELAY = 30.0  # seconds between two starts at most
-KEPT_LINES = 20  # of the child's standard error, for the message about its end
+KEPT_LINES = 20  # lines of the child's standard error, for the message about its end
 HOW = "run `make setup` in a checkout, or: pip install 'everytoken[embedded]'"
 
 log = logging.getLogger(__name__)
 
 
 class LocalEndpoint(NamedTuple):
-    """Where the embedded model answers, in the form of an OpenAI-compatible server."""
+    """Address and key of the embedded model, as an OpenAI-compatible server."""
 
     base_url: str
     api_key: str
@@ -50,9 +50,9 @@ class LocalModel:
     the child is started again on the same port with the same key, so its address stays valid;
     requests that were running see a broken connection. It ends with its parent, however that ends.
 
-    `parallel` is how many requests run at the same time (each costs one core, and about 120 MB from when it is first
-    needed), the others wait; `context_tokens` is how long prompt and answer of one may be together. A text depends
-    only on its request and seed, never on what runs beside it.
+    `parallel` is how many requests run at the same time (each costs one core, and about 120 MB once it has been needed);
+    the others wait. `context_tokens` is the maximum length of a prompt and its response together. A text depends only on
+    its request and seed, never on what runs beside it.
     """
 
     def __init__(self, *, context_tokens: int = 4096, parallel: int = 4) -> None:
@@ -70,7 +70,7 @@ class LocalModel:
 
     @property
     def endpoint(self) -> LocalEndpoint:
-        """Where it answers; it has to have been started."""
+        """Its address and key, once it has been started."""
         port = self._settings["port"]
         if not port:
             raise ConfigurationError("the embedded model has not been started")
@@ -83,13 +83,13 @@ class LocalModel:
 
     @property
     def running(self) -> bool:
-        """Whether the child is there now; between a crash and the next start it is not."""
+        """Whether the child is running; between a crash and the next start it is not."""
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> LocalEndpoint:
-        """Start the child and wait until it answers.
+        """Start the child and wait until it is ready.
 
-        Raises `ConfigurationError`, in one line, when weights or runtime are missing or the child does not start.
+        Raises `ConfigurationError`, in one line, if weights or runtime are missing or the child does not start.
         """
         if self._keeper is None:
             self._settings["path"] = str(await asyncio.to_thread(find_weights))
@@ -99,7 +99,7 @@ class LocalModel:
         return self.endpoint
 
     async def stop(self) -> None:
-        """End the child; there is none left afterwards. May be called again, also before `start`."""
+        """End the child and wait for its end. May be called again, and before `start`."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -116,7 +116,7 @@ class LocalModel:
         await self.stop()
 
     async def _spawn(self) -> None:
-        """Start one child; on return it answers, on an exception there is none."""
+        """Start one child. On return it is ready; on an exception, no child is left."""
         program = str(Path(__file__).with_name("llama_child.py"))
         self._last_lines.clear()
         self._process = await asyncio.create_subprocess_exec(
@@ -146,7 +146,7 @@ class LocalModel:
         """Tell the child its settings; returns its report, empty if it died."""
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(ConnectionError):  # it has died already; its last words tell more
+        with contextlib.suppress(ConnectionError):  # it has already ended; its last output says why
             process.stdin.write(json.dumps(self._settings).encode() + b"\n")
             await process.stdin.drain()
         line = await process.stdout.readline()
@@ -154,24 +154,24 @@ class LocalModel:
         return report
 
     async def _read_log(self, stream: asyncio.StreamReader) -> None:
-        """Keep the last lines of the child's standard error; the rest is for who debugs."""
+        """Log the child's standard error at debug level, and keep its last lines."""
         while block := await stream.read(65536):
             for line in block.decode(errors="replace").splitlines():
                 self._last_lines.append(line)
                 log.debug("embedded model: %s", line)
 
     async def _keep(self) -> None:
-        """Start the child again whenever it has died."""
+        """Restart the child whenever it ends."""
         clock = asyncio.get_running_loop().time
         failures = 0
         while True:
             began = clock()
             assert self._process is not None
             status = await self._process.wait()
-            await self._end()  # what it said last has been read after this
+            await self._end()  # after this, its last output has been read
             failures = 1 if clock() - began > STEADY else failures + 1
             log.error(
-                "the embedded model ended by itself, %s: %s", describe_status(status), self._last_words()
+                "the embedded model ended unexpectedly (%s): %s", describe_status(status), self._last_words()
             )
             while not self.running:
                 await asyncio.sleep(restart_delay(failures))
@@ -183,10 +183,10 @@ class LocalModel:
             log.warning("the embedded model is back")
 
     def _last_words(self) -> str:
-        return self._last_lines[-1] if self._last_lines else "it said nothing"
+        return self._last_lines[-1] if self._last_lines else "no output on standard error"
 
     async def _end(self) -> None:
-        """End the child if there is one, and wait until it and its pipes are gone."""
+        """End the child if there is one, and wait until it has ended and its pipes are closed."""
         process = self._process
         if process is None:
             return
@@ -210,7 +210,7 @@ def restart_delay(failures: int) -> float:
 
 
 def describe_status(status: int) -> str:
-    """Say how a process ended, from what `wait` returned."""
+    """Describe how a process ended, given the result of `wait`."""
     if status >= 0:
         return f"exit status {status}"
     try:

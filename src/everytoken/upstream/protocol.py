@@ -21,20 +21,20 @@ logger = logging.getLogger("everytoken.upstream")
 
 _MAX_HEAD = 65_536  # bytes of status line and headers; nginx allows 32 KiB
 _FRAMED = frozenset({b"content-length", b"transfer-encoding"})
-_DRAIN = 1.0  # seconds a response may take to end properly after we have what we wanted
+_DRAIN = 1.0  # seconds for a response to end properly once we have what we need
 
 
 class Pool(Protocol):
     """The owner of the connections."""
 
     def opened(self, protocol: HttpProtocol) -> None:
-        """A connection stands."""
+        """A connection has been made."""
 
     def idle(self, protocol: HttpProtocol) -> None:
         """Its response has ended properly; it can take another request."""
 
     def lost(self, protocol: HttpProtocol) -> None:
-        """It is gone."""
+        """It has been lost."""
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -53,13 +53,13 @@ class HttpProtocol(asyncio.Protocol):
         self._busy = False
         self._drain: asyncio.TimerHandle | None = None
 
-    # What the upstream and the exchange do with it
+    # What the upstream and the exchange call
 
     def send(self, request: bytes, exchange: Exchange, *, retry: Callable[[], None] | None) -> bool:
-        """Send a request; returns False when the connection is gone.
+        """Send a request; return False if the connection has been lost.
 
-        `retry` is called instead of reporting an error if a connection that had been kept breaks before the first
-        byte of the answer: the server may have closed it while it was idle (RFC 9112 section 9.3.1).
+        If a kept connection breaks before the first byte of the response, `retry` is called instead of reporting an
+        error: the server may have closed it while it was idle (RFC 9112 section 9.3.1).
         """
         if self._transport is None or self._transport.is_closing():
             return False
@@ -70,9 +70,9 @@ class HttpProtocol(asyncio.Protocol):
         return True
 
     def let_go(self, exchange: Exchange, *, reusable: bool) -> None:
-        """Serve `exchange` no more; keep the connection only if its response ends properly, and soon."""
+        """Stop serving `exchange`; keep the connection only if its response ends properly, and soon."""
         if self._busy and self._exchange is not exchange:
-            return  # its response has ended, and the connection serves another one by now
+            return  # its response has ended, and the connection now serves another one
         self._exchange = self._retry = None
         if not reusable:
             self.close()
@@ -81,7 +81,7 @@ class HttpProtocol(asyncio.Protocol):
             self._drain = asyncio.get_running_loop().call_later(_DRAIN, self.close)
 
     def close(self) -> None:
-        """Close the connection at once, throwing away what was not sent."""
+        """Close the connection at once, discarding what has not been sent."""
         self._cancel_drain()
         if self._transport is not None:
             self._transport.abort()
@@ -106,7 +106,7 @@ class HttpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser; its callbacks below do the rest."""
         if not self._busy or self._parser is None:
-            self.close()  # nobody asked
+            self.close()  # bytes without a request
             return
         if not self._in_body:
             self._head_bytes += len(data)
@@ -125,11 +125,11 @@ class HttpProtocol(asyncio.Protocol):
             self._report(RemoteProtocolError("the upstream's headers are too large"))
 
     def eof_received(self) -> bool:
-        """Close our side too."""
+        """Close our side, too."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report what that means for the exchange."""
+        """Report the end to the exchange."""
         self._pool.lost(self)
         self._cancel_drain()
         self._transport = None
@@ -152,21 +152,21 @@ class HttpProtocol(asyncio.Protocol):
         """A response begins."""
         self._headers = []
         if not self._busy:
-            self.close()  # nobody asked for it
+            self.close()  # there was no request
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header line."""
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head is there; a body follows."""
+        """The head is complete; a body follows."""
         assert self._parser is not None
         status = self._parser.get_status_code()
         if 100 <= status < 200:
             return
         self._in_body = True
         headers, self._headers = self._headers, []
-        # Whether the body has no other end than the connection's (RFC 9112 section 6.3).
+        # Whether the body ends only with the connection (RFC 9112 section 6.3).
         self._until_close = not any(name in _FRAMED for name, _ in headers)
         if self._exchange is not None:
             self._exchange.on_head(status, headers)
@@ -180,7 +180,7 @@ class HttpProtocol(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The response has ended properly."""
         if not self._in_body or not self._busy:
-            return  # a 1xx, or a response nobody asked for
+            return  # a 1xx, or a response without a request
         assert self._parser is not None
         keep = self._parser.should_keep_alive()
         exchange, self._exchange = self._exchange, None

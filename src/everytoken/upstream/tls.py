@@ -1,4 +1,4 @@
-"""Which certificates are trusted: the system's."""
+"""Trust in the system's certificates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["client_context"]
 
-# Where systems keep their certificates in one file, for a Python whose OpenSSL was built for another system.
+# Where systems keep their certificates in one file; for a Python whose OpenSSL was built for another system.
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -19,10 +19,10 @@ _BUNDLES = (
 
 
 def client_context() -> ssl.SSLContext:
-    """Return the context for connections to upstreams; reads files, so not for the event loop.
+    """Return the context for connections to upstreams; it reads files, so do not call it in the event loop.
 
-    macOS and Windows are asked themselves. Elsewhere the certificates are read once, here: truststore would read
-    them again for every connection, in the event loop, which takes 55 ms with Debian's.
+    On macOS and Windows the system verifies. Elsewhere the certificates are read once, here: truststore would read them
+    again for every connection, in the event loop, which takes 55 ms with Debian's.
     """
     if sys.platform in {"darwin", "win32"}:
         import truststore  # noqa: PLC0415  # not needed elsewhere

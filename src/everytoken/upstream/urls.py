@@ -1,4 +1,4 @@
-"""Which upstream a URL means: one line for each scheme."""
+"""The upstream of a URL: one line for each scheme."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _SCHEMES: dict[str, UpstreamFactory] = {"http": HttpUpstream, "https": HttpUpstr
 
 
 def register_upstream(scheme: str, factory: UpstreamFactory) -> None:
-    """Have `factory` make the upstreams whose URLs begin with `scheme` and a colon."""
+    """Make upstreams whose URLs begin with `scheme` and a colon by calling `factory`."""
     _SCHEMES[scheme] = factory
 
 
 def upstream_at(
     name: str, url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Upstream:
-    """Return the upstream that `url` means, called `name`: `http://…`, `https://…`, `embedded:`.
+    """Return the upstream for `url`, called `name`: `http://…`, `https://…`, `embedded:`.
 
-    Any other scheme is looked for among the entry points `everytoken.upstreams`. Raises `ConfigurationError`.
+    Other schemes are looked up in the entry points `everytoken.upstreams`. Raises `ConfigurationError`.
     """
     scheme, colon, _ = url.partition(":")
     factory: UpstreamFactory | None = None
     if colon:
         factory = _SCHEMES.get(scheme.lower()) or load("everytoken.upstreams", scheme.lower())
-    # What has no scheme, or one that nobody knows, is refused there, without the secrets that the URL may hold.
+    # A missing or unknown scheme is rejected there, in a message without the secrets that the URL may contain.
     return (factory or HttpUpstream)(name, url, api_key=api_key, headers=headers or {})
