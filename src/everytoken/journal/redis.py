@@ -19,7 +19,6 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from everytoken.errors import (
-    ConfigurationError,
     FencedError,
     JournalUnavailableError,
     NotStorableError,
@@ -54,7 +53,7 @@ from everytoken.journal.redis_follower import RedisFollower, show
 from everytoken.journal.redis_link import RedisLink
 from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.redis_reading import RedisReading
-from everytoken.journal.redis_settings import how_durable, is_power_safe, what_is_dropped
+from everytoken.journal.redis_settings import look_at_server
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.rules import Marks, check_producers, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
@@ -113,7 +112,7 @@ class RedisJournal:
         """Connect. Raises `JournalUnavailableError`, `ConfigurationError`."""
         await self._link.start()
         try:
-            await self._look_at_the_server()
+            await look_at_server(self._link, self._address, self._durability)
             await self._follower.start()
         except BaseException:
             await self._link.stop()
@@ -130,39 +129,6 @@ class RedisJournal:
             await self._ask(pack("DEL", ALIVE % self._node.encode()))
         await self._follower.stop()
         await self._link.stop()
-
-    async def _look_at_the_server(self) -> None:
-        """Say how safe it keeps what it is given. Raises `ConfigurationError` for a cluster."""
-        told, *settings = await self._link.pipeline(
-            pack("INFO", "cluster"),
-            *(pack("CONFIG", "GET", name) for name in ("append*", "save", "maxmemory*")),
-        )
-        if isinstance(told, bytes) and b"cluster_enabled:1" in told:
-            raise ConfigurationError(
-                f"Redis at {self._address} is a cluster, which is not supported: use a server that is none"
-            )
-        known: dict[str, str] = {}
-        for reply in settings:
-            if not isinstance(reply, ReplyError):  # many a managed server keeps its settings to itself
-                known.update(
-                    (name.decode(), value.decode()) for name, value in zip(*[iter(reply)] * 2, strict=True)
-                )
-        how = how_durable(known)
-        logger.info("journal in Redis at %s%s", self._address, how)
-        if self._durability == "power" and not is_power_safe(known):
-            logger.warning(
-                "durability is power, but Redis decides that for itself: journal in Redis at %s%s; "
-                "set appendonly yes and appendfsync always there",
-                self._address,
-                how,
-            )
-        if dropped := what_is_dropped(known):
-            logger.warning(
-                "Redis at %s drops %s responses when its memory is full (maxmemory-policy %s): set noeviction",
-                self._address,
-                dropped,
-                known["maxmemory-policy"],
-            )
 
     async def _greet(self, connection: RedisConnection) -> None:
         """Bring the server and our own streams together again, before anything is added."""
