@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import everytoken.journal.sqlite as sqlite_module
 from everytoken.errors import FencedError, StreamExistsError, StreamNotFoundError
-from everytoken.journal import Append, Journal, Log, Producer, StreamInfo
+from everytoken.journal import Append, Journal, Log, Producer, StreamInfo, sqlite_tidying
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.redis_connection import RedisConnection, pack
 from everytoken.journal.redis_entries import ALIVE, NODES
@@ -175,9 +174,9 @@ class Sqlite:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        sqlite_module._TIDY = 3
-        sqlite_module._SEGMENT = 200
-        sqlite_module._LOG_LIMIT = 400
+        sqlite_tidying.TIDY = 3
+        sqlite_tidying.SEGMENT = 200
+        sqlite_tidying.LOG_LIMIT = 400
 
     def clear(self) -> None:
         shutil.rmtree(self._path, ignore_errors=True)

@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import everytoken.journal.sqlite as sqlite_module
-from everytoken.journal import StreamInfo, Writer
+from everytoken.journal import StreamInfo, Writer, sqlite_tidying
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.journal.sqlite_file import SqliteFile
 
@@ -81,8 +80,8 @@ async def main(path: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    sqlite_module._TIDY = 4
-    sqlite_module._LOG_LIMIT = 2000
-    sqlite_module._SEGMENT = 1000
+    sqlite_tidying.TIDY = 4
+    sqlite_tidying.LOG_LIMIT = 2000
+    sqlite_tidying.SEGMENT = 1000
     die_at(int(sys.argv[3]), sys.argv[4])
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

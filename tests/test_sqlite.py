@@ -25,7 +25,7 @@ from everytoken.errors import (
     SequenceConflictError,
     StreamNotFoundError,
 )
-from everytoken.journal import Append, Producer
+from everytoken.journal import Append, Producer, sqlite_tidying
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.journal.urls import journal_at
 
@@ -386,7 +386,7 @@ async def _ended(journal: Any, name: str, count: int, **more: Any) -> Any:
     writer = await journal.create(info(name, **more), _chunks(count))
     writer.close([], {"outcome": "completed"})
     await until(lambda: writer.log.closed)
-    journal._since_tidy = sqlite_module._TIDY
+    journal._since_tidy = sqlite_tidying.TIDY
     journal._commit.soon()
     await until(lambda: name not in journal._streams)
     return await journal.open(name)
@@ -457,8 +457,8 @@ async def test_ttl_counts_for_ended_streams_and_over_a_new_start(path: Path) -> 
 
 
 async def test_the_log_is_cut_and_the_file_does_not_grow(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_module, "_TIDY", 64)
-    monkeypatch.setattr(sqlite_module, "_LOG_LIMIT", 100_000)
+    monkeypatch.setattr(sqlite_tidying, "TIDY", 64)
+    monkeypatch.setattr(sqlite_tidying, "LOG_LIMIT", 100_000)
     journal = SqliteJournal(path)
     await journal.start()
     idle = await journal.create(info("idle, and open for ever"), [b"1"])
@@ -487,7 +487,7 @@ async def test_what_is_on_the_disk_stays_within_its_bounds_with_all_that_belongs
 ) -> None:
     """Each of these responses has a page for itself, and nearly half of it stays empty: that counts, too."""
     limit, log, count = 600_000, 100_000, 400
-    monkeypatch.setattr(sqlite_module, "_LOG_LIMIT", log)
+    monkeypatch.setattr(sqlite_tidying, "LOG_LIMIT", log)
     monkeypatch.setattr(sqlite_module, "_CHECKPOINT", 100_000)
     monkeypatch.setattr(file_module, "_WAL_PAGES", 50)
     journal = SqliteJournal(path, max_bytes=limit)
@@ -543,8 +543,8 @@ async def test_a_file_that_is_mostly_free_is_made_smaller_at_the_next_start(
 async def test_a_long_open_stream_leaves_memory_and_can_be_read_from_anywhere(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "_TIDY", 64)
-    monkeypatch.setattr(sqlite_module, "_SEGMENT", 20_000)
+    monkeypatch.setattr(sqlite_tidying, "TIDY", 64)
+    monkeypatch.setattr(sqlite_tidying, "SEGMENT", 20_000)
     journal = SqliteJournal(path)
     await journal.start()
     noise = random.Random(1)
@@ -618,7 +618,7 @@ def test_starting_takes_no_longer_for_what_has_ended(path: Path) -> None:
         journal = SqliteJournal(path)
         await journal.start()
         while journal._ended or journal._rows:  # the log is cut behind what has been put elsewhere
-            journal._since_tidy = sqlite_module._TIDY
+            journal._since_tidy = sqlite_tidying.TIDY
             journal._commit.soon()
             await asyncio.sleep(0)
         await journal.stop()

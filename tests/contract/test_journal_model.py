@@ -25,7 +25,7 @@ from tests.journal_backends import BACKENDS, info, read_all, until
 
 import everytoken.journal.sqlite as sqlite_module
 from everytoken.errors import FencedError, StreamClosedError, StreamNotFoundError
-from everytoken.journal import Append, Producer
+from everytoken.journal import Append, Producer, sqlite_tidying
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -237,9 +237,9 @@ class JournalMachine(RuleBasedStateMachine):
 @pytest.fixture
 def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[JournalMachine]:
     # Everything that is done now and then is done all the time.
-    monkeypatch.setattr(sqlite_module, "_TIDY", 2)
-    monkeypatch.setattr(sqlite_module, "_SEGMENT", 300)
-    monkeypatch.setattr(sqlite_module, "_LOG_LIMIT", 400)
+    monkeypatch.setattr(sqlite_tidying, "TIDY", 2)
+    monkeypatch.setattr(sqlite_tidying, "SEGMENT", 300)
+    monkeypatch.setattr(sqlite_tidying, "LOG_LIMIT", 400)
     monkeypatch.setattr(sqlite_module, "_CHECKPOINT", 20_000)
 
     class Machine(JournalMachine):

@@ -24,6 +24,7 @@ from gateway_serving import limit
 ANYWHERE = [
     (Stream, "begin"),
     (Stream, "commit"),
+    (Stream, "show"),
     (PackedRecords, "extend"),
 ]
 IN_SQLITE = [
@@ -110,8 +111,8 @@ async def test_an_exception_at_any_step_stops_neither_the_others_nor_the_journal
     backend, owner, name, at, tmp_path, monkeypatch, caplog
 ):
     if backend.startswith("sqlite"):
-        monkeypatch.setattr("everytoken.journal.sqlite._TIDY", 2)
-        monkeypatch.setattr("everytoken.journal.sqlite._BATCH", 2)
+        monkeypatch.setattr("everytoken.journal.sqlite_tidying.TIDY", 2)
+        monkeypatch.setattr("everytoken.journal.sqlite_tidying.BATCH", 2)
     for number, error in enumerate(EXCEPTIONS):
         directory = tmp_path / str(number)
         directory.mkdir()

@@ -19,7 +19,6 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from everytoken.errors import (
-    ConfigurationError,
     FencedError,
     JournalUnavailableError,
     NotStorableError,
@@ -54,7 +53,7 @@ from everytoken.journal.redis_follower import RedisFollower, show
 from everytoken.journal.redis_link import RedisLink
 from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.redis_reading import RedisReading
-from everytoken.journal.redis_settings import how_durable, is_power_safe, what_is_dropped
+from everytoken.journal.redis_settings import look_at_server
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.rules import Marks, check_producers, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
@@ -103,9 +102,7 @@ class RedisJournal:
         self._writing = RedisWriting(self._link, self._node, self._retention, self._follow)
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._doubtful: set[str] = (
-            set()
-        )  # streams that may have been created, although the caller got an error
+        self._doubtful: set[str] = set()  # streams that may have been made, though nobody was told so
         self._quiet_until: float | None = None
         self._beating: asyncio.Task[None] | None = None
 
@@ -115,7 +112,7 @@ class RedisJournal:
         """Connect. Raises `JournalUnavailableError`, `ConfigurationError`."""
         await self._link.start()
         try:
-            await self._look_at_the_server()
+            await look_at_server(self._link, self._address, self._durability)
             await self._follower.start()
         except BaseException:
             await self._link.stop()
@@ -132,39 +129,6 @@ class RedisJournal:
             await self._ask(pack("DEL", ALIVE % self._node.encode()))
         await self._follower.stop()
         await self._link.stop()
-
-    async def _look_at_the_server(self) -> None:
-        """Say how safe it keeps what it is given. Raises `ConfigurationError` for a cluster."""
-        told, *settings = await self._link.pipeline(
-            pack("INFO", "cluster"),
-            *(pack("CONFIG", "GET", name) for name in ("append*", "save", "maxmemory*")),
-        )
-        if isinstance(told, bytes) and b"cluster_enabled:1" in told:
-            raise ConfigurationError(
-                f"Redis at {self._address} is a cluster, which is not supported: use a single server"
-            )
-        known: dict[str, str] = {}
-        for reply in settings:
-            if not isinstance(reply, ReplyError):  # many a managed server keeps its settings to itself
-                known.update(
-                    (name.decode(), value.decode()) for name, value in zip(*[iter(reply)] * 2, strict=True)
-                )
-        how = how_durable(known)
-        logger.info("journal in Redis at %s%s", self._address, how)
-        if self._durability == "power" and not is_power_safe(known):
-            logger.warning(
-                "durability is power, but only Redis can provide it: journal in Redis at %s%s; "
-                "set appendonly yes and appendfsync always there",
-                self._address,
-                how,
-            )
-        if dropped := what_is_dropped(known):
-            logger.warning(
-                "Redis at %s drops %s responses when its memory is full (maxmemory-policy %s): set noeviction",
-                self._address,
-                dropped,
-                known["maxmemory-policy"],
-            )
 
     async def _greet(self, connection: RedisConnection) -> None:
         """Bring the server and our own streams together again, before anything is added."""
@@ -189,7 +153,7 @@ class RedisJournal:
             except JournalUnavailableError:
                 pass
             except Exception:  # one failure must not end it for good
-                logger.exception("the journal could not renew this node's lease")
+                logger.exception("the journal could not give a sign of life")
 
     async def _ask(self, command: bytes) -> Any:
         (reply,) = await self._link.ask(command)
@@ -219,7 +183,7 @@ class RedisJournal:
                 self._doubtful.add(info.id)
             raise
         if reply != b"OK":
-            raise StreamExistsError(f"stream {info.id} already exists")
+            raise StreamExistsError(f"stream {info.id} exists")
         if info.shared:
             await self._quota.release(info.owner, info.id)  # one of this name may have expired
             await self._quota.charge(info, size)
@@ -241,7 +205,7 @@ class RedisJournal:
             await self._quota.check(info, size, new=True)
         except (QuotaExceededError, StreamFullError) as error:
             if await self._ask(pack("TYPE", stream_key(info.id))) == b"stream":
-                raise StreamExistsError(f"stream {info.id} already exists") from error
+                raise StreamExistsError(f"stream {info.id} exists") from error
             raise
 
     def _stream(self, info: StreamInfo, position: Position) -> Stream:
@@ -287,7 +251,7 @@ class RedisJournal:
                 done = await self._try_to_submit(stream_id, append)
                 if done is not None:
                     return done
-        raise JournalUnavailableError("too many concurrent appends to this stream")
+        raise JournalUnavailableError("too many append to this stream at once")
 
     async def _try_to_submit(self, stream_id: str, append: Append) -> Appended | None:
         state, before = await self._look_up(stream_id)
@@ -297,7 +261,7 @@ class RedisJournal:
         after = before
         if not duplicate and (append.records or (append.close and not before.closed)):
             if not state.info.shared:
-                raise FencedError(f"only its own writer can append to stream {stream_id}")
+                raise FencedError(f"stream {stream_id} is written by its own writer")
             if append.producer is not None:
                 check_producers(append.producer.id in marks.producers, count)
             size = size_of(append.records)
@@ -433,7 +397,7 @@ class RedisJournal:
         self._follower.leave(stream)
         if stream not in self._writing and stream.position < before:
             await self._catch_up(stream)
-        # Readers that have followed it here continue with the same one.
+        # Readers who have followed it here go on with the same one.
         stream.fence(state.info.epoch)
         stream.position = Position(state.info.epoch, stream.tail)
         self._writing.add(stream)

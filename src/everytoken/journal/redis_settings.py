@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
+
+from everytoken.errors import ConfigurationError
+from everytoken.journal.redis_connection import ReplyError, pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["how_durable", "is_power_safe", "what_is_dropped"]
+    from everytoken.journal.redis_connection import Address
+    from everytoken.journal.redis_link import RedisLink
+
+__all__ = ["how_durable", "is_power_safe", "look_at_server", "what_is_dropped"]
+
+logger = logging.getLogger("everytoken.journal")
+
+
+async def look_at_server(link: RedisLink, address: Address, durability: str) -> None:
+    """Say in the log how safe a server keeps what it is given. Raises `ConfigurationError` for a cluster."""
+    told, *settings = await link.pipeline(
+        pack("INFO", "cluster"),
+        *(pack("CONFIG", "GET", name) for name in ("append*", "save", "maxmemory*")),
+    )
+    if isinstance(told, bytes) and b"cluster_enabled:1" in told:
+        raise ConfigurationError(
+            f"Redis at {address} is a cluster, which is not supported: use a server that is none"
+        )
+    known: dict[str, str] = {}
+    for reply in settings:
+        if not isinstance(reply, ReplyError):  # many a managed server keeps its settings to itself
+            known.update(
+                (name.decode(), value.decode()) for name, value in zip(*[iter(reply)] * 2, strict=True)
+            )
+    how = how_durable(known)
+    logger.info("journal in Redis at %s%s", address, how)
+    if durability == "power" and not is_power_safe(known):
+        logger.warning(
+            "durability is power, but Redis decides that for itself: journal in Redis at %s%s; "
+            "set appendonly yes and appendfsync always there",
+            address,
+            how,
+        )
+    if dropped := what_is_dropped(known):
+        logger.warning(
+            "Redis at %s drops %s responses when its memory is full (maxmemory-policy %s): set noeviction",
+            address,
+            dropped,
+            known["maxmemory-policy"],
+        )
 
 
 def how_durable(settings: Mapping[str, str]) -> str:

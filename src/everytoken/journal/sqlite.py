@@ -12,15 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from everytoken.errors import JournalUnavailableError, StreamNotFoundError
-from everytoken.journal.local import LocalJournal
-from everytoken.journal.packed import PackedRecords
+from everytoken.errors import JournalUnavailableError
+from everytoken.journal import sqlite_tidying as tidying
 from everytoken.journal.rules import Marks
 from everytoken.journal.sqlite_file import (
     NOTHING,
@@ -28,69 +23,34 @@ from everytoken.journal.sqlite_file import (
     Extra,
     SqliteFile,
     State,
-    decode_state,
     encode,
 )
 from everytoken.journal.sqlite_recovery import Recovered
-from everytoken.journal.sqlite_retention import Retention
-from everytoken.journal.sqlite_segments import Segments
-from everytoken.journal.stream import Stream, StreamWriter
+from everytoken.journal.sqlite_tidying import SqliteTidying, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from everytoken.journal.quota import Quota
-    from everytoken.journal.sqlite_file import Entry
+    from everytoken.journal.stream import Stream, StreamWriter
 
 __all__ = ["SqliteJournal"]
 
 logger = logging.getLogger("everytoken.journal")
 
-_SEGMENT = 1024 * 1024  # packed bytes of an open stream in memory from which on they get a segment
-_LOG_LIMIT = 32 * 1024 * 1024  # bytes of log from which on the open streams that it is kept for get segments
-_TIDY = 256  # commits from one tidying up to the next
-_TIDY_BYTES = 2 * 1024 * 1024  # or bytes of commits: this much of a stream that grows fast is in memory
-_BATCH = 16  # streams tidied up at once: what the event loop can do without being missed
+_TIDY_BYTES = (
+    2 * 1024 * 1024
+)  # bytes of commits from one tidying up to the next, as TIDY: this much of a stream that grows fast is in memory
 _PAGE = 4096
 _CHECKPOINT = 4 * 1024 * 1024  # bytes of commits after which the WAL is copied into the file
 _SWEEP = 60.0  # seconds between two looks for streams whose time is over
-_CUT = 2 * _TIDY_BYTES  # bytes of log cut off at once: more than can have come
-_CACHED = (
-    4 * _SEGMENT
-)  # packed bytes of a segment up to which it is kept for readers when it has just been made
-_PAUSE = 0.02  # seconds between two batches of old streams
 
 _INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
-_FIND = "SELECT number, tail, until, bytes, state FROM streams WHERE id = ? AND ended IS NOT NULL"
-_SIZE = "SELECT bytes, owner FROM streams WHERE number = ? AND ended IS NOT NULL"
-_UPSERT_STREAM = (
-    "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET tail = excluded.tail, "
-    "ended = excluded.ended, until = excluded.until, bytes = bytes + excluded.bytes, state = excluded.state"
-)
 _UPSERT_PRODUCER = "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)"
 
 
-class _Work(msgspec.Struct, eq=False):
-    """One commit: what it does to the file, and what is to be done here once it has.
-
-    `extended`: open streams that get a segment, and what is to be in memory of them: the rows that say what the records
-    before have in common may go, so that those being stored now start a new run.
-    """
-
-    row: int
-    tidies: bool = False
-    entries: list[Any] = []  # of `Entry`
-    extended: dict[Any, PackedRecords] = {}
-    size: int = 0
-    statements: list[Any] = []  # of `Statement`
-    effects: list[Any] = []
-
-    def add(self, sql: str, *values: object) -> None:
-        self.statements.append((sql, values))
-
-
-class SqliteJournal(LocalJournal):
+class SqliteJournal(SqliteTidying):
     """Streams in the file at `path`, which one process has for itself.
 
     Ended streams are kept for `retention` seconds and within `max_bytes` on disk. `durability` is `process` (what was
@@ -107,30 +67,20 @@ class SqliteJournal(LocalJournal):
         quota: Quota | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(retention=retention, max_bytes=max_bytes, quota=quota, now=now)
         self._in_thread = durability == "power"
         self.directory = path.parent  # whose disk it fills
-        self._file = SqliteFile(path, sync=self._in_thread)
-        self._kept = Retention(self._file, seconds=retention, max_bytes=max_bytes, slack=2 * _LOG_LIMIT)
+        super().__init__(
+            SqliteFile(path, sync=self._in_thread),
+            retention=retention,
+            max_bytes=max_bytes,
+            quota=quota,
+            now=now,
+        )
         self._last_number = 0
-        self._last_row = 0
-        self._rows: deque[tuple[int, int]] = deque()  # rows of the log, with their sizes
-        self._log_bytes = 0
-        self._floors: dict[Stream, int] = {}  # stream -> the first row of the log that it needs
-        self._ended: deque[Stream] = deque()  # streams that have no segment of their end yet
-        self._ended_bytes = 0  # of those that have one, on disk
-        self._touched: dict[int, float] = {}  # ended streams with a ttl -> when they were used
-        self._since_tidy = 0
-        self._bytes_since_tidy = 0
-        self._large: dict[Stream, None] = {}  # open streams that a single commit has made large
-        self._since_checkpoint = 0
         self._found_open: dict[Stream, None] = {}
-        self._segments = Segments(self._file)
         self._background: set[asyncio.Future[Any]] = set()
         self._checkpointing = False
         self._sweeper: asyncio.Task[None] | None = None
-        self._sweeping = False
-        self._next_batch: asyncio.TimerHandle | None = None  # of old streams
 
     # Life
 
@@ -212,13 +162,13 @@ class SqliteJournal(LocalJournal):
             self._take_deleted(streams)
         self._since_tidy += 1
         tidies = self._since_tidy >= 0 and (
-            self._since_tidy >= _TIDY
+            self._since_tidy >= tidying.TIDY
             or self._bytes_since_tidy >= _TIDY_BYTES
-            or len(self._ended) >= _BATCH
+            or len(self._ended) >= tidying.BATCH
             or self._sweeping
             or bool(self._large)
         )
-        work = self._tidied(streams) if tidies else _Work(self._last_row + 1)
+        work = self._tidied(streams) if tidies else Work(self._last_row + 1)
         work.tidies = tidies
         try:
             return self._commit_work(work, streams)
@@ -230,12 +180,7 @@ class SqliteJournal(LocalJournal):
             self._tidy_later(error)
             return self._begin(streams)  # perhaps none of them is at fault
 
-    def _tidy_later(self, error: BaseException) -> None:
-        logger.error("the journal could not tidy up", exc_info=error)
-        self._ended.rotate(-1)  # whatever it was, the next time it is another one's turn
-        self._since_tidy = -_TIDY
-
-    def _commit_work(self, work: _Work, streams: Sequence[Stream]) -> bool:
+    def _commit_work(self, work: Work, streams: Sequence[Stream]) -> bool:
         for stream in streams:
             extra = None
             if (
@@ -269,7 +214,7 @@ class SqliteJournal(LocalJournal):
         self._done(work, streams)
         return True
 
-    def _finish(self, future: asyncio.Future[None], work: _Work, streams: Sequence[Stream]) -> None:
+    def _finish(self, future: asyncio.Future[None], work: Work, streams: Sequence[Stream]) -> None:
         error = future.exception()
         if error is None:
             self._done(work, streams)
@@ -282,17 +227,17 @@ class SqliteJournal(LocalJournal):
         else:
             self._commit.refused(error)
 
-    def _done(self, work: _Work, streams: Sequence[Stream]) -> None:
+    def _done(self, work: Work, streams: Sequence[Stream]) -> None:
         if work.entries:
             self._last_row = work.row
         try:
             self._take_note(work, streams)
         except Exception:  # the file is right, and the readers' turn is next
-            logger.exception("the journal could not finish a commit")
+            logger.exception("the journal could not take note of a commit")
             for stream in streams:
                 self._floors.setdefault(stream, work.row)
 
-    def _extra(self, work: _Work, stream: Stream) -> Extra | None:
+    def _extra(self, work: Work, stream: Stream) -> Extra | None:
         created = not stream.created
         deleted = stream in self._going
         if created:
@@ -316,7 +261,7 @@ class SqliteJournal(LocalJournal):
             return None
         return Extra(state=state, created=created, result=result, deleted=deleted)
 
-    def _take_note(self, work: _Work, streams: Sequence[Stream]) -> None:
+    def _take_note(self, work: Work, streams: Sequence[Stream]) -> None:
         """Bring what is known of the file up to date: `work` is done."""
         if work.entries:
             self._rows.append((work.row, work.size))
@@ -335,19 +280,13 @@ class SqliteJournal(LocalJournal):
             try:
                 effect()
             except Exception:  # the file is right, and the others' turn is not over
-                logger.exception("the journal could not finish a commit")
+                logger.exception("the journal could not take note of a commit")
         for stream in self._going:
             self._floors.pop(stream, None)
         if work.tidies:
             self._since_tidy = self._bytes_since_tidy = 0
-        if self._large or work.size > _SEGMENT:
-            self._large = {
-                stream: None
-                for stream in (*self._large, *streams)
-                if stream in self._floors and stream.records.nbytes > _SEGMENT
-            }
-            if self._large:  # nothing more may come of these for a long time
-                asyncio.get_running_loop().call_soon(self._commit.soon)
+        if self._large or work.size > tidying.SEGMENT:
+            self._look_for_large(streams)
         if self._since_checkpoint >= _CHECKPOINT and not self._checkpointing:
             self._since_checkpoint = 0
             self._checkpointing = True
@@ -360,193 +299,3 @@ class SqliteJournal(LocalJournal):
         self._checkpointing = False
         if not future.cancelled() and (error := future.exception()) is not None:
             logger.error("the journal's WAL could not be copied into the file", exc_info=error)
-
-    # Tidying up: each time a little, as a part of somebody's commit
-
-    def _tidied(self, streams: Sequence[Stream]) -> _Work:
-        """Return a commit that begins with tidying up, or with nothing if that fails: the others must be stored."""
-        work = _Work(self._last_row + 1)
-        try:
-            self._tidy(work, streams)
-        except JournalUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is not in what is to be stored
-            self._tidy_later(error)
-            return _Work(self._last_row + 1)
-        return work
-
-    def _tidy(self, work: _Work, streams: Sequence[Stream]) -> None:
-        self._cut_log(work)
-        for stream in [self._ended[i] for i in range(min(_BATCH, len(self._ended)))]:
-            self._seal(work, stream)
-        # A stream that grows comes here often enough.
-        long = [stream for stream in (*streams, *self._large) if stream.records.nbytes > _SEGMENT]
-        if self._log_bytes > _LOG_LIMIT:
-            long += sorted(self._floors, key=self._floors.__getitem__)
-        long = [
-            stream
-            for stream in long
-            if stream in self._floors and not (stream.closed or stream.storing_result is not None)
-        ]
-        for stream in dict.fromkeys(long[:_BATCH]):
-            self._extend_segments(work, stream)
-        if self._sweeping or self._kept.is_exceeded(self._ended_bytes):
-            self._delete_old(work)
-
-    def _cut_log(self, work: _Work) -> None:
-        """Have the rows go that no stream needs."""
-        floor = min(self._floors.values(), default=work.row)
-        size = count = 0
-        for row, row_size in self._rows:
-            if row >= floor or size > _CUT:
-                break
-            size += row_size
-            count += 1
-        if count:
-            work.add("DELETE FROM log WHERE number <= ?", self._rows[count - 1][0])
-            work.effects.append(lambda: self._log_cut(count, size))
-
-    def _log_cut(self, count: int, size: int) -> None:
-        for _ in range(count):
-            self._rows.popleft()
-        self._log_bytes -= size
-
-    def _seal(self, work: _Work, stream: Stream) -> None:
-        """Have an ended stream stand in the tables, whole."""
-        if stream.lost is not None or stream in self._going:
-            work.effects.append(self._ended.popleft)
-            return
-        size = self._put(work, stream, ended=self._now())
-        work.effects.append(lambda: self._sealed(stream, size))
-
-    def _sealed(self, stream: Stream, size: int) -> None:
-        self._ended.popleft()
-        self._ended_bytes += size
-        stream.stored_bytes += size
-        if stream.charged is not None:
-            self._usage.charge(stream, stream.stored_bytes)
-        self._floors.pop(stream, None)
-        if self._streams.get(stream.info.id) is stream:
-            del self._streams[stream.info.id]
-        self._remember(stream, PackedRecords())
-
-    def _extend_segments(self, work: _Work, stream: Stream) -> None:
-        """Have what is in memory of an open stream stand in a segment."""
-        if stream in self._going:
-            return
-        size = self._put(work, stream, ended=None)
-        records = work.extended[stream] = PackedRecords()
-        records.extend(stream.storing)
-        # Not `work` itself: in a circle, megabytes would wait for the garbage collector.
-        row, entries = work.row, work.entries
-        work.effects.append(lambda: self._extended(stream, size, records, row, entries))
-
-    def _extended(
-        self, stream: Stream, size: int, records: PackedRecords, row: int, entries: list[Entry]
-    ) -> None:
-        stream.stored_bytes += size
-        if any(entry[0] == stream.number for entry in entries):
-            self._floors[stream] = row
-        else:
-            del self._floors[stream]
-        self._remember(stream, records)
-
-    def _put(self, work: _Work, stream: Stream, *, ended: float | None) -> int:
-        length = stream.tail - stream.base
-        data = stream.records.dump(length) if length else b""
-        state = encode(State(stream.info, Marks(stream.marks.sequence)))
-        info = stream.info
-        until = info.expires if info.ttl is None else stream.used + info.ttl
-        if data:
-            work.add("INSERT INTO segments VALUES (?, ?, ?)", stream.number, stream.base, data)
-        size = len(data) + len(state)
-        owner = info.owner if info.shared else None
-        work.add(_UPSERT_STREAM, stream.number, info.id, stream.tail, ended, until, size, state, owner)
-        self._since_checkpoint += size
-        return size
-
-    def _remember(self, stream: Stream, records: PackedRecords) -> None:
-        """Let go of a stream's records in memory but for the segment just made, which is kept for readers a while."""
-        if stream.tail > stream.base and stream.records.nbytes <= _CACHED:
-            self._segments.keep(stream.number, stream.base, stream.records)
-        stream.forget(records)
-
-    # Streams whose time is over
-
-    def sweep(self) -> None:
-        """Let go of the streams whose time is over, and of ended ones that are too old or beyond the size."""
-        super().sweep()
-        self._sweeping = True
-        self._commit.soon()
-
-    def _delete_old(self, work: _Work) -> None:
-        touched = dict(self._touched)
-        for number, until in touched.items():
-            work.add("UPDATE streams SET until = ? WHERE number = ?", until, number)
-        found, removed = self._kept.old(self._now(), self._ended_bytes, _BATCH)
-        old = [number for number in found if number not in touched]
-        self._sweeping = len(old) == _BATCH
-        for number in old:
-            size, owner = self._delete_rows(work, number)
-            if owner is not None:
-                work.effects.append(partial(self._usage.forget, owner, size))
-            work.entries.append((number, 0, NOTHING, Extra(deleted=True)))
-        if removed:
-            work.add("UPDATE removed SET ended = max(ended, ?)", removed)
-            # At once: when a thread commits, the rows go before it is known here.
-            self._removed = max(self._removed, removed)
-        work.effects.append(lambda: self._old_deleted(touched))
-
-    def _old_deleted(self, touched: dict[int, float]) -> None:
-        self._touched = {key: until for key, until in self._touched.items() if touched.get(key) != until}
-        if self._sweeping:
-            self._next_batch = asyncio.get_running_loop().call_later(_PAUSE, self._commit.soon)
-
-    def _delete_rows(self, work: _Work, number: int) -> tuple[int, str | None]:
-        """Have a stream's rows go; return the bytes of one that has ended, and whose quota they count against."""
-        found = self._file.look_up(_SIZE, number)
-        size, owner = found[0] if found else (0, None)
-        work.add("DELETE FROM segments WHERE stream = ?", number)
-        work.add("DELETE FROM producers WHERE stream = ?", number)
-        work.add("DELETE FROM streams WHERE number = ?", number)
-        work.effects.append(lambda: self._rows_deleted(number, size))
-        return size, owner
-
-    def _rows_deleted(self, number: int, size: int) -> None:
-        self._ended_bytes -= size
-        self._touched.pop(number, None)
-        self._segments.forget(number)
-
-    # Reading what is not in memory
-
-    def _find(self, stream_id: str) -> Stream | None:
-        found = self._file.look_up(_FIND, stream_id)
-        if not found:
-            return None
-        number, tail, until, size, data = found[0]
-        try:
-            state = decode_state(data)
-            producers = self._file.producers_of(number) if state.info.shared else {}
-        except SQLITE_FAULTS as error:
-            raise JournalUnavailableError(f"stream {stream_id} is damaged: {error}") from error
-        stream = Stream(state.info, self._fetch, tail=tail)
-        stream.number, stream.stored_epoch = number, state.info.epoch
-        stream.created = stream.closed = stream.closing = True
-        stream.marks = stream.storing_marks = stream.due_marks = Marks(state.marks.sequence, producers)
-        stream.stored_bytes = size
-        if state.info.shared:
-            stream.charged = size
-        if state.info.ttl is not None:
-            stream.used = self._touched.get(number, until) - state.info.ttl
-        return stream
-
-    def _touch(self, stream: Stream) -> None:
-        super()._touch(stream)
-        if stream.closed and stream.info.ttl is not None:
-            self._touched[stream.number] = stream.used + stream.info.ttl
-
-    async def _fetch(self, stream: Stream, offset: int, limit: int) -> Sequence[bytes]:
-        try:
-            return await self._segments.read(stream.number, offset, limit)
-        except StreamNotFoundError as error:
-            raise self.missing(stream.info.id) from error
