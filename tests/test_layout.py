@@ -15,12 +15,8 @@ LONGEST_MODULE = 450
 LONGEST_CLASS = 250
 MEDIAN_MODULE = 150
 KNOWN = {
-    "journal/redis.py",
     "journal/redis.py:RedisJournal",
-    "journal/sqlite.py",
-    "journal/sqlite.py:SqliteJournal",
     "journal/stream.py:Stream",
-    "relay/response.py:Relay",
 }
 
 

@@ -102,7 +102,7 @@ class RedisJournal:
         self._writing = RedisWriting(self._link, self._node, self._retention, self._follow)
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._doubtful: set[str] = set()  # streams that may have been made, though nobody was told so
+        self._doubtful: set[str] = set()  # streams that may have been made, without our knowing
         self._quiet_until: float | None = None
         self._beating: asyncio.Task[None] | None = None
 
@@ -397,7 +397,7 @@ class RedisJournal:
         self._follower.leave(stream)
         if stream not in self._writing and stream.position < before:
             await self._catch_up(stream)
-        # Readers who have followed it here go on with the same one.
+        # Readers who have followed it here continue with the same one.
         stream.fence(state.info.epoch)
         stream.position = Position(state.info.epoch, stream.tail)
         self._writing.add(stream)

@@ -233,7 +233,7 @@ class SqliteJournal(SqliteTidying):
         try:
             self._take_note(work, streams)
         except Exception:  # the file is right, and the readers' turn is next
-            logger.exception("the journal could not take note of a commit")
+            logger.exception("the journal could not record a commit")
             for stream in streams:
                 self._floors.setdefault(stream, work.row)
 
@@ -280,7 +280,7 @@ class SqliteJournal(SqliteTidying):
             try:
                 effect()
             except Exception:  # the file is right, and the others' turn is not over
-                logger.exception("the journal could not take note of a commit")
+                logger.exception("the journal could not record a commit")
         for stream in self._going:
             self._floors.pop(stream, None)
         if work.tidies:

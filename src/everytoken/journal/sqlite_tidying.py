@@ -61,7 +61,7 @@ class Work(msgspec.Struct, eq=False):
     """One commit: what it does to the file, and what is to be done here once it has.
 
     `extended`: open streams that get a segment, and what is to be in memory of them: the rows that say what the records
-    before have in common may go, so that those being stored now begin anew.
+    before have in common may go, so that those being stored now start a new run.
     """
 
     row: int
@@ -128,7 +128,7 @@ class SqliteTidying(LocalJournal):
         self._cut_log(work)
         for stream in [self._ended[i] for i in range(min(BATCH, len(self._ended)))]:
             self._seal(work, stream)
-        # Whoever grows is here often enough.
+        # A stream that grows comes here often enough.
         long = [stream for stream in (*streams, *self._large) if stream.records.nbytes > SEGMENT]
         if self._log_bytes > LOG_LIMIT:
             long += sorted(self._floors, key=self._floors.__getitem__)

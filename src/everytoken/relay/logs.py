@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from everytoken.errors import CancelledError, one_line
+from everytoken.errors import CancelledError, error_body, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from everytoken.journal import StreamInfo
     from everytoken.recovery import Recovery
     from everytoken.recovery.attempt import Attempt
 
-__all__ = ["log_attempt", "log_end", "name_of"]
+__all__ = ["log_attempt", "log_end", "name_of", "result_of"]
 
 logger = logging.getLogger("everytoken.relay")
 
@@ -54,9 +54,22 @@ def log_attempt(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
     )
 
 
-def log_end(
-    info: StreamInfo, recovery: Recovery, result: Callable[[], dict[str, Any]], *, unread_for: float | None
-) -> None:
+def result_of(recovery: Recovery) -> dict[str, Any]:
+    """Return what a response's stream is closed with: the outcome, its error, the usage, and every attempt.
+
+    All of it can be stored: what is an upstream's has been made so when its attempt ended.
+    """
+    origin = recovery.attempts[0].started if recovery.attempts else 0.0
+    return {
+        "outcome": recovery.outcome,
+        **({} if recovery.error is None else error_body(recovery.error)),
+        "usage": recovery.usage,
+        "seed": recovery.seed,
+        "attempts": [attempt.describe(origin) for attempt in recovery.attempts],
+    }
+
+
+def log_end(info: StreamInfo, recovery: Recovery, *, unread_for: float | None) -> None:
     """Log how a response has ended; `unread_for`: after how many seconds without a reader, if that is why."""
     error = recovery.error
     level, told = logging.INFO, f"after {recovery.records} records"
@@ -65,5 +78,5 @@ def log_end(
     elif unread_for is not None:
         told = f"{told}: nobody read it for {unread_for:g} s"
     if logger.isEnabledFor(level):
-        extra = {"stream_id": info.id, "result": result()}
+        extra = {"stream_id": info.id, "result": result_of(recovery)}
         logger.log(level, "%s: %s %s", name_of(info), recovery.outcome, told, extra=extra)

@@ -18,7 +18,7 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.recovery import Connect, Disconnect, End, State
-from everytoken.relay.logs import log_attempt, log_end, name_of
+from everytoken.relay.logs import log_attempt, log_end, name_of, result_of
 from everytoken.relay.readers import Readers
 from everytoken.relay.sink import AttemptSink
 
@@ -268,11 +268,11 @@ class Relay:
             self._life.cancel()
         if not self._let_go:
             unread_for = self.readers.grace if self._abandoned else None
-            log_end(self.log.info, self.recovery, self.result, unread_for=unread_for)
+            log_end(self.log.info, self.recovery, unread_for=unread_for)
             error = decision.error
             last = [] if error is None else [self.recovery.dialect.error(error_body(error))]
             try:
-                self.writer.close(last, self.result())
+                self.writer.close(last, result_of(self.recovery))
             except JournalError as error:
                 logger.warning("%s: %s; its end was not stored by this process", self._name, error.message)
         self._ended(self)
@@ -282,19 +282,3 @@ class Relay:
             self.over.set_result(None)
         if self._events is not None:
             self._events.ended(handed_over=self._let_go)
-
-    def result(self) -> dict[str, Any]:
-        """Return what the stream is closed with: the outcome, its error, the usage, and every attempt.
-
-        All of it can be stored: values from an upstream were made storable when its attempt ended.
-        """
-        recovery = self.recovery
-        origin = recovery.attempts[0].started if recovery.attempts else 0.0
-        result: dict[str, Any] = {
-            "outcome": recovery.outcome,
-            **({} if recovery.error is None else error_body(recovery.error)),
-            "usage": recovery.usage,
-            "seed": recovery.seed,
-            "attempts": [attempt.describe(origin) for attempt in recovery.attempts],
-        }
-        return result

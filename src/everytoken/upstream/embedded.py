@@ -1,4 +1,4 @@
-"""The embedded model as an upstream: an HTTP upstream whose server is a child process of ours."""
+"""The embedded model as an upstream: an HTTP upstream whose server is our own child process."""
 
 from __future__ import annotations
 
