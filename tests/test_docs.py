@@ -51,7 +51,7 @@ BLOCKS = {
     "docs/gateway.md": {"python": (1, "test_gateway_docs.py"), "toml": (1, "test_gateway_docs.py")},
     "docs/journal.md": {"": (1, "test_redis.py")},
     "docs/node.md": {"js": (6, "test_js.py")},
-    "docs/python.md": {"python": (6, "client/test_client_surface.py")},
+    "docs/python.md": {"python": (7, "client/test_client_surface.py")},
     "docs/react.md": {"tsx": (3, "test_js.py")},
     "docs/streams.md": {"sh": (1, HERE)},
     "docs/testing.md": {"console": (1, HERE), "python": (6, "test_testing_docs.py")},
