@@ -14,7 +14,7 @@ import msgspec
 
 from everytoken.errors import ConfigurationError
 from everytoken.journal.quota import Quota
-from everytoken.recovery import Policy, Target
+from everytoken.recovery import Policy, Route, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,16 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     extra: dict[str, Any] = {}
     prefill_extra: dict[str, Any] = {}
     prefill_message: dict[str, Any] = {}
+    weight: float = 1.0
+    cost: float = 0.0
     policy: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not 0 < self.weight < math.inf:
+            raise ValueError("weight must be a finite number above 0")
+        if not 0 <= self.cost < math.inf:
+            raise ValueError("cost must be a finite number, 0 or more")
 
     @property
     def names(self) -> dict[str, str]:
@@ -116,7 +125,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
     `tls_key`: PEM files; with them the gateway speaks TLS. `observers`: what is told of events, by the names that
-    packages give in their entry points `everytoken.observers`.
+    packages give in their entry points `everytoken.observers`. `route`: by which rule the first of several upstreams is
+    chosen; see `everytoken.recovery.Router`.
 
     The rest are limits; `everytoken.gateway.limits` says what happens at each.
     """
@@ -155,6 +165,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     head_timeout: float = 10.0
     body_timeout: float = 30.0
     idle_timeout: float = 75.0
+    route: Route = "order"
     policy: Policy = Policy()
     upstream: list[UpstreamConfig] = []
 
@@ -208,6 +219,8 @@ def target_of(upstream: UpstreamConfig, model: str, policy: Policy) -> Target | 
         extra=upstream.extra,
         prefill_extra=upstream.prefill_extra,
         prefill_message=upstream.prefill_message,
+        weight=upstream.weight,
+        cost=upstream.cost,
         policy=policy,
     )
 

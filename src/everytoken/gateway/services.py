@@ -70,6 +70,7 @@ class Services:
             max_duration=config.max_duration,
             redact=Redactor(config.api_keys).text,
             observers=self.observers,
+            route=config.route,
         )
         self._log_guard = LogGuard(self.relays.redact)
         # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
@@ -108,6 +109,7 @@ class Services:
         self.config, self.keys, self._policies = config, keys, policies
         self.upstreams = upstreams
         self.grace = _grace_of(config)
+        self.relays.router.route = config.route
         self.bodies.limit = config.max_bodies
         self.relays.change(
             upstreams,

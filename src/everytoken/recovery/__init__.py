@@ -5,6 +5,7 @@ from everytoken.recovery.breaker import Breaker
 from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
 from everytoken.recovery.machine import Recovery
 from everytoken.recovery.policy import LearnedCapabilities, Outcome, Policy, Target
+from everytoken.recovery.routing import Route, Router, conversation_of
 from everytoken.recovery.transitions import State
 
 __all__ = [
@@ -19,6 +20,9 @@ __all__ = [
     "Policy",
     "Rearm",
     "Recovery",
+    "Route",
+    "Router",
     "State",
     "Target",
+    "conversation_of",
 ]

@@ -100,7 +100,8 @@ class Course:
         """Take note of content from an attempt that is not steady: it is no longer suspected, and may have won."""
         experience = self.experience(live.plan.target)
         if live.state is State.WAITING:
-            experience.has_answered(now - live.mark)
+            experience.has_answered(now - live.mark, now)
+            live.began = now
             self.breaker.answers(self._planner.circuit(live.plan.target))
         elif live.suspected:
             experience.has_paused(now - live.mark)
@@ -228,6 +229,8 @@ class Course:
         more = live.take_held()
         self._close(now, live, None, reusable=True)
         self.breaker.succeeded(self._planner.circuit(live.plan.target))
+        if live.last_bytes is not None:
+            self.experience(live.plan.target).has_sent(live.chunks, live.last_bytes - live.began)
         self._count(more)
         if not live.decoder.shown_usage:
             closing = self._closing()

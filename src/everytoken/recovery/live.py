@@ -34,7 +34,7 @@ class LiveAttempt:
     Attributes: `attempt` (what is recorded of it), `plan`, `aligner` (None where nothing was delivered before, so that
     chunks are passed on as they were sent), `state`, `deadline` (seconds of the driver's clock), `gap` (seconds that may
     pass between two pieces of content), `limit` (of what is waited for now) since `mark`, `suspected` (whether it has
-    passed), `steady` (whether it streams, alone and in time, so that content does no more than move the deadline), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
+    passed), `began` (when its first content came), `steady` (whether it streams, alone and in time, so that content does no more than move the deadline), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
     `quiet` (bytes since then).
     """
 
@@ -50,6 +50,7 @@ class LiveAttempt:
         "_transcript",
         "aligner",
         "attempt",
+        "began",
         "content",
         "deadline",
         "decoder",
@@ -95,6 +96,7 @@ class LiveAttempt:
         self.error: EverytokenError | None = None
         self.state = State.CONNECTING
         self.deadline = 0.0
+        self.began = 0.0
         self.limit = 0.0
         self.mark = 0.0
         self.number = attempt.number

@@ -9,6 +9,8 @@ import msgspec
 __all__ = ["LearnedCapabilities", "Outcome", "Policy", "Strategy", "Target"]
 
 _FOREVER = float("inf")
+_FOLLOWS = 0.3  # of the way from the mean to a new measurement
+_ENOUGH = 8  # chunks from which a rate can be told
 _WAITS = 64  # times that are remembered of an upstream and model
 
 Strategy = Literal["first", "retry", "prefill", "replay"]
@@ -75,7 +77,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     `model`: what it calls the model asked for, None to pass the caller's name on. `prefill`: whether it continues an
     assistant message that comes last (`auto`: only once it has shown so). `seeds` and `usage`: whether it may be sent
     a `seed` and `stream_options` of ours. `omits_finish_reason`: it is known never to send a finish_reason.
-    `extra`, `prefill_extra`, `prefill_message`: fields to add to every request, to a prefill, to its last message.
+    `weight` and `cost` (of any unit) are for choosing among several. `extra`, `prefill_extra`, `prefill_message`: fields to add to every request, to a prefill, to its last message.
     """
 
     name: str
@@ -87,6 +89,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}
     prefill_extra: dict[str, Any] = {}
     prefill_message: dict[str, Any] = {}
+    weight: float = 1.0
+    cost: float = 0.0
     policy: Policy = Policy()
 
 
@@ -96,7 +100,8 @@ class LearnedCapabilities(msgspec.Struct):
     `prefill`: it `continues` a prefill, has `refused` one, or `restarts` from the beginning.
     `additions`: whether it `accepted` the seed and stream_options that we add, or has `refused` them.
     `streaming`: it has `refused` to stream. `waits`: the latest times to its first content, in seconds; `gaps`: the latest
-    silences in the middle that were long, and that content ended.
+    silences in the middle that were long, and that content ended. `first_token` (seconds) and `rate` (chunks a
+    second): means that follow the latest responses, None until there was one; `measured`: when.
     """
 
     prefill: Literal["unknown", "continues", "refused", "restarts"] = "unknown"
@@ -104,10 +109,19 @@ class LearnedCapabilities(msgspec.Struct):
     streaming: Literal["unknown", "refused"] = "unknown"
     waits: list[float] = []
     gaps: list[float] = []
+    first_token: float | None = None
+    rate: float | None = None
+    measured: float = 0.0
 
-    def has_answered(self, seconds: float) -> None:
-        """Take note of a time to the first content."""
+    def has_answered(self, seconds: float, now: float) -> None:
+        """Record a time to the first content."""
         self.waits = [*self.waits[1 - _WAITS :], round(seconds, 3)]
+        self.first_token, self.measured = _moved(self.first_token, seconds), now
+
+    def has_sent(self, chunks: int, seconds: float) -> None:
+        """Record how long an attempt took for its chunks, from the first to the last."""
+        if chunks >= _ENOUGH and seconds > 0:
+            self.rate = _moved(self.rate, (chunks - 1) / seconds)
 
     def has_paused(self, seconds: float) -> None:
         """Take note of a long silence that content ended."""
@@ -120,6 +134,11 @@ class LearnedCapabilities(msgspec.Struct):
     def content_gap(self, usual: float) -> float:
         """Return how long a silence may be."""
         return max(usual, 3 * _p99(self.gaps))
+
+
+def _moved(mean: float | None, value: float) -> float:
+    """Return a mean that follows what it is the mean of within some measurements."""
+    return value if mean is None else mean + (value - mean) * _FOLLOWS
 
 
 def _p99(values: list[float]) -> float:

@@ -25,7 +25,7 @@ from everytoken.errors import (
 )
 from everytoken.journal import StreamInfo
 from everytoken.journal.ids import new_stream_id
-from everytoken.recovery import Breaker, LearnedCapabilities, Recovery
+from everytoken.recovery import Breaker, LearnedCapabilities, Recovery, Router, conversation_of
 from everytoken.relay.events import ResponseEvents
 from everytoken.relay.logs import name_of
 from everytoken.relay.response import Relay
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
-    from everytoken.recovery import Target
+    from everytoken.recovery import Route, Target
     from everytoken.upstream import Upstream
 
 __all__ = ["Relays"]
@@ -63,12 +63,14 @@ class Relays:
         redact: Callable[[str], str] = str,
         jitter: Callable[[], float] = random.random,
         observers: Observers | None = None,
+        route: Route = "order",
     ) -> None:
         """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response continues without a reader.
 
         `grace` is in seconds; None means for ever. `max_response`: bytes that upstreams may send for a response;
         `max_duration`: seconds that it may take. `redact` takes out of a text what is secret here besides the upstreams'
-        own secrets. `observers` are told of what happens to responses.
+        own secrets. `observers` are told of what happens to responses. `route`: by which
+        rule the first of several upstreams is chosen.
         """
         self._max_response = max_response
         self._max_duration = max_duration
@@ -80,6 +82,7 @@ class Relays:
         self._jitter = jitter
         self._observers = observers
         self._breaker = Breaker()
+        self.router = Router(route)
         self._experience: dict[tuple[str, str], LearnedCapabilities] = {}
         self._relays: dict[str, Relay] = {}
         self._empty = asyncio.Event()
@@ -149,7 +152,7 @@ class Relays:
     def _relay(self, request: ModelRequest, info: StreamInfo, writer: Writer) -> Relay:
         recovery = Recovery(
             request=request,
-            targets=self._targets(request.model),
+            targets=self._ordered(request),
             seed=info.meta.get("seed"),
             jitter=self._jitter,
             experience=lambda target: self._experience_of(target, request.model),
@@ -176,6 +179,20 @@ class Relays:
         )
         self._relays[info.id] = relay
         return relay
+
+    def _ordered(self, request: ModelRequest) -> list[Target]:
+        """Return the upstreams for a request, the one to be asked first in front."""
+        now = asyncio.get_running_loop().time()
+        model = request.model
+        return self.router.order(
+            self._targets(model),
+            model=model,
+            conversation=conversation_of(request.body.get("messages")),
+            now=now,
+            chance=self._jitter(),
+            learned=lambda target: self._experience_of(target, model),
+            is_well=lambda target: self._breaker.allows((target.name, target.model or model), now),
+        )
 
     # Taking over
 
