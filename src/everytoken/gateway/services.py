@@ -143,6 +143,7 @@ class Services:
             self._observe_commits()
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
+        await self.relays.learned.load()
         await self.relays.take_over()
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
         self.started = True
@@ -167,6 +168,7 @@ class Services:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.relays.drain(0)
+        await self.relays.learned.save()
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
         self._log_guard.remove()

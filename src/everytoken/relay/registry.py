@@ -25,8 +25,9 @@ from everytoken.errors import (
 )
 from everytoken.journal import StreamInfo
 from everytoken.journal.ids import new_stream_id
-from everytoken.recovery import Breaker, LearnedCapabilities, Recovery, Router, conversation_of
+from everytoken.recovery import Breaker, Recovery, Router, conversation_of
 from everytoken.relay.events import ResponseEvents
+from everytoken.relay.learned import Learned
 from everytoken.relay.logs import name_of
 from everytoken.relay.response import Relay
 
@@ -36,14 +37,13 @@ if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
-    from everytoken.recovery import Route, Target
+    from everytoken.recovery import LearnedCapabilities, Route, Target
     from everytoken.upstream import Upstream
 
 __all__ = ["Relays"]
 
 logger = logging.getLogger("everytoken.relay")
 
-_MAX_EXPERIENCE = 1024
 _SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
 _BATCH = 1024 * 1024  # bytes read at once of a response that is taken over
 
@@ -83,7 +83,7 @@ class Relays:
         self._observers = observers
         self._breaker = Breaker()
         self.router = Router(route)
-        self._experience: dict[tuple[str, str], LearnedCapabilities] = {}
+        self.learned = Learned(journal)
         self._relays: dict[str, Relay] = {}
         self._empty = asyncio.Event()
         self.draining = False
@@ -237,6 +237,7 @@ class Relays:
             await asyncio.sleep(interval)
             try:
                 await self.take_over()
+                await self.learned.save()
             except JournalError as error:
                 logger.warning("looking for responses to take over: %s (%s)", error.message, error.code)
             except Exception:  # one failure must not end the watch for good
@@ -305,10 +306,7 @@ class Relays:
             relay.stop()
 
     def _experience_of(self, target: Target, model: str) -> LearnedCapabilities:
-        key = (target.name, target.model or model)
-        if key not in self._experience and len(self._experience) >= _MAX_EXPERIENCE:
-            self._experience.clear()  # callers choose the model's name, so this must be bounded
-        return self._experience.setdefault(key, LearnedCapabilities())
+        return self.learned.of(target.name, target.model or model)
 
 
 def _redacting(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:

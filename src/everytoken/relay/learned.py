@@ -1,0 +1,137 @@
+"""What was learned of upstreams and models, kept in the journal so that a restart does not pay for it again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from everytoken.errors import EverytokenError, StreamExistsError, StreamNotFoundError
+from everytoken.journal import Append, StreamInfo
+from everytoken.recovery import LearnedCapabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everytoken.journal import Journal, Log
+
+__all__ = ["Learned"]
+
+logger = logging.getLogger("everytoken.relay")
+
+_STREAM = "~learned"  # callers cannot make a stream with such a name, nor read one that is nobody's
+_OWNER = "~"
+_MOST = 1024  # upstreams and models that are remembered
+_LONG = 4096  # records from which on the stream is written anew
+_BATCH = 1024 * 1024
+
+
+class _Record(msgspec.Struct, array_like=True):
+    upstream: str
+    model: str
+    learned: LearnedCapabilities
+
+
+_decode = msgspec.json.Decoder(_Record).decode
+
+
+class Learned:
+    """What was learned, by upstream and model. What it stores is only a hint: a journal that fails is logged, and no more."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[tuple[str, str], LearnedCapabilities] = {}
+        self._stored: dict[tuple[str, str], bytes] = {}
+
+    def of(self, upstream: str, model: str) -> LearnedCapabilities:
+        """Return what is known of an upstream and model, to be added to."""
+        key = (upstream, model)
+        if key not in self._known and len(self._known) >= _MOST:
+            self._known.clear()  # callers choose the model's name: what they can make grow must have a limit
+            self._stored.clear()
+        return self._known.setdefault(key, LearnedCapabilities())
+
+    async def load(self) -> None:
+        """Read what was stored before."""
+        if not self._journal.durable:
+            return
+        try:
+            log = await self._journal.open(_STREAM)
+            records = await _read(log)
+        except StreamNotFoundError:
+            return
+        except EverytokenError as error:
+            logger.warning("what was learned of upstreams cannot be read: %s (%s)", error.message, error.code)
+            return
+        for record in records:
+            try:
+                found = _decode(record)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # of a version with other fields
+            # A time of another process says nothing here.
+            found.learned.measured = 0.0
+            self._known[found.upstream, found.model] = found.learned
+            self._stored[found.upstream, found.model] = _lasting(found.learned)
+        if len(records) > _LONG:
+            await self._store_anew()
+
+    async def save(self) -> None:
+        """Store what has changed since the last time."""
+        if not self._journal.durable:
+            return
+        changed = {
+            key: lasting
+            for key, learned in self._known.items()
+            if self._stored.get(key) != (lasting := _lasting(learned))
+        }
+        # What is as on the first day need not be told.
+        records = [self._record(key) for key in changed if self._known[key] != LearnedCapabilities()]
+        try:
+            if records:
+                await self._append(records)
+        except EverytokenError as error:
+            logger.warning(
+                "what was learned of upstreams cannot be stored: %s (%s)", error.message, error.code
+            )
+        else:
+            self._stored.update(changed)
+
+    def _record(self, key: tuple[str, str]) -> bytes:
+        return msgspec.json.encode(_Record(*key, self._known[key]))
+
+    async def _append(self, records: list[bytes]) -> None:
+        try:
+            await self._journal.submit(_STREAM, Append(records=records))
+        except StreamNotFoundError:
+            info = StreamInfo(
+                id=_STREAM, content_type="application/json", owner=_OWNER, created=time.time(), shared=True
+            )
+            try:
+                await self._journal.create(info, records)
+            except StreamExistsError:  # another node was quicker
+                await self._journal.submit(_STREAM, Append(records=records))
+
+    async def _store_anew(self) -> None:
+        try:
+            await self._journal.delete(_STREAM)
+            await self._append([self._record(key) for key in self._known])
+        except EverytokenError as error:
+            logger.warning(
+                "what was learned of upstreams cannot be stored: %s (%s)", error.message, error.code
+            )
+
+
+def _lasting(learned: LearnedCapabilities) -> bytes:
+    """Return what is worth storing for: what upstreams take, and times to about half a second."""
+    longest = round(2 * max(learned.waits, default=0.0)), round(2 * max(learned.gaps, default=0.0))
+    return msgspec.json.encode((learned.prefill, learned.additions, learned.streaming, longest))
+
+
+async def _read(log: Log) -> Sequence[bytes]:
+    records: list[bytes] = []
+    while len(records) < log.tail:
+        some = log.take(len(records), _BATCH)
+        records += await log.fetch(len(records), _BATCH) if some is None else some
+    return records
