@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import everytoken.journal.redis as redis_module
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal
 from gateway_serving import HELLO, ManualUpstream, Wire, serving
@@ -115,7 +114,7 @@ FAULTS = [SqliteLocked, SqliteFull, RedisRestarted, RedisForgetful, RedisHanging
 
 @pytest.fixture(params=FAULTS, ids=[fault.__name__ for fault in FAULTS])
 def fault(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(redis_module, "_PATIENCE", 0.3)
+    monkeypatch.setattr("everytoken.journal.redis_node.PATIENCE", 0.3)
     fault = request.param(tmp_path)
     yield fault
     fault.stop()

@@ -12,7 +12,6 @@ import pytest
 from tests.journal_backends import Reader, info, read_all, shared_redis, until
 from tests.redis_server import REDIS, RedisServer
 
-import everytoken.journal.redis as redis_module
 import everytoken.journal.redis_follower as follower_module
 from everytoken.errors import (
     ConfigurationError,
@@ -74,7 +73,7 @@ async def nodes() -> AsyncIterator[Nodes]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take a server that says nothing for a moment for dead."""
-    monkeypatch.setattr(redis_module, "_PATIENCE", 0.3)
+    monkeypatch.setattr("everytoken.journal.redis_node.PATIENCE", 0.3)
     monkeypatch.setattr(follower_module, "_BLOCK", 100)
 
 

@@ -11,50 +11,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
-import time
-from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from everytoken.errors import (
     FencedError,
     JournalUnavailableError,
     NotStorableError,
     QuotaExceededError,
-    StreamClosedError,
     StreamExistsError,
     StreamFullError,
     StreamNotFoundError,
 )
 from everytoken.journal import Append, Appended, Producer, StreamInfo
-from everytoken.journal.ids import missing
-from everytoken.journal.quota import Quota, size_of
-from everytoken.journal.redis_commands import LONGEST, change, create, delete, last_entry, life_of
-from everytoken.journal.redis_connection import Address, RedisConnection, ReplyError, pack
+from everytoken.journal.quota import size_of
+from everytoken.journal.redis_commands import LONGEST, change, create, delete, life_of
+from everytoken.journal.redis_connection import pack
 from everytoken.journal.redis_entries import (
-    ALIVE,
-    NODES,
-    TAKEN,
     Entry,
     Position,
     State,
     decode_mark,
-    decode_state,
     fields_of,
     info_key,
-    open_key,
     producers_key,
     read_key,
     stream_key,
 )
-from everytoken.journal.redis_follower import RedisFollower, show
-from everytoken.journal.redis_link import RedisLink
-from everytoken.journal.redis_quota import RedisQuota
-from everytoken.journal.redis_reading import RedisReading
-from everytoken.journal.redis_settings import look_at_server
-from everytoken.journal.redis_writing import RedisWriting
+from everytoken.journal.redis_follower import show
+from everytoken.journal.redis_node import TRIES, RedisNode
 from everytoken.journal.rules import Marks, check_producers, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
@@ -67,11 +51,8 @@ __all__ = ["RedisJournal"]
 
 logger = logging.getLogger("everytoken.journal")
 
-_PATIENCE = 3.0  # seconds without a reply after which a connection counts as dead
-_TRIES = 20  # times to submit or claim when others do so at the same moment
 
-
-class RedisJournal:
+class RedisJournal(RedisNode):
     """Streams in the Redis at `url`; each is kept for `retention` seconds after its end.
 
     A node that gives no sign of life for `lease` seconds has lost its streams: another may take them over. What is
@@ -79,85 +60,6 @@ class RedisJournal:
     """
 
     durable = True
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        retention: float = 86_400.0,
-        lease: float = 10.0,
-        durability: str = "process",
-        quota: Quota | None = None,
-    ) -> None:
-        """Raises `ConfigurationError` for a URL that is none."""
-        self._durability = durability
-        self._address = Address.parse(url)
-        self._retention = int(retention * 1000)
-        self._lease = lease
-        self._node = secrets.token_hex(8)
-        self._link = RedisLink(self._address, self._greet, _PATIENCE)
-        self._follower = RedisFollower(self._address, self._link, _PATIENCE, self._taken)
-        self._quota = RedisQuota(self._link, quota or Quota())
-        self._reading = RedisReading(self._link, self.missing, lease)
-        self._writing = RedisWriting(self._link, self._node, self._retention, self._follow)
-        self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._doubtful: set[str] = set()  # streams that may have been made, without our knowing
-        self._quiet_until: float | None = None
-        self._beating: asyncio.Task[None] | None = None
-
-    # Life
-
-    async def start(self) -> None:
-        """Connect. Raises `JournalUnavailableError`, `ConfigurationError`."""
-        await self._link.start()
-        try:
-            await look_at_server(self._link, self._address, self._durability)
-            await self._follower.start()
-        except BaseException:
-            await self._link.stop()
-            raise
-        self._beating = asyncio.create_task(self._beat_for_ever())
-
-    async def stop(self) -> None:
-        """Store what is on its way, and leave one's streams to the others."""
-        await self._writing.stop()
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
-        with contextlib.suppress(JournalUnavailableError):
-            await self._ask(pack("DEL", ALIVE % self._node.encode()))
-        await self._follower.stop()
-        await self._link.stop()
-
-    async def _greet(self, connection: RedisConnection) -> None:
-        """Bring the server and our own streams together again, before anything is added."""
-        loop = asyncio.get_running_loop()
-        # While the server was away no node could give a sign of life: that does not make them dead.
-        self._quiet_until = 0.0 if self._quiet_until is None else loop.time() + self._lease
-        await connection.pipeline(*self._beat())
-        for stream_id in list(self._doubtful):
-            await connection.pipeline(delete(stream_id, self._node))
-            self._doubtful.discard(stream_id)
-        await self._writing.reconcile(connection)
-
-    def _beat(self) -> tuple[bytes, bytes]:
-        node = self._node.encode()
-        return pack("SET", ALIVE % node, "1", "PX", int(self._lease * 1000)), pack("SADD", NODES, node)
-
-    async def _beat_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease / 3)
-            try:
-                await self._link.pipeline(*self._beat())
-            except JournalUnavailableError:
-                pass
-            except Exception:  # one failure must not end it for good
-                logger.exception("the journal could not give a sign of life")
-
-    async def _ask(self, command: bytes) -> Any:
-        (reply,) = await self._link.ask(command)
-        return reply
 
     # Streams
 
@@ -208,25 +110,6 @@ class RedisJournal:
                 raise StreamExistsError(f"stream {info.id} exists") from error
             raise
 
-    def _stream(self, info: StreamInfo, position: Position) -> Stream:
-        stream = Stream(info, self._reading.fetch, tail=position.tail, watch=self._follow)
-        stream.created = True
-        stream.position = position
-        stream.closed = stream.closing = position.closed
-        self._streams[info.id] = stream
-        return stream
-
-    async def _look_up(self, stream_id: str) -> tuple[State, Position]:
-        found, last = await self._link.pipeline(pack("GET", info_key(stream_id)), last_entry(stream_id))
-        if isinstance(last, ReplyError) and not str(last).startswith("WRONGTYPE"):
-            raise JournalUnavailableError(f"Redis: {last}")
-        if not found or not last or isinstance(last, ReplyError):
-            raise self.missing(stream_id)
-        try:
-            return decode_state(found), Position.parse(last[0][0])
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise JournalUnavailableError(f"stream {stream_id} is damaged: {error}") from error
-
     async def open(self, stream_id: str, *, touch: bool = True) -> Stream:
         """Return a stream to read. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
         stream = self._streams.get(stream_id)
@@ -247,7 +130,7 @@ class RedisJournal:
         """Check an append and store it, unless another one came in between: then check again."""
         lock = self._locks.setdefault(stream_id, asyncio.Lock())
         async with lock:
-            for _ in range(_TRIES):
+            for _ in range(TRIES):
                 done = await self._try_to_submit(stream_id, append)
                 if done is not None:
                     return done
@@ -294,20 +177,6 @@ class RedisJournal:
         known = {producer.id: decode_mark(mark)} if mark else {}
         return Marks(state.marks.sequence, {**earlier, **known}), count + len(earlier)
 
-    async def orphans(self) -> list[str]:
-        """Return the open streams of nodes that give no sign of life, oldest first."""
-        if asyncio.get_running_loop().time() < (self._quiet_until or 0.0):
-            return []
-        nodes = [node for node in await self._ask(pack("SMEMBERS", NODES)) if node != self._node.encode()]
-        alive = await self._link.pipeline(*(pack("EXISTS", ALIVE % node) for node in nodes)) if nodes else []
-        found: list[tuple[float, str]] = []
-        for node in (node for node, lives in zip(nodes, alive, strict=True) if lives == 0):
-            members = await self._ask(pack("ZRANGE", open_key(node.decode()), 0, -1, "WITHSCORES"))
-            if not members:
-                await self._ask(pack("SREM", NODES, node))
-            found += [(float(score), name.decode()) for name, score in zip(*[iter(members)] * 2, strict=True)]
-        return [name for _, name in sorted(found)]
-
     async def is_read_elsewhere(self, stream_id: str) -> bool:
         """Whether a stream has readers on other nodes. Raises `JournalUnavailableError`."""
         return bool(await self._ask(pack("EXISTS", read_key(stream_id))))
@@ -325,10 +194,6 @@ class RedisJournal:
         if state.info.shared:
             await self._quota.release(state.info.owner, stream_id)
 
-    def missing(self, stream_id: str) -> StreamNotFoundError:
-        """Return what is to be said of a stream that is not there: what is older than `retention` is Redis's to remove."""
-        return missing(stream_id, removed=time.time() - self._retention / 1000)
-
     async def probe(self) -> None:
         """Have something stored. Raises `JournalUnavailableError`."""
         await self.commits.probe()
@@ -337,89 +202,6 @@ class RedisJournal:
     def commits(self) -> GroupCommit:
         """The group commit, for the watchdog."""
         return self._writing.commit
-
-    def moved(self, stream: Stream) -> None:
-        """Have a stream stored with the next group commit."""
-        self._writing.commit.add(stream)
-
-    # Taking over
-
-    async def claim(self, stream_id: str) -> StreamWriter:
-        """Become the writer at the next epoch.
-
-        Raises `StreamNotFoundError`, `StreamClosedError`, `FencedError` if another node was quicker.
-        """
-        stream = self._streams.get(stream_id)
-        if stream is not None and stream.waits:
-            stored = stream.wait()
-            self.moved(stream)
-            with contextlib.suppress(FencedError):  # by one whose turn is over as well, perhaps
-                await stored
-        seen: int | None = None
-        for _ in range(_TRIES):
-            state, before = await self._look_up(stream_id)
-            if before.closed:
-                raise StreamClosedError(f"stream {stream_id} has ended")
-            if seen is not None and state.info.epoch != seen:
-                raise FencedError(f"stream {stream_id} has another writer now")
-            seen = state.info.epoch
-            if stream is not None:
-                stream.closing = (
-                    True  # what its writer here still wanted to append would come behind the takeover
-                )
-            try:
-                taken = await self._take(state, before)
-            finally:
-                if stream is not None:
-                    stream.closing = stream.closed
-            if taken:
-                return await self._taken_over(state, before)
-        raise JournalUnavailableError(f"stream {stream_id} is still being written")
-
-    async def _take(self, state: State, before: Position) -> bool:
-        left, state.node = state.node, self._node
-        state.info.epoch += 1
-        after = Position(state.info.epoch, before.tail)
-        fields = fields_of((), None, self._node)
-        reply, *_ = await self._link.pipeline(
-            change(state, before, after, life_of(state.info, None), fields, left=left),
-            # A writer that is only slow, and silent, hears of it now; its next append would tell it in any case.
-            pack("XADD", TAKEN, "MAXLEN", "~", 1000, "*", "id", state.info.id),
-        )
-        if isinstance(reply, ReplyError):
-            raise JournalUnavailableError(f"Redis: {reply}")
-        return bool(reply == b"OK")
-
-    async def _taken_over(self, state: State, before: Position) -> StreamWriter:
-        stream = self._streams.get(state.info.id)
-        if stream is None or stream.lost is not None:
-            stream = self._stream(state.info, before)
-        self._follower.leave(stream)
-        if stream not in self._writing and stream.position < before:
-            await self._catch_up(stream)
-        # Readers who have followed it here continue with the same one.
-        stream.fence(state.info.epoch)
-        stream.position = Position(state.info.epoch, stream.tail)
-        self._writing.add(stream)
-        return StreamWriter(self, stream)
-
-    def _taken(self, stream_id: str) -> None:
-        stream = self._streams.get(stream_id)
-        if stream is not None:
-            self._writing.look_at(stream)
-
-    # Reading
-
-    def _follow(self, stream: Stream) -> None:
-        if stream.watched and stream not in self._writing:
-            self._follower.follow(stream)
-
-    async def _catch_up(self, stream: Stream) -> None:
-        """Show the readers of a stream what there is behind its tail."""
-        async for entry in self._reading.entries(stream.info.id, stream.tail):
-            show(stream, entry)
-        if stream.lost is not None:
-            raise stream.lost
 
 
 def _command(make: Callable[..., bytes], *arguments: object, **more: object) -> bytes:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from everytoken.journal import StreamInfo
     from everytoken.journal.packed import Part
 
-    Fetch = Callable[["Stream", int, int], Awaitable[Sequence[bytes]]]
+    Fetch = Callable[[Any, int, int], Awaitable[Sequence[bytes]]]
 
 __all__ = ["Stream", "StreamWriter", "some_of"]
 
@@ -40,12 +40,11 @@ class _Mover(Protocol):
     def moved(self, stream: Stream) -> None: ...
 
 
-class Stream:
-    """A stream's records from `base` to `tail` are in memory, packed; those before are in storage.
+class StreamRecords:
+    """Records from `base` to `tail` are in memory, packed; those before are in storage.
 
-    What a writer appends is `pending`; `begin` makes it `storing`, and then either `commit` shows it to the readers or
-    `put_back` has it stored again. `newest` are the records of the last commit, as they came: a reader that keeps up
-    gets these, and only for one that does not they are made anew.
+    `newest` are those of the last commit, as they came: a reader that keeps up gets these, and only for one that does not
+    they are made anew.
     """
 
     __slots__ = (
@@ -53,86 +52,27 @@ class Stream:
         "_fetch",
         "_moved",
         "_newest",
-        "_special",
-        "_storing_special",
-        "_storing_waiting",
-        "_waiting",
         "_watch",
         "base",
-        "broken_off",
-        "charged",
-        "closed",
-        "closing",
-        "created",
-        "dirty",
-        "due_marks",
-        "fenced",
-        "immediate",
         "info",
         "lost",
-        "marks",
-        "number",
-        "pending",
-        "pending_bytes",
-        "pending_result",
-        "position",
         "records",
-        "revocable",
-        "stored_bytes",
-        "stored_epoch",
-        "storing",
-        "storing_marks",
-        "storing_result",
         "tail",
-        "used",
     )
 
     def __init__(
-        self,
-        info: StreamInfo,
-        fetch: Fetch | None = None,
-        *,
-        tail: int = 0,
-        watch: Callable[[Stream], None] | None = None,
+        self, info: StreamInfo, fetch: Fetch | None, *, tail: int, watch: Callable[[Any], None] | None
     ) -> None:
         """`fetch` reads records that are not in memory: all those before `tail`. `watch` is told of new readers."""
         self._fetch = fetch
         self._watch = watch
         self._moved: tuple[Callable[[], None], ...] = ()  # a reader may leave while all are told
         self._newest: Sequence[bytes] = ()
-        self._waiting: list[asyncio.Future[None]] = []
-        self._storing_waiting: list[asyncio.Future[None]] = []
-        # Whether more than records waits, or is being stored: a beginning, an end, marks, somebody who wants to know.
-        self._special = self._storing_special = False
         self.records = PackedRecords()  # from `base` to `tail`, and then those that are being stored
         self.base = tail
         self.tail = tail
         self.info = info
-        self.number = 0  # the storage's own name for it
-        self.position: Any = None  # where it is in the storage, in the storage's own words
-        self.immediate = False  # whether nothing has to be stored: what is appended is shown at once
-        self.created = False  # whether it is stored
-        self.stored_bytes = 0  # of its segments in the storage
-        self.charged: int | None = None  # bytes that count against its owner's quota, if it has one
-        self.broken_off = False  # whether its end is ours, because its own could not be stored
-        self.closed = False
-        self.closing = False  # whether nothing can be appended any more, stored or not yet
-        self.dirty = False  # whether the next group commit has to look at it
         self.lost: EverytokenError | None = None  # why nothing can be read or written any more
-        self.pending: list[bytes] = []
-        self.pending_bytes = 0
-        self.pending_result: dict[str, Any] | None = None  # set when closing waits to be stored
-        self.storing: list[bytes] = []
-        self.storing_result: dict[str, Any] | None = None
-        self.marks = self.storing_marks = self.due_marks = Marks()  # stored, being stored, when all is stored
-        self.stored_epoch = -1
-        self.revocable = (
-            False  # whether all that waits came by `submit`, whose caller can be told that it is not stored
-        )
-        self.used = info.created
-        self.fenced: Callable[[], None] | None = None  # told when its writer can write no more
-
-    # Readers
 
     @property
     def deleted(self) -> bool:
@@ -176,13 +116,6 @@ class Stream:
             at = self._moved.index(moved)
             self._moved = self._moved[:at] + self._moved[at + 1 :]
 
-    # Storage
-
-    @property
-    def waits(self) -> bool:
-        """Whether something is not stored yet."""
-        return self.closing is not self.closed or bool(self.pending or self.storing)
-
     def load(self, part: Part) -> None:
         """Have records in memory that are stored."""
         self.records.extend_part(part)
@@ -199,6 +132,87 @@ class Stream:
         count = (self.tail - self.base) // 2
         self.records.drop(count)
         self.base += count
+
+
+class Stream(StreamRecords):
+    """One stream: its records, and what of it is not stored yet.
+
+    What a writer appends is `pending`; `begin` makes it `storing`, and then either `commit` shows it to the readers or
+    `put_back` has it stored again.
+    """
+
+    __slots__ = (
+        "_special",
+        "_storing_special",
+        "_storing_waiting",
+        "_waiting",
+        "broken_off",
+        "charged",
+        "closed",
+        "closing",
+        "created",
+        "dirty",
+        "due_marks",
+        "fenced",
+        "immediate",
+        "marks",
+        "number",
+        "pending",
+        "pending_bytes",
+        "pending_result",
+        "position",
+        "revocable",
+        "stored_bytes",
+        "stored_epoch",
+        "storing",
+        "storing_marks",
+        "storing_result",
+        "used",
+    )
+
+    def __init__(
+        self,
+        info: StreamInfo,
+        fetch: Fetch | None = None,
+        *,
+        tail: int = 0,
+        watch: Callable[[Stream], None] | None = None,
+    ) -> None:
+        """`fetch` reads records that are not in memory: all those before `tail`. `watch` is told of new readers."""
+        super().__init__(info, fetch, tail=tail, watch=watch)
+        self._waiting: list[asyncio.Future[None]] = []
+        self._storing_waiting: list[asyncio.Future[None]] = []
+        # Whether more than records waits, or is being stored: a beginning, an end, marks, somebody who wants to know.
+        self._special = self._storing_special = False
+        self.number = 0  # the storage's own name for it
+        self.position: Any = None  # where it is in the storage, in the storage's own words
+        self.immediate = False  # whether nothing has to be stored: what is appended is shown at once
+        self.created = False  # whether it is stored
+        self.stored_bytes = 0  # of its segments in the storage
+        self.charged: int | None = None  # bytes that count against its owner's quota, if it has one
+        self.broken_off = False  # whether its end is ours, because its own could not be stored
+        self.closed = False
+        self.closing = False  # whether nothing can be appended any more, stored or not yet
+        self.dirty = False  # whether the next group commit has to look at it
+        self.pending: list[bytes] = []
+        self.pending_bytes = 0
+        self.pending_result: dict[str, Any] | None = None  # set when closing waits to be stored
+        self.storing: list[bytes] = []
+        self.storing_result: dict[str, Any] | None = None
+        self.marks = self.storing_marks = self.due_marks = Marks()  # stored, being stored, when all is stored
+        self.stored_epoch = -1
+        self.revocable = (
+            False  # whether all that waits came by `submit`, whose caller can be told that it is not stored
+        )
+        self.used = info.created
+        self.fenced: Callable[[], None] | None = None  # told when its writer can write no more
+
+    # Storage
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is not stored yet."""
+        return self.closing is not self.closed or bool(self.pending or self.storing)
 
     def show(self, records: Sequence[bytes], result: dict[str, Any] | None = None) -> None:
         """Show the readers what is stored already, or need not be; `result` if that is the end."""

@@ -46,7 +46,6 @@ class Course:
     decisions: deque[Decision] = field(default_factory=deque)
     attempts: list[Attempt] = field(default_factory=list)
     accepted: bool = False
-    records: int = 0
     outcome: Outcome | None = None
     error: EverytokenError | None = None
     usage: dict[str, Any] | None = None
@@ -73,10 +72,10 @@ class Course:
             policy=self.targets[0].policy,
         )
 
-    def _count(self, records: Sequence[bytes]) -> None:
-        if records and not self.records:
-            self.transcript.first = records[0]
-        self.records += len(records)
+    @property
+    def records(self) -> int:
+        """How many records were delivered."""
+        return self.transcript.records
 
     def _wait(self, now: float, live: LiveAttempt, limit: float) -> None:
         before = self.deadline
@@ -231,10 +230,10 @@ class Course:
         self.breaker.succeeded(self._planner.circuit(live.plan.target))
         if live.last_bytes is not None:
             self.experience(live.plan.target).has_sent(live.chunks, live.last_bytes - live.began)
-        self._count(more)
+        self.transcript.count(more)
         if not live.decoder.shown_usage:
             closing = self._closing()
-            self._count(closing)
+            self.transcript.count(closing)
             more += closing
         records += more
         self._end(now, "completed", None)

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from everytoken.recovery.plan import Plan
     from everytoken.recovery.transcript import Transcript
 
-__all__ = ["LiveAttempt"]
+__all__ = ["MAX_QUIET", "LiveAttempt"]
 
 _MAX_HELD = 256  # chunks without content kept back before the first content; more are passed on
 
+MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-alive
 _MAX_HELD_BYTES = 1024 * 1024
 
 _LISTENING = (State.STREAMING, State.WAITING, State.LINGERING)
@@ -180,6 +181,11 @@ class LiveAttempt:
             self.error = None if self.complete else error
         if too_large is not None:
             self.error = None if self.complete else self.error or too_large
+        if records:
+            transcript = self._transcript
+            if not transcript.records:
+                transcript.first = records[0]
+            transcript.records += len(records)
         self.content = content
         if content:
             self.quiet = 0
@@ -187,6 +193,8 @@ class LiveAttempt:
                 self.deadline = now + self.gap
         else:
             self.quiet += len(data)
+        if decoder.terminal or decoder.done or self.error is not None or self.quiet > MAX_QUIET:
+            self.steady = False
         return records
 
     def receive_whole(self, body: bytes) -> list[bytes]:
@@ -218,6 +226,7 @@ class LiveAttempt:
     def close(self, now: float, cause: EverytokenError | None) -> Literal["continues", "restarts"] | None:
         """Write down how it ended and what it used; return what it has shown of how its upstream takes a prefill."""
         attempt, decoder = self.attempt, self.decoder
+        self.steady = False
         attempt.ended, attempt.cause = now, cause
         attempt.usage = storable(decoder.usage)
         attempt.chunks = self.chunks

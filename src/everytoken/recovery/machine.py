@@ -18,6 +18,7 @@ from everytoken.errors import (
 from everytoken.recovery.attempt import lost_attempt
 from everytoken.recovery.course import Course
 from everytoken.recovery.ending import stalled
+from everytoken.recovery.live import MAX_QUIET
 from everytoken.recovery.transitions import Event, State
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Recovery"]
 
 _FOREVER = float("inf")
-_MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-alive
 
 
 # A member of an enum is looked up by its class each time, which in Python 3.11 costs as much as four calls.
@@ -63,13 +63,13 @@ class Recovery(Course):
         history = self.transcript.history
         for record in records:
             self.transcript.add(history.read(record))
-        self._count(records)
+        self.transcript.count(records)
         self.attempts.append(lost_attempt(now, cause, self.dialect, self.transcript))
         if not history.is_complete(self.request):
             self._next(now, cause)
             return []
         missing = [] if history.usage else self._closing()
-        self._count(missing)
+        self.transcript.count(missing)
         self._end(now, "completed", None)
         return missing
 
@@ -111,12 +111,23 @@ class Recovery(Course):
         if live is None or live.state is _CONNECTING:
             return []
         records = live.receive_data(now, data)
-        if records:
-            if not self.records:
-                self.transcript.first = records[0]
-            self.records += len(records)
-        decoder = live.decoder
-        if not live.steady or decoder.terminal or decoder.done or live.error or live.quiet > _MAX_QUIET:
+        if not live.steady:
+            self._settle(now, live, records)
+        return records
+
+    def attempt(self, number: int) -> LiveAttempt | None:
+        """Return a live attempt.
+
+        While it is `steady`, its `receive_data` may be called in place of ours, which saves a call for each chunk; when it
+        no longer is, `settle` has to follow.
+        """
+        return self._find(number)
+
+    def settle(self, now: float, attempt: int) -> list[bytes]:
+        """Act on what a steady attempt has just received; return the records that follow."""
+        records: list[bytes] = []
+        live = self._find(attempt)
+        if live is not None:
             self._settle(now, live, records)
         return records
 
@@ -135,7 +146,7 @@ class Recovery(Course):
             return []
         live.last_bytes = now
         records = live.receive_whole(body)
-        self._count(records)
+        self.transcript.count(records)
         if live.error is not None:
             self._fail(now, live, live.error, records)
         else:
@@ -185,7 +196,7 @@ class Recovery(Course):
                 live.to(Event.FINISH)
                 live.steady = False
                 self._wait(now, live, live.plan.target.policy.linger)
-        elif live.quiet > _MAX_QUIET:
+        elif live.quiet > MAX_QUIET:
             self._fail(
                 now, live, UpstreamError(f"the upstream sent {live.quiet} bytes without content"), records
             )

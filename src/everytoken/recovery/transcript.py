@@ -10,7 +10,7 @@ from everytoken.dialects.pieces import MAIN
 from everytoken.recovery.fields import Fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from everytoken.dialects.dialect import Dialect, History
     from everytoken.dialects.pieces import Chunk, Kind, Piece, Place
@@ -25,7 +25,7 @@ _PLACE = 512  # bytes that a text of its own may cost
 class Transcript:
     """Everything delivered; texts stand in growing buffers.
 
-    `chunks` counts the records with content. `first` is the first record of all. `history` is the dialect's. `obstacle`:
+    `records` counts what was delivered, `chunks` those with content. `first` is the first record of all. `history` is the dialect's. `obstacle`:
     why another attempt cannot continue it, None if one can. `halved`: a record ended inside a character, and nothing
     followed it. `long`: there was more than can be kept for comparison, and some is gone.
     """
@@ -41,8 +41,15 @@ class Transcript:
         self.obstacle: str | None = None
         self.long = False
         self.chunks = 0
+        self.records = 0
         self.halved = False
         self.first: bytes | None = None
+
+    def count(self, records: Sequence[bytes]) -> None:
+        """Count records as delivered."""
+        if records and not self.records:
+            self.first = records[0]
+        self.records += len(records)
 
     def add_text(self, text: str) -> None:
         """Add a delivered chunk that is nothing but a piece of the main text."""

@@ -34,12 +34,13 @@ class _Relay(Protocol):
 class AttemptSink:
     """The `Sink` of the attempt with a number."""
 
-    __slots__ = ("_append", "_time", "number", "relay")
+    __slots__ = ("_append", "_live", "_time", "number", "relay")
 
     def __init__(self, relay: _Relay, number: int) -> None:
         self.relay = relay
         self.number = number
         self._append = relay.writer.append
+        self._live = relay.recovery.attempt(number)
         self._time = relay.loop.time
 
     def on_connected(self) -> None:
@@ -56,7 +57,12 @@ class AttemptSink:
         """Take bytes of the stream."""
         relay = self.relay
         recovery = relay.recovery
-        records = recovery.receive_data(self._time(), data, self.number)
+        live = self._live
+        steady = live if live is not None and live.steady else None
+        if steady is not None:
+            records = steady.receive_data(self._time(), data)
+        else:
+            records = recovery.receive_data(self._time(), data, self.number)
         if records:
             try:
                 if self._append(records):
@@ -66,6 +72,9 @@ class AttemptSink:
         relay.received += len(data)
         if relay.received > relay.max_bytes:
             relay.is_too_large()
+        elif steady is not None:
+            if not steady.steady:
+                relay.tell(recovery.settle, self.number)
         elif recovery.decisions:
             relay.carry_out()
 
