@@ -180,9 +180,9 @@ class TestGivingUp:
     @pytest.mark.parametrize(
         ("when", "fault", "attempts"),
         [
-            pytest.param("always", "clean-end", 3, id="interrupted for good"),
+            pytest.param("always", "clean-end", 4, id="interrupted for good"),
             pytest.param(0, "clean-end", 2, id="healed by a retry"),
-            pytest.param("always", "error-object", 3, id="healed by the non-streaming fallback"),
+            pytest.param("always", "error-object", 4, id="healed by the non-streaming fallback"),
         ],
     )
     def test_the_guides_error_handling_does_what_it_says(self, when, fault, attempts, capsys):
@@ -194,6 +194,7 @@ class TestGivingUp:
         ):
             exec(block, {"stream": start(client), "process": pieces.append})
             assert [request.json.get("stream", False) for request in upstream.attempts] == [
+                True,
                 True,
                 True,
                 False,
@@ -217,7 +218,7 @@ class TestGivingUp:
     )
     def test_what_is_raised_is_what_the_http_client_raises(self, fault, raised):
         at = "middle" if fault in {"reset", "close", "done-without-finish"} else "start"
-        policy = everytoken.Policy(connect=0.1, first_content=0.1, attempts=1)
+        policy = everytoken.Policy(connect=0.1, first_content=0.1, give_up=0.1, attempts=1)
         with ScriptedUpstream(faults=[("always", fault, at)]) as upstream:
             with everytoken.Client(policy=policy, verify=CONTEXT) as client, pytest.raises(raised) as caught:
                 client.post(f"{upstream.base_url}/chat/completions", json=ASKED)
@@ -245,9 +246,9 @@ class TestTime:
     @pytest.mark.virtual_time
     @pytest.mark.parametrize(
         ("fault", "at", "seconds"),
-        [("only-comments", "start", 30), ("only-empty-deltas", "one", 30), ("silent", "one", 30)],
+        [("only-comments", "start", 600), ("only-empty-deltas", "one", 600), ("silent", "one", 600)],
     )
-    async def test_a_stall_is_noticed_after_thirty_seconds_to_the_second(
+    async def test_the_only_attempt_is_given_up_after_ten_minutes_to_the_second(
         self, fault, at, seconds, scripted_upstream
     ):
         upstream = await scripted_upstream(faults=[("always", fault, at)])
@@ -257,11 +258,40 @@ class TestTime:
         assert outcome.cause.code.startswith("upstream-stalled")
         assert asyncio.get_running_loop().time() - started == pytest.approx(seconds, abs=0.1)
 
+    @pytest.mark.virtual_time
+    async def test_a_stall_is_noticed_after_thirty_seconds_to_the_second(self, scripted_upstream):
+        upstream = await scripted_upstream(faults=[(0, "silent", "one")])
+        started = asyncio.get_running_loop().time()
+        outcome = await ask_async(upstream.base_url, everytoken.Policy(), max_retries=0)
+        assert (outcome.text, outcome.error) == (upstream.text, None)
+        assert asyncio.get_running_loop().time() - started == pytest.approx(30, abs=1.0)
+
+    @pytest.mark.virtual_time
+    @pytest.mark.parametrize("at", [0, 5])
+    async def test_seventy_five_seconds_of_processing_are_one_request(self, at, scripted_upstream):
+        """Before the answer, and in the middle of it: models that think send comments, and so do their gateways."""
+        steps = ScriptedUpstream().script_for
+        pause = [step for _ in range(75) for step in (Send(b": processing\n\n"), Wait(1.0))]
+
+        def script(request):
+            told = list(steps(request))
+            where = [number for number, step in enumerate(told) if isinstance(step, Send)][at]
+            return [*told[:where], *pause, *told[where:]]
+
+        upstream = await scripted_upstream(script)
+        outcome = await ask_async(upstream.base_url, everytoken.Policy(), max_retries=0)
+        assert (outcome.error, len(upstream.requests)) == (None, 1)
+        assert outcome.text
+
     def test_comments_do_not_put_off_the_end_of_a_blocking_read(self):
         steps = [Head(), *[step for _ in range(200) for step in (Send(b": ping\n"), Wait(0.01))]]
         with ScriptedUpstream(steps) as upstream:
             started = time.monotonic()
-            outcome = ask(upstream.base_url, everytoken.Policy(first_content=0.1, attempts=1), max_retries=0)
+            outcome = ask(
+                upstream.base_url,
+                everytoken.Policy(first_content=0.1, thinking=0.1, give_up=0.1, attempts=1),
+                max_retries=0,
+            )
             assert outcome.cause.code == "upstream-stalled-first-content"
             assert 0.1 <= time.monotonic() - started < 1.0
 

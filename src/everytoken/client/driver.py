@@ -53,6 +53,7 @@ class Driver:
         self._opened: Opened | None = None
         self._has_head = False  # whether the caller has been given one
         self._records: list[bytes] = []
+        self._patience = 0.0  # until when the read under way goes on
 
     def run(self) -> Generator[Effect, Result, None]:
         """Yield effects; raises `httpx2.TransportError` if the response ends incomplete."""
@@ -77,10 +78,15 @@ class Driver:
                 yield Sleep(recovery.deadline + self._away)
                 self._take(recovery.tick(max(self._now(), recovery.deadline)))
             else:
-                self._receive((yield Read(recovery.deadline + self._away)))
+                self._receive((yield Read(self._until())))
 
     def _now(self) -> float:
         return self._clock() - self._away
+
+    def _until(self) -> float:
+        """Return until when to read: a read that times out ends its connection, so not before that is decided."""
+        self._patience = self._recovery.patience(self._now())
+        return self._patience + self._away
 
     # An attempt
 
@@ -109,7 +115,7 @@ class Driver:
 
     def _sent(self) -> float:
         self._recovery.connected(self._now())
-        return self._recovery.deadline + self._away
+        return self._until()
 
     def _receive(self, result: Result) -> None:
         if isinstance(result, bytes):
@@ -127,7 +133,13 @@ class Driver:
             raise error
         recovery = self._recovery
         if isinstance(error, httpx2.TimeoutException):
-            self._take(recovery.tick(max(self._now(), recovery.deadline)))
+            now = max(self._now(), recovery.deadline, self._patience)
+            self._take(recovery.tick(now))
+            while not recovery.decisions and recovery.deadline <= now:
+                self._take(recovery.tick(now))
+            if not recovery.decisions:
+                # Its limit has moved since, and the connection is gone.
+                self._take(recovery.fail(now, as_ours(error, begun=self._opened is not None)))
         else:
             self._exchange.on_error(as_ours(error, begun=self._opened is not None))
 

@@ -27,7 +27,7 @@ async def look_at_server(link: RedisLink, address: Address, durability: str) -> 
     )
     if isinstance(told, bytes) and b"cluster_enabled:1" in told:
         raise ConfigurationError(
-            f"Redis at {address} is a cluster, which is not supported: use a server that is none"
+            f"Redis at {address} is a cluster, which is not supported: use a single server"
         )
     known: dict[str, str] = {}
     for reply in settings:

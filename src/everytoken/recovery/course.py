@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Course"]
 
 _FOREVER = float("inf")
+_UNDER_WAY = (State.WAITING, State.STREAMING)
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -93,6 +94,25 @@ class Course:
             deadline = min(deadline, self._lives[1].deadline)
         return deadline if self._due is None else min(deadline, self._due[0])
 
+    def patience(self, now: float) -> float:
+        """Return until when to read the one attempt that is live, for a driver that cannot read on after a time-out.
+
+        That is when another attempt would take its place, or when it is given up.
+        """
+        (live,) = self._lives
+        if live.suspected or live.state not in _UNDER_WAY:
+            return live.deadline
+        policy = live.plan.target.policy
+        mark = live.deadline - live.gap if live.steady else live.mark
+        limit = live.gap if live.steady else live.limit
+        if live.replaceable is None:
+            live.replaceable = self._replacement(now, live) is not None
+        if not live.replaceable:
+            return max(live.deadline, mark + policy.give_up)
+        if live.last_bytes is None or live.last_bytes <= mark:
+            return live.deadline
+        return max(live.deadline, min(live.last_bytes + limit, mark + policy.thinking))
+
     # Two at a time
 
     def _advance(self, now: float, live: LiveAttempt, records: Sequence[bytes]) -> None:
@@ -106,7 +126,7 @@ class Course:
             experience.has_paused(now - live.mark)
         if live.state is not State.STREAMING:
             live.to(Event.CONTENT)
-        live.suspected = False
+        live.suspected, live.replaceable = False, None
         self._wait(now, live, live.gap)
         if records:
             self._win(now, live)
@@ -123,33 +143,45 @@ class Course:
                     self.breaker.failed(self._planner.circuit(other.plan.target), now)
                 self._close(now, other, None, reusable=False)
 
-    def _suspect(self, now: float, live: LiveAttempt) -> None:
-        """A limit has passed: the attempt may be dead, or only slow. Begin another one beside it, or in its place."""
+    def _suspect(self, now: float, live: LiveAttempt) -> bool:
+        """A limit has passed: the attempt may be dead, or only slow. Begin another one beside it, or in its place.
+
+        Returns False when it is to be given up at once.
+        """
         policy = live.plan.target.policy
         if live.may_think(policy.thinking):
-            return
-        live.suspected = True
+            return True
+        live.suspected, live.steady = True, False
         live.deadline = max(live.mark + policy.give_up, live.deadline)
         if live.deadline <= now:
-            return  # it is given up at once
+            return False
         if len(self._lives) == 1:
             self._hedge(now, live)
+        return True
 
     def _hedge(self, now: float, live: LiveAttempt) -> None:
+        plan = self._replacement(now, live)
+        if plan is None:
+            return
+        if self.hedging and self._planner.policy.hedge:
+            if self._hedges < self._planner.policy.hedges:
+                self._hedges += 1
+                self._begin(now, plan)
+        else:
+            self._fail(now, live, stalled(live.state, live.last_bytes, now), [])
+
+    def _replacement(self, now: float, live: LiveAttempt) -> Plan | None:
+        """Return what could run beside a suspected attempt, or in its place; None where nothing could."""
         planner = self._planner
         cause = stalled(live.state, live.last_bytes, now)
         if self.transcript.chunks and not_continuable(cause, self.request, self.transcript) is not None:
-            return  # nothing could take its place
+            return None
         name = live.plan.target.name
         plan = planner.next(now, self.attempts, beside=name)
-        if plan is None:
-            return
-        if self.hedging and planner.policy.hedge:
-            if self._hedges < planner.policy.hedges:
-                self._hedges += 1
-                self._begin(now, plan)
-        elif plan.target.name != name or planner.faults[name] < planner.policy.attempts - 1:
-            self._fail(now, live, cause, [])
+        if plan is None or (self.hedging and planner.policy.hedge) or plan.target.name != name:
+            return plan
+        # The last attempt that may be made is not given up for one that may not.
+        return plan if planner.faults[name] < planner.policy.attempts - 1 else None
 
     # How an attempt ends
 

@@ -64,6 +64,7 @@ class LiveAttempt:
         "number",
         "plan",
         "quiet",
+        "replaceable",
         "state",
         "steady",
         "suspected",
@@ -103,6 +104,9 @@ class LiveAttempt:
         self.number = attempt.number
         self.steady = False
         self.suspected = False
+        self.replaceable: bool | None = (
+            None  # whether another attempt could take its place; None: not looked at yet
+        )
         self.gap = 0.0
         self.last_bytes: float | None = None
         self.quiet = 0

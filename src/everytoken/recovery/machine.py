@@ -169,10 +169,8 @@ class Recovery(Course):
                 continue
             if live.state is State.LINGERING:
                 self._complete(now, live, records)
-            elif live.state is State.CONNECTING or live.suspected:
+            elif live.state is State.CONNECTING or live.suspected or not self._suspect(now, live):
                 self._fail(now, live, stalled(live.state, live.last_bytes, now), records)
-            else:
-                self._suspect(now, live)
         if self._due is not None and now >= self._due[0]:
             self._connect(now, self._due[1])
         return records

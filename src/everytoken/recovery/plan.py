@@ -83,7 +83,7 @@ class Planner:
     that get none of our additions. `unstreamed`: those that are asked without streaming. `unfaithful`: keys of plans that
     turned out not to repeat or continue; `stuck`: of those that broke again where they had broken before. `broken`:
     upstreams whose streams have broken. `unusable`: those that refuse this request. `not_before`: when one may be asked
-    again.
+    again; `told`: the same as far as it said so itself.
     """
 
     dialect: Dialect
@@ -104,6 +104,7 @@ class Planner:
     asked_whole: set[str] = field(default_factory=set)
     unusable: set[str] = field(default_factory=set)
     not_before: dict[str, float] = field(default_factory=dict)
+    told: dict[str, float] = field(default_factory=dict)
 
     # What is learned
 
@@ -147,7 +148,7 @@ class Planner:
     def _blame_status(self, now: float, error: StatusError, plan: Plan, jitter: float) -> bool:
         name, experience = plan.target.name, self.experience(plan.target)
         if error.retry_after is not None:
-            self.not_before[name] = now + error.retry_after
+            self.not_before[name] = self.told[name] = now + error.retry_after
         if may_pass(error, plan.target.policy):
             self._fault(now, plan, jitter, too_often=error.upstream_status < 500)
         elif plan.added and name not in self.without_additions and refuses_additions(error):
@@ -234,7 +235,8 @@ class Planner:
         targets = [
             target
             for target in self.targets
-            if target.name not in self.unusable and self._wait(target, now) <= self.policy.retry_after_max
+            if target.name not in self.unusable
+            and self.told.get(target.name, now) - now <= self.policy.retry_after_max
         ]
         if failed is not None:
             here = next((i for i, target in enumerate(targets) if target.name == failed.upstream), 0)
