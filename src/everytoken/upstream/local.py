@@ -180,7 +180,7 @@ class LocalModel:
                 except (ConfigurationError, OSError) as error:
                     failures += 1
                     log.error("%s; next try in %g s", error, restart_delay(failures))  # noqa: TRY400  # not a bug in everytoken
-            log.warning("the embedded model is back")
+            log.warning("the embedded model is running again")
 
     def _last_words(self) -> str:
         return self._last_lines[-1] if self._last_lines else "no output on standard error"
