@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from everytoken.dialects.openai_chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
+from everytoken.dialects.openai_chat.heartbeats import is_heartbeat
 from everytoken.dialects.openai_chat.inband import FAILED_REASONS, in_band_error
 from everytoken.dialects.openai_chat.lenient import lenient_chunk
 from everytoken.errors import ErrorEventError, MalformedEventError, TruncatedError
@@ -245,7 +246,7 @@ class ChatDecoder:
         return self._receive_chunk(event, chunk)
 
     def receive_odd(self, event: ServerSentEvent) -> Chunk | None:
-        """Take what is no chunk as documented: `[DONE]`, looser JSON, an error as plain text, or garbage."""
+        """Take what is no chunk as documented: `[DONE]`, looser JSON, an error as plain text, a heartbeat, or garbage."""
         if event.data.strip() == DONE:
             self._receive_done()
             return None
@@ -254,9 +255,13 @@ class ChatDecoder:
         try:
             value = loads(event.data)
         except MalformedEventError:
+            if is_heartbeat(event.event, event.data):
+                return None
             if event.event != "error":
                 raise
             value = event.data
+        if not isinstance(value, dict) and is_heartbeat(event.event, event.data):
+            return None
         error = in_band_error(event.event, value)
         if error is not None:
             raise error

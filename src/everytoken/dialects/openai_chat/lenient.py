@@ -18,6 +18,7 @@ from everytoken.dialects.openai_chat.chunk import (
     FunctionDelta,
     ToolCallDelta,
 )
+from everytoken.dialects.openai_chat.heartbeats import is_heartbeat_object
 from everytoken.errors import MalformedEventError
 
 __all__ = [
@@ -100,7 +101,7 @@ _OF_CHUNK = frozenset(
 def lenient_chunk(value: dict[str, Any]) -> Chunk:
     """Return `value` as a chunk. Raises `MalformedEventError` where no reading loses nothing."""
     choices = value.get("choices")
-    others = others_in_chunk(value)
+    others = {} if choices is None and is_heartbeat_object(value) else others_in_chunk(value)
     alive = bool(value.get("prompt_progress"))
     return Chunk(
         id=text_of(value.get("id")),
