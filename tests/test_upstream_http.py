@@ -222,6 +222,29 @@ async def test_compression_that_cannot_be_undone_is_an_error(encoding, body):
         pytest.param(b'{"error": "no"}', "no", id="as a string"),
         pytest.param(b'{"detail": "no"}', "no", id="as FastAPI says it"),
         pytest.param(b'{"message": "no"}', "no", id="bare"),
+        pytest.param(
+            b'[{"error": {"code": 400, "message": "no", "status": "X"}}]', "no", id="as Gemini says it"
+        ),
+        pytest.param(b'{"errors": [{"message": "no"}]}', "no", id="as Cloudflare says it"),
+        pytest.param(b'{"errors": "no"}', "no", id="errors that are a text"),
+        pytest.param(b'{"msg": "no"}', "no", id="msg"),
+        pytest.param(b'{"error_code": 17, "error_msg": "no"}', "no", id="error_msg"),
+        pytest.param(b'{"Message": "no"}', "no", id="as AWS says it"),
+        pytest.param(b'{"error": {"msg": "no"}}', "no", id="msg in an error"),
+        pytest.param(
+            b'{"detail": [{"loc": ["body", "messages", 0], "msg": "no"}, {"loc": ["body"], "msg": "never"}]}',
+            "messages.0: no; never",
+            id="as FastAPI lists it",
+        ),
+        pytest.param(b'{"detail": {"error": {"message": "no"}}}', "no", id="an object in detail"),
+        pytest.param(
+            b'{"base_resp": {"status_code": 1004, "status_msg": "no"}}', "no", id="as MiniMax says it"
+        ),
+        pytest.param(b'{"header": {"code": 10013, "message": "no"}}', "no", id="as Spark says it"),
+        pytest.param(b'"no"', "no", id="a JSON string"),
+        pytest.param(b"no,\r\n never\n", "no, never", id="plain text"),
+        pytest.param(b'{"error": {"mess', "the upstream answered with status 400", id="cut JSON"),
+        pytest.param(b"\x00\x01\xff", "the upstream answered with status 400", id="bytes"),
         pytest.param(b"<h1>no</h1>", "the upstream answered with status 400", id="HTML"),
         pytest.param(b"[1]", "the upstream answered with status 400", id="a list"),
         pytest.param(b"", "the upstream answered with status 400", id="nothing"),

@@ -134,6 +134,19 @@ ERRORS = [
     ("an error in the choice", "message", chunk_of() | {"choices": [{"index": 0, "delta": {}, "error": {"message": "boom"}}]}, "boom"),
     ("finish reason error", "message", chunk_of(finish="error"), "the upstream broke off with finish_reason 'error'"),
     ("finish reason abort", "message", chunk_of(finish="abort"), "the upstream broke off with finish_reason 'abort'"),
+    ("MiniMax's base_resp", "message", {"id": "x", "choices": None, "base_resp": {"status_code": 1008, "status_msg": "boom"}}, "boom"),
+    ("MiniMax's base_resp beside a choice", "message", {**HELLO, "base_resp": {"status_code": 1002, "status_msg": "boom"}}, "boom"),
+    ("a code and a msg", "message", {"code": 40301, "msg": "boom"}, "boom"),
+    ("a code and a msg with data", "message", {"code": "500", "msg": "boom", "data": None}, "boom"),
+    ("Baidu's error_msg", "message", {"error_code": 17, "error_msg": "boom"}, "boom"),
+    ("an error_msg alone", "message", {"error_msg": "boom"}, "boom"),
+    ("Spark's header", "message", {"header": {"code": 10013, "message": "boom", "sid": "s"}}, "boom"),
+    ("Gemini's list", "message", [{"error": {"code": 400, "message": "boom", "status": "INVALID_ARGUMENT"}}], "boom"),
+    ("Tencent's Response", "message", {"Response": {"Error": {"Code": "X", "Message": "boom"}, "RequestId": "r"}}, "boom"),
+    ("Dify's event", "message", {"event": "error", "status": 400, "code": "invalid_param", "message": "boom"}, "boom"),
+    ("a success that is false", "message", {"success": False, "message": "boom"}, "boom"),
+    ("an event named error with a msg", "error", {"msg": "boom"}, "boom"),
+    ("FastAPI's list", "message", {"detail": [{"loc": ["body", "messages"], "msg": "boom", "type": "missing"}]}, "messages: boom"),
     ("an error with a code only", "message", {"error": {"code": 500}}, "500"),
     ("an error in a chunk with fields of strange types", "message", {"id": 5, "error": {"message": "boom"}}, "boom"),
 ]  # fmt: skip
@@ -156,6 +169,53 @@ def test_an_error_keeps_its_object():
     with pytest.raises(ErrorEventError) as raised:
         receive(ChatDecoder(), {"error": error})
     assert raised.value.error == error
+
+
+NO_ERRORS = [
+    {"code": 0, "msg": "success"},
+    {"code": 200, "message": "OK"},
+    {"code": "Success", "message": "ok"},
+    {"base_resp": {"status_code": 0, "status_msg": "success"}},
+    {"header": {"code": 0, "message": "Success", "sid": "s"}},
+    {"message": "in the queue"},
+    {"status": "ok", "message": "ready"},
+]
+
+
+@pytest.mark.parametrize("data", NO_ERRORS, ids=str)
+def test_a_success_in_words_is_no_error(data: dict[str, Any]):
+    decoder = ChatDecoder()
+    receive(decoder, data, {**HELLO, **data}, STOP)
+    decoder.receive_eof()
+
+
+STATUSES = [
+    ({"code": 400, "message": "x"}, 400),
+    ({"code": "422", "message": "x"}, 422),
+    ({"message": "x", "type": "invalid_request_error"}, 400),
+    ({"message": "x", "type": "invalid_request_error", "code": "invalid_api_key"}, 401),
+    ({"message": "x", "type": "BadRequestError"}, 400),
+    ({"message": "x", "code": "content_filter"}, 400),
+    ({"message": "x", "code": "DataInspectionFailed"}, 400),
+    ({"message": "x", "code": "context_length_exceeded"}, 400),
+    ({"message": "x", "status": "RESOURCE_EXHAUSTED"}, 429),
+    ({"message": "x", "type": "rate_limit_error"}, 429),
+    ({"message": "x", "type": "overloaded_error"}, 529),
+    ({"message": "x", "type": "server_error"}, 500),
+    ({"error": {"error": {"message": "x", "code": 403}}}, 403),
+    ({"message": "x", "type": "something_else", "code": 7}, None),
+    ({"message": "x", "code": None}, None),
+    ("x", None),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), STATUSES, ids=str)
+def test_an_error_inside_the_stream_has_the_status_it_tells(error: Any, status: int | None):
+    with pytest.raises(ErrorEventError) as raised:
+        receive(ChatDecoder(), {"error": error})
+    assert raised.value.upstream_status == status
+    assert raised.value.status == (status if status is not None and status < 500 else 502)
+    assert raised.value.retryable is (status in {None, 429, 500, 529})
 
 
 @pytest.mark.parametrize("data", [{"error": None}, {"error": {}}, {"error": ""}, {"error": False}], ids=str)

@@ -12,6 +12,7 @@ import msgspec
 from everytoken.errors import (
     ConnectError,
     DivergedError,
+    ErrorEventError,
     EverytokenError,
     NotAnEventStreamError,
     StalledError,
@@ -132,6 +133,8 @@ class Planner:
         `progressed`: whether it delivered anything.
         """
         name = plan.target.name
+        if isinstance(error, ErrorEventError) and error.status < 500 and not self.transcript.chunks:
+            error = refusal_in(error)
         if isinstance(error, StatusError):
             return self._blame_status(now, error, plan, jitter)
         if isinstance(error, DivergedError):
@@ -297,6 +300,12 @@ class Planner:
         if not streamed:
             body = self.dialect.non_streaming(body)
         return Plan(target, strategy, streamed, body, overlap=overlap, added=added)
+
+
+def refusal_in(error: ErrorEventError) -> StatusError:
+    """Return an error that came with a 200, before any content, as the refusal that it is."""
+    body = msgspec.json.encode({"error": error.error}) if isinstance(error.error, dict) else b""
+    return StatusError(error.message, upstream_status=error.status, body=body)
 
 
 def may_pass(error: StatusError, policy: Policy) -> bool:

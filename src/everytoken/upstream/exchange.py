@@ -15,7 +15,9 @@ from everytoken.errors import (
     RemoteProtocolError,
     StatusError,
     TruncatedError,
+    one_line,
 )
+from everytoken.errors.reason import reason_in
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 _MAX_ERROR_BODY = 65_536  # bytes: an error message, not an answer
+_MAX_WORDS = 500  # characters of an error that is plain text
 _MAX_WHOLE_BODY = 16 * 1024 * 1024  # bytes: as much as one event may have
 _MAX_INFLATED = 256 * 1024  # bytes out of one call: as much as one read has
 _SHOULD_RETRY = {b"true": True, b"false": False}  # what OpenAI's SDKs obey
@@ -58,6 +61,7 @@ class Exchange:
         "_kind",
         "_later",
         "_limit",
+        "_page",
         "_paused",
         "_redactor",
         "_retry_after",
@@ -83,6 +87,7 @@ class Exchange:
         self._sink = sink
         self._redactor = redactor
         self._kind = ""
+        self._page = False  # whether an error is HTML
         self._status = 0
         self._body = bytearray()
         self._limit = _MAX_ERROR_BODY
@@ -142,14 +147,15 @@ class Exchange:
                 RemoteProtocolError(f"the upstream used the encoding {encoding.decode('latin-1')!r} unasked")
             )
             return
+        media = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if not 200 <= status < 300:
             self._kind = "error"
+            self._page = media == b"text/html"
             self._retry_after = _milliseconds(named.get(b"retry-after-ms"))
             if self._retry_after is None:
                 self._retry_after = _seconds(named.get(b"retry-after"))
             self._should_retry = _SHOULD_RETRY.get(named.get(b"x-should-retry", b"").strip().lower())
             return
-        media = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if media == b"text/event-stream":
             self._begin_stream()
         elif media == b"application/json" or media.endswith(b"+json"):
@@ -271,7 +277,7 @@ class Exchange:
 
     def _status_error(self) -> StatusError:
         body = self._redactor.body(bytes(self._body))  # some servers quote the key they refuse
-        message = _message_in(body) or f"the upstream answered with status {self._status}"
+        message = _message_in(body, page=self._page) or f"the upstream answered with status {self._status}"
         return StatusError(
             message,
             upstream_status=self._status,
@@ -285,18 +291,24 @@ def _ignore(_: bytes) -> None:
     """Drop data for an attempt that is over."""
 
 
-def _message_in(body: bytes) -> str | None:
-    """Return the message in a JSON error body, or None."""
+def _message_in(body: bytes, *, page: bool) -> str | None:
+    """Return the message in an error body, which is JSON or plain text, or None; a `page` says nothing."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None if page else _words_in(body)
+    return reason_in(value)
+
+
+def _words_in(body: bytes) -> str | None:
+    """Return plain text as one line; None for a page without a type, broken JSON, and what is no text."""
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
         return None
-    if not isinstance(value, dict):
+    if text.startswith(("<", "{", "[")) or "\0" in text:
         return None
-    error = value.get("error", value)
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("detail")
-    return str(error) if error else None
+    return one_line(text)[:_MAX_WORDS] or None
 
 
 def _milliseconds(value: bytes | None) -> float | None:

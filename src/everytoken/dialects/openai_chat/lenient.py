@@ -91,6 +91,7 @@ _OF_CHUNK = frozenset(
             "prompt_filter_results",
             "prompt_token_ids",
             "prompt_progress",
+            "base_resp",
             "kv_transfer_params",
             "conversation_id",
         ),
