@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import zlib
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,6 +18,7 @@ from everytoken.errors import (
     one_line,
 )
 from everytoken.errors.reason import reason_in
+from everytoken.upstream.encodings import EncodingError, inflate_for
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,10 +62,12 @@ class Exchange:
         "_kind",
         "_later",
         "_limit",
+        "_location",
         "_page",
         "_paused",
         "_redactor",
         "_retry_after",
+        "_sent",
         "_should_retry",
         "_sink",
         "_status",
@@ -72,6 +75,7 @@ class Exchange:
         "connecting",
         "on_body",
         "protocol",
+        "redirect",
         "released",
     )
 
@@ -99,6 +103,10 @@ class Exchange:
         self.protocol: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.released = False
+        self._sent = False
+        self._location = ""  # where a redirect leads that is not followed
+        # Sends the request to another place, if it may; returns whether it does.
+        self.redirect: Callable[[int, str], bool] | None = None
 
     # What the relay does with it
 
@@ -130,8 +138,15 @@ class Exchange:
 
     def on_sent(self) -> None:
         """The request is on its way."""
-        if not self.released:
+        if not self.released and not self._sent:
+            self._sent = True
             self._sink.on_connected()
+
+    def start_over(self) -> None:
+        """Let go of the connection, for the same request to be sent on another one."""
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            protocol.let_go(self, reusable=True)
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Decide by status and type what the body is."""
@@ -139,14 +154,15 @@ class Exchange:
             return
         named = dict(headers)
         self._status = status
-        encoding = named.get(b"content-encoding", b"identity").strip().lower()
-        if encoding in {b"gzip", b"x-gzip", b"deflate"}:
-            self._inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
-        elif encoding not in {b"identity", b""}:
-            self._break(
-                RemoteProtocolError(f"the upstream used the encoding {encoding.decode('latin-1')!r} unasked")
-            )
+        self._location = _text(named.get(b"location", b"")) if 300 <= status < 400 else ""
+        if self._location and self.redirect is not None and self.redirect(status, self._location):
             return
+        encoding = named.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
+        if encoding not in {"identity", ""}:
+            self._inflate = inflate_for(encoding)
+            if self._inflate is None:
+                self._break(RemoteProtocolError(f"the upstream used the encoding {encoding!r} unasked"))
+                return
         media = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if not 200 <= status < 300:
             self._kind = "error"
@@ -159,7 +175,7 @@ class Exchange:
         if media == b"text/event-stream":
             self._begin_stream()
         elif media == b"application/json" or media.endswith(b"+json"):
-            self._kind = "whole"
+            self._kind = "json"
             self._limit = _MAX_WHOLE_BODY
         else:
             self._kind = "unknown"
@@ -187,7 +203,7 @@ class Exchange:
         while not self.released and not (self._paused and self._later is not None):
             try:
                 out = self._inflate.decompress(self._compressed, _MAX_INFLATED)
-            except zlib.error as error:
+            except EncodingError as error:
                 self._break(RemoteProtocolError(f"the upstream's compressed response is damaged: {error}"))
                 return
             self._compressed = self._inflate.unconsumed_tail
@@ -216,7 +232,7 @@ class Exchange:
             self._sink.on_data(data)
             return
         self._body += data
-        if self._kind == "unknown" and len(self._body) >= 8:
+        if self._kind in {"unknown", "json"} and len(self._body) >= 8:
             self._recognise()
         elif len(self._body) > self._limit:
             if self._kind == "error":
@@ -233,6 +249,8 @@ class Exchange:
             self._begin_stream()
             self._body.clear()
             self._sink.on_data(body)
+        elif self._kind == "json":
+            self._kind = "whole"
         else:
             self._break(NotAnEventStreamError("the upstream did not send an event stream"))
 
@@ -240,19 +258,16 @@ class Exchange:
         """The body has ended properly."""
         if self.released or self._is_behind(self.on_end):
             return
-        if self._kind == "unknown" and self._body:
+        if self._kind in {"unknown", "json"} and self._body:
             self._recognise()
-            if self._kind != "stream":
+            if self._kind == "unknown":
                 return
-        if self._kind in {"stream", "unknown"}:
-            self._sink.on_eof()
-        elif self._kind == "whole":
-            if self._body:
-                self._sink.on_whole(bytes(self._body))
-            else:
-                self._sink.on_eof()
-        elif self._kind == "error":
+        if self._kind == "error":
             self._sink.on_error(self._status_error())
+        elif self._kind in {"whole", "json"} and self._body:
+            self._sink.on_whole(bytes(self._body))
+        else:
+            self._sink.on_eof()
 
     def on_error(self, error: EverytokenError) -> None:
         """The connection has failed."""
@@ -277,7 +292,7 @@ class Exchange:
 
     def _status_error(self) -> StatusError:
         body = self._redactor.body(bytes(self._body))  # some servers quote the key they refuse
-        message = _message_in(body, page=self._page) or f"the upstream answered with status {self._status}"
+        message = _message_in(body, page=self._page) or _plain_message(self._status, self._location)
         return StatusError(
             message,
             upstream_status=self._status,
@@ -285,6 +300,26 @@ class Exchange:
             retry_after=self._retry_after,
             should_retry=self._should_retry,
         )
+
+
+def _plain_message(status: int, location: str) -> str:
+    """Return what there is to say where the upstream says nothing; `location`: where its redirect leads, or ""."""
+    message = f"the upstream answered with status {status}"
+    if not location:
+        return message
+    try:
+        host = urlsplit(location).hostname or "itself"
+    except ValueError:
+        host = "nowhere"
+    # The rest of the URL may hold a secret.
+    return f"{message}, a redirect to {host} that is not followed"
+
+
+def _text(header: bytes) -> str:
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
 
 
 def _ignore(_: bytes) -> None:
