@@ -13,6 +13,7 @@ from everytoken.errors import (
     ConnectError,
     DivergedError,
     ErrorEventError,
+    EventTooLargeError,
     EverytokenError,
     NotAnEventStreamError,
     StalledError,
@@ -83,7 +84,7 @@ class Planner:
     `asked`: attempts at each upstream; `faults`: those that failed through its own fault. `without_additions`: upstreams
     that get none of our additions. `unstreamed`: those that are asked without streaming. `unfaithful`: keys of plans that
     turned out not to repeat or continue; `stuck`: of those that broke again where they had broken before. `broken`:
-    upstreams whose streams have broken. `unusable`: those that refuse this request. `not_before`: when one may be asked
+    upstreams whose streams have broken. `unusable`: those that refuse this request. `oversized`: whether an event was too large. `not_before`: when one may be asked
     again.
     """
 
@@ -104,6 +105,7 @@ class Planner:
     broken: set[str] = field(default_factory=set)
     asked_whole: set[str] = field(default_factory=set)
     unusable: set[str] = field(default_factory=set)
+    oversized: bool = False
     not_before: dict[str, float] = field(default_factory=dict)
 
     # What is learned
@@ -140,11 +142,23 @@ class Planner:
         if isinstance(error, DivergedError):
             self.unfaithful.add(plan.key)
             return True
+        if isinstance(error, EventTooLargeError):
+            return self._blame_size(plan)
         self._fault(now, plan, jitter)
         if not isinstance(error, (ConnectError, StalledError)):
             self.broken.add(name)
             if not progressed and plan.strategy == "replay":
                 self.stuck.add(plan.key)
+        return True
+
+    def _blame_size(self, plan: Plan) -> bool:
+        """Ask once more, elsewhere if there is another upstream: an answer that is too large most likely stays so."""
+        others = {target.name for target in self.targets} - self.unusable - {plan.target.name}
+        if self.oversized:
+            self.unusable |= {target.name for target in self.targets}
+        elif others:
+            self.unusable.add(plan.target.name)
+        self.oversized = True
         return True
 
     def _blame_status(self, now: float, error: StatusError, plan: Plan, jitter: float) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import msgspec
 
 from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
+from everytoken.json import dumps
 from everytoken.json.bounds import excess_in
 from everytoken.redaction import MASK, Redactor, is_secret_header, secrets_in_header
 from everytoken.upstream.exchange import Exchange
@@ -114,7 +115,7 @@ class HttpUpstream:
     ) -> Exchange:
         """Begin an attempt at `path`, behind the base URL: returns at once, reports to `sink`."""
         accept = "text/event-stream" if streamed else "application/json"
-        payload = msgspec.json.encode(body)
+        payload = dumps(body)
         return self._begin(Asked("POST", self._origin, self._target(path), accept, payload), sink)
 
     async def models(self) -> list[dict[str, Any]]:
