@@ -10,6 +10,7 @@ import time
 import zlib
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,7 @@ from everytoken.errors import (
     UpstreamError,
 )
 from everytoken.testing import CleanEnd, Head, Reset, ScriptedUpstream, Send, SendRaw, Stall, Status
+from everytoken.upstream import encodings
 from everytoken.upstream.exchange import _seconds
 from everytoken.upstream.http import HttpUpstream
 
@@ -165,6 +167,19 @@ def test_what_cannot_be_asked_is_a_configuration_error(url, options):
             Head(content_type="application/problem+json"), b"{}", [("whole", b"{}")], id="a kind of JSON"
         ),
         pytest.param(Head(content_type="application/json"), b"", ["eof"], id="JSON that is empty"),
+        pytest.param(Head(content_type="application/json"), EVENT, [EVENT, "eof"], id="a stream called JSON"),
+        pytest.param(
+            Head(content_type="application/json"),
+            b": processing\n\n" + EVENT,
+            [b": processing\n\n" + EVENT, "eof"],
+            id="a stream called JSON that begins with a comment",
+        ),
+        pytest.param(
+            Head(content_type="application/json"),
+            b'\n {"data": 1}',
+            [("whole", b'\n {"data": 1}')],
+            id="JSON behind blanks",
+        ),
         pytest.param(
             Head(content_type="text/plain"), EVENT, [EVENT, "eof"], id="a stream under another name"
         ),
@@ -206,7 +221,65 @@ async def test_compression_nobody_asked_for_is_undone(encoding, pack):
     assert sink.seen[-1] == "eof"
 
 
-@pytest.mark.parametrize(("encoding", "body"), [("br", EVENT), ("gzip", b"this is no gzip")])
+def zstd(data):
+    return pytest.importorskip("zstandard").ZstdCompressor().compress(data)
+
+
+async def test_zstd_is_undone_where_a_library_is_installed():
+    body = EVENT * 50_000
+    sink = await ask([Head(headers=(("Content-Encoding", "zstd"),)), Send(zstd(body)), CleanEnd()])
+    pieces = [what for what in sink.seen if isinstance(what, bytes)]
+    assert b"".join(pieces) == body
+    assert sink.seen[-1] == "eof"
+
+
+async def test_a_bomb_of_zstd_is_undone_in_pieces():
+    body = b":" * 100_000_000 + b"\n\n"
+    async with connected_to(
+        [Head(headers=(("Content-Encoding", "zstd"),)), Send(zstd(body)), CleanEnd()]
+    ) as (_, upstream):
+        sink = Sink()
+        upstream.connect({}, sink, streamed=True)
+        await sink.end()
+    pieces = [len(what) for what in sink.seen if isinstance(what, bytes)]
+    assert sum(pieces) == len(body)
+    assert max(pieces) < 8_000_000
+
+
+@pytest.mark.parametrize("encoding", ["zstd"])
+async def test_damaged_zstd_is_an_error(encoding):
+    zstd(b"")
+    sink = await ask([Head(headers=(("Content-Encoding", encoding),)), Send(b"this is no zstd"), CleanEnd()])
+    assert isinstance(sink.error, RemoteProtocolError)
+
+
+class Backwards:
+    """In place of brotli's decompressor, which is not among our dependencies: as it is called."""
+
+    def __init__(self):
+        self._finished = False
+
+    def process(self, data):
+        if b"!" in data:
+            raise ValueError("damaged")
+        self._finished = b"." in data
+        return data.swapcase()
+
+    def is_finished(self):
+        return self._finished
+
+
+async def test_brotli_is_undone_where_a_library_is_installed(monkeypatch):
+    monkeypatch.setattr(encodings, "_BROTLI", SimpleNamespace(__name__="brotli", Decompressor=Backwards))
+    head = Head(headers=(("Content-Encoding", "br"),))
+    sink = await ask([head, Send(b"DATA: x\n\n" * 100 + b"."), Send(b"more"), CleanEnd()])
+    assert b"".join(what for what in sink.seen if isinstance(what, bytes)) == b"data: X\n\n" * 100 + b"."
+    assert sink.seen[-1] == "eof"
+    sink = await ask([head, Send(b"!"), CleanEnd()])
+    assert isinstance(sink.error, RemoteProtocolError)
+
+
+@pytest.mark.parametrize(("encoding", "body"), [("snappy", EVENT), ("gzip", b"this is no gzip")])
 async def test_compression_that_cannot_be_undone_is_an_error(encoding, body):
     sink = await ask([Head(headers=(("Content-Encoding", encoding),)), Send(body), CleanEnd()])
     assert isinstance(sink.error, RemoteProtocolError)
@@ -222,6 +295,29 @@ async def test_compression_that_cannot_be_undone_is_an_error(encoding, body):
         pytest.param(b'{"error": "no"}', "no", id="as a string"),
         pytest.param(b'{"detail": "no"}', "no", id="as FastAPI says it"),
         pytest.param(b'{"message": "no"}', "no", id="bare"),
+        pytest.param(
+            b'[{"error": {"code": 400, "message": "no", "status": "X"}}]', "no", id="as Gemini says it"
+        ),
+        pytest.param(b'{"errors": [{"message": "no"}]}', "no", id="as Cloudflare says it"),
+        pytest.param(b'{"errors": "no"}', "no", id="errors that are a text"),
+        pytest.param(b'{"msg": "no"}', "no", id="msg"),
+        pytest.param(b'{"error_code": 17, "error_msg": "no"}', "no", id="error_msg"),
+        pytest.param(b'{"Message": "no"}', "no", id="as AWS says it"),
+        pytest.param(b'{"error": {"msg": "no"}}', "no", id="msg in an error"),
+        pytest.param(
+            b'{"detail": [{"loc": ["body", "messages", 0], "msg": "no"}, {"loc": ["body"], "msg": "never"}]}',
+            "messages.0: no; never",
+            id="as FastAPI lists it",
+        ),
+        pytest.param(b'{"detail": {"error": {"message": "no"}}}', "no", id="an object in detail"),
+        pytest.param(
+            b'{"base_resp": {"status_code": 1004, "status_msg": "no"}}', "no", id="as MiniMax says it"
+        ),
+        pytest.param(b'{"header": {"code": 10013, "message": "no"}}', "no", id="as Spark says it"),
+        pytest.param(b'"no"', "no", id="a JSON string"),
+        pytest.param(b"no,\r\n never\n", "no, never", id="plain text"),
+        pytest.param(b'{"error": {"mess', "the upstream answered with status 400", id="cut JSON"),
+        pytest.param(b"\x00\x01\xff", "the upstream answered with status 400", id="bytes"),
         pytest.param(b"<h1>no</h1>", "the upstream answered with status 400", id="HTML"),
         pytest.param(b"[1]", "the upstream answered with status 400", id="a list"),
         pytest.param(b"", "the upstream answered with status 400", id="nothing"),
@@ -501,8 +597,21 @@ async def test_pausing_holds_the_bytes_back():
     ("status", "body", "expected"),
     [
         (200, {"data": [{"id": "a"}, {"id": 3}, "x"]}, [{"id": "a"}]),
-        (200, {"models": []}, UpstreamError),
-        (200, [], UpstreamError),
+        (200, [{"id": "a", "object": "model"}], [{"id": "a", "object": "model"}]),
+        (200, [], []),
+        (200, {"models": [{"id": "a"}]}, [{"id": "a"}]),
+        (
+            200,
+            {"models": [{"name": "llama3:latest", "model": "x"}]},
+            [{"id": "llama3:latest", "name": "llama3:latest", "model": "x"}],
+        ),
+        (200, {"models": []}, []),
+        (200, {"data": None}, []),
+        (200, {"object": "list", "data": None, "models": [{"id": "a"}]}, [{"id": "a"}]),
+        (200, {"data": {"id": "a"}}, UpstreamError),
+        (200, {"status": "ok"}, UpstreamError),
+        (200, "models", UpstreamError),
+        (200, None, UpstreamError),
         (404, {}, StatusError),
     ],
 )

@@ -134,6 +134,19 @@ ERRORS = [
     ("an error in the choice", "message", chunk_of() | {"choices": [{"index": 0, "delta": {}, "error": {"message": "boom"}}]}, "boom"),
     ("finish reason error", "message", chunk_of(finish="error"), "the upstream broke off with finish_reason 'error'"),
     ("finish reason abort", "message", chunk_of(finish="abort"), "the upstream broke off with finish_reason 'abort'"),
+    ("MiniMax's base_resp", "message", {"id": "x", "choices": None, "base_resp": {"status_code": 1008, "status_msg": "boom"}}, "boom"),
+    ("MiniMax's base_resp beside a choice", "message", {**HELLO, "base_resp": {"status_code": 1002, "status_msg": "boom"}}, "boom"),
+    ("a code and a msg", "message", {"code": 40301, "msg": "boom"}, "boom"),
+    ("a code and a msg with data", "message", {"code": "500", "msg": "boom", "data": None}, "boom"),
+    ("Baidu's error_msg", "message", {"error_code": 17, "error_msg": "boom"}, "boom"),
+    ("an error_msg alone", "message", {"error_msg": "boom"}, "boom"),
+    ("Spark's header", "message", {"header": {"code": 10013, "message": "boom", "sid": "s"}}, "boom"),
+    ("Gemini's list", "message", [{"error": {"code": 400, "message": "boom", "status": "INVALID_ARGUMENT"}}], "boom"),
+    ("Tencent's Response", "message", {"Response": {"Error": {"Code": "X", "Message": "boom"}, "RequestId": "r"}}, "boom"),
+    ("Dify's event", "message", {"event": "error", "status": 400, "code": "invalid_param", "message": "boom"}, "boom"),
+    ("a success that is false", "message", {"success": False, "message": "boom"}, "boom"),
+    ("an event named error with a msg", "error", {"msg": "boom"}, "boom"),
+    ("FastAPI's list", "message", {"detail": [{"loc": ["body", "messages"], "msg": "boom", "type": "missing"}]}, "messages: boom"),
     ("an error with a code only", "message", {"error": {"code": 500}}, "500"),
     ("an error in a chunk with fields of strange types", "message", {"id": 5, "error": {"message": "boom"}}, "boom"),
 ]  # fmt: skip
@@ -158,6 +171,53 @@ def test_an_error_keeps_its_object():
     assert raised.value.error == error
 
 
+NO_ERRORS = [
+    {"code": 0, "msg": "success"},
+    {"code": 200, "message": "OK"},
+    {"code": "Success", "message": "ok"},
+    {"base_resp": {"status_code": 0, "status_msg": "success"}},
+    {"header": {"code": 0, "message": "Success", "sid": "s"}},
+    {"message": "in the queue"},
+    {"status": "ok", "message": "ready"},
+]
+
+
+@pytest.mark.parametrize("data", NO_ERRORS, ids=str)
+def test_a_success_in_words_is_no_error(data: dict[str, Any]):
+    decoder = ChatDecoder()
+    receive(decoder, data, {**HELLO, **data}, STOP)
+    decoder.receive_eof()
+
+
+STATUSES = [
+    ({"code": 400, "message": "x"}, 400),
+    ({"code": "422", "message": "x"}, 422),
+    ({"message": "x", "type": "invalid_request_error"}, 400),
+    ({"message": "x", "type": "invalid_request_error", "code": "invalid_api_key"}, 401),
+    ({"message": "x", "type": "BadRequestError"}, 400),
+    ({"message": "x", "code": "content_filter"}, 400),
+    ({"message": "x", "code": "DataInspectionFailed"}, 400),
+    ({"message": "x", "code": "context_length_exceeded"}, 400),
+    ({"message": "x", "status": "RESOURCE_EXHAUSTED"}, 429),
+    ({"message": "x", "type": "rate_limit_error"}, 429),
+    ({"message": "x", "type": "overloaded_error"}, 529),
+    ({"message": "x", "type": "server_error"}, 500),
+    ({"error": {"error": {"message": "x", "code": 403}}}, 403),
+    ({"message": "x", "type": "something_else", "code": 7}, None),
+    ({"message": "x", "code": None}, None),
+    ("x", None),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), STATUSES, ids=str)
+def test_an_error_inside_the_stream_has_the_status_it_tells(error: Any, status: int | None):
+    with pytest.raises(ErrorEventError) as raised:
+        receive(ChatDecoder(), {"error": error})
+    assert raised.value.upstream_status == status
+    assert raised.value.status == (status if status is not None and status < 500 else 502)
+    assert raised.value.retryable is (status in {None, 429, 500, 529})
+
+
 @pytest.mark.parametrize("data", [{"error": None}, {"error": {}}, {"error": ""}, {"error": False}], ids=str)
 def test_an_error_field_that_says_no_error_is_none(data: dict[str, Any]):
     assert receive(ChatDecoder(), {**HELLO, **data})[0] is not None
@@ -178,7 +238,6 @@ MALFORMED = [
     ("no JSON", "{"),
     ("a list", "[]"),
     ("a string", '"x"'),
-    ("null", "null"),
     ("two objects", "{}{}"),
     ("NaN", '{"choices": [], "x": NaN}'),
     ("a bomb of arrays", '{"x":' + "[" * 100_000),
@@ -199,6 +258,24 @@ def test_what_no_client_could_read_is_malformed(data: str):
         receive(ChatDecoder(), data)
 
 
+TEXT = [
+    ("a word that could be text", "Hello"),
+    ("half a word of a chunk", 'ing"'),
+    ("a number that could be text", "42"),
+    ("half a mark", "[DON"),
+    ("a mark in front of something", "[PING] and more"),
+    ("half an object that begins like a heartbeat", '{"type":"ping"'),
+    ("half a list", '["ping'),
+    ("words", "ping is the name of this command"),
+]
+
+
+@pytest.mark.parametrize("data", [case[1] for case in TEXT], ids=[case[0] for case in TEXT])
+def test_what_can_have_been_text_is_no_heartbeat(data: str):
+    with pytest.raises(MalformedEventError):
+        receive(ChatDecoder(), HELLO, data)
+
+
 IGNORED = [
     ("an empty object", {}),
     ("a ping", {"type": "ping"}),
@@ -214,6 +291,47 @@ def test_what_is_no_chunk_is_passed_over(data: dict[str, Any], name: str):
     assert decoder.receive_event(event(data, name)) is None
     assert not decoder.terminal
     assert not decoder.done
+
+
+HEARTBEATS = [
+    ("no data", "message", ""),
+    ("a blank", "message", " "),
+    ("ping", "message", "ping"),
+    ("PONG", "message", "PONG"),
+    ("a quoted ping", "message", '"ping"'),
+    ("a ping in brackets", "message", "[PING]"),
+    ("another mark in brackets", "message", "[KEEP-ALIVE]"),
+    ("a comment inside the data", "message", ": keep-alive"),
+    ("two words", "message", "keep alive"),
+    ("OpenRouter's word", "message", "PROCESSING"),
+    ("a list of a ping", "message", '["ping"]'),
+    ("null", "message", "null"),
+    ("true", "message", "true"),
+    ("a time", "message", "1795806524"),
+    ("a date", "message", "2026-11-27T19:08:44.123Z"),
+    ("dots", "ping", "..."),
+    ("a ping with a date", "ping", "2026-11-27 19:08:44.123456+00:00"),
+    ("a ping with any text", "ping", "still thinking about it"),
+    ("a ping with a number", "ping", "1"),
+    ("a ping with nothing", "ping", ""),
+    ("an event named keepalive", "keepalive", "x"),
+    ("an event named keep-alive", "keep-alive", ""),
+    ("an event named heartbeat", "heartbeat", "no. 3"),
+    ("an empty object", "message", "{}"),
+    ("a ping object", "message", '{"type":"ping"}'),
+    ("a heartbeat object with something in it", "message", '{"event":"heartbeat","data":{"at":[1]}}'),
+    ("a ping with an object in it", "ping", '{"type":"ping","cost":{"usd":0}}'),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [case[1:] for case in HEARTBEATS], ids=[case[0] for case in HEARTBEATS]
+)
+def test_a_heartbeat_is_passed_over(name: str, data: str):
+    decoder = ChatDecoder()
+    found = receive(decoder, HELLO, event(data, name), STOP)
+    assert [chunk is not None for chunk in found] == [True, False, True]
+    decoder.receive_eof()
 
 
 # Wrong types in fields that we read, in JSON that is fine: (name, choice, text, index of the first tool call).

@@ -81,13 +81,29 @@ class StatusError(UpstreamError):
 
 
 class ErrorEventError(UpstreamError):
-    """The upstream reported an error inside a 200 response; `error` is its object as sent."""
+    """The upstream reported an error inside a 200 response; `error` is its object as sent.
+
+    `upstream_status` is the HTTP status that it tells by a number or by the name of its kind, such as 400 for a
+    content filter, or None. A 4xx is passed on to the caller; everything else becomes 502.
+    """
 
     code = "upstream-error-event"
 
-    def __init__(self, message: str, *, error: Any = None) -> None:
+    def __init__(self, message: str, *, error: Any = None, upstream_status: int | None = None) -> None:
         super().__init__(message)
         self.error = error
+        self.upstream_status = upstream_status
+
+    @property
+    def status(self) -> int:
+        """The upstream's own 4xx; 502 for everything else."""
+        told = self.upstream_status
+        return told if told is not None and 400 <= told < 500 else self.info.status
+
+    @property
+    def retryable(self) -> bool:
+        """False for a 4xx but 408, 409, 425 and 429."""
+        return self.status >= 500 or self.status in {408, 409, 425, 429}
 
 
 class TruncatedError(UpstreamError):

@@ -14,6 +14,7 @@ from everytoken.errors import (
     AuthenticationError,
     EverytokenError,
     InvalidRequestError,
+    MalformedEventError,
     MethodNotAllowedError,
     OverloadedError,
     RateLimitedError,
@@ -22,7 +23,7 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.gateway.server import direct_of
-from everytoken.json import dumps
+from everytoken.json import dumps, loads
 from everytoken.json.bounds import MAX_VALUES, has_too_many_values, is_too_deep, problem_in, problem_in_text
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -160,13 +162,15 @@ def read_json_object(data: bytes) -> dict[str, Any]:
     """Read a request body. Raises `InvalidRequestError` when it is not a JSON object, or has what cannot be kept."""
     if has_too_many_values(data):
         raise InvalidRequestError(f"the body has more than {MAX_VALUES:,} values")
+    problem: tuple[str, str] | None = None
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = problem_in_text(data)
-        if problem is None:
+        value = None if problem is not None else _with_halves(data)
+        if problem is None and value is None:
             raise InvalidRequestError(f"the body cannot be read as JSON: {error}") from error
-    else:
+    if problem is None:
         if not isinstance(value, dict):
             raise InvalidRequestError("the body must be a JSON object")
         problem = problem_in(value)
@@ -175,6 +179,19 @@ def read_json_object(data: bytes) -> dict[str, Any]:
     path, what = problem
     where = repr(path) if path else "the body"
     raise InvalidRequestError(f"{where} {what}", param=path or None)
+
+
+def _with_halves(data: bytes) -> Any:
+    """Read JSON with half a surrogate pair in a text, which an upstream may well take; None for any other problem."""
+    if _HALF.search(data) is None:
+        return None
+    try:
+        value = loads(data.decode())
+        # What upstreams, logs and metrics know a model by has to be text.
+        str(value.get("model") if isinstance(value, dict) else "").encode()
+    except (UnicodeError, MalformedEventError):
+        return None
+    return value
 
 
 async def start(request: Request, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,7 +85,11 @@ def _names(owner: str, key: str, body: dict[str, Any]) -> tuple[str, str]:
             f"an Idempotency-Key has 1 to {_MAX_KEY} characters", param="idempotency-key"
         )
     name = f"idempotency-{hashlib.sha256(f'{owner} {key}'.encode()).hexdigest()[:32]}"
-    return name, hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
+    try:
+        text = msgspec.json.encode(body, order="deterministic")
+    except UnicodeEncodeError:  # half a surrogate pair
+        text = json.dumps(body, sort_keys=True).encode()
+    return name, hashlib.sha256(text).hexdigest()
 
 
 async def _found(journal: Journal, name: str, digest: str, *, give_up: bool) -> Attached | None:

@@ -25,7 +25,13 @@ _EMBEDDED = "embedded"
 def configured_upstream(config: UpstreamConfig) -> Upstream:
     """Return the upstream that a table of the configuration describes. Raises `ConfigurationError`."""
     url = config.url or (f"{_EMBEDDED}:" if config.name == _EMBEDDED else "")
-    return upstream_at(config.name, url, api_key=config.api_key(os.environ), headers=config.headers)
+    return upstream_at(
+        config.name,
+        url,
+        api_key=config.api_key(os.environ),
+        headers=config.headers,
+        redirect_hosts=config.redirect_hosts,
+    )
 
 
 def configured_journal(config: Config, *, port: int) -> Journal:

@@ -12,6 +12,8 @@ import msgspec
 from everytoken.errors import (
     ConnectError,
     DivergedError,
+    ErrorEventError,
+    EventTooLargeError,
     EverytokenError,
     NotAnEventStreamError,
     StalledError,
@@ -82,8 +84,8 @@ class Planner:
     `asked`: attempts at each upstream; `faults`: those that failed through its own fault. `without_additions`: upstreams
     that get none of our additions. `unstreamed`: those that are asked without streaming. `unfaithful`: keys of plans that
     turned out not to repeat or continue; `stuck`: of those that broke again where they had broken before. `broken`:
-    upstreams whose streams have broken. `unusable`: those that refuse this request. `not_before`: when one may be asked
-    again; `told`: the same as far as it said so itself.
+    upstreams whose streams have broken. `unusable`: those that refuse this request. `oversized`: whether an event was too
+    large. `not_before`: when one may be asked again; `told`: the same as far as it said so itself.
     """
 
     dialect: Dialect
@@ -103,6 +105,7 @@ class Planner:
     broken: set[str] = field(default_factory=set)
     asked_whole: set[str] = field(default_factory=set)
     unusable: set[str] = field(default_factory=set)
+    oversized: bool = False
     not_before: dict[str, float] = field(default_factory=dict)
     told: dict[str, float] = field(default_factory=dict)
 
@@ -133,16 +136,30 @@ class Planner:
         `progressed`: whether it delivered anything.
         """
         name = plan.target.name
+        if isinstance(error, ErrorEventError) and error.status < 500 and not self.transcript.chunks:
+            error = refusal_in(error)
         if isinstance(error, StatusError):
             return self._blame_status(now, error, plan, jitter)
         if isinstance(error, DivergedError):
             self.unfaithful.add(plan.key)
             return True
+        if isinstance(error, EventTooLargeError):
+            return self._blame_size(plan)
         self._fault(now, plan, jitter)
         if not isinstance(error, (ConnectError, StalledError)):
             self.broken.add(name)
             if not progressed and plan.strategy == "replay":
                 self.stuck.add(plan.key)
+        return True
+
+    def _blame_size(self, plan: Plan) -> bool:
+        """Ask once more, elsewhere if there is another upstream: an answer that is too large most likely stays so."""
+        others = {target.name for target in self.targets} - self.unusable - {plan.target.name}
+        if self.oversized:
+            self.unusable |= {target.name for target in self.targets}
+        elif others:
+            self.unusable.add(plan.target.name)
+        self.oversized = True
         return True
 
     def _blame_status(self, now: float, error: StatusError, plan: Plan, jitter: float) -> bool:
@@ -299,6 +316,12 @@ class Planner:
         if not streamed:
             body = self.dialect.non_streaming(body)
         return Plan(target, strategy, streamed, body, overlap=overlap, added=added)
+
+
+def refusal_in(error: ErrorEventError) -> StatusError:
+    """Return an error that came with a 200, before any content, as the refusal that it is."""
+    body = msgspec.json.encode({"error": error.error}) if isinstance(error.error, dict) else b""
+    return StatusError(error.message, upstream_status=error.status, body=body)
 
 
 def may_pass(error: StatusError, policy: Policy) -> bool:

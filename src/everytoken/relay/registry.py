@@ -8,7 +8,9 @@ import logging
 import random
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from everytoken.dialects.registry import dialect_of
 from everytoken.errors import (
@@ -25,6 +27,7 @@ from everytoken.errors import (
 )
 from everytoken.journal import StreamInfo
 from everytoken.journal.ids import new_stream_id
+from everytoken.json import dumps, loads
 from everytoken.recovery import Breaker, Recovery, Router, conversation_of
 from everytoken.relay.events import ResponseEvents
 from everytoken.relay.learned import Learned
@@ -138,7 +141,7 @@ class Relays:
             created=now,
             meta={
                 "dialect": request.dialect,
-                "request": request.body,
+                "request": _stored(request.body),
                 "seed": seed,
                 "grace": lives,
                 **({"request_id": request_id} if request_id else {}),
@@ -219,7 +222,7 @@ class Relays:
             return False  # not a response: the client that made it continues it
         dialect = dialect_of(meta)
         writer = await self.journal.claim(stream_id)
-        request = dialect.request(meta["request"])
+        request = dialect.request(_restored(meta["request"]))
         lost = NodeLostError("the process that wrote the response is gone")
         if not self._targets(request.model):
             error = ModelNotFoundError(f"no upstream serves the model {request.model!r} any more")
@@ -318,6 +321,20 @@ def _redacting(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
         return text
 
     return redact
+
+
+def _stored(body: dict[str, Any]) -> dict[str, Any] | str:
+    """Return a request as a journal can keep it: JSON where it has half a surrogate pair, which is no text to msgpack."""
+    try:
+        msgspec.msgpack.encode(body)
+    except UnicodeEncodeError:
+        return dumps(body).decode()
+    return body
+
+
+def _restored(kept: dict[str, Any] | str) -> dict[str, Any]:
+    body: dict[str, Any] = loads(kept) if isinstance(kept, str) else kept
+    return body
 
 
 async def read_all(log: Log) -> list[bytes]:

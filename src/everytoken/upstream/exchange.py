@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import zlib
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,7 +15,10 @@ from everytoken.errors import (
     RemoteProtocolError,
     StatusError,
     TruncatedError,
+    one_line,
 )
+from everytoken.errors.reason import reason_in
+from everytoken.upstream.encodings import EncodingError, inflate_for
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-_MAX_ERROR_BODY = 65_536  # bytes: room for an error message
+_MAX_ERROR_BODY = 65_536  # bytes: an error message, not an answer
+_MAX_WORDS = 500  # characters of an error that is plain text
 _MAX_WHOLE_BODY = 16 * 1024 * 1024  # bytes: as much as one event may have
 _MAX_INFLATED = 256 * 1024  # bytes out of one call: as much as one read has
 _SHOULD_RETRY = {b"true": True, b"false": False}  # what OpenAI's SDKs obey
@@ -58,9 +62,12 @@ class Exchange:
         "_kind",
         "_later",
         "_limit",
+        "_location",
+        "_page",
         "_paused",
         "_redactor",
         "_retry_after",
+        "_sent",
         "_should_retry",
         "_sink",
         "_status",
@@ -68,6 +75,7 @@ class Exchange:
         "connecting",
         "on_body",
         "protocol",
+        "redirect",
         "released",
     )
 
@@ -83,6 +91,7 @@ class Exchange:
         self._sink = sink
         self._redactor = redactor
         self._kind = ""
+        self._page = False  # whether an error is HTML
         self._status = 0
         self._body = bytearray()
         self._limit = _MAX_ERROR_BODY
@@ -94,6 +103,10 @@ class Exchange:
         self.protocol: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.released = False
+        self._sent = False
+        self._location = ""  # where a redirect leads that is not followed
+        # Sends the request to another place, if it may; returns whether it does.
+        self.redirect: Callable[[int, str], bool] | None = None
 
     # What the relay calls
 
@@ -124,9 +137,16 @@ class Exchange:
     # What the connection reports
 
     def on_sent(self) -> None:
-        """The request has been sent."""
-        if not self.released:
+        """The request is on its way."""
+        if not self.released and not self._sent:
+            self._sent = True
             self._sink.on_connected()
+
+    def start_over(self) -> None:
+        """Let go of the connection, for the same request to be sent on another one."""
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            protocol.let_go(self, reusable=True)
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Find out from status and type what the body is."""
@@ -134,26 +154,28 @@ class Exchange:
             return
         named = dict(headers)
         self._status = status
-        encoding = named.get(b"content-encoding", b"identity").strip().lower()
-        if encoding in {b"gzip", b"x-gzip", b"deflate"}:
-            self._inflate = zlib.decompressobj(wbits=47)  # gzip or zlib
-        elif encoding not in {b"identity", b""}:
-            self._break(
-                RemoteProtocolError(f"the upstream used the encoding {encoding.decode('latin-1')!r} unasked")
-            )
+        self._location = _text(named.get(b"location", b"")) if 300 <= status < 400 else ""
+        if self._location and self.redirect is not None and self.redirect(status, self._location):
             return
+        encoding = named.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
+        if encoding not in {"identity", ""}:
+            self._inflate = inflate_for(encoding)
+            if self._inflate is None:
+                self._break(RemoteProtocolError(f"the upstream used the encoding {encoding!r} unasked"))
+                return
+        media = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if not 200 <= status < 300:
             self._kind = "error"
+            self._page = media == b"text/html"
             self._retry_after = _milliseconds(named.get(b"retry-after-ms"))
             if self._retry_after is None:
                 self._retry_after = _seconds(named.get(b"retry-after"))
             self._should_retry = _SHOULD_RETRY.get(named.get(b"x-should-retry", b"").strip().lower())
             return
-        media = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if media == b"text/event-stream":
             self._begin_stream()
         elif media == b"application/json" or media.endswith(b"+json"):
-            self._kind = "whole"
+            self._kind = "json"
             self._limit = _MAX_WHOLE_BODY
         else:
             self._kind = "unknown"
@@ -181,7 +203,7 @@ class Exchange:
         while not self.released and not (self._paused and self._later is not None):
             try:
                 out = self._inflate.decompress(self._compressed, _MAX_INFLATED)
-            except zlib.error as error:
+            except EncodingError as error:
                 self._break(RemoteProtocolError(f"the upstream's compressed response is damaged: {error}"))
                 return
             self._compressed = self._inflate.unconsumed_tail
@@ -210,7 +232,7 @@ class Exchange:
             self._sink.on_data(data)
             return
         self._body += data
-        if self._kind == "unknown" and len(self._body) >= 8:
+        if self._kind in {"unknown", "json"} and len(self._body) >= 8:
             self._recognise()
         elif len(self._body) > self._limit:
             if self._kind == "error":
@@ -227,6 +249,8 @@ class Exchange:
             self._begin_stream()
             self._body.clear()
             self._sink.on_data(body)
+        elif self._kind == "json":
+            self._kind = "whole"
         else:
             self._break(NotAnEventStreamError("the upstream did not send an event stream"))
 
@@ -234,19 +258,16 @@ class Exchange:
         """The body has ended properly."""
         if self.released or self._is_behind(self.on_end):
             return
-        if self._kind == "unknown" and self._body:
+        if self._kind in {"unknown", "json"} and self._body:
             self._recognise()
-            if self._kind != "stream":
+            if self._kind == "unknown":
                 return
-        if self._kind in {"stream", "unknown"}:
-            self._sink.on_eof()
-        elif self._kind == "whole":
-            if self._body:
-                self._sink.on_whole(bytes(self._body))
-            else:
-                self._sink.on_eof()
-        elif self._kind == "error":
+        if self._kind == "error":
             self._sink.on_error(self._status_error())
+        elif self._kind in {"whole", "json"} and self._body:
+            self._sink.on_whole(bytes(self._body))
+        else:
+            self._sink.on_eof()
 
     def on_error(self, error: EverytokenError) -> None:
         """The connection has failed."""
@@ -270,8 +291,8 @@ class Exchange:
         sink.on_error(error)
 
     def _status_error(self) -> StatusError:
-        body = self._redactor.body(bytes(self._body))  # some servers quote the key that they reject
-        message = _message_in(body) or f"the upstream answered with status {self._status}"
+        body = self._redactor.body(bytes(self._body))  # some servers quote the key they refuse
+        message = _message_in(body, page=self._page) or _plain_message(self._status, self._location)
         return StatusError(
             message,
             upstream_status=self._status,
@@ -281,22 +302,48 @@ class Exchange:
         )
 
 
+def _plain_message(status: int, location: str) -> str:
+    """Return what there is to say where the upstream says nothing; `location`: where its redirect leads, or ""."""
+    message = f"the upstream answered with status {status}"
+    if not location:
+        return message
+    try:
+        host = urlsplit(location).hostname or "itself"
+    except ValueError:
+        host = "nowhere"
+    # The rest of the URL may hold a secret.
+    return f"{message}, a redirect to {host} that is not followed"
+
+
+def _text(header: bytes) -> str:
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
+
+
 def _ignore(_: bytes) -> None:
     """Drop data for an attempt that is over."""
 
 
-def _message_in(body: bytes) -> str | None:
-    """Return the message in a JSON error body, or None."""
+def _message_in(body: bytes, *, page: bool) -> str | None:
+    """Return the message in an error body, which is JSON or plain text, or None; a `page` says nothing."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None if page else _words_in(body)
+    return reason_in(value)
+
+
+def _words_in(body: bytes) -> str | None:
+    """Return plain text as one line; None for a page without a type, broken JSON, and what is no text."""
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
         return None
-    if not isinstance(value, dict):
+    if text.startswith(("<", "{", "[")) or "\0" in text:
         return None
-    error = value.get("error", value)
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("detail")
-    return str(error) if error else None
+    return one_line(text)[:_MAX_WORDS] or None
 
 
 def _milliseconds(value: bytes | None) -> float | None:

@@ -15,24 +15,27 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import msgspec
 
 from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
+from everytoken.json import dumps
 from everytoken.json.bounds import excess_in
 from everytoken.redaction import MASK, Redactor, is_secret_header, secrets_in_header
 from everytoken.upstream.exchange import Exchange
 from everytoken.upstream.protocol import HttpProtocol
+from everytoken.upstream.proxy import open_tunnel, proxy_for
+from everytoken.upstream.redirects import QUERY, Asked, moved, origin_of
 from everytoken.upstream.tls import client_context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from urllib.parse import SplitResult
 
     from everytoken.upstream import Sink
+    from everytoken.upstream.redirects import Origin
 
 __all__ = ["HttpUpstream"]
 
 # Connections kept for the next responses: a steady load needs as many as were busy at once.
 _MAX_IDLE = 256
 _MODELS_LIMIT = 10.0  # seconds
-_QUERY = "/?%:@!$&'()*+,;=~"  # characters of a query (RFC 3986 section 3.4), and the `%` of what is already escaped
 
 
 class HttpUpstream:
@@ -40,7 +43,9 @@ class HttpUpstream:
 
     A query in `base_url` (Azure's `api-version`) is put after the path.
 
-    `headers` are sent with every request. Raises `ConfigurationError` for a URL that cannot be used.
+    `headers` are sent with every request. A redirect is followed on the same host, and to `redirect_hosts`, which get
+    the key, too. The environment's proxies are used, but for loopback addresses. Raises `ConfigurationError` for a URL
+    that cannot be used.
     """
 
     def __init__(
@@ -50,23 +55,28 @@ class HttpUpstream:
         *,
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        redirect_hosts: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
         parts = urlsplit(self.base_url)
         shown = _without_credentials(self.base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigurationError(f"upstream {name!r}: {shown!r} is not an http:// or https:// URL")
         try:
-            port = parts.port
+            origin = origin_of(parts)
         except ValueError as error:
             raise ConfigurationError(f"upstream {name!r}: {shown!r} has no valid port") from error
-        self._host: str = parts.hostname
-        self._tls = parts.scheme == "https"
-        self._port: int = port or (443 if self._tls else 80)
-        self._path = quote(parts.path.rstrip("/"), safe=_QUERY)
-        self._query = f"?{quote(parts.query, safe=_QUERY)}" if parts.query else ""
+        if origin is None:
+            raise ConfigurationError(f"upstream {name!r}: {shown!r} is not an http:// or https:// URL")
+        self._origin = origin
+        self._proxy = proxy_for(origin)
+        # To an http:// address a proxy is asked for the whole of it (RFC 9112 section 3.2.2).
+        self._through = self._proxy if origin.scheme == "http" else None
+        self._path = quote(parts.path.rstrip("/"), safe=QUERY)
+        self._query = f"?{quote(parts.query, safe=QUERY)}" if parts.query else ""
         self._api_key = api_key
+        self._headers = dict(headers or {})
+        self._redirect_hosts = frozenset(host.lower() for host in redirect_hosts)
+        self._elsewhere: dict[Origin, HttpUpstream] = {}
         self._head = self._render_head(parts.netloc.rpartition("@")[2], headers or {})
         self._redactor = Redactor(self._secrets(parts, headers or {}))
         self._context: ssl.SSLContext | None = None
@@ -92,6 +102,7 @@ class HttpUpstream:
         # Without a password, the user name is a token.
         credentials = parts.password or parts.username or ""
         found = [self._api_key, credentials, unquote(credentials)]
+        found += self._proxy.secrets if self._proxy is not None else ()
         for name, value in parse_qsl(parts.query.replace("+", "%2B")):
             if is_secret_header(name):
                 found += (value, value.replace("+", " "))
@@ -102,24 +113,16 @@ class HttpUpstream:
     def connect(
         self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
     ) -> Exchange:
-        """Begin an attempt at `path`, below the base URL: returns at once, reports to `sink`."""
-        payload = msgspec.json.encode(body)
-        accept = b"text/event-stream" if streamed else b"application/json"
-        request = (
-            b"POST %b HTTP/1.1\r\n%baccept: %b\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (self._target(path), self._head, accept, len(payload), payload)
-        )
-        return self._begin(request, sink)
+        """Begin an attempt at `path`, behind the base URL: returns at once, reports to `sink`."""
+        accept = "text/event-stream" if streamed else "application/json"
+        payload = dumps(body)
+        return self._begin(Asked("POST", self._origin, self._target(path), accept, payload), sink)
 
     async def models(self) -> list[dict[str, Any]]:
         """Return what `GET /models` lists. Raises `UpstreamError`; an upstream without the route has none."""
         loop = asyncio.get_running_loop()
         sink = _Once(loop.create_future())
-        request = b"GET %b HTTP/1.1\r\n%baccept: application/json\r\n\r\n" % (
-            self._target("/models"),
-            self._head,
-        )
-        exchange = self._begin(request, sink)
+        exchange = self._begin(Asked("GET", self._origin, self._target("/models"), "application/json"), sink)
         try:
             async with asyncio.timeout(_MODELS_LIMIT):
                 body = await sink.body
@@ -132,12 +135,11 @@ class HttpUpstream:
         if (excess := excess_in(body)) is not None:
             raise UpstreamError(f"upstream {self.name!r} sent a list of models that cannot be read: {excess}")
         try:
-            listed = msgspec.json.decode(body)["data"]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
+            return models_in(msgspec.json.decode(body))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
             raise UpstreamError(
                 f"upstream {self.name!r} sent a list of models in an unknown format"
             ) from error
-        return [model for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
 
     async def start(self) -> None:
         """Do nothing: connections are opened when they are needed."""
@@ -150,13 +152,33 @@ class HttpUpstream:
         for protocol in list(self._open):
             protocol.close()
         self._idle.clear()
+        for upstream in self._elsewhere.values():
+            await upstream.stop()
 
     def redact(self, text: str) -> str:
         """Return `text` without this upstream's secrets, which some servers quote when they reject them."""
         return self._redactor.text(text)
 
-    def _target(self, route: str) -> bytes:
-        return f"{self._path}{route}{self._query}".encode("ascii")
+    def _target(self, route: str) -> str:
+        return f"{self._path}{route}{self._query}"
+
+    def _render(self, asked: Asked) -> bytes:
+        through = self._through
+        place = f"http://{self._origin.netloc}" if through is not None else ""
+        head = b"%b %b HTTP/1.1\r\n%b%baccept: %b\r\n" % (
+            asked.method.encode(),
+            f"{place}{asked.target}".encode("ascii"),
+            self._head,
+            through.header.encode("ascii") if through is not None else b"",
+            asked.accept.encode(),
+        )
+        if asked.payload is None:
+            return head + b"\r\n"
+        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+            head,
+            len(asked.payload),
+            asked.payload,
+        )
 
     # Connections
 
@@ -176,16 +198,43 @@ class HttpUpstream:
         self._open.discard(protocol)
         self._idle.pop(protocol, None)
 
-    def _begin(self, request: bytes, sink: Sink) -> Exchange:
+    def _begin(self, asked: Asked, sink: Sink) -> Exchange:
         exchange = Exchange(sink, redactor=self._redactor, later=asyncio.get_running_loop().call_soon)
+        self._send(asked, exchange, self)
+        return exchange
+
+    def _send(self, asked: Asked, exchange: Exchange, home: HttpUpstream) -> None:
+        """Send a request of `home`, which knows where it may be sent on to."""
+        request = self._render(asked)
+        exchange.redirect = lambda status, location: home._redirect(
+            asked, exchange, status, location
+        )  # another one of these
         while self._idle:
             protocol, _ = self._idle.popitem()
             if protocol.send(request, exchange, retry=lambda: self._connect(request, exchange)):
                 # Reported in a later turn of the loop, as for a new connection: the caller does not have it yet.
                 asyncio.get_running_loop().call_soon(exchange.on_sent)
-                return exchange
+                return
         self._connect(request, exchange)
-        return exchange
+
+    def _redirect(self, asked: Asked, exchange: Exchange, status: int, location: str) -> bool:
+        """Send a request on to where its answer says, if the key may go there; return whether it does."""
+        further = moved(asked, self._origin, status, location, self._redirect_hosts)
+        if further is None:
+            return False
+        exchange.start_over()
+        self._at(further.origin)._send(further, exchange, self)  # noqa: SLF001  # see above
+        return True
+
+    def _at(self, origin: Origin) -> HttpUpstream:
+        """Return the same upstream at another server."""
+        if origin == self._origin:
+            return self
+        if origin not in self._elsewhere:
+            headers = {name: value for name, value in self._headers.items() if name.lower() != "host"}
+            url = f"{origin.scheme}://{origin.netloc}"
+            self._elsewhere[origin] = HttpUpstream(self.name, url, api_key=self._api_key, headers=headers)
+        return self._elsewhere[origin]
 
     def _connect(self, request: bytes, exchange: Exchange) -> None:
         task = asyncio.get_running_loop().create_task(self._open_connection(request, exchange))
@@ -194,17 +243,9 @@ class HttpUpstream:
         task.add_done_callback(self._tasks.discard)
 
     async def _open_connection(self, request: bytes, exchange: Exchange) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            if self._tls and self._context is None:
-                self._context = await asyncio.to_thread(client_context)
-            _, protocol = await loop.create_connection(
-                lambda: HttpProtocol(self),
-                self._host,
-                self._port,
-                ssl=self._context if self._tls else None,
-            )
-        except (OSError, ssl.SSLError, UnicodeError) as error:
+            protocol = await self._new_connection()
+        except (OSError, ssl.SSLError, UnicodeError, ConnectError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             failure = ConnectError(f"cannot connect to upstream {self.name!r}: {reason}")
             failure.__cause__ = error
@@ -218,6 +259,37 @@ class HttpUpstream:
             exchange.on_sent()
         else:
             exchange.on_error(ConnectError(f"upstream {self.name!r} closed the connection immediately"))
+
+    async def _new_connection(self) -> HttpProtocol:
+        """Return a connection, through the proxy if there is one. Raises `OSError`, `ConnectError`."""
+        secure, proxy = self._origin.scheme == "https", self._proxy
+        if self._context is None and (secure or (proxy is not None and proxy.scheme == "https")):
+            self._context = await asyncio.to_thread(client_context)
+        outer = self._context if proxy is not None and proxy.scheme == "https" else None
+        if proxy is not None and secure and self._context is not None:
+            return await open_tunnel(
+                proxy, self._origin, lambda: HttpProtocol(self), outer=outer, inner=self._context
+            )
+        _, host, port = self._origin if proxy is None else proxy[:3]
+        _, protocol = await asyncio.get_running_loop().create_connection(
+            lambda: HttpProtocol(self), host, port, ssl=self._context if secure else outer
+        )
+        return protocol
+
+
+def models_in(listed: Any) -> list[dict[str, Any]]:
+    """Return the models of a list in any form: bare, in `data`, or in `models`.
+
+    Raises `TypeError` for what is none.
+    """
+    if isinstance(listed, dict) and ("data" in listed or "models" in listed):
+        listed = listed.get("data") or listed.get("models") or []
+    if not isinstance(listed, list):
+        raise TypeError("no list of models")
+    objects = [model for model in listed if isinstance(model, dict)]
+    # Ollama and Gemini call it a name.
+    named = [model if "id" in model else {**model, "id": model.get("name")} for model in objects]
+    return [model for model in named if isinstance(model.get("id"), str) and model["id"]]
 
 
 def _without_credentials(url: str) -> str:

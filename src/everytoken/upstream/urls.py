@@ -8,7 +8,7 @@ from everytoken.plugins import load
 from everytoken.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from everytoken.upstream import Upstream
 
@@ -39,15 +39,23 @@ def register_upstream(scheme: str, factory: UpstreamFactory) -> None:
 
 
 def upstream_at(
-    name: str, url: str, *, api_key: str | None = None, headers: Mapping[str, str] | None = None
+    name: str,
+    url: str,
+    *,
+    api_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    redirect_hosts: Sequence[str] = (),
 ) -> Upstream:
     """Return the upstream for `url`, called `name`: `http://…`, `https://…`, `embedded:`.
 
-    Other schemes are looked up in the entry points `everytoken.upstreams`. Raises `ConfigurationError`.
+    Any other scheme is looked for among the entry points `everytoken.upstreams`; `redirect_hosts` mean nothing to it.
+    Raises `ConfigurationError`.
     """
     scheme, colon, _ = url.partition(":")
     factory: UpstreamFactory | None = None
     if colon:
         factory = _SCHEMES.get(scheme.lower()) or load("everytoken.upstreams", scheme.lower())
-    # A missing or unknown scheme is rejected there, in a message without the secrets that the URL may contain.
-    return (factory or HttpUpstream)(name, url, api_key=api_key, headers=headers or {})
+    # What has no scheme, or one that nobody knows, is refused there, without the secrets that the URL may hold.
+    if factory is None or factory is HttpUpstream:
+        return HttpUpstream(name, url, api_key=api_key, headers=headers, redirect_hosts=redirect_hosts)
+    return factory(name, url, api_key=api_key, headers=headers or {})

@@ -119,6 +119,12 @@ class Choice(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     content_filter_results: msgspec.Raw = _NONE
 
 
+class Groq(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """What Groq adds to its first chunk. That of its last has the usage, too, which `lenient` reads."""
+
+    id: msgspec.Raw = _NONE
+
+
 class Chunk(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """One `chat.completion.chunk`.
 
@@ -142,7 +148,7 @@ class Chunk(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     timings: msgspec.Raw = _NONE
     prompt_filter_results: msgspec.Raw = _NONE
     prompt_token_ids: msgspec.Raw = _NONE
-    x_groq: msgspec.Raw = _NONE
+    x_groq: Groq | None = None
     others: dict[str, Any] | None = msgspec.field(default=None, name=_OTHERS)
     alive: bool = msgspec.field(default=False, name=_OTHERS + _OTHERS)
     odd: bool = msgspec.field(default=False, name=_OTHERS + _OTHERS + _OTHERS)

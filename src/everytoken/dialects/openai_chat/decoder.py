@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from everytoken.dialects.openai_chat.chunk import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta
+from everytoken.dialects.openai_chat.heartbeats import is_heartbeat
 from everytoken.dialects.openai_chat.inband import FAILED_REASONS, in_band_error
 from everytoken.dialects.openai_chat.lenient import lenient_chunk
 from everytoken.errors import ErrorEventError, MalformedEventError, TruncatedError
@@ -31,6 +32,7 @@ __all__ = [
     "Delta",
     "FunctionDelta",
     "ToolCallDelta",
+    "calls_on",
     "check_large",
     "decode_chunk",
     "decode_typed",
@@ -69,8 +71,17 @@ def check_large(data: str) -> None:
         raise MalformedEventError(f"an event of the stream cannot be read: {excess}")
 
 
+def calls_on(choice: Choice) -> bool:
+    """Whether a choice brings a piece of a tool call, so that a finish_reason before it was not its end."""
+    return choice.delta is not None and bool(choice.delta.tool_calls or choice.delta.function_call)
+
+
 class ChatDecoder:
     """The events of one attempt, read as a chat completion stream; knows whether its end is a true one.
+
+    Some servers send a finish_reason with every part of the answer, so what follows one still counts. Text behind it
+    leaves the answer complete; a tool call behind it has to get a finish_reason, or `[DONE]`, of its own, because half a
+    call must never be run.
 
     `choices` is the number of choices asked for (`n`). `omits_finish_reason` says that this upstream is known never to send
     a `finish_reason`, so that its `[DONE]` alone is an end.
@@ -84,6 +95,7 @@ class ChatDecoder:
         "_finished",
         "_halves",
         "_omits_finish_reason",
+        "_reopened",
         "_seen",
         "_special",
         "done",
@@ -96,10 +108,12 @@ class ChatDecoder:
         # Frozen, because the empty one is shared by all: many responses are open at a time.
         self._finished: frozenset[int] = frozenset()
         self._seen: frozenset[int] = frozenset()
+        # Choices that have begun a tool call behind their finish_reason.
+        self._reopened: frozenset[int] = frozenset()
         # Of each choice: the first half of a surrogate pair that ended its last chunk.
         self._halves: dict[int, str] = {}
         self._omits_finish_reason = omits_finish_reason
-        # What makes it necessary to look at every chunk: several choices, a half, [DONE].
+        # What makes it necessary to look at every chunk: several choices, a half, a finish_reason, [DONE].
         self._special = choices > 1
         self.terminal = False
         self.done = False
@@ -165,7 +179,13 @@ class ChatDecoder:
         if choices is None:
             return chunk if chunk.others or chunk.alive else None
         for choice in choices:
-            if choice.finish_reason or choice.delta is None or choice.error or self._choices > 1:
+            if (
+                choice.finish_reason
+                or choice.delta is None
+                or choice.error
+                or self._choices > 1
+                or self._finished
+            ):
                 self._receive_choice(event, choice, choices)
         return chunk
 
@@ -184,21 +204,28 @@ class ChatDecoder:
             raise MalformedEventError(f"a choice has an index that is not from 0 to {MAX_CHOICES}")
         self._seen |= {index}
         reason = choice.finish_reason
-        if not reason:
-            return
         if reason == "null":  # DashScope writes it so
-            choice.finish_reason = None
+            reason = choice.finish_reason = None
+        if not reason:
+            if index in self._finished and (self._choices > 1 or not index) and calls_on(choice):
+                self._reopened |= {index}
+                self.terminal = self.terminal and self.done
             return
         if reason in FAILED_REASONS and not self.terminal:
             raise in_band_error(event.event, loads(event.data)) or ErrorEventError(
                 f"the upstream broke off with finish_reason {reason!r}"
             )
         self._finished |= {index}
-        if len(self._finished) >= self._choices:
+        self._reopened -= {index}
+        self._special = True  # it may go on all the same
+        if len(self._finished) >= self._choices and not self._reopened:
             self.terminal = True
 
     def _receive_done(self) -> None:
-        """Take `[DONE]`: an end for the choices that came, if each has ended, even if fewer than asked for."""
+        """Take `[DONE]`: an end for the choices that came, if each has ended, even if fewer than asked for.
+
+        It is that also for a choice that continued behind its finish_reason and got no second one.
+        """
         self.done = self._special = True
         if self._omits_finish_reason or (self._finished and self._finished >= self._seen):
             self.terminal = True
@@ -219,7 +246,7 @@ class ChatDecoder:
         return self._receive_chunk(event, chunk)
 
     def receive_odd(self, event: ServerSentEvent) -> Chunk | None:
-        """Take what is no chunk as documented: `[DONE]`, looser JSON, an error as plain text, or garbage."""
+        """Take what is no chunk as documented: `[DONE]`, looser JSON, an error as plain text, a heartbeat, or garbage."""
         if event.data.strip() == DONE:
             self._receive_done()
             return None
@@ -228,9 +255,13 @@ class ChatDecoder:
         try:
             value = loads(event.data)
         except MalformedEventError:
+            if is_heartbeat(event.event, event.data):
+                return None
             if event.event != "error":
                 raise
             value = event.data
+        if not isinstance(value, dict) and is_heartbeat(event.event, event.data):
+            return None
         error = in_band_error(event.event, value)
         if error is not None:
             raise error

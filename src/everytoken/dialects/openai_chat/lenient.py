@@ -18,6 +18,7 @@ from everytoken.dialects.openai_chat.chunk import (
     FunctionDelta,
     ToolCallDelta,
 )
+from everytoken.dialects.openai_chat.heartbeats import is_heartbeat_object
 from everytoken.errors import MalformedEventError
 
 __all__ = [
@@ -90,6 +91,7 @@ _OF_CHUNK = frozenset(
             "prompt_filter_results",
             "prompt_token_ids",
             "prompt_progress",
+            "base_resp",
             "kv_transfer_params",
             "conversation_id",
         ),
@@ -100,13 +102,12 @@ _OF_CHUNK = frozenset(
 def lenient_chunk(value: dict[str, Any]) -> Chunk:
     """Return `value` as a chunk. Raises `MalformedEventError` where no reading loses nothing."""
     choices = value.get("choices")
-    usage = value.get("usage")
-    others = others_in_chunk(value)
+    others = {} if choices is None and is_heartbeat_object(value) else others_in_chunk(value)
     alive = bool(value.get("prompt_progress"))
     return Chunk(
         id=text_of(value.get("id")),
         choices=None if choices is None else [_choice(item) for item in _list(choices, "choices")],
-        usage=usage if isinstance(usage, dict) else None,
+        usage=_usage(value),
         error=value.get("error"),
         object=text_of(value.get("object")),
         type=text_of(value.get("type")),
@@ -114,6 +115,18 @@ def lenient_chunk(value: dict[str, Any]) -> Chunk:
         alive=alive,
         odd=alive or bool(others),
     )
+
+
+def _usage(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a chunk says of the usage: at its top, in `x_groq` (Groq), or in a choice (Moonshot)."""
+    holders = [value, value.get("x_groq")]
+    choices = value.get("choices")
+    holders += choices if isinstance(choices, list) else []
+    for holder in holders:
+        usage = holder.get("usage") if isinstance(holder, dict) else None
+        if usage and isinstance(usage, dict):
+            return usage
+    return None
 
 
 def others_in_chunk(value: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from everytoken.dialects.openai_chat.calls import Calls, as_tool_call
-from everytoken.dialects.openai_chat.decoder import MAX_CHOICES, decode_chunk
+from everytoken.dialects.openai_chat.decoder import MAX_CHOICES, calls_on, decode_chunk
 from everytoken.dialects.openai_chat.rewrite import cut, loads, rejoin
 from everytoken.dialects.pieces import MAIN, Chunk, Piece
 from everytoken.errors import MalformedEventError
@@ -39,7 +39,11 @@ class ChatHistory:
         """Return a delivered record as a chunk, and count it as delivered."""
         chunk = decode_chunk(record)
         self.usage = storable(chunk.usage) or self.usage
-        self._finished |= {choice.index or 0 for choice in chunk.choices or () if choice.finish_reason}
+        for choice in chunk.choices or ():
+            if choice.finish_reason and choice.finish_reason != "null":
+                self._finished |= {choice.index or 0}
+            elif calls_on(choice):
+                self._finished -= {choice.index or 0}  # that was not its end
         return chunk_from(chunk, record.decode("utf-8", "surrogatepass"), self.calls)
 
     def is_complete(self, request: ChatRequest) -> bool:

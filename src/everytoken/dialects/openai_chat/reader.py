@@ -18,7 +18,7 @@ from everytoken.dialects.openai_chat.decoder import (
     decode_typed,
 )
 from everytoken.dialects.openai_chat.pieces import chunk_from
-from everytoken.dialects.openai_chat.rewrite import says_more, with_choice, with_deltas
+from everytoken.dialects.openai_chat.rewrite import loads, says_more, with_choice, with_deltas
 from everytoken.dialects.pieces import Chunk
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ class ChatReader(ChatDecoder):
 
         What else it has is for everybody, so a choice is put into it.
         """
-        shown = self._usage and chunk.usage is not None
+        # Elsewhere than at its top nobody would find it.
+        shown = self._usage and chunk.usage is not None and bool(loads(raw).get("usage"))
         self.shown_usage = self.shown_usage or shown
         if chunk.others or chunk.alive or bytes(chunk.prompt_filter_results) not in _EMPTY:
             raw = with_choice(raw, usage=shown)

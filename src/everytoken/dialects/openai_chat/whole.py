@@ -6,11 +6,14 @@ from typing import Any
 
 from everytoken.dialects.openai_chat import chunks_of
 from everytoken.dialects.openai_chat.inband import in_band_error
-from everytoken.errors import MalformedEventError, NotAnEventStreamError
+from everytoken.errors import ErrorEventError, MalformedEventError, NotAnEventStreamError
+from everytoken.errors.reason import reason_in
 from everytoken.json import loads
 from everytoken.json.bounds import excess_in
 
 __all__ = ["chunks_in"]
+
+_MAX_MESSAGE = 65_536
 
 
 def chunks_in(body: bytes) -> list[bytes]:
@@ -22,12 +25,14 @@ def chunks_in(body: bytes) -> list[bytes]:
         value = loads(body)
     except MalformedEventError as error:
         raise NotAnEventStreamError("the upstream answered with neither a stream nor JSON") from error
-    if not isinstance(value, dict):
-        raise _no_completion()
     reported = in_band_error("message", value)
     if reported is not None:
         raise reported
+    if not isinstance(value, dict):
+        raise _no_completion()
     choices = value.get("choices")
+    if not choices and (words := reason_in(value)):
+        raise ErrorEventError(words[:_MAX_MESSAGE], error=value)
     if not isinstance(choices, list) or not choices or not all(_is_finished(choice) for choice in choices):
         raise _no_completion()
     return chunks_of(value)
