@@ -10,6 +10,7 @@ from everytoken.errors import UpstreamError
 from everytoken.formats.table import FORMATS
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
+from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
 
@@ -37,7 +38,7 @@ async def complete(gateway: Services, request: Request) -> None:
     """Answer a chat completion request."""
     owner = gateway.keys.owner(request)
     body = read_json_object(await request.body(gateway.config.max_body))
-    chat = ChatRequest(gateway.with_model(body))
+    chat = ChatRequest(await with_model(gateway, body, request.deployment))
     with await open_response(gateway, request, chat, owner=owner) as response:
         client = ReaderConnection(request)
         try:

@@ -6,9 +6,10 @@ import logging
 import re
 from typing import TYPE_CHECKING, Self
 
-from everytoken.errors import TABLE, EverytokenError, InvalidRequestError
+from everytoken.errors import TABLE, EverytokenError, InvalidRequestError, StatusError
 from everytoken.gateway.admission import admitted
 from everytoken.gateway.idempotency import attach, find
+from everytoken.gateway.models import HINT
 
 if TYPE_CHECKING:
     from everytoken.dialects.openai_chat import ChatRequest
@@ -22,6 +23,7 @@ __all__ = ["Response", "grace_of", "open_response"]
 
 logger = logging.getLogger("everytoken.gateway")
 
+_NO_MODEL = frozenset({400, 404, 422})  # what servers refuse a request without a model with
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
@@ -51,7 +53,7 @@ class Response:
     def refusal(self) -> EverytokenError | None:
         """The error it ended with before anything was delivered, or None."""
         if self.relay is not None:
-            return None if self.relay.recovery.records else self.relay.recovery.error
+            return None if self.relay.recovery.records else self._explained()
         result = self.log.info.result or {}
         return self.error if result.get("outcome") == "failed" else None
 
@@ -59,13 +61,30 @@ class Response:
     def error(self) -> EverytokenError | None:
         """The error it ended with, or None."""
         if self.relay is not None:
-            return self.relay.recovery.error
+            return self._explained()
         told = (self.log.info.result or {}).get("error")
         if told is None:
             return None
         error = EverytokenError(told["message"], param=told.get("param"))
         if told.get("code") in TABLE:
             error.code = told["code"]  # type: ignore[misc]  # the class it had in another process is not known here
+        return error
+
+    def _explained(self) -> EverytokenError | None:
+        """Return the response's error; a refusal of a request without a model says how to give it one."""
+        assert self.relay is not None
+        recovery = self.relay.recovery
+        error = recovery.error
+        if (
+            isinstance(error, StatusError)
+            and not recovery.request.model
+            and error.upstream_status in _NO_MODEL
+        ):
+            explained = InvalidRequestError(
+                f"{error.message}; the request names no model: {HINT}", param="model"
+            )
+            explained.__cause__ = error
+            return explained
         return error
 
 

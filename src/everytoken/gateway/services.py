@@ -81,6 +81,10 @@ class Services:
         self._starting: asyncio.Task[None] | None = None
         self.started = False
         self._observes_commits = False
+        self.only_model = (
+            "",
+            0.0,
+        )  # the one that the upstreams list, and until when (loop's clock) that holds
         self._watch: asyncio.Task[None] | None = None
 
     def _targets(self, model: str) -> Sequence[Target]:
@@ -106,7 +110,7 @@ class Services:
     ) -> None:
         """Use another configuration for everything that begins from now on."""
         self.config, self.keys, self._policies = config, keys, policies
-        self.upstreams = upstreams
+        self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.bodies.limit = config.max_bodies
         self.relays.change(

@@ -18,6 +18,7 @@ from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.chats import Chat, Turn
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer, start
+from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import Response, open_response
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def ui_chat(gateway: Services, request: Request, owner: str, body: dict[st
         "messages": openai_messages(messages),
         "stream": True,
     }
-    wanted = ChatRequest(gateway.with_model(asked))
+    wanted = ChatRequest(await with_model(gateway, asked))
     with await open_response(gateway, request, wanted, owner=owner) as response:
         turn = _turn(response.stream_id, messages[-1])
         client = ReaderConnection(request)
