@@ -80,11 +80,18 @@ async def wait_for_head(request: Request, client: ReaderConnection, response: Re
         response.log.unsubscribe(client.wake)
     if client.gone:
         raise ClientGoneError
+    _show_head(request, response)
     error = response.refusal
     if error is None:
         return True
     await answer_error(request, error)
     return False
+
+
+def _show_head(request: Request, response: Response) -> None:
+    """Have the answer show what is passed down of the upstream's head."""
+    same = (b"x-upstream-request-id", request.id.encode())
+    request.extra += [header for header in response.head if header != same]
 
 
 def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tuple[bytes, bytes]]:
@@ -108,6 +115,7 @@ async def _whole(request: Request, client: ReaderConnection, response: Response)
             await client.wait()
     finally:
         log.unsubscribe(client.wake)
+    _show_head(request, response)
     error = response.error
     if error is not None:
         await answer_error(request, error)

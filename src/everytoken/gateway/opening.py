@@ -10,6 +10,7 @@ from everytoken.errors import TABLE, EverytokenError, InvalidRequestError, Statu
 from everytoken.gateway.admission import admitted
 from everytoken.gateway.idempotency import attach, find
 from everytoken.gateway.models import HINT
+from everytoken.gateway.passing import passed_up
 
 if TYPE_CHECKING:
     from everytoken.dialects.openai_chat import ChatRequest
@@ -24,6 +25,7 @@ __all__ = ["Response", "grace_of", "open_response"]
 logger = logging.getLogger("everytoken.gateway")
 
 _NO_MODEL = frozenset({400, 404, 422})  # what servers refuse a request without a model with
+_RENAMED = {b"x-request-id": b"x-upstream-request-id"}  # ours stays
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
@@ -69,6 +71,16 @@ class Response:
         if told.get("code") in TABLE:
             error.code = told["code"]  # type: ignore[misc]  # the class it had in another process is not known here
         return error
+
+    @property
+    def head(self) -> list[tuple[bytes, bytes]]:
+        """What the caller gets of the head of the attempt that answers; its `x-request-id` has another name."""
+        if self.relay is None:
+            return []
+        redact = self.relay.recovery.redact
+        return [
+            (_RENAMED.get(name, name), redact(value.decode()).encode()) for name, value in self.relay.head
+        ]
 
     def _explained(self) -> EverytokenError | None:
         """Return the response's error; a refusal of a request without a model says how to give it one."""
@@ -130,7 +142,12 @@ async def _open(
     elif not chat.stream:
         grace = 0.0  # nobody but the caller can know of it
     relay = await gateway.relays.begin(
-        chat, owner=owner, grace=grace, stream_id=stream_id, request_id=request.id
+        chat,
+        owner=owner,
+        grace=grace,
+        stream_id=stream_id,
+        request_id=request.id,
+        headers=passed_up(request.scope["headers"], gateway.config.pass_up),
     )
     return Response(relay.stream_id, relay.log, relay), relay
 

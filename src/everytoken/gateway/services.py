@@ -14,6 +14,7 @@ from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
 from everytoken.gateway.logs import LogGuard
 from everytoken.gateway.making import configured_observer, configured_upstream, mounted_journal
+from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
 from everytoken.observer import Commit, Observers
 from everytoken.redaction import Redactor
@@ -71,6 +72,7 @@ class Services:
             redact=Redactor(config.api_keys).text,
             observers=self.observers,
         )
+        self.relays.keep_head = heads_keeper(config.pass_down)
         self._log_guard = LogGuard(self.relays.redact)
         # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
         self.on_loopback = False
@@ -113,6 +115,7 @@ class Services:
         self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.bodies.limit = config.max_bodies
+        self.relays.keep_head = heads_keeper(config.pass_down)
         self.relays.change(
             upstreams,
             grace=self.grace,

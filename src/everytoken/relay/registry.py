@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
     from everytoken.recovery import Target
+    from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
 
 __all__ = ["Relays"]
@@ -80,6 +81,7 @@ class Relays:
         self._jitter = jitter
         self._observers = observers
         self._breaker = Breaker()
+        self.keep_head: KeepHead = _keep_nothing
         self._experience: dict[tuple[str, str], LearnedCapabilities] = {}
         self._relays: dict[str, Relay] = {}
         self._empty = asyncio.Event()
@@ -118,8 +120,9 @@ class Relays:
         grace: float | str | None = "default",
         stream_id: str = "",
         request_id: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> Relay:
-        """Begin a response, under `stream_id` if that is given. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
+        """Begin a response, under `stream_id` if that is given; every attempt sends `headers`. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
         if self.draining:
             raise OverloadedError("this node is shutting down and takes no more requests")
         if not self._targets(request.model):
@@ -139,6 +142,7 @@ class Relays:
                 "seed": seed,
                 "grace": lives,
                 **({"request_id": request_id} if request_id else {}),
+                **({"headers": dict(headers)} if headers else {}),
             },
         )
         writer = await self.journal.create(info)
@@ -173,6 +177,7 @@ class Relays:
             max_bytes=self._max_response,
             max_seconds=max(0.0, self._max_duration - max(0.0, time.time() - info.created)),
             events=events,
+            keep_head=self.keep_head,
         )
         self._relays[info.id] = relay
         return relay
@@ -292,6 +297,11 @@ class Relays:
         if key not in self._experience and len(self._experience) >= _MAX_EXPERIENCE:
             self._experience.clear()  # callers choose the model's name, so this must be bounded
         return self._experience.setdefault(key, LearnedCapabilities())
+
+
+def _keep_nothing(_: Headers) -> Headers:
+    """Stand for a list of headers that nobody wants."""
+    return []
 
 
 def _redacting(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:

@@ -132,6 +132,9 @@ class Exchange:
         """Decide by status and type what the body is."""
         if self.released:
             return
+        tell = getattr(self._sink, "on_head", None)
+        if tell is not None:
+            tell(status, headers)
         named = dict(headers)
         self._status = status
         encoding = named.get(b"content-encoding", b"identity").strip().lower()

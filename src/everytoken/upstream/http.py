@@ -87,6 +87,19 @@ class HttpUpstream:
                 raise ConfigurationError(f"upstream {self.name!r}: the header {name!r} cannot be sent")
         return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
 
+    def _more(self, headers: Mapping[str, str]) -> bytes:
+        """Render headers of a caller behind our own."""
+        more = b""
+        for name, value in headers.items():
+            line = f"{name}: {value}"
+            if (
+                line.isascii()
+                and line.isprintable()
+                and b"\r\n%b:" % name.encode() not in b"\r\n" + self._head
+            ):
+                more += f"{line}\r\n".encode()
+        return more
+
     def _secrets(self, parts: SplitResult, headers: Mapping[str, str]) -> list[str | None]:
         """Return what must not leave: the key, and what headers and the URL hold of that kind."""
         # Without a password the user's name is a token.
@@ -100,14 +113,24 @@ class HttpUpstream:
         return found
 
     def connect(
-        self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
+        self,
+        body: dict[str, Any],
+        sink: Sink,
+        *,
+        streamed: bool,
+        path: str = "/chat/completions",
+        headers: Mapping[str, str] | None = None,
     ) -> Exchange:
-        """Begin an attempt at `path`, behind the base URL: returns at once, reports to `sink`."""
+        """Begin an attempt at `path`, behind the base URL: returns at once, reports to `sink`.
+
+        `headers`, names in lower case, are sent too, except those that the upstream has of its own.
+        """
         payload = msgspec.json.encode(body)
         accept = b"text/event-stream" if streamed else b"application/json"
         request = (
-            b"POST %b HTTP/1.1\r\n%baccept: %b\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (self._target(path), self._head, accept, len(payload), payload)
+            b"POST %b HTTP/1.1\r\n%b%baccept: %b\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b"
+            % (self._target(path), self._head, self._more(headers or {}), accept, len(payload), payload)
         )
         return self._begin(request, sink)
 
