@@ -6,7 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from everytoken.dialects.openai_chat import Accumulator, ChatRequest
-from everytoken.errors import UpstreamError
+from everytoken.errors import (
+    FencedError,
+    JournalError,
+    JournalFullError,
+    JournalUnavailableError,
+    OverloadedError,
+    RateLimitedError,
+    UpstreamError,
+)
 from everytoken.formats.table import FORMATS
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
@@ -15,6 +23,7 @@ from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
 
 if TYPE_CHECKING:
+    from everytoken.errors import EverytokenError
     from everytoken.gateway.http import Request
     from everytoken.gateway.opening import Response
     from everytoken.gateway.services import Services
@@ -31,6 +40,11 @@ _STREAM_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
 ]
 _HEAD = 15.0  # seconds in which a refusal can still become the answer's status; then the stream begins without content
+# An error that another process has stored is known by its code only.
+_OURS = frozenset(
+    kind.code
+    for kind in (JournalUnavailableError, JournalFullError, FencedError, OverloadedError, RateLimitedError)
+)
 _BATCH = 1024 * 1024
 
 
@@ -84,8 +98,17 @@ async def wait_for_head(request: Request, client: ReaderConnection, response: Re
     error = response.refusal
     if error is None:
         return True
-    await answer_error(request, error)
+    await answer_error(request, error, _retries(error))
     return False
+
+
+def _retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
+    """Return what keeps SDKs from trying again what recovery has tried already: every try of theirs would be all of ours.
+
+    What was refused by us, not by an upstream, may be tried again.
+    """
+    ours = isinstance(error, JournalError | OverloadedError | RateLimitedError) or error.code in _OURS
+    return [] if ours else [(b"x-should-retry", b"false")]
 
 
 def _show_head(request: Request, response: Response) -> None:
@@ -118,9 +141,13 @@ async def _whole(request: Request, client: ReaderConnection, response: Response)
     _show_head(request, response)
     error = response.error
     if error is not None:
-        await answer_error(request, error)
+        await answer_error(request, error, _retries(error))
         return
-    value = await _accumulate(log)
+    try:
+        value = await _accumulate(log)
+    except UpstreamError as empty:
+        await answer_error(request, empty, _retries(empty))
+        return
     result = log.info.result or {}
     if value.get("usage") is None and result.get("usage") is not None:
         value["usage"] = result["usage"]
