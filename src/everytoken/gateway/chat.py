@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from everytoken.dialects.openai_chat import Accumulator, ChatRequest
 from everytoken.errors import (
     FencedError,
+    InvalidRequestError,
     JournalError,
     JournalFullError,
     JournalUnavailableError,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
-__all__ = ["complete", "stream_headers", "wait_for_head"]
+__all__ = ["complete", "stream_headers", "wait_for_head", "wants_ids"]
 
 # What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
 # no-transform, RFC 10036 defines Incremental.
@@ -51,20 +52,21 @@ _BATCH = 1024 * 1024
 async def complete(gateway: Services, request: Request) -> None:
     """Answer a chat completion request."""
     owner = gateway.keys.owner(request)
+    ids = wants_ids(gateway, request)
     body = read_json_object(await request.body(gateway.config.max_body))
     chat = ChatRequest(await with_model(gateway, body, request.deployment))
     with await open_response(gateway, request, chat, owner=owner) as response:
         client = ReaderConnection(request)
         try:
             if chat.stream:
-                await _stream(request, client, response)
+                await _stream(request, client, response, ids=ids)
             else:
                 await _whole(request, client, response)
         finally:
             client.close()
 
 
-async def _stream(request: Request, client: ReaderConnection, response: Response) -> None:
+async def _stream(request: Request, client: ReaderConnection, response: Response, *, ids: bool) -> None:
     if not await wait_for_head(request, client, response):
         return
     head = [
@@ -74,7 +76,7 @@ async def _stream(request: Request, client: ReaderConnection, response: Response
     await start(request, 200, head)
     # Only for who says so: a careless client would take the first line for data.
     greets = "text/event-stream" in (request.header(b"accept") or "")
-    await follow(client, response.log, FORMATS["openai"](greets=greets))
+    await follow(client, response.log, FORMATS["openai"](greets=greets, ids=ids))
 
 
 async def wait_for_head(request: Request, client: ReaderConnection, response: Response) -> bool:
@@ -115,6 +117,14 @@ def _show_head(request: Request, response: Response) -> None:
     """Have the answer show what is passed down of the upstream's head."""
     same = (b"x-upstream-request-id", request.id.encode())
     request.extra += [header for header in response.head if header != same]
+
+
+def wants_ids(gateway: Services, request: Request) -> bool:
+    """Read `?ids=`: whether events have `id:` lines; the setting if it is not given. Raises `InvalidRequestError`."""
+    value = request.query().get("ids", "offset" if gateway.config.ids else "none")
+    if value not in {"offset", "none"}:
+        raise InvalidRequestError("'ids' must be 'offset' or 'none'", param="ids")
+    return value == "offset"
 
 
 def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tuple[bytes, bytes]]:

@@ -113,7 +113,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     continues without a reader (negative: `max_grace`). `drain`: how long responses may continue when the server is to stop
     (SIGTERM), before they are handed over. `lease`: how long a node may give no sign of life before its responses are
     taken over by another. `api_keys`: the keys of callers; empty: anyone who can reach it, which beyond loopback needs
-    `no_auth`. `default_model`: for callers that name none. `long_poll`: how long a reader that polls is kept waiting
+    `no_auth`. `default_model`: for callers that name none. `ids`: whether events of
+    responses have `id:` lines, for callers that do not say. `long_poll`: how long a reader that polls is kept waiting
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
     `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
@@ -135,6 +136,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     api_keys: list[str] = []
     max_body: int = 32 * 1024 * 1024
     default_model: str = ""
+    ids: bool = True
     long_poll: float = 20.0
     origins: list[str] = []
     hosts: list[str] = []
