@@ -241,7 +241,8 @@ def test_half_a_call_is_never_available():
 
 def test_what_was_stopped_ends_in_an_abort():
     result = {"outcome": "cancelled", "error": {"message": "stopped", "code": "cancelled"}}
-    assert wire([record(content="Half")], result) == [
+    assert wire([record(content="Half")], result, interrupts=True) == [
+        *STARTS,
         *part("text", 1, "Half")[:-1],
         {"type": "abort", "reason": "stopped"},
         {
@@ -251,6 +252,55 @@ def test_what_was_stopped_ends_in_an_abort():
         },
     ]
     assert last(result) == b"data: [DONE]\n\n"
+
+
+def optional(*names):
+    return dict.fromkeys(names, None)
+
+
+REASONS = {"stop", "length", "content-filter", "tool-calls", "error", "other"}
+# What `useChat` of version 5 takes, by the kind of part: the fields, and the values where not all are taken. Any other
+# field or value is an error there. Version 6 takes a `reason` of an `abort` too; 7 takes fields it does not know.
+VERSION_5 = {
+    "start": optional("messageId", "messageMetadata"),
+    "start-step": {},
+    "finish-step": {},
+    "text-start": optional("id"),
+    "text-delta": optional("id", "delta"),
+    "text-end": optional("id"),
+    "reasoning-start": optional("id"),
+    "reasoning-delta": optional("id", "delta"),
+    "reasoning-end": optional("id"),
+    "tool-input-start": optional("toolCallId", "toolName", "dynamic"),
+    "tool-input-delta": optional("toolCallId", "inputTextDelta"),
+    "tool-input-available": optional("toolCallId", "toolName", "input", "dynamic"),
+    "tool-input-error": optional("toolCallId", "toolName", "input", "errorText", "dynamic"),
+    "message-metadata": optional("messageMetadata"),
+    "error": optional("errorText"),
+    "abort": {},
+    "finish": {"messageMetadata": None, "finishReason": REASONS},
+}
+
+
+@pytest.mark.parametrize("outcome", ["completed", "cancelled", "interrupted", "failed"])
+@pytest.mark.parametrize(
+    "reason", [None, "stop", "length", "content_filter", "tool_calls", "function_call", "odd"]
+)
+def test_every_part_is_valid_for_versions_5_to_7(outcome, reason):
+    records = [
+        record(reasoning_content="Hm"),
+        record(content="Half"),
+        call('{"a":1}', name="x", id="one"),
+        call("no JSON", name="y", id="two", number=1),
+        record(reason),
+    ]
+    result = {"outcome": outcome, "usage": {"total_tokens": 3}, "attempts": [{"number": 1}, {"number": 2}]}
+    if outcome != "completed":
+        result["error"] = {"message": "stopped", "code": "cancelled"}
+    for chunk in [*STARTS, *wire(records, result)]:
+        allowed = VERSION_5[chunk["type"]]
+        assert chunk.keys() - {"type"} <= allowed.keys()
+        assert all(values is None or chunk.get(name) in {None, *values} for name, values in allowed.items())
 
 
 def test_usage_and_several_attempts_are_in_the_metadata():

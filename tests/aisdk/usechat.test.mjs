@@ -33,7 +33,9 @@ afterEach(async () => {
   assert.equal(upstream.untaken, 0); // no request to the model that the test did not expect
 });
 
-const transport = (url = gateway.url) => new DefaultChatTransport({ api: `${url}/api/chat`, body: { model: "scripted" } });
+const transport = (url = gateway.url) => new DefaultChatTransport({
+  api: `${url}/api/chat`, body: { model: "scripted" }, headers: { "Everytoken-AI-SDK": "7" },
+});
 
 /** A tab: the SDK's own chat, with what became of its responses. */
 function tab(id, { messages = [], url, ...more } = {}) {

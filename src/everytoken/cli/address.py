@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
-__all__ = ["DEFAULT_URL", "api_key", "base_url", "base_url_option", "is_url"]
+__all__ = ["DEFAULT_URL", "api_key", "base_url", "base_url_option", "is_url", "with_v1"]
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 
@@ -33,7 +33,15 @@ def base_url(option: str | None) -> str:
     url = option or environ.get("EVERYTOKEN_BASE_URL") or environ.get("OPENAI_BASE_URL") or DEFAULT_URL
     if not is_url(url):
         raise click.UsageError(f"{url!r} is not an http:// or https:// URL")
-    return f"{url.rstrip('/')}/v1" if urlsplit(url).path in {"", "/"} else url
+    return with_v1(url)
+
+
+def with_v1(url: str) -> str:
+    """Return an HTTP URL with `/v1` if it has no path; any other text as it is."""
+    if not is_url(url):
+        return url
+    parts = urlsplit(url)
+    return parts._replace(path="/v1").geturl() if parts.path.strip("/") == "" else url
 
 
 def is_url(text: str) -> bool:

@@ -11,11 +11,13 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import click
 import msgspec
 import uvicorn
 
+from everytoken.cli.address import with_v1
 from everytoken.cli.process import (
     allow_many_connections,
     give_memory_back,
@@ -60,8 +62,11 @@ _GRACEFUL = 5  # seconds to finish writing responses when the server stops
     "upstreams",
     multiple=True,
     metavar="URL",
-    help="An OpenAI-compatible server, such as https://api.openai.com/v1; the key of the first one is taken from "
+    help="An OpenAI-compatible server, such as https://api.openai.com/v1; /v1 is added if it has no path. The key of the first one is taken from "
     "OPENAI_API_KEY. Repeat the option to add servers to fail over to. Without any: the embedded model.",
+)
+@click.option(
+    "--model", metavar="NAME", help="The model of a request that names none.  [default: the only one served]"
 )
 @click.option(
     "--config",
@@ -113,6 +118,7 @@ def serve(
     host: str | None,
     port: int | None,
     upstreams: tuple[str, ...],
+    model: str | None,
     config_file: Path | None,
     connect: float | None,
     first_content: float | None,
@@ -138,6 +144,7 @@ def serve(
     given = {
         "host": host,
         "port": port,
+        "default_model": model,
         "journal": journal,
         "durability": durability,
         "drain": drain,
@@ -167,7 +174,9 @@ def _settings(
     if upstreams:
         # The key belongs to the first server (OpenAI, or its replacement): no other may see it.
         key = os.environ.get("OPENAI_API_KEY")
-        given = [UpstreamConfig(url=url, key=None if n else key) for n, url in enumerate(upstreams)]
+        given = [
+            UpstreamConfig(url=_complete(url), key=None if n else key) for n, url in enumerate(upstreams)
+        ]
         config = msgspec.structs.replace(config, upstream=named([*config.upstream, *given]))
     if not config.upstream:
         # With a seed its responses repeat exactly, after a prefill they do not: so only replay.
@@ -181,6 +190,18 @@ def _settings(
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     return config
+
+
+def _complete(url: str) -> str:
+    """Return the URL of an upstream, with `/v1` if it has no path, and say so."""
+    complete = with_v1(url)
+    if complete != url:
+        shown = urlsplit(complete)
+        # Not the rest: there may be a key in it.
+        logger.info(
+            "--upstream has no path: /v1 is added to %s://%s", shown.scheme, shown.netloc.rpartition("@")[2]
+        )
+    return complete
 
 
 class _Server(uvicorn.Server):

@@ -59,18 +59,28 @@ def encode(records: Sequence[bytes], offset: int) -> bytes:
     return b"".join(parts)
 
 
+def encode_without_ids(records: Sequence[bytes], offset: int) -> bytes:  # noqa: ARG001  # it is nowhere shown
+    """Return `records` as events that have data and nothing else."""
+    if _have_line_end(records):
+        records = [b"\ndata: ".join(_LINE_END.split(record)) for record in records]
+    return b"data: %b\n\n" % b"\n\ndata: ".join(records) if records else b""
+
+
 class OpenAIEvents(OutputFormat):
     """Records as events, with `[DONE]` behind those of a completed response, and only those.
 
     The records of a response that did not complete end in its error, so nothing has to be added for it. `greets`: send a
     keep-alive as the first byte when there is nothing to send yet. Proxies such as Next.js's hold the head back until
-    there is one, and the reader would know neither that it is connected nor, behind a POST, the stream's id.
+    there is one, and the reader would know neither that it is connected nor, behind a POST, the stream's id. `ids`: whether
+    events have an `id:` line; some loops take every line that is not empty for data.
     """
 
     keep_alive = KEEP_ALIVE
 
-    def __init__(self, *, greets: bool = True) -> None:
+    def __init__(self, *, greets: bool = True, ids: bool = True) -> None:
         self._greets = greets
+        if not ids:
+            self.push = encode_without_ids  # decided once, not for each record
 
     def begin(self) -> bytes:
         """Return the greeting."""

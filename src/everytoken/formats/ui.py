@@ -48,7 +48,9 @@ class UIMessages(OutputFormat):
     """Turn the records of one response into events.
 
     `message_id` is that of the message they make up, by default the stream's id. `before` are chunks of this protocol
-    that rebuild what the message held before this response, for a reader that begins with nothing.
+    that rebuild what the message held before this response, for a reader that begins with nothing. `interrupts`: say of
+    a stopped response that it was interrupted, and why, in words that only version 7 of the SDK knows. Versions 5 and 6
+    take a part with a field or value that they do not know for an error.
     """
 
     keep_alive = KEEP_ALIVE
@@ -61,8 +63,10 @@ class UIMessages(OutputFormat):
         message_id: str | None = None,
         metadata: Any = None,
         before: Iterable[Mapping[str, Any]] = (),
+        interrupts: bool = False,
     ) -> None:
         self._stream_id = stream_id
+        self._interrupts = interrupts
         self._out: list[bytes] = []
         # What the pending pieces belong to: a part of the message, a tool call by its position, or nothing.
         self._target: _Kind | int | None = None
@@ -110,9 +114,10 @@ class UIMessages(OutputFormat):
             reason = {"finishReason": _REASONS.get(self._reason, "other")} if self._reason else {}
             self._put({"type": "finish", **reason, "messageMetadata": metadata})
         elif outcome == "cancelled":
-            self._put({"type": "abort", "reason": message})
             # So a second tab knows better than to send tool results or queued messages by itself.
-            self._put({"type": "finish", "finishReason": "interrupted", "messageMetadata": metadata})
+            why = {"finishReason": "interrupted"} if self._interrupts else {}
+            self._put({"type": "abort", **({"reason": message} if self._interrupts else {})})
+            self._put({"type": "finish", **why, "messageMetadata": metadata})
         else:
             self._put({"type": "message-metadata", "messageMetadata": metadata})
             self._put({"type": "error", "errorText": message})

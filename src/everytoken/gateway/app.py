@@ -121,6 +121,9 @@ class Gateway(Services):
             await (ui.resume if action == "stream" else ui.stop)(self, request, chat_id)
         elif path.startswith(streams.PREFIX):
             await streams.serve(self, request)
+        elif path.startswith(models.PREFIX):
+            _allow(request, *_READS)
+            await models.show_model(self, request, path[len(models.PREFIX) :])
         elif path in self.pages:
             _allow(request, "GET", "HEAD")
             body, media = self.pages[path]

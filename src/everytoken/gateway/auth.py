@@ -30,6 +30,9 @@ class Keys:
         if not self._fingerprints:
             return ""
         scheme, _, key = (request.header(b"authorization") or "").partition(" ")
+        azure = request.header(b"api-key")  # as Azure's clients send it
+        if azure and not scheme:
+            scheme, key = "bearer", azure
         if scheme.lower() != "bearer" or not key.strip():
             raise AuthenticationError("an API key is needed: send it as 'Authorization: Bearer KEY'")
         given = fingerprint(key.strip().encode("latin-1"))  # the bytes the client sent

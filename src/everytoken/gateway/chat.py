@@ -6,20 +6,31 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from everytoken.dialects.openai_chat import Accumulator, ChatRequest
-from everytoken.errors import UpstreamError
+from everytoken.errors import (
+    FencedError,
+    InvalidRequestError,
+    JournalError,
+    JournalFullError,
+    JournalUnavailableError,
+    OverloadedError,
+    RateLimitedError,
+    UpstreamError,
+)
 from everytoken.formats.table import FORMATS
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
+from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
 
 if TYPE_CHECKING:
+    from everytoken.errors import EverytokenError
     from everytoken.gateway.http import Request
     from everytoken.gateway.opening import Response
     from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
-__all__ = ["complete", "stream_headers", "wait_for_head"]
+__all__ = ["complete", "stream_headers", "wait_for_head", "wants_ids"]
 
 # What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
 # no-transform, RFC 10036 defines Incremental.
@@ -30,26 +41,32 @@ _STREAM_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
 ]
 _HEAD = 15.0  # seconds in which a refusal can still become the answer's status; then the stream begins without content
+# An error that another process has stored is known by its code only.
+_OURS = frozenset(
+    kind.code
+    for kind in (JournalUnavailableError, JournalFullError, FencedError, OverloadedError, RateLimitedError)
+)
 _BATCH = 1024 * 1024
 
 
 async def complete(gateway: Services, request: Request) -> None:
     """Answer a chat completion request."""
     owner = gateway.keys.owner(request)
+    ids = wants_ids(gateway, request)
     body = read_json_object(await request.body(gateway.config.max_body))
-    chat = ChatRequest(gateway.with_model(body))
+    chat = ChatRequest(await with_model(gateway, body, request.deployment))
     with await open_response(gateway, request, chat, owner=owner) as response:
         client = ReaderConnection(request)
         try:
             if chat.stream:
-                await _stream(request, client, response)
+                await _stream(request, client, response, ids=ids)
             else:
                 await _whole(request, client, response)
         finally:
             client.close()
 
 
-async def _stream(request: Request, client: ReaderConnection, response: Response) -> None:
+async def _stream(request: Request, client: ReaderConnection, response: Response, *, ids: bool) -> None:
     if not await wait_for_head(request, client, response):
         return
     head = [
@@ -59,7 +76,7 @@ async def _stream(request: Request, client: ReaderConnection, response: Response
     await start(request, 200, head)
     # Only for who says so: a careless client would take the first line for data.
     greets = "text/event-stream" in (request.header(b"accept") or "")
-    await follow(client, response.log, FORMATS["openai"](greets=greets))
+    await follow(client, response.log, FORMATS["openai"](greets=greets, ids=ids))
 
 
 async def wait_for_head(request: Request, client: ReaderConnection, response: Response) -> bool:
@@ -79,11 +96,35 @@ async def wait_for_head(request: Request, client: ReaderConnection, response: Re
         response.log.unsubscribe(client.wake)
     if client.gone:
         raise ClientGoneError
+    _show_head(request, response)
     error = response.refusal
     if error is None:
         return True
-    await answer_error(request, error)
+    await answer_error(request, error, _retries(error))
     return False
+
+
+def _retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
+    """Return what keeps SDKs from trying again what recovery has tried already: every try of theirs would be all of ours.
+
+    What was refused by us, not by an upstream, may be tried again.
+    """
+    ours = isinstance(error, JournalError | OverloadedError | RateLimitedError) or error.code in _OURS
+    return [] if ours else [(b"x-should-retry", b"false")]
+
+
+def _show_head(request: Request, response: Response) -> None:
+    """Have the answer show what is passed down of the upstream's head."""
+    same = (b"x-upstream-request-id", request.id.encode())
+    request.extra += [header for header in response.head if header != same]
+
+
+def wants_ids(gateway: Services, request: Request) -> bool:
+    """Read `?ids=`: whether events have `id:` lines; the setting if it is not given. Raises `InvalidRequestError`."""
+    value = request.query().get("ids", "offset" if gateway.config.ids else "none")
+    if value not in {"offset", "none"}:
+        raise InvalidRequestError("'ids' must be 'offset' or 'none'", param="ids")
+    return value == "offset"
 
 
 def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tuple[bytes, bytes]]:
@@ -107,11 +148,16 @@ async def _whole(request: Request, client: ReaderConnection, response: Response)
             await client.wait()
     finally:
         log.unsubscribe(client.wake)
+    _show_head(request, response)
     error = response.error
     if error is not None:
-        await answer_error(request, error)
+        await answer_error(request, error, _retries(error))
         return
-    value = await _accumulate(log)
+    try:
+        value = await _accumulate(log)
+    except UpstreamError as empty:
+        await answer_error(request, empty, _retries(empty))
+        return
     result = log.info.result or {}
     if value.get("usage") is None and result.get("usage") is not None:
         value["usage"] = result["usage"]

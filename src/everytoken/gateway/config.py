@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from everytoken.errors import ConfigurationError
+from everytoken.gateway.passing import PASS_DOWN, PASS_UP, problem_with
 from everytoken.journal.quota import Quota
 from everytoken.recovery import Policy, Route, Target
 
@@ -123,12 +124,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     continues without a reader (negative: `max_grace`). `drain`: how long responses may continue when the server is to stop
     (SIGTERM), before they are handed over. `lease`: how long a node may give no sign of life before its responses are
     taken over by another. `api_keys`: the keys of callers; empty: anyone who can reach it, which beyond loopback needs
-    `no_auth`. `default_model`: for callers that name none. `long_poll`: how long a reader that polls is kept waiting
+    `no_auth`. `default_model`: for callers that name none. `ids`: whether events of
+    responses have `id:` lines, for callers that do not say. `long_poll`: how long a reader that polls is kept waiting
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
-    `tls_key`: PEM files; with them the gateway speaks TLS. `observers`: what is told of events, by the names that
-    packages give in their entry points `everytoken.observers`. `route`: by which rule the first of several upstreams is
-    chosen; see `everytoken.recovery.Router`.
+    `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
+    get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `observers`: what is told of
+    events, by the names that packages give in their entry points `everytoken.observers`. `route`: by which rule the first
+    of several upstreams is chosen; see `everytoken.recovery.Router`.
 
     The rest are limits; `everytoken.gateway.limits` says what happens at each.
     """
@@ -145,6 +148,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     api_keys: list[str] = []
     max_body: int = 32 * 1024 * 1024
     default_model: str = ""
+    ids: bool = True
     long_poll: float = 20.0
     origins: list[str] = []
     hosts: list[str] = []
@@ -152,6 +156,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls_cert: str = ""
     tls_key: str = ""
     observers: list[str] = []
+    pass_up: list[str] = msgspec.field(default_factory=lambda: list(PASS_UP))
+    pass_down: list[str] = msgspec.field(default_factory=lambda: list(PASS_DOWN))
     max_response: int = 64 * 1024 * 1024
     max_duration: float = 3600.0
     max_grace: float = 3600.0
@@ -189,6 +195,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("drain must be a finite number of seconds, 0 or more")
         if not self.retention > 0:
             raise ValueError("retention must be more than 0 seconds")
+        for name in ("pass_up", "pass_down"):
+            if (problem := problem_with(getattr(self, name))) is not None:
+                raise ValueError(f"{name}: {problem}")
         if not 0 <= self.long_poll <= 3600:
             raise ValueError("long_poll must be from 0 to 3600 seconds")
 

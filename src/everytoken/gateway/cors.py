@@ -12,7 +12,7 @@ __all__ = ["EXPOSED", "allow_origin", "is_listed"]
 EXPOSED = (
     b"ETag, Location, Retry-After, Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, "
     b"Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, "
-    b"Producer-Received-Seq, X-Request-Id, x-vercel-ai-ui-message-stream"
+    b"Producer-Received-Seq, X-Request-Id, X-Upstream-Request-Id, X-Should-Retry, x-vercel-ai-ui-message-stream"
 )
 
 

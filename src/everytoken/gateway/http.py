@@ -22,6 +22,7 @@ from everytoken.errors import (
     StatusError,
     error_body,
 )
+from everytoken.gateway.paths import canonical
 from everytoken.gateway.server import direct_of
 from everytoken.json import dumps, loads
 from everytoken.json.bounds import MAX_VALUES, has_too_many_values, is_too_deep, problem_in, problem_in_text
@@ -70,14 +71,16 @@ class Bodies:
 
 
 class Request:
-    """One HTTP request. `path` is the part behind where the application is mounted (`root`).
+    """One HTTP request. `path` is the part behind where the application is mounted (`root`), as our routes spell it.
 
+    `deployment` is the one that an Azure path names, "" without one.
     `id` is the caller's `x-request-id` if that is a sane one. `started` tells whether the answer's head has been sent.
     """
 
     __slots__ = (
         "_headers",
         "bodies",
+        "deployment",
         "extra",
         "id",
         "method",
@@ -98,7 +101,7 @@ class Request:
         path: str = scope["path"]
         # ASGI says that `path` contains the mount point; some frameworks leave it out.
         mounted = self.root and (path == self.root or path.startswith(self.root.rstrip("/") + "/"))
-        self.path = path[len(self.root.rstrip("/")) :] if mounted else path
+        self.path, self.deployment = canonical(path[len(self.root.rstrip("/")) :] if mounted else path)
         self.bodies: Bodies | None = None
         self.started = False
         self._headers: dict[bytes, bytes] | None = None

@@ -54,6 +54,13 @@ LIMITS: list[Limit] = [
         "browsers send about twenty",
     ),
     Limit(
+        "headers passed on, each way",
+        "",
+        "32, of 8 KiB together",
+        "the rest is left out",
+        "what `pass_up` and `pass_down` name by default is about ten, and some hundred bytes",
+    ),
+    Limit(
         "bytes of a URL",
         "max_url",
         "",

@@ -6,9 +6,11 @@ import logging
 import re
 from typing import TYPE_CHECKING, Self
 
-from everytoken.errors import TABLE, EverytokenError, InvalidRequestError
+from everytoken.errors import TABLE, EverytokenError, InvalidRequestError, StatusError
 from everytoken.gateway.admission import admitted
 from everytoken.gateway.idempotency import attach, find
+from everytoken.gateway.models import HINT
+from everytoken.gateway.passing import passed_up
 
 if TYPE_CHECKING:
     from everytoken.dialects.openai_chat import ChatRequest
@@ -22,6 +24,8 @@ __all__ = ["Response", "grace_of", "open_response"]
 
 logger = logging.getLogger("everytoken.gateway")
 
+_NO_MODEL = frozenset({400, 404, 422})  # what servers refuse a request without a model with
+_RENAMED = {b"x-request-id": b"x-upstream-request-id"}  # ours stays
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
@@ -51,7 +55,7 @@ class Response:
     def refusal(self) -> EverytokenError | None:
         """The error it ended with before anything was delivered, or None."""
         if self.relay is not None:
-            return None if self.relay.recovery.records else self.relay.recovery.error
+            return None if self.relay.recovery.records else self._explained()
         result = self.log.info.result or {}
         return self.error if result.get("outcome") == "failed" else None
 
@@ -59,13 +63,40 @@ class Response:
     def error(self) -> EverytokenError | None:
         """The error it ended with, or None."""
         if self.relay is not None:
-            return self.relay.recovery.error
+            return self._explained()
         told = (self.log.info.result or {}).get("error")
         if told is None:
             return None
         error = EverytokenError(told["message"], param=told.get("param"))
         if told.get("code") in TABLE:
             error.code = told["code"]  # type: ignore[misc]  # the class it had in another process is not known here
+        return error
+
+    @property
+    def head(self) -> list[tuple[bytes, bytes]]:
+        """What the caller gets of the head of the attempt that answers; its `x-request-id` has another name."""
+        if self.relay is None:
+            return []
+        redact = self.relay.recovery.redact
+        return [
+            (_RENAMED.get(name, name), redact(value.decode()).encode()) for name, value in self.relay.head
+        ]
+
+    def _explained(self) -> EverytokenError | None:
+        """Return the response's error; a refusal of a request without a model says how to give it one."""
+        assert self.relay is not None
+        recovery = self.relay.recovery
+        error = recovery.error
+        if (
+            isinstance(error, StatusError)
+            and not recovery.request.model
+            and error.upstream_status in _NO_MODEL
+        ):
+            explained = InvalidRequestError(
+                f"{error.message}; the request names no model: {HINT}", param="model"
+            )
+            explained.__cause__ = error
+            return explained
         return error
 
 
@@ -111,7 +142,12 @@ async def _open(
     elif not chat.stream:
         grace = 0.0  # nobody but the caller can know of it
     relay = await gateway.relays.begin(
-        chat, owner=owner, grace=grace, stream_id=stream_id, request_id=request.id
+        chat,
+        owner=owner,
+        grace=grace,
+        stream_id=stream_id,
+        request_id=request.id,
+        headers=passed_up(request.scope["headers"], gateway.config.pass_up),
     )
     return Response(relay.stream_id, relay.log, relay), relay
 

@@ -14,6 +14,7 @@ from everytoken.formats.ui_messages import is_ui_request
 from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import read_json_object, start
+from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import open_response
 from everytoken.gateway.ui import ui_chat
 
@@ -31,7 +32,7 @@ async def plain_chat(gateway: Services, request: Request) -> None:
     if is_ui_request(body):
         await ui_chat(gateway, request, owner, body)
         return
-    chat = ChatRequest(_streamed(gateway.with_model(body)))
+    chat = ChatRequest(await with_model(gateway, _streamed(body)))
     with await open_response(gateway, request, chat, owner=owner) as response:
         client = ReaderConnection(request)
         try:

@@ -14,6 +14,7 @@ from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
 from everytoken.gateway.logs import LogGuard
 from everytoken.gateway.making import configured_observer, configured_upstream, mounted_journal
+from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
 from everytoken.observer import Commit, Observers
 from everytoken.redaction import Redactor
@@ -72,6 +73,7 @@ class Services:
             observers=self.observers,
             route=config.route,
         )
+        self.relays.keep_head = heads_keeper(config.pass_down)
         self._log_guard = LogGuard(self.relays.redact)
         # Whether it listens on loopback only: then it answers to loopback names, and no page can rebind its own to us.
         self.on_loopback = False
@@ -82,6 +84,10 @@ class Services:
         self._starting: asyncio.Task[None] | None = None
         self.started = False
         self._observes_commits = False
+        self.only_model = (
+            "",
+            0.0,
+        )  # the one that the upstreams list, and until when (loop's clock) that holds
         self._watch: asyncio.Task[None] | None = None
 
     def _targets(self, model: str) -> Sequence[Target]:
@@ -107,10 +113,11 @@ class Services:
     ) -> None:
         """Use another configuration for everything that begins from now on."""
         self.config, self.keys, self._policies = config, keys, policies
-        self.upstreams = upstreams
+        self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.relays.router.route = config.route
         self.bodies.limit = config.max_bodies
+        self.relays.keep_head = heads_keeper(config.pass_down)
         self.relays.change(
             upstreams,
             grace=self.grace,

@@ -13,7 +13,7 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.formats.table import FORMATS
-from everytoken.gateway.chat import stream_headers
+from everytoken.gateway.chat import stream_headers, wants_ids
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
@@ -93,7 +93,7 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
         relay.reader_came()
     try:
         if action == "events":
-            await _read_events(request, log)
+            await _read_events(request, log, ids=wants_ids(gateway, request))
             return
         at = headers.position(request, log)
         if at.live == "sse":
@@ -107,7 +107,7 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
             relay.reader_went()
 
 
-async def _read_events(request: Request, log: Log) -> None:
+async def _read_events(request: Request, log: Log, *, ids: bool) -> None:
     """Send a response as OpenAI events from an offset on: `?offset=`, or `Last-Event-ID`, which overrides it.
 
     204 when there is nothing behind the offset and never will be, which tells an EventSource to stop.
@@ -125,7 +125,7 @@ async def _read_events(request: Request, log: Log) -> None:
             *headers.COMMON[1:],
         ]
         await start(request, 200, head)
-        await follow(client, log, FORMATS["openai"](), offset)
+        await follow(client, log, FORMATS["openai"](ids=ids), offset)
     finally:
         client.close()
 

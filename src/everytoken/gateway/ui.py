@@ -18,6 +18,7 @@ from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.chats import Chat, Turn
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer, start
+from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import Response, open_response
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def ui_chat(gateway: Services, request: Request, owner: str, body: dict[st
         "messages": openai_messages(messages),
         "stream": True,
     }
-    wanted = ChatRequest(gateway.with_model(asked))
+    wanted = ChatRequest(await with_model(gateway, asked))
     with await open_response(gateway, request, wanted, owner=owner) as response:
         turn = _turn(response.stream_id, messages[-1])
         client = ReaderConnection(request)
@@ -50,7 +51,9 @@ async def ui_chat(gateway: Services, request: Request, owner: str, body: dict[st
             if chat is not None:
                 await _remember(gateway, chat, turn, response)
             if await wait_for_head(request, client, response):
-                output = FORMATS["ui"](response.stream_id, message_id=turn.message)
+                output = FORMATS["ui"](
+                    response.stream_id, message_id=turn.message, interrupts=_interrupts(request)
+                )
                 await _stream(request, client, response, output, chat)
             elif chat is not None:
                 await chat.delivered(response.stream_id)
@@ -69,7 +72,13 @@ async def resume(gateway: Services, request: Request, chat_id: str) -> None:
         return
     turn, response = found
     before = rebuild(turn.parts)
-    output = FORMATS["ui"](turn.stream, message_id=turn.message, metadata=turn.metadata, before=before)
+    output = FORMATS["ui"](
+        turn.stream,
+        message_id=turn.message,
+        metadata=turn.metadata,
+        before=before,
+        interrupts=_interrupts(request),
+    )
     client = ReaderConnection(request)
     with response:
         try:
@@ -87,6 +96,12 @@ async def stop(gateway: Services, request: Request, chat_id: str) -> None:
     if found is not None:
         await gateway.relays.stop(found[1].stream_id)
     await answer(request, 204, b"", b"")
+
+
+def _interrupts(request: Request) -> bool:
+    """Whether the caller says that its SDK is of version 7 or later; nothing else in its request tells."""
+    version = (request.header(b"everytoken-ai-sdk") or "").partition(".")[0]
+    return version.isdecimal() and len(version) < 4 and int(version) >= 7
 
 
 def _chat(gateway: Services, chat_id: Any, owner: str) -> Chat | None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
     from everytoken.recovery import LearnedCapabilities, Route, Target
+    from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
 
 __all__ = ["Relays"]
@@ -87,6 +88,7 @@ class Relays:
         self._breaker = Breaker()
         self.router = Router(route)
         self.learned = Learned(journal)
+        self.keep_head: KeepHead = _keep_nothing
         self._relays: dict[str, Relay] = {}
         self._empty = asyncio.Event()
         self.draining = False
@@ -124,8 +126,9 @@ class Relays:
         grace: float | str | None = "default",
         stream_id: str = "",
         request_id: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> Relay:
-        """Begin a response, under `stream_id` if that is given. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
+        """Begin a response, under `stream_id` if that is given; every attempt sends `headers`. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
         if self.draining:
             raise OverloadedError("this node is shutting down and takes no more requests")
         if not self._targets(request.model):
@@ -145,6 +148,7 @@ class Relays:
                 "seed": seed,
                 "grace": lives,
                 **({"request_id": request_id} if request_id else {}),
+                **({"headers": dict(headers)} if headers else {}),
             },
         )
         writer = await self.journal.create(info)
@@ -179,6 +183,7 @@ class Relays:
             max_bytes=self._max_response,
             max_seconds=max(0.0, self._max_duration - max(0.0, time.time() - info.created)),
             events=events,
+            keep_head=self.keep_head,
         )
         self._relays[info.id] = relay
         return relay
@@ -310,6 +315,11 @@ class Relays:
 
     def _experience_of(self, target: Target, model: str) -> LearnedCapabilities:
         return self.learned.of(target.name, target.model or model)
+
+
+def _keep_nothing(_: Headers) -> Headers:
+    """Stand for a list of headers that nobody wants."""
+    return []
 
 
 def _redacting(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:

@@ -18,6 +18,7 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.recovery import Connect, Disconnect, End, State
+from everytoken.relay.heads import head_of, passed_on
 from everytoken.relay.logs import log_attempt, log_end, name_of, result_of
 from everytoken.relay.readers import Readers
 from everytoken.relay.sink import AttemptSink
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from everytoken.journal import Log, Writer
     from everytoken.recovery import Recovery
     from everytoken.relay.events import ResponseEvents
+    from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Connection, Upstream
 
 __all__ = ["Relay"]
@@ -58,6 +60,7 @@ class Relay:
         max_bytes: int,
         max_seconds: float,
         events: ResponseEvents | None = None,
+        keep_head: KeepHead,
     ) -> None:
         """`max_bytes`: what upstreams may send, over all attempts; `max_seconds`: how long it may take from now on."""
         self.stream_id = stream_id
@@ -79,6 +82,8 @@ class Relay:
         self._abandoned = False
         self._life = self.loop.call_later(max_seconds, self._is_too_long) if max_seconds < _FOREVER else None
         self._events = events
+        self._keep_head = keep_head
+        self._heads: dict[int, Headers] = {}  # by the attempt's number
         self.accepted: asyncio.Future[None] = self.loop.create_future()
         self.over: asyncio.Future[None] = self.loop.create_future()
 
@@ -148,6 +153,15 @@ class Relay:
         self.carry_out()
         if not self.accepted.done():
             self.accepted.set_result(None)
+
+    def head_came(self, attempt: int, headers: Headers) -> None:
+        """The head of an attempt's response has come."""
+        self._heads[attempt] = self._keep_head(headers)
+
+    @property
+    def head(self) -> Headers:
+        """What is kept of the head of the attempt that answers, or answered last; empty without any."""
+        return head_of(self.recovery.attempts, self._heads)
 
     def is_too_large(self) -> None:
         """The upstreams have sent more than they may."""
@@ -237,6 +251,7 @@ class Relay:
             AttemptSink(self, number),
             streamed=decision.streamed,
             path=self.recovery.dialect.path,
+            **passed_on(upstream, self.log.info.meta.get("headers")),
         )
         self._connections[number] = connection
         if self._paused:

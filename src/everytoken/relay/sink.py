@@ -8,9 +8,14 @@ from everytoken.errors import EverytokenError, JournalError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from everytoken.journal import Writer
     from everytoken.recovery import Recovery
+
+    Headers = list[tuple[bytes, bytes]]
+    KeepHead = Callable[[Headers], Headers]
+    """From the headers of an upstream's response, names in lower case, to those that are kept."""
 
 __all__ = ["AttemptSink"]
 
@@ -26,6 +31,7 @@ class _Relay(Protocol):
     def carry_out(self) -> None: ...
     def pause(self) -> None: ...
     def is_accepted(self, attempt: int) -> None: ...
+    def head_came(self, attempt: int, headers: Headers) -> None: ...
     def is_too_large(self) -> None: ...
     def cannot_write(self, error: JournalError) -> None: ...
     def break_off(self, error: EverytokenError) -> None: ...
@@ -47,6 +53,10 @@ class AttemptSink:
         """The request is on its way."""
         self.relay.recovery.connected(self._time(), self.number)
         self.relay.carry_out()
+
+    def on_head(self, status: int, headers: Headers) -> None:  # noqa: ARG002  # `Sink` has it
+        """The head of the upstream's response, whatever its status."""
+        self.relay.head_came(self.number, headers)
 
     def on_accepted(self) -> None:
         """The upstream has answered with success."""

@@ -8,13 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from everytoken.errors import EverytokenError
 
 __all__ = ["Connection", "Sink", "Upstream"]
 
 
 class Sink(Protocol):
-    """Receives the events of one attempt's connection. `on_whole`, `on_eof` or `on_error` is the last one."""
+    """Receives the events of one attempt's connection. `on_whole`, `on_eof` or `on_error` is the last one.
+
+    A sink may have a method `on_head(status, headers)` too. It is told of the head of a response, before anything else
+    of it; `headers` are pairs of bytes, the names in lower case.
+    """
 
     def on_connected(self) -> None:
         """The connection is open and the request has been sent."""
@@ -54,11 +60,18 @@ class Upstream(Protocol):
     name: str
 
     def connect(
-        self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
+        self,
+        body: dict[str, Any],
+        sink: Sink,
+        *,
+        streamed: bool,
+        path: str = "/chat/completions",
+        headers: Mapping[str, str] | None = None,
     ) -> Connection:
         """Begin an attempt at the dialect's `path`: returns at once, reports to `sink`.
 
-        Never raises for network errors.
+        `headers`, names in lower case, are sent where the upstream has no header of its own by that name. An
+        implementation without this argument is not given any. Never raises for network errors.
         """
 
     def redact(self, text: str) -> str:

@@ -9,6 +9,8 @@ from everytoken.upstream.http import HttpUpstream
 from everytoken.upstream.local import LocalModel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from everytoken.upstream import Connection, Sink
 
 __all__ = ["EmbeddedUpstream"]
@@ -23,10 +25,16 @@ class EmbeddedUpstream:
         self._http: HttpUpstream | None = None
 
     def connect(
-        self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
+        self,
+        body: dict[str, Any],
+        sink: Sink,
+        *,
+        streamed: bool,
+        path: str = "/chat/completions",
+        headers: Mapping[str, str] | None = None,
     ) -> Connection:
         """Begin an attempt: returns at once, reports to `sink`."""
-        return self._server.connect(body, sink, streamed=streamed, path=path)
+        return self._server.connect(body, sink, streamed=streamed, path=path, headers=headers)
 
     def redact(self, text: str) -> str:
         """Return `text` without the child's key."""

@@ -152,6 +152,9 @@ class Exchange:
         """Find out from status and type what the body is."""
         if self.released:
             return
+        tell = getattr(self._sink, "on_head", None)
+        if tell is not None:
+            tell(status, headers)
         named = dict(headers)
         self._status = status
         self._location = _text(named.get(b"location", b"")) if 300 <= status < 400 else ""

@@ -97,6 +97,19 @@ class HttpUpstream:
                 raise ConfigurationError(f"upstream {self.name!r}: the header {name!r} cannot be sent")
         return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
 
+    def _more(self, headers: Mapping[str, str]) -> bytes:
+        """Render headers of a caller behind our own."""
+        more = b""
+        for name, value in headers.items():
+            line = f"{name}: {value}"
+            if (
+                line.isascii()
+                and line.isprintable()
+                and b"\r\n%b:" % name.encode() not in b"\r\n" + self._head
+            ):
+                more += f"{line}\r\n".encode()
+        return more
+
     def _secrets(self, parts: SplitResult, headers: Mapping[str, str]) -> list[str | None]:
         """Return what must not be passed on: the key, and secrets in headers and URL."""
         # Without a password, the user name is a token.
@@ -111,12 +124,21 @@ class HttpUpstream:
         return found
 
     def connect(
-        self, body: dict[str, Any], sink: Sink, *, streamed: bool, path: str = "/chat/completions"
+        self,
+        body: dict[str, Any],
+        sink: Sink,
+        *,
+        streamed: bool,
+        path: str = "/chat/completions",
+        headers: Mapping[str, str] | None = None,
     ) -> Exchange:
-        """Begin an attempt at `path`, behind the base URL: returns at once, reports to `sink`."""
+        """Begin an attempt at `path`, behind the base URL: returns at once, reports to `sink`.
+
+        `headers`, names in lower case, are sent too, except those that the upstream has of its own.
+        """
         accept = "text/event-stream" if streamed else "application/json"
-        payload = dumps(body)
-        return self._begin(Asked("POST", self._origin, self._target(path), accept, payload), sink)
+        payload, more = dumps(body), self._more(headers or {})
+        return self._begin(Asked("POST", self._origin, self._target(path), accept, payload, more), sink)
 
     async def models(self) -> list[dict[str, Any]]:
         """Return what `GET /models` lists. Raises `UpstreamError`; an upstream without the route has none."""
@@ -165,11 +187,12 @@ class HttpUpstream:
     def _render(self, asked: Asked) -> bytes:
         through = self._through
         place = f"http://{self._origin.netloc}" if through is not None else ""
-        head = b"%b %b HTTP/1.1\r\n%b%baccept: %b\r\n" % (
+        head = b"%b %b HTTP/1.1\r\n%b%b%baccept: %b\r\n" % (
             asked.method.encode(),
             f"{place}{asked.target}".encode("ascii"),
             self._head,
             through.header.encode("ascii") if through is not None else b"",
+            asked.more,
             asked.accept.encode(),
         )
         if asked.payload is None:

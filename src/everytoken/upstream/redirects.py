@@ -42,13 +42,14 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request on its way; `target` is path and query, `hops` how often it was sent on."""
+    """A request on its way; `target` is path and query, `more` headers of the caller, `hops` how often it was sent on."""
 
     method: str
     origin: Origin
     target: str
     accept: str
     payload: bytes | None = None
+    more: bytes = b""
     hops: int = 0
 
 

@@ -1,0 +1,38 @@
+"""The paths that clients use for the same route: with and without `/v1`, with slashes too many, and Azure's."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["canonical"]
+
+# What base URLs end in: nothing, a `/v1` once or twice (a client may add its own), Azure's `/openai` or `/openai/v1`.
+_BASE: Final = r"/+(?:openai/+)?(?:v1/+)*"
+_CHAT: Final = re.compile(_BASE + r"chat/+completions/*")
+_DEPLOYMENT: Final = re.compile(r"/+openai/+deployments/+(.+?)/+chat/+completions/*", re.DOTALL)
+_MODELS: Final = re.compile(_BASE + r"models/*")
+_MODEL: Final = re.compile(_BASE + r"models/+(.+?)/*", re.DOTALL)
+_OTHERS: Final = re.compile(r"/+(api/+chat|healthz|readyz)/*")
+_BELOW: Final = re.compile(r"/+(v1/+stream|api/+chat)/+(.+)", re.DOTALL)
+
+
+def canonical(path: str) -> tuple[str, str]:
+    """Return the path that the routes know for `path`, and the Azure deployment in it, "" without one.
+
+    What is none of the API's paths is returned as it is. The ids of models and chats keep their slashes, except those
+    at the end of a model's.
+    """
+    if _CHAT.fullmatch(path):
+        return "/v1/chat/completions", ""
+    if match := _DEPLOYMENT.fullmatch(path):
+        return "/v1/chat/completions", match[1]
+    if _MODELS.fullmatch(path):
+        return "/v1/models", ""
+    if match := _MODEL.fullmatch(path):
+        return f"/v1/models/{match[1]}", ""
+    if match := _OTHERS.fullmatch(path):
+        return "/" + re.sub("/+", "/", match[1]), ""
+    if match := _BELOW.fullmatch(path):
+        return f"/{re.sub('/+', '/', match[1])}/{match[2]}", ""
+    return path, ""
