@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from everytoken.dialects.registry import dialect_named
 from everytoken.errors import (
     CancelledError,
     EverytokenError,
 )
 from everytoken.recovery.attempt import Attempt
-from everytoken.recovery.decisions import Connect, Decision, Disconnect, End, Rearm
+from everytoken.recovery.decisions import Connect, Disconnect, End, Rearm
 from everytoken.recovery.ending import exhausted, make_presentable, not_continuable, stalled
 from everytoken.recovery.live import LiveAttempt
-from everytoken.recovery.plan import Plan, Planner
-from everytoken.recovery.transcript import Transcript
+from everytoken.recovery.response_state import ResponseState
 from everytoken.recovery.transitions import TRANSITIONS, Event, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from everytoken.dialects.dialect import Dialect, Request
-    from everytoken.recovery.breaker import Breaker
-    from everytoken.recovery.policy import LearnedCapabilities, Outcome, Target
+    from everytoken.recovery.plan import Plan
+    from everytoken.recovery.policy import Outcome
 
 __all__ = ["Course"]
 
@@ -32,67 +27,16 @@ _FOREVER = float("inf")
 _UNDER_WAY = (State.WAITING, State.STREAMING)
 
 
-@dataclass(slots=True, weakref_slot=True)
-class Course:
+class Course(ResponseState):
     """What a response takes: its attempts, one after the other, and its end. `Recovery` has the events that lead there."""
 
-    request: Request
-    targets: Sequence[Target]
-    seed: int | None
-    jitter: Callable[[], float]
-    experience: Callable[[Target], LearnedCapabilities]
-    breaker: Breaker
-    redact: Callable[[str], str] = str
-    hedging: bool = False  # whether the driver can have two attempts at a time
-    decisions: deque[Decision] = field(default_factory=deque)
-    attempts: list[Attempt] = field(default_factory=list)
-    accepted: bool = False
-    outcome: Outcome | None = None
-    error: EverytokenError | None = None
-    usage: dict[str, Any] | None = None
-    dialect: Dialect = field(init=False)
-    transcript: Transcript = field(init=False)
-    _planner: Planner = field(init=False)
-    _lives: tuple[LiveAttempt, ...] = ()
-    _hedges: int = 0
-    _state: State = State.BACKING_OFF  # while no attempt is live
-    _due: tuple[float, Plan] | None = None  # when the next attempt is to begin, and which
-
-    def __post_init__(self) -> None:
-        """Set up what depends on the arguments."""
-        self.dialect = dialect_named(self.request.dialect)
-        self.transcript = Transcript(self.dialect)
-        self._planner = Planner(
-            dialect=self.dialect,
-            request=self.request,
-            targets=self.targets,
-            seed=self.seed,
-            breaker=self.breaker,
-            experience=self.experience,
-            transcript=self.transcript,
-            policy=self.targets[0].policy,
-        )
-
-    @property
-    def records(self) -> int:
-        """How many records were delivered."""
-        return self.transcript.records
+    __slots__ = ()
 
     def _wait(self, now: float, live: LiveAttempt, limit: float) -> None:
         before = self.deadline
         live.wait(now, limit)
         if live.deadline < before:
             self.decisions.append(Rearm())
-
-    @property
-    def deadline(self) -> float:
-        """When to call `tick`."""
-        if not self._lives:
-            return _FOREVER if self._due is None else self._due[0]
-        deadline = self._lives[0].deadline
-        if len(self._lives) > 1:
-            deadline = min(deadline, self._lives[1].deadline)
-        return deadline if self._due is None else min(deadline, self._due[0])
 
     def patience(self, now: float) -> float:
         """Return until when to read the one attempt that is live, for a driver that cannot read on after a time-out.

@@ -69,12 +69,10 @@ class Relays:
         observers: Observers | None = None,
         route: Route = "order",
     ) -> None:
-        """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response continues without a reader.
+        """`targets` returns the upstreams that serve a model. Seconds: `grace` without a reader (None: no limit), `max_duration`.
 
-        `grace` is in seconds; None means for ever. `max_response`: bytes that upstreams may send for a response;
-        `max_duration`: seconds that it may take. `redact` takes out of a text what is secret here besides the upstreams'
-        own secrets. `observers` are told of what happens to responses. `route`: by which
-        rule the first of several upstreams is chosen.
+        `max_response`: bytes that upstreams may send for a response. `redact` takes out of a text what is secret besides
+        the upstreams' own secrets. `route`: by which rule the first of several upstreams is chosen.
         """
         self._max_response = max_response
         self._max_duration = max_duration
@@ -128,7 +126,10 @@ class Relays:
         request_id: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> Relay:
-        """Begin a response, under `stream_id` if that is given; every attempt sends `headers`. Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`."""
+        """Begin a response, under `stream_id` if that is given; every attempt sends `headers`.
+
+        Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`.
+        """
         if self.draining:
             raise OverloadedError("this node is shutting down and takes no more requests")
         if not self._targets(request.model):
@@ -142,14 +143,7 @@ class Relays:
             content_type="application/json",
             owner=owner,
             created=now,
-            meta={
-                "dialect": request.dialect,
-                "request": _stored(request.body),
-                "seed": seed,
-                "grace": lives,
-                **({"request_id": request_id} if request_id else {}),
-                **({"headers": dict(headers)} if headers else {}),
-            },
+            meta=_meta(request, seed, lives, request_id, headers),
         )
         writer = await self.journal.create(info)
         relay = self._relay(request, info, writer)
@@ -283,13 +277,7 @@ class Relays:
         if relay is not None:
             relay.stop()
             return
-        log = await self.journal.open(stream_id)
-        if log.closed or "request" not in log.info.meta:
-            return
-        body = error_body(CancelledError("the response was stopped"))
-        with contextlib.suppress(StreamClosedError, FencedError):
-            writer = await self.journal.claim(stream_id)
-            writer.close([dialect_of(log.info.meta).error(body)], {"outcome": "cancelled", **body})
+        await _close_from_here(self.journal, stream_id)
 
     def can_try_any(self) -> bool:
         """Whether at least one upstream can be tried."""
@@ -315,6 +303,34 @@ class Relays:
 
     def _experience_of(self, target: Target, model: str) -> LearnedCapabilities:
         return self.learned.of(target.name, target.model or model)
+
+
+def _meta(
+    request: ModelRequest,
+    seed: int,
+    grace: float | None,
+    request_id: str,
+    headers: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """Return what another process needs to know to take a response over."""
+    return {
+        "dialect": request.dialect,
+        "request": _stored(request.body),
+        "seed": seed,
+        "grace": grace,
+        **({"request_id": request_id} if request_id else {}),
+        **({"headers": dict(headers)} if headers else {}),
+    }
+
+
+async def _close_from_here(journal: Journal, stream_id: str) -> None:
+    log = await journal.open(stream_id)
+    if log.closed or "request" not in log.info.meta:
+        return
+    body = error_body(CancelledError("the response was stopped"))
+    with contextlib.suppress(StreamClosedError, FencedError):
+        writer = await journal.claim(stream_id)
+        writer.close([dialect_of(log.info.meta).error(body)], {"outcome": "cancelled", **body})
 
 
 def _keep_nothing(_: Headers) -> Headers:

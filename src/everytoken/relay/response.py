@@ -22,6 +22,7 @@ from everytoken.relay.heads import head_of, passed_on
 from everytoken.relay.logs import log_attempt, log_end, name_of, result_of
 from everytoken.relay.readers import Readers
 from everytoken.relay.sink import AttemptSink
+from everytoken.relay.timer import DeadlineTimer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -72,8 +73,7 @@ class Relay:
         self._upstreams = upstreams
         self._ended = ended
         self._connections: dict[int, Connection] = {}  # by the attempt's number: two while one is suspected
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0  # uvloop's handle of a timer that is due at once cannot tell its time
+        self._timer = DeadlineTimer(self.loop, self._on_deadline)
         self.readers = Readers(
             grace=grace, is_read_elsewhere=lambda: is_read_elsewhere(stream_id), abandon=self._abandon
         )
@@ -239,7 +239,7 @@ class Relay:
                     self._events.attempt_ended(decision.attempt)
             elif isinstance(decision, End):
                 self._end(decision)
-        self._arm()
+        self._timer.arm(self.recovery.deadline)
 
     def _connect(self, decision: Connect) -> None:
         number = decision.attempt
@@ -257,25 +257,8 @@ class Relay:
         if self._paused:
             connection.pause()
 
-    def _arm(self) -> None:
-        """Keep one timer for the next deadline. If the deadline moves away, the timer stays and checks again when it fires."""
-        deadline = self.recovery.deadline
-        if deadline == float("inf"):
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            return
-        if self._timer is not None:
-            if self._due <= deadline:
-                return
-            self._timer.cancel()
-        self._due = deadline
-        self._timer = self.loop.call_at(deadline, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        # The loop may fire a timer a tick of its clock early.
-        self.tell(lambda now: self.recovery.tick(max(self._due, now)))
+    def _on_deadline(self, now: float) -> None:
+        self.tell(lambda _: self.recovery.tick(now))
 
     def _end(self, decision: End) -> None:
         self.readers.end()

@@ -296,13 +296,9 @@ class Exchange:
     def _status_error(self) -> StatusError:
         body = self._redactor.body(bytes(self._body))  # some servers quote the key they refuse
         message = _message_in(body, page=self._page) or _plain_message(self._status, self._location)
-        return StatusError(
-            message,
-            upstream_status=self._status,
-            body=body,
-            retry_after=self._retry_after,
-            should_retry=self._should_retry,
-        )
+        error = StatusError(message, upstream_status=self._status, body=body)
+        error.retry_after, error.should_retry = self._retry_after, self._should_retry
+        return error
 
 
 def _plain_message(status: int, location: str) -> str:

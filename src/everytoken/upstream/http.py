@@ -78,7 +78,11 @@ class HttpUpstream:
         self._redirect_hosts = frozenset(host.lower() for host in redirect_hosts)
         self._elsewhere: dict[Origin, HttpUpstream] = {}
         self._head = self._render_head(parts.netloc.rpartition("@")[2], headers or {})
-        self._redactor = Redactor(self._secrets(parts, headers or {}))
+        self._redactor = Redactor(
+            _secrets(
+                self._api_key, self._proxy.secrets if self._proxy is not None else (), parts, headers or {}
+            )
+        )
         self._context: ssl.SSLContext | None = None
         self._idle: dict[HttpProtocol, None] = {}  # the one used last is used next
         self._open: set[HttpProtocol] = set()
@@ -110,19 +114,6 @@ class HttpUpstream:
                 more += f"{line}\r\n".encode()
         return more
 
-    def _secrets(self, parts: SplitResult, headers: Mapping[str, str]) -> list[str | None]:
-        """Return what must not be passed on: the key, and secrets in headers and URL."""
-        # Without a password, the user name is a token.
-        credentials = parts.password or parts.username or ""
-        found = [self._api_key, credentials, unquote(credentials)]
-        found += self._proxy.secrets if self._proxy is not None else ()
-        for name, value in parse_qsl(parts.query.replace("+", "%2B")):
-            if is_secret_header(name):
-                found += (value, value.replace("+", " "))
-        for name, value in headers.items():
-            found += secrets_in_header(name, value)
-        return found
-
     def connect(
         self,
         body: dict[str, Any],
@@ -149,9 +140,8 @@ class HttpUpstream:
             async with asyncio.timeout(_MODELS_LIMIT):
                 body = await sink.body
         except TimeoutError as error:
-            raise StalledError(
-                f"upstream {self.name!r} did not list its models in time", phase="first-content"
-            ) from error
+            message = f"upstream {self.name!r} did not list its models in time"
+            raise StalledError(message, phase="first-content") from error
         finally:
             exchange.release(reusable=True)
         if (excess := excess_in(body)) is not None:
@@ -298,6 +288,21 @@ class HttpUpstream:
             lambda: HttpProtocol(self), host, port, ssl=self._context if secure else outer
         )
         return protocol
+
+
+def _secrets(
+    api_key: str | None, proxys: Sequence[str], parts: SplitResult, headers: Mapping[str, str]
+) -> list[str | None]:
+    """Return what must not be passed on: the key, and secrets in headers and URL, and the proxy's."""
+    # Without a password, the user name is a token.
+    credentials = parts.password or parts.username or ""
+    found = [api_key, credentials, unquote(credentials), *proxys]
+    for name, value in parse_qsl(parts.query.replace("+", "%2B")):
+        if is_secret_header(name):
+            found += (value, value.replace("+", " "))
+    for name, value in headers.items():
+        found += secrets_in_header(name, value)
+    return found
 
 
 def models_in(listed: Any) -> list[dict[str, Any]]:
