@@ -281,10 +281,8 @@ class Relays:
 
     def can_try_any(self) -> bool:
         """Whether at least one upstream can be tried."""
-        now = asyncio.get_running_loop().time()
-        return not self.upstreams or not self.upstreams.keys() <= {
-            name for name, _ in self._breaker.state(now)
-        }
+        aside = {name for name, _ in self._breaker.state(asyncio.get_running_loop().time())}
+        return not self.upstreams or not self.upstreams.keys() <= aside
 
     def hurry(self) -> None:
         """Do not wait for responses to finish, in a `drain` under way or a later one."""
