@@ -47,7 +47,7 @@ BLOCKS = {
         "sh": (3, "security/test_deployment.py"),
         "toml": (2, "security/test_deployment.py"),
     },
-    "docs/extending.md": {"python": (7, "test_extending.py"), "toml": (1, "test_extending.py")},
+    "docs/extending.md": {"python": (8, "test_extending.py"), "toml": (1, "test_extending.py")},
     "docs/gateway.md": {"python": (1, "test_gateway_docs.py"), "toml": (1, "test_gateway_docs.py")},
     "docs/journal.md": {"": (1, "test_redis.py")},
     "docs/node.md": {"js": (6, "test_js.py")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
@@ -13,12 +14,13 @@ from click.testing import CliRunner
 
 from distribution import install
 from everytoken import cli
+from everytoken.formats import table
 from everytoken.gateway import Config, Gateway, UpstreamConfig, app
 from everytoken.journal import urls as journal_urls
 from everytoken.journal.ids import given_at
 from everytoken.journal.urls import journal_at
 from everytoken.upstream import urls as upstream_urls
-from gateway_serving import HELLO, ManualUpstream, Wire, over, served
+from gateway_serving import HELLO, ManualUpstream, Wire, over, served, serving
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 SETTINGS = {"port": 1, "retention": 60.0, "max_bytes": 10**6, "durability": "process", "lease": 10.0}
@@ -44,6 +46,8 @@ def _as_it_was(monkeypatch):
     """Let what a recipe registers be gone after the test."""
     for module in (journal_urls, upstream_urls):
         monkeypatch.setattr(module, "_SCHEMES", dict(module._SCHEMES))
+    monkeypatch.setattr(table, "FORMATS", dict(table.FORMATS))
+    monkeypatch.setattr(table, "_WITHOUT_ARGUMENTS", set(table._WITHOUT_ARGUMENTS))
     monkeypatch.setattr(cli, "_COMMANDS", dict(cli._COMMANDS))
     monkeypatch.setattr(app, "_ROUTES", dict(app._ROUTES))
 
@@ -66,6 +70,38 @@ async def test_an_upstream():
         models = (await wire.answer()).json["data"]
     assert (answer.text, answer.complete) == ("Hello", True)
     assert [model["id"] for model in models] == ["echo"]
+
+
+async def test_an_output_format():
+    upstream = ManualUpstream()
+    async with serving(upstream) as gateway:
+        async with Wire.to(gateway.port) as wire:
+            wire.send("POST", "/v1/chat/completions", HELLO)
+            attempt = await upstream.attempt()
+            attempt.accept()
+            attempt.send("One ", "two.")
+            attempt.finish()
+            answer = await wire.answer()
+        place = answer.headers["location"] + "/events?format=lines"
+        refused = await gateway.ask("GET", place)
+        assert (refused.status, refused.error["param"]) == (400, "format")
+        made("An output format")
+        told = await gateway.ask("GET", place)
+        assert told.headers["content-type"] == "application/x-ndjson"
+        *records, last = told.body.splitlines()
+        assert (
+            "".join(json.loads(record)["choices"][0]["delta"].get("content", "") for record in records)
+            == "One two."
+        )
+        assert json.loads(last) == {"end": "completed"}
+        rest = await gateway.ask("GET", place + "&offset=0000000000000001")
+        assert rest.body.splitlines() == [*records[1:], last]
+        text = await gateway.ask("GET", answer.headers["location"] + "/events?format=text")
+        assert (text.headers["content-type"], text.body) == ("text/plain; charset=utf-8", b"One two.")
+        for name in ("ui", "durable", "", "x" * 200):
+            assert (
+                await gateway.ask("GET", f"{answer.headers['location']}/events?format={name}")
+            ).status == 400
 
 
 async def test_an_observer(tmp_path):

@@ -123,7 +123,7 @@ async def test_a_chunk_on_the_memory_journal() -> None:
     calls = await calls_of_one_chunk(MemoryJournal())
     shown = listed(calls)
     assert len(calls) <= 15, shown
-    assert len({path for path, _ in calls}) <= 11, shown
+    assert len({path for path, _ in calls}) <= 10, shown
 
 
 async def test_a_chunk_on_the_sqlite_journal(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from everytoken import plugins
 from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
 from everytoken.errors import EverytokenError
 
@@ -28,10 +29,16 @@ def all_dialects() -> Iterable[Dialect]:
 
 
 def dialect_named(name: str) -> Dialect:
-    """Return the dialect with a name. Raises `EverytokenError` if there is none."""
+    """Return the dialect with a name: ours, or one of the entry points `everytoken.dialects`.
+
+    Raises `EverytokenError` if there is none.
+    """
     dialect = _DIALECTS.get(name)
     if dialect is None:
-        raise EverytokenError(f"unknown dialect {name!r}")
+        dialect = plugins.load("everytoken.dialects", name)
+        if dialect is None:
+            raise EverytokenError(f"unknown dialect {name!r}")
+        register(dialect)
     return dialect
 
 

@@ -43,6 +43,9 @@ class OutputFormat(Protocol):
     An exception breaks the body off. Inherit from it, and only `push` and `end` are left to write.
     """
 
+    media_type: bytes = b"text/event-stream; charset=utf-8"
+    """What a reader is told that it gets, where the route leaves that to the format."""
+
     keep_alive: bytes = b""
     """Sent to a reader that has been sent nothing for 15 s; nothing if it is empty."""
 

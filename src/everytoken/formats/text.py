@@ -35,6 +35,8 @@ class PlainText(OutputFormat):
     A long text is segmented in several ticks, so that other readers have their turn in between.
     """
 
+    media_type = b"text/plain; charset=utf-8"
+
     def __init__(self) -> None:
         self._writer = TextWriter()
         self._slices: deque[str] = deque()  # not segmented yet

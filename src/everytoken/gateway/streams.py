@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ from everytoken.errors import (
     RouteNotFoundError,
     StreamNotFoundError,
 )
-from everytoken.formats.table import FORMATS
+from everytoken.formats.table import FORMATS, format_named
 from everytoken.gateway.chat import stream_headers, wants_ids
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import refuse
@@ -25,6 +26,7 @@ from everytoken.journal import parse_offset
 from everytoken.journal.ids import given_at
 
 if TYPE_CHECKING:
+    from everytoken.formats.output import OutputFormat
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
     from everytoken.journal import Log
@@ -93,7 +95,7 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
         relay.reader_came()
     try:
         if action == "events":
-            await _read_events(request, log, ids=wants_ids(gateway, request))
+            await _read_events(request, log, await _format(gateway, request))
             return
         at = headers.position(request, log)
         if at.live == "sse":
@@ -107,8 +109,17 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
             relay.reader_went()
 
 
-async def _read_events(request: Request, log: Log, *, ids: bool) -> None:
-    """Send a response as OpenAI events from an offset on: `?offset=`, or `Last-Event-ID`, which overrides it.
+async def _format(gateway: Services, request: Request) -> OutputFormat:
+    """Return the format that is asked for with `?format=`: OpenAI events if none is."""
+    name = request.query().get("format", "openai")
+    if name == "openai":
+        return FORMATS[name](ids=wants_ids(gateway, request))
+    make = await asyncio.to_thread(format_named, name)
+    return make()
+
+
+async def _read_events(request: Request, log: Log, output: OutputFormat) -> None:
+    """Send a response in a format from an offset on: `?offset=`, or `Last-Event-ID`, which overrides it.
 
     204 when there is nothing behind the offset and never will be, which tells an EventSource to stop.
     """
@@ -120,12 +131,12 @@ async def _read_events(request: Request, log: Log, *, ids: bool) -> None:
     client = ReaderConnection(request)
     try:
         head = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"content-type", output.media_type),
             *stream_headers(request, log.info.id, offset),
             *headers.COMMON[1:],
         ]
         await start(request, 200, head)
-        await follow(client, log, FORMATS["openai"](ids=ids), offset)
+        await follow(client, log, output, offset)
     finally:
         client.close()
 
