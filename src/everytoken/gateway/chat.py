@@ -105,7 +105,7 @@ async def wait_for_head(request: Request, client: ReaderConnection, response: Re
 
 
 def _retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
-    """Return what keeps SDKs from trying again what recovery has tried already: every try of theirs would be all our own.
+    """Return what keeps SDKs from trying again what recovery has tried already: each retry would repeat all our attempts.
 
     What was refused by us, not by an upstream, may be tried again.
     """
