@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib
 import zlib
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-__all__ = ["EncodingError", "Inflate", "inflate_for"]
+__all__ = ["DAMAGED", "EncodingError", "Inflate", "inflate_for"]
 
 _STEP = 64  # bytes given at a time to a library that does not bound what comes out: that many become a few MB at most
 
 
 class EncodingError(Exception):
     """The compressed data is damaged."""
+
+
+DAMAGED: Final = (EncodingError, zlib.error)
+"""What an `Inflate` raises for damaged data."""
 
 
 class Inflate(Protocol):
@@ -26,27 +30,8 @@ class Inflate(Protocol):
     def eof(self) -> bool:
         """Whether the compressed data has ended."""
 
-    def decompress(self, data: bytes, limit: int) -> bytes:
-        """Return about `limit` bytes at most. Raises `EncodingError`."""
-
-
-class _Zlib:
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
-
-    @property
-    def unconsumed_tail(self) -> bytes:
-        return self._inflate.unconsumed_tail
-
-    @property
-    def eof(self) -> bool:
-        return self._inflate.eof
-
-    def decompress(self, data: bytes, limit: int) -> bytes:
-        try:
-            return self._inflate.decompress(data, limit)
-        except zlib.error as error:
-            raise EncodingError(str(error)) from error
+    def decompress(self, data: bytes, limit: int, /) -> bytes:
+        """Return about `limit` bytes at most. Raises one of `DAMAGED`."""
 
 
 class _Steps:
@@ -100,7 +85,7 @@ _BROTLI = _module("brotli", "brotlicffi")
 def inflate_for(encoding: str) -> Inflate | None:
     """Return what undoes `encoding`, None where nothing is installed for it."""
     if encoding in {"gzip", "x-gzip", "deflate"}:
-        return _Zlib()
+        return zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     if encoding == "zstd" and _ZSTD is not None:
         old = _ZSTD.__name__ == "zstandard"
         return _Steps(_ZSTD.ZstdDecompressor().decompressobj() if old else _ZSTD.ZstdDecompressor())

@@ -18,7 +18,7 @@ from everytoken.errors import (
     one_line,
 )
 from everytoken.errors.reason import reason_in
-from everytoken.upstream.encodings import EncodingError, inflate_for
+from everytoken.upstream.encodings import DAMAGED, inflate_for
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,6 +58,7 @@ class Exchange:
         "_body",
         "_compressed",
         "_end",
+        "_followed",
         "_inflate",
         "_kind",
         "_later",
@@ -104,9 +105,8 @@ class Exchange:
         self.connecting: asyncio.Task[None] | None = None
         self.released = False
         self._sent = False
-        self._location = ""  # where a redirect leads that is not followed
-        # Sends the request to another place, if it may; returns whether it does.
-        self.redirect: Callable[[int, str], bool] | None = None
+        self._followed = 0  # the status of the last redirect that was followed
+        self.redirect: Callable[[int, str], bool] | None = None  # sends the request on, if it may
 
     # What the relay calls
 
@@ -144,9 +144,9 @@ class Exchange:
 
     def start_over(self) -> None:
         """Let go of the connection, for the same request to be sent on another one."""
-        protocol, self.protocol = self.protocol, None
-        if protocol is not None:
-            protocol.let_go(self, reusable=True)
+        if self.protocol is not None:
+            self.protocol.let_go(self, reusable=False)
+            self.protocol = None
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Find out from status and type what the body is."""
@@ -159,6 +159,7 @@ class Exchange:
         self._status = status
         self._location = _text(named.get(b"location", b"")) if 300 <= status < 400 else ""
         if self._location and self.redirect is not None and self.redirect(status, self._location):
+            self._followed = status
             return
         encoding = named.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
         if encoding not in {"identity", ""}:
@@ -206,7 +207,7 @@ class Exchange:
         while not self.released and not (self._paused and self._later is not None):
             try:
                 out = self._inflate.decompress(self._compressed, _MAX_INFLATED)
-            except EncodingError as error:
+            except DAMAGED as error:
                 self._break(RemoteProtocolError(f"the upstream's compressed response is damaged: {error}"))
                 return
             self._compressed = self._inflate.unconsumed_tail
@@ -296,9 +297,15 @@ class Exchange:
     def _status_error(self) -> StatusError:
         body = self._redactor.body(bytes(self._body))  # some servers quote the key they refuse
         message = _message_in(body, page=self._page) or _plain_message(self._status, self._location)
-        error = StatusError(message, upstream_status=self._status, body=body)
+        status = _status_behind(self._followed, self._status)
+        error = StatusError(message, upstream_status=status, body=body)
         error.retry_after, error.should_retry = self._retry_after, self._should_retry
         return error
+
+
+def _status_behind(followed: int, status: int) -> int:
+    """Return the status to report: where a redirect led nowhere, that of the redirect, which may pass."""
+    return followed if followed in {301, 302} and status in {404, 405} else status
 
 
 def _plain_message(status: int, location: str) -> str:

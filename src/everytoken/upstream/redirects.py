@@ -77,6 +77,8 @@ def moved(asked: Asked, home: Origin, status: int, location: str, hosts: Collect
         return None
     query = f"?{quote(parts.query, safe=QUERY)}" if parts.query else ""
     target = (quote(parts.path, safe=QUERY) or "/") + query
+    if (to, target) == (asked.origin, asked.target):
+        return None  # it asks for another attempt
     return replace(asked, origin=to, target=target, hops=asked.hops + 1)
 
 
