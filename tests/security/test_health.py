@@ -155,7 +155,7 @@ async def test_upstreams_that_are_all_set_aside_are_said():
     async with limit(), serving(ManualUpstream()) as gateway:
         breaker = gateway.gateway.relays._breaker
         for _ in range(20):
-            breaker.failed("manual", asyncio.get_running_loop().time())
+            breaker.failed(("manual", "m"), asyncio.get_running_loop().time())
         status, told = await ready(gateway)
         assert status == 503
         assert "upstream" in told["reasons"][0]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
     from everytoken.recovery import Target
+    from everytoken.recovery.breaker import Circuit
     from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
 
@@ -64,6 +65,7 @@ class Relays:
         redact: Callable[[str], str] = str,
         jitter: Callable[[], float] = random.random,
         observers: Observers | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         """`targets` returns the upstreams to ask for a model, in order; `grace` is how long a response continues without a reader.
 
@@ -80,7 +82,7 @@ class Relays:
         self._grace = grace
         self._jitter = jitter
         self._observers = observers
-        self._breaker = Breaker()
+        self._breaker = breaker or Breaker()
         self.keep_head: KeepHead = _keep_nothing
         self._experience: dict[tuple[str, str], LearnedCapabilities] = {}
         self._relays: dict[str, Relay] = {}
@@ -270,12 +272,13 @@ class Relays:
             writer = await self.journal.claim(stream_id)
             writer.close([dialect_of(log.info.meta).error(body)], {"outcome": "cancelled", **body})
 
+    def set_aside(self) -> dict[Circuit, float]:
+        """Return the upstreams and models that are set aside, and for how many more seconds."""
+        return self._breaker.state(asyncio.get_running_loop().time())
+
     def can_try_any(self) -> bool:
         """Whether at least one upstream can be tried."""
-        now = asyncio.get_running_loop().time()
-        return not self.upstreams or not self.upstreams.keys() <= {
-            name for name, _ in self._breaker.state(now)
-        }
+        return not self.upstreams or not self.upstreams.keys() <= {name for name, _ in self.set_aside()}
 
     def hurry(self) -> None:
         """Do not wait for responses to finish, in a `drain` under way or a later one."""
