@@ -12,7 +12,7 @@ import pytest
 
 from everytoken.errors import TABLE
 from everytoken.gateway import Config, UpstreamConfig
-from everytoken.gateway.config import parse
+from everytoken.gateway.config import BreakerConfig, parse
 from everytoken.recovery import Policy
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,12 @@ PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
 DOCS = runpy.run_path(str(ROOT / "tools" / "gateway_docs.py"))
 
 _ROW = re.compile(r"^\| `([a-z_]+)` \| (?:`(.*?)`)? ?\|", re.MULTILINE)
-SECTIONS = {Config: "## Configuration", Policy: "### `[policy]`", UpstreamConfig: "### `[[upstream]]`"}
+SECTIONS = {
+    Config: "## Configuration",
+    Policy: "### `[policy]`",
+    BreakerConfig: "### `[breaker]`",
+    UpstreamConfig: "### `[[upstream]]`",
+}
 
 
 def test_the_table_of_errors_is_the_table_of_errors():
@@ -45,7 +50,7 @@ def test_every_setting_is_there_with_its_default(kind, heading):
             told = tomllib.loads(f"value = {shown}")["value"]
             assert told == (sorted(default) if isinstance(default, frozenset) else default), name
         else:
-            assert default is None or name in {"policy", "upstream"}, name
+            assert default is None or name in {"policy", "breaker", "upstream"}, name
 
 
 def test_the_example_of_a_file_is_one():

@@ -19,6 +19,8 @@ __all__ = [
     "AttemptAccepted",
     "AttemptBegun",
     "AttemptEnded",
+    "CircuitClosed",
+    "CircuitOpened",
     "Commit",
     "Event",
     "FirstContent",
@@ -121,6 +123,24 @@ class Commit(Event, frozen=True, kw_only=True):
     streams: int
     bytes: int
     seconds: float
+
+
+class CircuitOpened(Event, frozen=True, kw_only=True):
+    """An upstream has failed too often for a model, and is set aside for `seconds`; then one request tries it.
+
+    Told once, however often it fails before it answers again.
+    """
+
+    upstream: str
+    model: str
+    seconds: float
+
+
+class CircuitClosed(Event, frozen=True, kw_only=True):
+    """An upstream that was set aside for a model answers again."""
+
+    upstream: str
+    model: str
 
 
 class ReaderCame(Event, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from everytoken.errors import EverytokenError, MethodNotAllowedError, RouteNotFoundError
+from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
 from everytoken.gateway import chat, cors, models, origin, pages, plain, streams, ui
 from everytoken.gateway.http import (
     BrokenOffError,
@@ -137,7 +137,13 @@ async def _healthz(services: Services, request: Request) -> None:
 
 
 async def _readyz(services: Services, request: Request) -> None:
-    status, told = await services.health.ready()
+    try:
+        services.keys.owner(request)
+    except AuthenticationError:
+        fully = False
+    else:
+        fully = True
+    status, told = await services.health.ready(fully=fully)
     await answer_json(request, status, told, [(b"cache-control", b"no-store")])
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "BreakerConfig",
     "Config",
     "UpstreamConfig",
     "check_open",
@@ -34,7 +35,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 _SHORTEST_KEY = 16  # characters; 64 bits in hexadecimal
-_TABLES = frozenset({"policy", "upstream"})
+_TABLES = frozenset({"policy", "breaker", "upstream"})
 _ELSEWHERE = frozenset(  # what other commands and the examples read
     {
         "EVERYTOKEN_BASE_URL",
@@ -116,6 +117,24 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return key
 
 
+class BreakerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[breaker]` table: `failures` in a row for a model set an upstream aside for `pause` seconds.
+
+    Each further failure doubles the pause, up to `pause_max` seconds.
+    """
+
+    failures: int = 3
+    pause: float = 5.0
+    pause_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.failures < 1:
+            raise ValueError("failures must be 1 or more")
+        if not 0 < self.pause <= self.pause_max < math.inf:
+            raise ValueError("pause must be above 0 and not above pause_max, which must be finite")
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of the gateway; sizes are in bytes, times in seconds.
 
@@ -175,6 +194,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_timeout: float = 75.0
     route: Route = "order"
     policy: Policy = Policy()
+    breaker: BreakerConfig = BreakerConfig()
     upstream: list[UpstreamConfig] = []
 
     @property

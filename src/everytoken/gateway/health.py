@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import shutil
 import sys
@@ -30,6 +31,7 @@ _HANGS = (
     30.0  # seconds after which a disk that has not told its room hangs; while it is only busy, commits tell
 )
 _ROOM = 64 * 1024 * 1024  # bytes free on the journal's disk below which it counts as full
+_MAX_CIRCUITS = 100  # callers choose the names of models
 _LOOK = 0.25  # seconds between two looks of the watchdog
 _LONG = 1.0  # seconds from which on a commit or a turn of the loop is worth a line in the log
 
@@ -46,17 +48,26 @@ class Health:
         self._disk: asyncio.Future[Any] | None = None
         self._disk_asked = 0.0
 
-    async def ready(self) -> tuple[int, dict[str, Any]]:
-        """Return the status and the body of the answer: 200, or 503 with the reasons."""
+    async def ready(self, *, fully: bool = False) -> tuple[int, dict[str, Any]]:
+        """Return the status and the body of the answer: 200, or 503 with the reasons; `fully`, what is set aside too."""
         now = asyncio.get_running_loop().time()
         if self._looking is None and now >= self._until:
             self._looking = asyncio.create_task(self._look())
         if self._looking is not None:
             await asyncio.wait([self._looking])
         reasons = [*self._reasons, *self._of_now()]
+        more = {"set_aside": self._set_aside()} if fully else {}
         if reasons:
-            return 503, {"status": "not ready", "reasons": reasons}
-        return 200, {"status": "ready", "responses": len(self._relays)}
+            return 503, {"status": "not ready", "reasons": reasons, **more}
+        return 200, {"status": "ready", "responses": len(self._relays), **more}
+
+    def _set_aside(self) -> list[dict[str, Any]]:
+        relays = self._relays
+        circuits = itertools.islice(relays.set_aside().items(), _MAX_CIRCUITS)
+        return [
+            {"upstream": upstream, "model": relays.redact(model), "seconds": round(seconds, 1)}
+            for (upstream, model), seconds in circuits
+        ]
 
     async def stop(self) -> None:
         """Look no more."""

@@ -39,6 +39,7 @@ FIXED = (
     "tls_cert",
     "tls_key",
     "observers",
+    "breaker",
     "idle_timeout",
 )
 _LOOK = 1.0  # seconds between two looks whether upstreams that were replaced are still in use

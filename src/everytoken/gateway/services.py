@@ -19,6 +19,7 @@ from everytoken.gateway.refusals import Refusals
 from everytoken.observer import Commit, Observers
 from everytoken.redaction import Redactor
 from everytoken.relay import Relays
+from everytoken.relay.circuits import ObservedBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
@@ -72,6 +73,12 @@ class Services:
             redact=Redactor(config.api_keys).text,
             observers=self.observers,
             route=config.route,
+            breaker=ObservedBreaker(
+                self.observers,
+                threshold=config.breaker.failures,
+                pause=config.breaker.pause,
+                pause_max=config.breaker.pause_max,
+            ),
         )
         self.relays.keep_head = heads_keeper(config.pass_down)
         self._log_guard = LogGuard(self.relays.redact)

@@ -20,7 +20,8 @@ class Attempt:
 
     `offset` counts the records delivered before it (the seam), `chunks` the chunks with content that it sent. Times are the
     driver's, in seconds. `usage` is what the upstream reported, None when it did not come to that; `estimate` then
-    is what it comes to by the chunks.
+    is what it comes to by the chunks. `model` is what the upstream calls the model: the name it was asked for, until its
+    answer ends with another.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Attempt:
     usage: dict[str, Any] | None = None
     chunks: int = 0
     estimate: dict[str, Any] | None = None
+    model: str = ""
 
     def describe(self, origin: float) -> dict[str, Any]:
         """Return what logs and metadata show of it; times in seconds since `origin`."""
@@ -41,6 +43,7 @@ class Attempt:
         return {
             "number": self.number,
             "upstream": self.upstream,
+            "model": self.model,
             "strategy": self.strategy,
             "streamed": self.streamed,
             "offset": self.offset,

@@ -185,6 +185,7 @@ class Course(ResponseState):
         target = plan.target
         number = len(self.attempts) + 1
         attempt = Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now)
+        attempt.model = str(plan.body.get("model") or self.request.model)
         live = LiveAttempt(attempt, plan, self.request, self.dialect, self.transcript)
         live.gap = self._patience(plan, self.experience(target).content_gap(target.policy.content_gap))
         live.wait(now, target.policy.connect)

@@ -234,6 +234,7 @@ class LiveAttempt:
         attempt.ended, attempt.cause = now, cause
         attempt.usage = storable(decoder.usage)
         attempt.chunks = self.chunks
+        attempt.model = storable(getattr(decoder, "model", "") or attempt.model)
         attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
         self._transcript.halved = self._transcript.halved or decoder.holds_half
         if isinstance(self.aligner, PrefillAligner) and attempt.streamed:

@@ -18,6 +18,7 @@ __all__ = ["log_attempt", "log_end", "name_of", "result_of"]
 
 logger = logging.getLogger("everytoken.relay")
 
+_MAX_MODEL = 100  # characters of a model's name, which callers choose
 _MAX_LOGGED = 500  # characters of a message, which may be an upstream's whole error page
 
 
@@ -40,11 +41,12 @@ def log_attempt(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
     else:
         return
     logger.warning(
-        "%s: attempt %d at %s %s; attempt %d%s: %s at %s from offset %d",
+        "%s: attempt %d at %s %s%s; attempt %d%s: %s at %s from offset %d",
         name_of(info),
         before.number,
         before.upstream or "another process",
         why,
+        _described(before),
         following.number,
         beside,
         following.strategy,
@@ -52,6 +54,13 @@ def log_attempt(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
         following.offset,
         extra={"stream_id": info.id, "attempt": before.describe(attempts[0].started)},
     )
+
+
+def _described(attempt: Attempt) -> str:
+    """Return the model of an attempt and its strategy, if they are known."""
+    if not attempt.upstream:
+        return ""
+    return f" ({one_line(attempt.model)[:_MAX_MODEL]}, {attempt.strategy})"
 
 
 def result_of(recovery: Recovery) -> dict[str, Any]:
@@ -78,5 +87,8 @@ def log_end(info: StreamInfo, recovery: Recovery, *, unread_for: float | None) -
     elif unread_for is not None:
         told = f"{told}: nobody read it for {unread_for:g} s"
     if logger.isEnabledFor(level):
+        if recovery.attempts:
+            last = recovery.attempts[-1]
+            told = f"{told}; attempt {last.number} was the last, at {last.upstream}{_described(last)}"
         extra = {"stream_id": info.id, "result": result_of(recovery)}
         logger.log(level, "%s: %s %s", name_of(info), recovery.outcome, told, extra=extra)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
     from everytoken.recovery import LearnedCapabilities, Route, Target
+    from everytoken.recovery.breaker import Circuit
     from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
 
@@ -68,6 +69,7 @@ class Relays:
         jitter: Callable[[], float] = random.random,
         observers: Observers | None = None,
         route: Route = "order",
+        breaker: Breaker | None = None,
     ) -> None:
         """`targets` returns the upstreams that serve a model. Seconds: `grace` without a reader (None: no limit), `max_duration`.
 
@@ -83,7 +85,7 @@ class Relays:
         self._grace = grace
         self._jitter = jitter
         self._observers = observers
-        self._breaker = Breaker()
+        self._breaker = breaker or Breaker()
         self.router = Router(route)
         self.learned = Learned(journal)
         self.keep_head: KeepHead = _keep_nothing
@@ -279,10 +281,13 @@ class Relays:
             return
         await _close_from_here(self.journal, stream_id)
 
+    def set_aside(self) -> dict[Circuit, float]:
+        """Return the upstreams and models that are set aside, and for how many more seconds."""
+        return self._breaker.state(asyncio.get_running_loop().time())
+
     def can_try_any(self) -> bool:
         """Whether at least one upstream can be tried."""
-        aside = {name for name, _ in self._breaker.state(asyncio.get_running_loop().time())}
-        return not self.upstreams or not self.upstreams.keys() <= aside
+        return not self.upstreams or not self.upstreams.keys() <= {name for name, _ in self.set_aside()}
 
     def hurry(self) -> None:
         """Do not wait for responses to finish, in a `drain` under way or a later one."""

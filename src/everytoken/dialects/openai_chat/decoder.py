@@ -87,7 +87,7 @@ class ChatDecoder:
     a `finish_reason`, so that its `[DONE]` alone is an end.
 
     Attributes: `terminal` (the upstream's own end mark has come), `done` (`[DONE]` has come), `usage` (the last usage
-    object, or None).
+    object, or None), `model` (its own name for the model, "" until the end).
     """
 
     __slots__ = (
@@ -99,6 +99,7 @@ class ChatDecoder:
         "_seen",
         "_special",
         "done",
+        "model",
         "terminal",
         "usage",
     )
@@ -118,6 +119,7 @@ class ChatDecoder:
         self.terminal = False
         self.done = False
         self.usage: dict[str, Any] | None = None
+        self.model = ""
 
     def receive_event(self, event: ServerSentEvent) -> Chunk | None:
         """Return the chunk in `event`; None for `[DONE]`, for what follows it, and for events that are no chunk.
@@ -187,6 +189,10 @@ class ChatDecoder:
                 or self._finished
             ):
                 self._receive_choice(event, choice, choices)
+        if self.terminal and not self.model:
+            raw = bytes(chunk.model)
+            model = msgspec.json.decode(raw) if raw else None
+            self.model = model if isinstance(model, str) else ""
         return chunk
 
     def _receive_choice(self, event: ServerSentEvent, choice: Choice, choices: list[Choice]) -> None:

@@ -88,6 +88,9 @@ class _OpenAIChat:
             "usage": usage or usage_estimate(0),
         }
         if len(attempts) > 1:
+            # What came before the last may have been of another model.
+            answered = max(attempts, key=lambda one: (one["cause"] is None, one["ended"] or 0.0))
+            chunk["model"] = answered["model"] or chunk["model"]
             chunk["everytoken"] = {"attempts": attempts}
         return [dumps(chunk)]
 
