@@ -261,10 +261,7 @@ class Relays:
                 async with asyncio.timeout(seconds):
                     await self._empty.wait()
         for relay in list(self._relays.values()):
-            if self.journal.durable:
-                relay.let_go()
-            else:
-                relay.stop()
+            relay.let_go() if self.journal.durable else relay.stop()
 
     def get(self, stream_id: str) -> Relay | None:
         """Return the relay that writes this stream here, or None."""
