@@ -1,0 +1,1 @@
+"""Sixteen faults of a model server, played over raw sockets and scored by what a caller gets."""
