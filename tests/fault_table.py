@@ -31,7 +31,7 @@ from everytoken.upstream.http import HttpUpstream
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "faults.md"
 ANSWER = Answer("Streaming 流式 👨‍👩‍👧 ha ha ha: repeated tokens are text.\n\nDone.")
-POLICY = Policy(connect=3.0, first_content=5.0, content_gap=5.0)
+POLICY = Policy(connect=3.0, first_content=5.0, content_gap=5.0, thinking=5.0, give_up=10.0)
 PATIENT = Policy(first_content=30.0, content_gap=2.0)
 REPORTED_SIZE = 50_000_000
 MOST_SECONDS = 120.0  # of virtual time: three attempts, with back-off

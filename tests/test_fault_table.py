@@ -24,14 +24,21 @@ async def results_of(name):
     return ROWS[name].items()
 
 
+SLOW = {"silent", "silent-after-accept", "silent-after-head", "only-comments", "only-empty-deltas"}
+
+
 @pytest.mark.parametrize("name", of(Kind.BROKEN))
 async def test_a_broken_answer_is_repaired_or_its_error_is_told(name):
     for case, result in await results_of(name):
         _, when, _ = case
         if when == "first":
             assert (case, str(result)) == (case, "exact")
-            assert len(result.attempts) == 2
-            assert result.attempts[0]["cause"]["code"] in TABLE
+            # A broken address gets a second try before the next upstream is asked.
+            assert len(result.attempts) == (2 if FAULTS[name].address is None or name == "tls-silent" else 3)
+            if name in SLOW:
+                assert result.attempts[0]["cause"] is None, "it was only slow, and lost against a hedge"
+            else:
+                assert result.attempts[0]["cause"]["code"] in TABLE
         elif not result.exact:
             assert result.outcome == ("interrupted" if result.text else "failed"), case
             assert result.code in TABLE, case
@@ -44,11 +51,8 @@ async def test_a_broken_answer_is_repaired_or_its_error_is_told(name):
 @pytest.mark.parametrize("name", of(Kind.REFUSED))
 async def test_a_refusal_is_passed_on_and_not_tried_again(name):
     for case, result in await results_of(name):
-        # A 400 or 422 can be about the seed and the stream_options that we add: once more without.
-        ours = name in {"status-400", "status-422"}
-        assert result.requests == 1 + ours, case
-        assert result.exact or (result.outcome, result.code) == ("failed", "upstream-status"), case
-        assert result.exact == (ours and case[1] == "first"), case
+        assert result.requests == 1, case
+        assert (result.outcome, result.code) == ("failed", "upstream-status"), case
 
 
 @pytest.mark.parametrize("name", of(Kind.HEALTHY))

@@ -313,6 +313,20 @@ def test_one_report_for_an_attempt_that_is_gone_changes_nothing():
     assert (driver.recovery.state, driver.text) == (State.STREAMING, "Hello.")
 
 
+def test_chunks_without_content_win_nothing():
+    driver = Driver("a", "b")
+    driver.send(role() + word("One "), 1)
+    for second in range(1, 300):
+        driver.until(float(second))
+        driver.send(role(), 1)
+    driver.until(300.0)
+    assert driver.connected == {1: "a", 2: "b"}
+    driver.send(role(), 1)
+    assert driver.connected == {1: "a", 2: "b"}, "what it sends is no content"
+    driver.send(word("One two.", "d") + END, 2)
+    assert (driver.outcome, driver.text) == ("completed", "One two.")
+
+
 def test_pings_for_ever_are_given_up():
     class Pinging(Model):
         def steps(self, body):

@@ -181,7 +181,7 @@ class Recovery(Course):
         """Act on the first content, an end mark, an error or a flood in the bytes."""
         if live.content:
             self._advance(now, live, records)
-        elif records:
+        elif live.decoder.terminal:
             self._win(now, live)
         decoder = live.decoder
         if live.error is not None:
