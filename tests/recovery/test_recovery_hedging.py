@@ -327,6 +327,16 @@ def test_chunks_without_content_win_nothing():
     assert (driver.outcome, driver.text) == ("completed", "One two.")
 
 
+def test_no_identity_is_shown_of_an_attempt_that_may_lose():
+    driver = Driver("a", "b")
+    driver.until(30.0)
+    for _ in range(400):
+        driver.send(role("of 1"), 1)
+    assert driver.recovery.records == 0
+    driver.send(role("of 2") + word("Hello.", "of 2") + END, 2)
+    assert (driver.outcome, driver.text) == ("completed", "Hello.")
+
+
 def test_pings_for_ever_are_given_up():
     class Pinging(Model):
         def steps(self, body):

@@ -249,6 +249,19 @@ def test_what_another_upstream_may_well_accept_goes_to_it_at_once(status, body):
     assert (alone.outcome, alone.error.upstream_status, len(alone.connected)) == ("failed", status, 1)
 
 
+def test_refusals_inside_a_200_by_every_upstream_end_in_the_last_of_them():
+    refusal = Status(200, body=b'{"error":{"message":"bad key","code":401}}', content_type="application/json")
+
+    class InBand(Refusing):
+        pass
+
+    first, second = InBand(ANSWER, name="a"), InBand(ANSWER, name="b")
+    first.refusal = second.refusal = refusal
+    simulation = Simulation(first, second).run()
+    assert (simulation.outcome, simulation.error.message) == ("failed", "bad key")
+    assert [attempt.upstream for attempt in simulation.recovery.attempts] == ["a", "b"]
+
+
 @pytest.mark.parametrize(("said", "calls"), [(False, ["a", "b"]), (True, ["a", "a", "b"])])
 @pytest.mark.parametrize("status", [400, 429, 500])
 def test_what_an_upstream_says_of_trying_again_is_obeyed(said, calls, status):

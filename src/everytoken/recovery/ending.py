@@ -68,7 +68,8 @@ def exhausted(attempts: Sequence[Attempt]) -> EverytokenError:
     if not causes:
         return ConnectError("there is no upstream to ask")
     # When all of them were refusals of the same kind, such as 429, the caller's client knows what to do.
-    if len(causes) == 1 or all(isinstance(cause, StatusError) and cause.status < 500 for cause in causes):
+    refusals = (StatusError, ErrorEventError)
+    if len(causes) == 1 or all(isinstance(cause, refusals) and cause.status < 500 for cause in causes):
         return causes[-1]
     message = f"{len(causes)} attempts failed; the first: {causes[0].message}; the last: {causes[-1].message}"
     error = RecoveryExhaustedError(message, attempts=causes)

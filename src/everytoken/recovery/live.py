@@ -270,6 +270,8 @@ class LiveAttempt:
         if self._holding and not self.decoder.terminal and room:
             self._held_bytes += len(raw)
             self._held.append(raw.encode())
+        elif self._holding and self._counted is not None and not self.decoder.terminal:
+            return  # shown, it would give the response the identity of an attempt that may yet lose
         else:
             self._release(records)
             records.append(raw.encode())
