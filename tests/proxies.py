@@ -57,6 +57,13 @@ class SteppedUpstream:
         received = b""
         while not (end := received.find(b"\r\n\r\n") + 4) > 3:
             received += self._connection.recv(65536)
+        if received.startswith(b"GET "):  # what models there are
+            self._connection.sendall(
+                b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
+            self._connection.close()
+            self.accept()
+            return
         length = int(re.search(rb"content-length: (\d+)", received, re.IGNORECASE)[1])
         while len(received) < end + length:
             received += self._connection.recv(65536)

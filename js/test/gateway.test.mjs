@@ -116,7 +116,7 @@ describe("a reader", () => {
 
   test("of a chat for people is given the events", LIMIT, async () => {
     const number = calls.length;
-    const answer = stream(`${gateway.url}/api/chat`, { body: { prompt: "Slowly" }, policy: QUICK });
+    const answer = stream(`${gateway.url}/api/chat`, { body: { prompt: "Slowly", model: "m" }, policy: QUICK });
     const read = (async () => {
       for await (const _ of answer);
     })();

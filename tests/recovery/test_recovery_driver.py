@@ -15,6 +15,7 @@ import pytest
 from everytoken.dialects.openai_chat import Accumulator, ChatRequest
 from everytoken.journal.memory import MemoryJournal
 from everytoken.recovery import Policy, Recovery, Target
+from everytoken.recovery.live import LiveAttempt
 from everytoken.relay import Relays
 from everytoken.testing import Answer, CleanEnd, Head, ScriptedUpstream, Send, Stall, Status
 from everytoken.upstream.http import HttpUpstream
@@ -169,16 +170,16 @@ async def test_a_thousand_upstreams_that_fall_silent_at_once_are_all_given_up_on
 
 async def test_a_bug_ends_the_response_with_what_it_has_and_says_so_once(monkeypatch, caplog):
     calls = 0
-    receive = Recovery.receive_data
+    receive = LiveAttempt.receive_data
 
-    def broken(self, now, data, attempt):
+    def broken(self, now, data):
         nonlocal calls
         calls += 1
         if calls > 5:
             raise ZeroDivisionError
-        return receive(self, now, data, attempt)
+        return receive(self, now, data)
 
-    monkeypatch.setattr(Recovery, "receive_data", broken)
+    monkeypatch.setattr(LiveAttempt, "receive_data", broken)
     async with serving(Answer("one two three four five six")) as (relays, (scripted,)):
         relay = await relays.begin(ChatRequest(BODY))
         result = await ended(relay)

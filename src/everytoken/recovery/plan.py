@@ -160,6 +160,7 @@ class Planner:
         elif others:
             self.unusable.add(plan.target.name)
         self.oversized = True
+        self.faults[plan.target.name] += 1
         return True
 
     def _blame_status(self, now: float, error: StatusError, plan: Plan, jitter: float) -> bool:
