@@ -146,7 +146,7 @@ async def test_they_survive_a_takeover(scripted_upstream, tmp_path):
     async with Gateway(config) as gateway:
         await upstream.wait_for_attempt(2)
         assert upstream.attempts[1].headers["traceparent"] == UP["traceparent"]
-        gateway.relays.stop_all()
+        await gateway.relays.stop(stream)
 
 
 @pytest.mark.parametrize(

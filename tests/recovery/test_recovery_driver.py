@@ -43,7 +43,8 @@ async def serving(*scripts, policy=Policy(), grace=None, **options):  # noqa: B0
     try:
         yield relays, scripted
     finally:
-        relays.stop_all()
+        for stream_id in relays.running():
+            await relays.stop(stream_id)
         for upstream in upstreams.values():
             await upstream.stop()
         for one in scripted:

@@ -237,9 +237,7 @@ class LiveAttempt:
         attempt.model = storable(getattr(decoder, "model", "") or attempt.model)
         attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
         self._transcript.halved = self._transcript.halved or decoder.holds_half
-        if isinstance(self.aligner, PrefillAligner) and attempt.streamed:
-            return self.aligner.verdict
-        return None
+        return self.aligner.verdict if isinstance(self.aligner, PrefillAligner) and attempt.streamed else None
 
     def take_held(self) -> list[bytes]:
         """Return the chunks without content that are still held back: at the end they count."""
@@ -270,9 +268,8 @@ class LiveAttempt:
         if self._holding and not self.decoder.terminal and room:
             self._held_bytes += len(raw)
             self._held.append(raw.encode())
-        elif self._holding and self._counted is not None and not self.decoder.terminal:
-            return  # shown, it would give the response the identity of an attempt that may yet lose
-        else:
+        elif not (self._holding and self._counted is not None and not self.decoder.terminal):
+            # Of an attempt that may yet lose nothing is shown: it would give the response its identity.
             self._release(records)
             records.append(raw.encode())
 

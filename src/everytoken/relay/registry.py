@@ -185,11 +185,13 @@ class Relays:
         return relay
 
     def _ordered(self, request: ModelRequest) -> list[Target]:
-        """Return the upstreams for a request, the one to be asked first in front."""
-        now = asyncio.get_running_loop().time()
-        model = request.model
+        """Return the upstreams for a request, the first to be asked in front; a prompt is read only if it matters."""
+        now, model = asyncio.get_running_loop().time(), request.model
+        targets = list(self._targets(model))
+        if self.router.route == "order" or len(targets) < 2:
+            return targets
         return self.router.order(
-            self._targets(model),
+            targets,
             model=model,
             conversation=conversation_of(request.body.get("messages")),
             now=now,
@@ -295,11 +297,6 @@ class Relays:
         self._relays.pop(relay.stream_id, None)
         if not self._relays:
             self._empty.set()
-
-    def stop_all(self) -> None:
-        """Stop every response."""
-        for relay in list(self._relays.values()):
-            relay.stop()
 
     def _experience_of(self, target: Target, model: str) -> LearnedCapabilities:
         return self.learned.of(target.name, target.model or model)
