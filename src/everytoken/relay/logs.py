@@ -82,13 +82,13 @@ def log_end(info: StreamInfo, recovery: Recovery, *, unread_for: float | None) -
     """Log how a response has ended; `unread_for`: after how many seconds without a reader, if that is why."""
     error = recovery.error
     level, told = logging.INFO, f"after {recovery.records} records"
+    if recovery.attempts:
+        last = recovery.attempts[-1]
+        told = f"{told}, by attempt {last.number} at {last.upstream or 'another process'}{_described(last)}"
     if error is not None and not isinstance(error, CancelledError):
         level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
     elif unread_for is not None:
         told = f"{told}: nobody read it for {unread_for:g} s"
     if logger.isEnabledFor(level):
-        if recovery.attempts:
-            last = recovery.attempts[-1]
-            told = f"{told}; attempt {last.number} was the last, at {last.upstream}{_described(last)}"
         extra = {"stream_id": info.id, "result": result_of(recovery)}
         logger.log(level, "%s: %s %s", name_of(info), recovery.outcome, told, extra=extra)
