@@ -92,17 +92,23 @@ async def test_a_response_from_its_beginning_to_its_end():
     assert [one.at for one in seen] == sorted(one.at for one in seen)
 
 
+async def cut_and_repeated(upstream, wire):
+    """Cut a response behind two words; return the attempt that has repeated the first of them."""
+    wire.send("POST", "/v1/chat/completions", HELLO)
+    first = await upstream.attempt()
+    first.accept()
+    first.send("one ", "two ")
+    first.sink.on_eof()
+    second = await upstream.attempt(1)
+    second.accept()
+    second.send("one ")
+    return second
+
+
 async def test_a_cut_a_further_attempt_and_its_seam():
     upstream, seen = ManualUpstream(), []
     async with observed(upstream, seen.append) as gateway, Wire.to(gateway.port) as wire:
-        wire.send("POST", "/v1/chat/completions", HELLO)
-        first = await upstream.attempt()
-        first.accept()
-        first.send("one ", "two ")
-        first.sink.on_eof()
-        second = await upstream.attempt(1)
-        second.accept()
-        second.send("one ")
+        second = await cut_and_repeated(upstream, wire)
         assert not any(isinstance(one, Seam) for one in seen)  # what it repeats is not new
         second.send("two ", "three")
         second.finish()
@@ -123,14 +129,7 @@ async def test_an_attempt_that_brings_nothing_new_has_no_first_content_and_no_se
     upstream, seen = ManualUpstream(), []
     policy = Policy(attempts=2, strategies=frozenset({"replay"}))
     async with observed(upstream, seen.append, policy=policy) as gateway, Wire.to(gateway.port) as wire:
-        wire.send("POST", "/v1/chat/completions", HELLO)
-        first = await upstream.attempt()
-        first.accept()
-        first.send("one ", "two ")
-        first.sink.on_eof()
-        second = await upstream.attempt(1)
-        second.accept()
-        second.send("one ")
+        second = await cut_and_repeated(upstream, wire)
         second.sink.on_eof()
         await wire.answer()
         ended = await told(seen, ResponseEnded)

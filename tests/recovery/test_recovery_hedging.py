@@ -247,12 +247,9 @@ def test_an_upstream_that_has_shown_to_be_slow_is_given_the_time_it_takes():
     driver.until(25.0)
     driver.send(word("Hello.") + END, 1)
     assert driver.learned["a"].waits == [25.0]
-    again = Driver("a", "b")
-    again.learned |= driver.learned
-    again.recovery.connected(0.0, 1)
     later = Recovery(
         request=ChatRequest({"model": "m", "stream": True, "messages": USER}),
-        targets=again.recovery.targets,
+        targets=driver.recovery.targets,
         seed=None,
         jitter=lambda: 0.0,
         experience=lambda target: driver.learned.setdefault(target.name, LearnedCapabilities()),

@@ -80,7 +80,7 @@ class Course(ResponseState):
         """Deliver this one from now on: let go of the attempt beside it."""
         self.transcript.history = live.history
         self._due = None
-        live.stand_by(False)
+        live.counted = None
         for other in self._lives:
             if other is not live:
                 if other.suspected:

@@ -41,7 +41,6 @@ class LiveAttempt:
 
     __slots__ = (
         "_before",
-        "_counted",
         "_dialect",
         "_held",
         "_held_bytes",
@@ -53,6 +52,7 @@ class LiveAttempt:
         "attempt",
         "began",
         "content",
+        "counted",
         "deadline",
         "decoder",
         "error",
@@ -92,7 +92,7 @@ class LiveAttempt:
         self._holding = True
         self._before = transcript.chunks
         self._repeated = 0
-        self._counted: int | None = None
+        self.counted: int | None = None
         self.attempt = attempt
         self.plan = plan
         self.error: EverytokenError | None = None
@@ -136,15 +136,15 @@ class LiveAttempt:
         """Whether bytes of a response may come."""
         return self.state in _LISTENING
 
-    def stand_by(self, waits: bool = True) -> None:  # noqa: FBT001, FBT002  # there is no better word for either
-        """Take note that another attempt runs beside it, which delivers nothing as long as both do; or no more."""
-        self._counted = self.chunks if waits else None
+    def stand_by(self) -> None:
+        """Fix the count of its chunks: another attempt runs beside it, and whichever has content next has won."""
+        self.counted = self.chunks
 
     @property
     def chunks(self) -> int:
         """How many chunks with content the attempt has sent."""
-        if self._counted is not None and self.aligner is None:
-            return self._counted
+        if self.counted is not None and self.aligner is None:
+            return self.counted
         return self._repeated if self.aligner is not None else self._transcript.chunks - self._before
 
     @property
@@ -268,7 +268,7 @@ class LiveAttempt:
         if self._holding and not self.decoder.terminal and room:
             self._held_bytes += len(raw)
             self._held.append(raw.encode())
-        elif not (self._holding and self._counted is not None and not self.decoder.terminal):
+        elif not (self._holding and self.counted is not None and not self.decoder.terminal):
             # Of an attempt that may yet lose nothing is shown: it would give the response its identity.
             self._release(records)
             records.append(raw.encode())
