@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from everytoken.dialects.openai_chat import Accumulator, ChatRequest
+from everytoken.dialects.openai_chat import ChatRequest
+from everytoken.dialects.registry import dialect_of
 from everytoken.errors import (
     FencedError,
     InvalidRequestError,
@@ -167,7 +168,7 @@ async def _whole(request: Request, client: ReaderConnection, response: Response)
 
 
 async def _accumulate(log: Log) -> dict[str, object]:
-    accumulator = Accumulator()
+    accumulator = dialect_of(log.info.meta).accumulator()
     offset = 0
     while offset < log.tail:
         records = log.take(offset, _BATCH)
