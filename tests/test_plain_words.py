@@ -31,9 +31,6 @@ LATER = (
     "README.md",
     "CHANGELOG.md",
     "docs/benchmarks.md",
-    "src/everytoken/client/",
-    "src/everytoken/dialects/",
-    "src/everytoken/recovery/",
 )
 FILES = [
     name

@@ -121,7 +121,7 @@ class Asked:
         return self._request("GET", stream.copy_with(path=f"{stream.path}/events"), headers, policy, silence)
 
     def stream_of(self, opened: Opened) -> httpx2.URL | None:
-        """Return the URL to resume a response at, if a gateway of ours serves it, at the origin we asked.
+        """Return the URL to resume a response at, if an everytoken gateway serves it, at the origin we asked.
 
         Our credentials are sent nowhere else.
         """

@@ -91,7 +91,7 @@ class Driver:
     # An attempt
 
     def _connect(self, decision: Connect) -> Generator[Effect, Result, httpx2.URL | None]:
-        """Begin an attempt; return the URL to resume the response at, if a gateway of ours serves it."""
+        """Begin an attempt; return the URL to resume the response at, if an everytoken gateway serves it."""
         self._exchange = Exchange(self, redactor=self._asked.redactor)
         self._opened = None
         upstream = self._upstreams.get(decision.target.name)

@@ -27,7 +27,7 @@ class Open(msgspec.Struct, frozen=True):
 
 
 class Read(msgspec.Struct, frozen=True):
-    """Read on in the open response. The result is bytes, b"" at the proper end, or the error that was raised."""
+    """Read more of the open response. The result is bytes, b"" at the proper end, or the error that was raised."""
 
     deadline: float
 

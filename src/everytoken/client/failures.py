@@ -16,7 +16,7 @@ from everytoken.errors import (
 __all__ = ["CALLERS_FAULT", "as_ours", "as_theirs"]
 
 CALLERS_FAULT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
-"""Errors that no further attempt can repair: they are raised as they are."""
+"""Errors that no later attempt can repair: they are raised as they are."""
 
 _NO_CONNECTION = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 

@@ -82,7 +82,7 @@ class Guard:
     ) -> None:
         self._request = request
         self._ending = ending
-        # No further attempt follows a stall, and a model may be silent for minutes: so the caller's own limits apply.
+        # No later attempt follows a stall, and a model may be silent for minutes: so the caller's own limits apply.
         limits = request.extensions.get("timeout", {})
         self._connect = _seconds(limits.get("connect"))
         self._silence = _seconds(limits.get("read"))

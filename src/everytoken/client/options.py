@@ -1,4 +1,4 @@
-"""The arguments of an HTTP client, by name, so that type checkers know those of ours too."""
+"""The arguments of an HTTP client, by name, so that type checkers know our own too."""
 
 from __future__ import annotations
 

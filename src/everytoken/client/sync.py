@@ -39,7 +39,7 @@ class Client(httpx2.Client):
     It takes the arguments of `httpx2.Client`, and the `policy` for recovering responses. Streamed chat completions (`POST`
     to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`. Streams of Anthropic's
     Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to `timeout`, in which pings do not count, and raise if
-    they end early; no further attempt is made. Everything else is passed through untouched.
+    they end early; no later attempt is made. Everything else is passed through untouched.
 
     `prefill` says whether the upstream continues an assistant message that comes last ("yes", "no", or "auto": only once it
     has shown so). `upstreams` are asked, in this order, where the one of the request fails.

@@ -61,7 +61,7 @@ class Request(Protocol):
 
     @property
     def has_grammar(self) -> bool:
-        """Whether the answer is bound to a grammar, which begins anew after a prefill."""
+        """Whether the answer is bound to a grammar, which starts again after a prefill."""
 
     @property
     def obstacle(self) -> str | None:
@@ -93,7 +93,7 @@ class Decoder(Protocol):
         """
 
     def receive_eof(self) -> None:
-        """Take note that the bytes have ended. Raises `TruncatedError` when that is not a true end."""
+        """Record that the bytes have ended. Raises `TruncatedError` when that is not a true end."""
 
 
 class History(Protocol):

@@ -1,4 +1,4 @@
-"""Compare a further attempt with what was delivered: drop what repeats, pass what is new, refuse what differs."""
+"""Compare another attempt with what was delivered: drop what repeats, pass what is new, refuse what differs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Aligner", "ContinueAligner", "PrefillAligner", "ReplayAligner", "ali
 
 
 class Aligner(Protocol):
-    """Takes the chunks of a further attempt; returns the records to deliver."""
+    """Takes the chunks of another attempt; returns the records to deliver."""
 
     def feed(self, chunk: Chunk) -> list[bytes]:
         """Take a chunk; return the records of what is new in it.

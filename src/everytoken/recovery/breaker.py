@@ -31,7 +31,7 @@ class Breaker:
         return now >= self._open_until.get(circuit, now)
 
     def claim(self, circuit: Circuit, now: float) -> None:
-        """Take note of a try; when half open, keep the others away until it has ended or a pause has passed."""
+        """Record a try; when half open, keep the others away until it has ended or a pause has passed."""
         if circuit in self._open_until:
             self._open_until[circuit] = max(self._open_until[circuit], now + self._pause)
 

@@ -39,7 +39,7 @@ class Course(ResponseState):
             self.decisions.append(Rearm())
 
     def patience(self, now: float) -> float:
-        """Return until when to read the one attempt that is live, for a driver that cannot read on after a time-out.
+        """Return until when to read the one attempt that is live, for a driver that loses its connection to a time-out.
 
         That is when another attempt would take its place, or when it is given up.
         """
@@ -60,7 +60,7 @@ class Course(ResponseState):
     # Two at a time
 
     def _advance(self, now: float, live: LiveAttempt, records: Sequence[bytes]) -> None:
-        """Take note of content from an attempt that is not steady: it is no longer suspected, and may have won."""
+        """Record content from an attempt that is not steady: it is no longer suspected, and may have won."""
         experience = self.experience(live.plan.target)
         if live.state is State.WAITING:
             experience.has_answered(now - live.mark, now)

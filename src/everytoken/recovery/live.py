@@ -218,7 +218,7 @@ class LiveAttempt:
         return records
 
     def end(self) -> EverytokenError | None:
-        """Take note that the bytes have ended; return what is wrong with that, or None."""
+        """Record that the bytes have ended; return what is wrong with that, or None."""
         try:
             self.decoder.receive_eof()
         except TruncatedError as error:

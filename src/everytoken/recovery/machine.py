@@ -118,7 +118,7 @@ class Recovery(Course):
     def attempt(self, number: int) -> LiveAttempt | None:
         """Return a live attempt.
 
-        While it is `steady`, its `receive_data` may be called in place of ours, which saves a call for each chunk; when it
+        While it is `steady`, its `receive_data` may be called directly, which saves a call for each chunk; when it
         no longer is, `settle` has to follow.
         """
         return self._find(number)

@@ -58,7 +58,7 @@ class Plan:
     """The next attempt: whom to ask, what, and how long to wait before it (seconds).
 
     `overlap`: how many delivered characters a prefill leaves out, for the upstream to prove itself by; None where it
-    is trusted. `added`: the body carries fields of ours. `last_resort`: it does without streaming because that
+    is trusted. `added`: the body carries our own fields. `last_resort`: it does without streaming because that
     keeps breaking.
     """
 
@@ -112,7 +112,7 @@ class Planner:
     # What is learned
 
     def begun(self, now: float, plan: Plan) -> None:
-        """Take note of an attempt that begins."""
+        """Record an attempt that begins."""
         self.asked[plan.target.name] += 1
         self.breaker.claim(self.circuit(plan.target), now)
         if plan.last_resort:

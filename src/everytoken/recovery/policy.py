@@ -76,7 +76,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     `model`: what it calls the model asked for, None to pass the caller's name on. `prefill`: whether it continues an
     assistant message that comes last (`auto`: only once it has shown so). `seeds` and `usage`: whether it may be sent
-    a `seed` and `stream_options` of ours. `omits_finish_reason`: it is known never to send a finish_reason.
+    a `seed` and `stream_options` that we add. `omits_finish_reason`: it is known never to send a finish_reason.
     `weight` and `cost` (of any unit) are for choosing among several. `extra`, `prefill_extra`, `prefill_message`: fields to add to every request, to a prefill, to its last message.
     """
 
@@ -124,7 +124,7 @@ class LearnedCapabilities(msgspec.Struct):
             self.rate = _moved(self.rate, (chunks - 1) / seconds)
 
     def has_paused(self, seconds: float) -> None:
-        """Take note of a long silence that content ended."""
+        """Record a long silence that content ended."""
         self.gaps = [*self.gaps[1 - _WAITS :], round(seconds, 3)]
 
     def first_content(self, usual: float) -> float:

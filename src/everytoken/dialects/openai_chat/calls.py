@@ -34,7 +34,7 @@ class Call:
         self._pieces = 0
 
     def add(self, fragment: ToolCallDelta) -> None:
-        """Take note of a fragment."""
+        """Record a fragment."""
         self.custom = self.custom or fragment.custom is not None
         name = fragment.name
         if not name:

@@ -164,7 +164,7 @@ class ChatDecoder:
         return bool(self._halves)
 
     def receive_eof(self) -> None:
-        """Take note that the stream has ended; raises `TruncatedError` when that is not a true end."""
+        """Record that the stream has ended; raises `TruncatedError` when that is not a true end."""
         if self.terminal:
             return
         if self.done:
@@ -172,7 +172,7 @@ class ChatDecoder:
         raise TruncatedError("the stream ended without a finish_reason")
 
     def _receive_chunk(self, event: ServerSentEvent, chunk: Chunk) -> Chunk | None:
-        """Take note of what a chunk says about the end."""
+        """Record what a chunk says about the end."""
         if self.done:
             return None
         if chunk.usage:
