@@ -17,7 +17,7 @@ KINDS = {"say": "text", "think": "reasoning"}
 class Request:
     dialect, model, seed = "toy", "", None
     shows_usage = needs_whole = has_tools = has_grammar = reasons = False
-    obstacle = None
+    obstacle, stream_id = None, ""
 
     def __init__(self, body):
         if "ask" not in body:
@@ -116,7 +116,7 @@ class Toy:
     def closing(self, request, first, *, usage, attempts):
         return []
 
-    def error(self, body):
+    def error(self, body, *, number):
         return json.dumps({"oops": body["error"]["message"]}).encode()
 
 

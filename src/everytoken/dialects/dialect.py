@@ -23,6 +23,9 @@ Usage = dict[str, Any]
 class Request(Protocol):
     """A request that has been read and checked."""
 
+    stream_id: str
+    """The stream that its response is kept in, set before the first attempt; "" where it is kept in none."""
+
     @property
     def dialect(self) -> str:
         """The dialect's name."""
@@ -206,8 +209,11 @@ class Dialect(Protocol):
     ) -> list[bytes]:
         """Return the records behind the last one of a complete response whose reader was shown no usage yet."""
 
-    def error(self, body: Mapping[str, Any]) -> bytes:
-        """Return the record that ends a response that did not complete; `body` is the error object in JSON form."""
+    def error(self, body: Mapping[str, Any], *, number: int) -> bytes:
+        """Return the record that ends a response that did not complete, behind `number` records.
+
+        `body` is the error object in JSON form.
+        """
 
     def accumulator(self) -> Accumulator:
         """Return what joins records into an answer in one piece."""

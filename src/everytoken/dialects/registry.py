@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from everytoken import plugins
 from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
+from everytoken.dialects.openai_responses.dialect import OPENAI_RESPONSES
 from everytoken.errors import EverytokenError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["all_dialects", "dialect_named", "dialect_of", "register"]
 
-_DIALECTS: dict[str, Dialect] = {OPENAI_CHAT.name: OPENAI_CHAT}
+_DIALECTS: dict[str, Dialect] = {one.name: one for one in (OPENAI_CHAT, OPENAI_RESPONSES)}
 
 
 def register(dialect: Dialect) -> None:

@@ -10,6 +10,7 @@ from everytoken import plugins
 from everytoken.errors import InvalidRequestError
 from everytoken.formats.durable import DurableEvents
 from everytoken.formats.openai import OpenAIEvents
+from everytoken.formats.openai_responses import ResponsesEvents
 from everytoken.formats.text import PlainText
 from everytoken.formats.ui import UIMessages
 
@@ -22,13 +23,14 @@ __all__ = ["FORMATS", "format_named", "offered", "register_format"]
 
 FORMATS: dict[str, Callable[..., OutputFormat]] = {
     "openai": OpenAIEvents,
+    "responses": ResponsesEvents,
     "text": PlainText,
     "ui": UIMessages,
     "durable": DurableEvents,
 }
 """Name -> what makes a format for one reader; the arguments are the format's own."""
 
-_WITHOUT_ARGUMENTS = {"openai", "text"}
+_WITHOUT_ARGUMENTS = {"openai", "responses", "text"}
 _MAX_NAME = 64  # characters
 
 

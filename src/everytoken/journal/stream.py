@@ -316,7 +316,7 @@ class Stream(StreamRecords):
         self.drop_pending()
         self.give_up(error)
         body = error_body(error)
-        self.pending = [dialect_of(self.info.meta).error(body)]
+        self.pending = [dialect_of(self.info.meta).error(body, number=self.tail)]
         self.end({"outcome": "interrupted", **body})
         self._tell_writer()
 

@@ -42,6 +42,7 @@ class LiveAttempt:
     __slots__ = (
         "_before",
         "_dialect",
+        "_frames",
         "_held",
         "_held_bytes",
         "_holding",
@@ -89,6 +90,7 @@ class LiveAttempt:
         self._sse = SSEDecoder()
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._frames: tuple[Chunk, ...] = ()  # among those held back
         self._holding = True
         self._before = transcript.chunks
         self._repeated = 0
@@ -246,17 +248,22 @@ class LiveAttempt:
 
     def _receive_chunk(self, chunk: Chunk, records: list[bytes]) -> bool:
         """Take a chunk; return whether it has content, or is a sign of life."""
-        lives = bool(chunk.pieces) or chunk.alive
+        lives = (bool(chunk.pieces) and not chunk.frame) or chunk.alive
         transcript = self._transcript
         if self.aligner is None:
+            if chunk.frame and self._holding and self._has_room:
+                self._frames = (*self._frames, chunk)  # not delivered as long as it is held back
+                self._pass_empty(chunk.record, records)
+                return False
             transcript.add(chunk)
-            if lives:
+            # A frame says where what follows belongs: it is held back or passed on, and never dropped.
+            if lives or chunk.frame:
                 self._release(records)
                 records.append(chunk.record.encode())
             else:
                 self._pass_empty(chunk.record, records)
             return lives
-        self._repeated += bool(chunk.pieces)
+        self._repeated += bool(chunk.pieces) and not chunk.frame
         for record in self.aligner.feed(chunk):
             transcript.add(self.history.read(record))
             records.append(record)
@@ -264,8 +271,7 @@ class LiveAttempt:
 
     def _pass_empty(self, raw: str, records: list[bytes]) -> None:
         """Hold a chunk without content back before the first content: a retry has to start from a clean slate."""
-        room = len(self._held) < _MAX_HELD and self._held_bytes < _MAX_HELD_BYTES
-        if self._holding and not self.decoder.terminal and room:
+        if self._holding and not self.decoder.terminal and self._has_room:
             self._held_bytes += len(raw)
             self._held.append(raw.encode())
         elif not (self._holding and self.counted is not None and not self.decoder.terminal):
@@ -273,8 +279,15 @@ class LiveAttempt:
             self._release(records)
             records.append(raw.encode())
 
+    @property
+    def _has_room(self) -> bool:
+        return len(self._held) < _MAX_HELD and self._held_bytes < _MAX_HELD_BYTES
+
     def _release(self, records: list[bytes]) -> None:
         """Pass on what was held back."""
         self._holding = False
+        for chunk in self._frames:
+            self._transcript.add(chunk)
+        self._frames = ()
         records += self._held
         self._held.clear()

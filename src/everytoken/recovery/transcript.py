@@ -65,11 +65,11 @@ class Transcript:
             self._add(piece)
         if chunk.obstacle is not None:
             self.obstacle = chunk.obstacle
-        if not chunk.pieces:
-            return False
-        self.chunks += 1
         if self._others > _LIMIT or len(self._main) > _LIMIT:
             self._drop()
+        if not chunk.pieces or chunk.frame:
+            return False
+        self.chunks += 1
         return True
 
     def _add(self, piece: Piece) -> None:

@@ -153,6 +153,7 @@ class Relays:
         return relay
 
     def _relay(self, request: ModelRequest, info: StreamInfo, writer: Writer) -> Relay:
+        request.stream_id = info.id
         recovery = Recovery(
             request=request,
             targets=self._ordered(request),
@@ -230,7 +231,7 @@ class Relays:
         if not self._targets(request.model):
             error = ModelNotFoundError(f"no upstream serves the model {request.model!r} any more")
             body = error_body(error)
-            writer.close([dialect.error(body)], {"outcome": "interrupted", **body})
+            writer.close([dialect.error(body, number=writer.log.tail)], {"outcome": "interrupted", **body})
             return False
         records = await read_all(writer.log)
         logger.info("%s: taken over at offset %d", name_of(log.info), len(records))
@@ -327,7 +328,8 @@ async def _close_from_here(journal: Journal, stream_id: str) -> None:
     body = error_body(CancelledError("the response was stopped"))
     with contextlib.suppress(StreamClosedError, FencedError):
         writer = await journal.claim(stream_id)
-        writer.close([dialect_of(log.info.meta).error(body)], {"outcome": "cancelled", **body})
+        last = dialect_of(log.info.meta).error(body, number=writer.log.tail)
+        writer.close([last], {"outcome": "cancelled", **body})
 
 
 def _keep_nothing(_: Headers) -> Headers:

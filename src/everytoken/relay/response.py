@@ -268,7 +268,10 @@ class Relay:
             unread_for = self.readers.grace if self._abandoned else None
             log_end(self.log.info, self.recovery, unread_for=unread_for)
             error = decision.error
-            last = [] if error is None else [self.recovery.dialect.error(error_body(error))]
+            recovery = self.recovery
+            last: list[bytes] = []
+            if error is not None:
+                last.append(recovery.dialect.error(error_body(error), number=recovery.records))
             try:
                 self.writer.close(last, result_of(self.recovery))
             except JournalError as error:

@@ -94,7 +94,7 @@ class _OpenAIChat:
             chunk["everytoken"] = {"attempts": attempts}
         return [dumps(chunk)]
 
-    def error(self, body: Mapping[str, Any]) -> bytes:
+    def error(self, body: Mapping[str, Any], *, number: int) -> bytes:  # noqa: ARG002  # chunks have no number
         return dumps(body)
 
     def accumulator(self) -> Accumulator:

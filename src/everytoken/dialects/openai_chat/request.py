@@ -22,10 +22,11 @@ class ChatRequest:
 
     dialect: ClassVar[str] = "openai-chat"
 
-    __slots__ = ("body", "choices", "include_usage", "model", "stream")
+    __slots__ = ("body", "choices", "include_usage", "model", "stream", "stream_id")
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self.body: dict[str, Any] = dict(body)
+        self.stream_id = ""
         _check_messages(self.body.get("messages"))
         model = self.body.get("model")
         if model is not None and not isinstance(model, str):

@@ -1,0 +1,109 @@
+"""OpenAI Responses as a dialect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from everytoken.dialects.openai_responses import request as requests
+from everytoken.dialects.openai_responses.decoder import ResponsesReader
+from everytoken.dialects.openai_responses.history import ResponsesHistory
+from everytoken.dialects.openai_responses.message import Accumulator
+from everytoken.dialects.openai_responses.rewrite import ResponsesRewriter
+from everytoken.dialects.openai_responses.usage import total_usage
+from everytoken.dialects.openai_responses.whole import events_in
+from everytoken.json import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from everytoken.dialects.dialect import Dialect, Request, Usage
+
+__all__ = ["OPENAI_RESPONSES"]
+
+
+class _OpenAIResponses:
+    name = requests.ResponsesRequest.dialect
+    path = "/responses"
+    end_mark = b""  # the last event says itself that it is the last
+
+    def request(self, body: Mapping[str, Any]) -> requests.ResponsesRequest:
+        return requests.ResponsesRequest(body)
+
+    def body(
+        self,
+        request: Request,
+        *,
+        model: str | None,
+        seed: int | None,
+        usage: bool,  # noqa: ARG002  # it always comes
+        extra: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        return requests.streaming(request, model=model, seed=seed, extra=extra)
+
+    def prefill(
+        self,
+        body: Mapping[str, Any],
+        text: str,
+        *,
+        extra: Mapping[str, Any],
+        message_extra: Mapping[str, Any],  # noqa: ARG002  # messages have no such fields here
+        delivered_tokens: int,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        # Never asked for: an answer has items around its text, and a prefill is for what is text and nothing else.
+        return requests.prefill(body, text, extra=extra)
+
+    def non_streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return requests.non_streaming(body)
+
+    def history(self) -> ResponsesHistory:
+        return ResponsesHistory()
+
+    def decoder(
+        self,
+        request: Any,
+        history: Any,
+        *,
+        first: bool,
+        usage: bool = False,  # noqa: ARG002  # it is a part of the last event
+        omits_end: bool = False,  # noqa: ARG002  # no server leaves its last event out
+    ) -> ResponsesReader:
+        return ResponsesReader(request, history, first=first)
+
+    def rewriter(self, history: Any, first: bytes | None) -> ResponsesRewriter:
+        return ResponsesRewriter(history, first)
+
+    def records_in(self, body: bytes) -> list[bytes]:
+        return events_in(body)
+
+    def total_usage(self, reports: Sequence[tuple[Usage | None, int]]) -> Usage | None:
+        return total_usage(reports)
+
+    def closing(
+        self,
+        request: Request,  # noqa: ARG002
+        first: bytes | None,  # noqa: ARG002
+        *,
+        usage: Usage | None,  # noqa: ARG002
+        attempts: Sequence[Mapping[str, Any]],  # noqa: ARG002
+    ) -> list[bytes]:
+        """Return nothing: nothing may follow the last event."""
+        return []
+
+    def error(self, body: Mapping[str, Any], *, number: int) -> bytes:
+        """Return an `error` event. It has the error object too: official SDKs raise for that, and only for that."""
+        error = body["error"]
+        event = {
+            "type": "error",
+            "code": error.get("code"),
+            "message": error["message"],
+            "param": error.get("param"),
+            "sequence_number": number,
+            "error": error,
+        }
+        return dumps(event)
+
+    def accumulator(self) -> Accumulator:
+        return Accumulator()
+
+
+OPENAI_RESPONSES: Dialect = _OpenAIResponses()
