@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import chat, cors, models, origin, pages, plain, streams, ui
+from everytoken.gateway import chat, cors, models, origin, pages, plain, responses, streams, ui
 from everytoken.gateway.http import (
     BrokenOffError,
     ClientGoneError,
@@ -121,6 +121,8 @@ class Gateway(Services):
             await (ui.resume if action == "stream" else ui.stop)(self, request, chat_id)
         elif path.startswith(streams.PREFIX):
             await streams.serve(self, request)
+        elif path.startswith(responses.PREFIX):
+            await responses.serve(self, request)
         elif path.startswith(models.PREFIX):
             _allow(request, *_READS)
             await models.show_model(self, request, path[len(models.PREFIX) :])
@@ -150,6 +152,7 @@ async def _readyz(services: Services, request: Request) -> None:
 _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
     "/v1/chat/completions": (("POST",), chat.complete),
+    "/v1/responses": (("POST",), responses.create),
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),
     "/healthz": (_READS, _healthz),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
-__all__ = ["complete", "stream_headers", "wait_for_head", "wants_ids"]
+__all__ = ["complete", "retries", "show_head", "stream_headers", "wait_for_head", "wants_ids"]
 
 # What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
 # no-transform, RFC 10036 defines Incremental.
@@ -97,15 +97,15 @@ async def wait_for_head(request: Request, client: ReaderConnection, response: Re
         response.log.unsubscribe(client.wake)
     if client.gone:
         raise ClientGoneError
-    _show_head(request, response)
+    show_head(request, response)
     error = response.refusal
     if error is None:
         return True
-    await answer_error(request, error, _retries(error))
+    await answer_error(request, error, retries(error))
     return False
 
 
-def _retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
+def retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
     """Return what keeps SDKs from trying again what recovery has tried already: each retry would repeat all our attempts.
 
     What was refused by us, not by an upstream, may be tried again.
@@ -114,7 +114,7 @@ def _retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
     return [] if ours else [(b"x-should-retry", b"false")]
 
 
-def _show_head(request: Request, response: Response) -> None:
+def show_head(request: Request, response: Response) -> None:
     """Have the answer show what is passed down of the upstream's head."""
     same = (b"x-upstream-request-id", request.id.encode())
     request.extra += [header for header in response.head if header != same]
@@ -149,15 +149,15 @@ async def _whole(request: Request, client: ReaderConnection, response: Response)
             await client.wait()
     finally:
         log.unsubscribe(client.wake)
-    _show_head(request, response)
+    show_head(request, response)
     error = response.error
     if error is not None:
-        await answer_error(request, error, _retries(error))
+        await answer_error(request, error, retries(error))
         return
     try:
         value = await _accumulate(log)
     except UpstreamError as empty:
-        await answer_error(request, empty, _retries(empty))
+        await answer_error(request, empty, retries(empty))
         return
     result = log.info.result or {}
     if value.get("usage") is None and result.get("usage") is not None:

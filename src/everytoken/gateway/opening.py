@@ -13,7 +13,7 @@ from everytoken.gateway.models import HINT
 from everytoken.gateway.passing import passed_up
 
 if TYPE_CHECKING:
-    from everytoken.dialects.openai_chat import ChatRequest
+    from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.admission import Release
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
@@ -100,13 +100,19 @@ class Response:
         return error
 
 
-async def open_response(gateway: Services, request: Request, chat: ChatRequest, *, owner: str) -> Response:
+async def open_response(
+    gateway: Services, request: Request, chat: ModelRequest, *, owner: str, background: bool = False
+) -> Response:
     """Begin a response, or attach to the one that the request's `Idempotency-Key` has begun.
+
+    In the `background` it goes on without a reader for as long as it takes.
 
     Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`,
     and what `gateway.admission` refuses with.
     """
-    grace = grace_of(request, gateway.grace, gateway.config.max_grace)
+    grace: float | None = grace_of(request, gateway.grace, gateway.config.max_grace)
+    if background:
+        grace = None
     if gateway.admission is None:
         response, _ = await _open(gateway, request, chat, owner=owner, grace=grace)
         return response
@@ -129,7 +135,7 @@ async def open_response(gateway: Services, request: Request, chat: ChatRequest, 
 
 
 async def _open(
-    gateway: Services, request: Request, chat: ChatRequest, *, owner: str, grace: float
+    gateway: Services, request: Request, chat: ModelRequest, *, owner: str, grace: float | None
 ) -> tuple[Response, Relay | None]:
     """Return the response, and its relay if it was begun by this call."""
     key = request.header(b"idempotency-key")
@@ -139,7 +145,7 @@ async def _open(
         stream_id = attached.stream_id
         if attached.log is not None:
             return Response(stream_id, attached.log, gateway.relays.get(stream_id)), None
-    elif not chat.stream:
+    elif not chat.stream and grace is not None:
         grace = 0.0  # nobody but the caller can know of it
     relay = await gateway.relays.begin(
         chat,

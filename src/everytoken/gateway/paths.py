@@ -10,6 +10,8 @@ __all__ = ["canonical"]
 # What base URLs end in: nothing, a `/v1` once or twice (a client may add its own), Azure's `/openai` or `/openai/v1`.
 _BASE: Final = r"/+(?:openai/+)?(?:v1/+)*"
 _CHAT: Final = re.compile(_BASE + r"chat/+completions/*")
+_RESPONSES: Final = re.compile(_BASE + r"responses/*")
+_RESPONSE: Final = re.compile(_BASE + r"responses/+(.+?)/*", re.DOTALL)
 _DEPLOYMENT: Final = re.compile(r"/+openai/+deployments/+(.+?)/+chat/+completions/*", re.DOTALL)
 _MODELS: Final = re.compile(_BASE + r"models/*")
 _MODEL: Final = re.compile(_BASE + r"models/+(.+?)/*", re.DOTALL)
@@ -27,6 +29,10 @@ def canonical(path: str) -> tuple[str, str]:
         return "/v1/chat/completions", ""
     if match := _DEPLOYMENT.fullmatch(path):
         return "/v1/chat/completions", match[1]
+    if _RESPONSES.fullmatch(path):
+        return "/v1/responses", ""
+    if match := _RESPONSE.fullmatch(path):
+        return f"/v1/responses/{match[1]}", ""
     if _MODELS.fullmatch(path):
         return "/v1/models", ""
     if match := _MODEL.fullmatch(path):
