@@ -8,6 +8,7 @@ from everytoken.dialects.pieces import MAIN, Chunk, Piece
 from everytoken.errors import DivergedError, EventTooLargeError, EverytokenError, TruncatedError
 from everytoken.json.bounds import storable
 from everytoken.recovery.align import PrefillAligner, aligner_for
+from everytoken.recovery.held import Held
 from everytoken.recovery.transitions import TRANSITIONS, Event, State
 from everytoken.sse import ServerSentEvent, SSEDecoder
 
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_QUIET", "LiveAttempt"]
 
-_MAX_HELD = 256  # chunks without content kept back before the first content; more are passed on
-
 MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-alive
-_MAX_HELD_BYTES = 1024 * 1024
-
 _LISTENING = (State.STREAMING, State.WAITING, State.LINGERING)
 
 
@@ -42,9 +39,7 @@ class LiveAttempt:
     __slots__ = (
         "_before",
         "_dialect",
-        "_frames",
         "_held",
-        "_held_bytes",
         "_holding",
         "_repeated",
         "_sse",
@@ -88,9 +83,7 @@ class LiveAttempt:
         self._dialect = dialect
         self._transcript = transcript
         self._sse = SSEDecoder()
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._frames: tuple[Chunk, ...] = ()  # among those held back
+        self._held = Held()
         self._holding = True
         self._before = transcript.chunks
         self._repeated = 0
@@ -237,31 +230,31 @@ class LiveAttempt:
         attempt.usage = storable(decoder.usage)
         attempt.chunks = self.chunks
         attempt.model = storable(getattr(decoder, "model", "") or attempt.model)
-        attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
+        if not attempt.usage:
+            attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
         self._transcript.halved = self._transcript.halved or decoder.holds_half
         return self.aligner.verdict if isinstance(self.aligner, PrefillAligner) and attempt.streamed else None
 
     def take_held(self) -> list[bytes]:
         """Return the chunks without content that are still held back: at the end they count."""
-        held, self._held = self._held, []
-        return held
+        return self._held.release(self._transcript)
 
     def _receive_chunk(self, chunk: Chunk, records: list[bytes]) -> bool:
         """Take a chunk; return whether it has content, or is a sign of life."""
         lives = (bool(chunk.pieces) and not chunk.frame) or chunk.alive
         transcript = self._transcript
         if self.aligner is None:
-            if chunk.frame and self._holding and self._has_room:
-                self._frames = (*self._frames, chunk)  # not delivered as long as it is held back
-                self._pass_empty(chunk.record, records)
-                return False
+            if chunk.frame and self._holding:
+                if self._held.has_room:
+                    self._held.add(chunk)
+                    return False
+                lives = True  # a flood of them counts: what says where things belong is never dropped
             transcript.add(chunk)
-            # A frame says where what follows belongs: it is held back or passed on, and never dropped.
             if lives or chunk.frame:
                 self._release(records)
                 records.append(chunk.record.encode())
             else:
-                self._pass_empty(chunk.record, records)
+                self._pass_empty(chunk, records)
             return lives
         self._repeated += bool(chunk.pieces) and not chunk.frame
         for record in self.aligner.feed(chunk):
@@ -269,25 +262,16 @@ class LiveAttempt:
             records.append(record)
         return lives
 
-    def _pass_empty(self, raw: str, records: list[bytes]) -> None:
-        """Hold a chunk without content back before the first content: a retry has to start from a clean slate."""
-        if self._holding and not self.decoder.terminal and self._has_room:
-            self._held_bytes += len(raw)
-            self._held.append(raw.encode())
+    def _pass_empty(self, chunk: Chunk, records: list[bytes]) -> None:
+        """Hold a chunk without content back before the first content."""
+        if self._holding and not self.decoder.terminal and self._held.has_room:
+            self._held.add(chunk)
         elif not (self._holding and self.counted is not None and not self.decoder.terminal):
             # Of an attempt that may yet lose nothing is shown: it would give the response its identity.
             self._release(records)
-            records.append(raw.encode())
-
-    @property
-    def _has_room(self) -> bool:
-        return len(self._held) < _MAX_HELD and self._held_bytes < _MAX_HELD_BYTES
+            records.append(chunk.record.encode())
 
     def _release(self, records: list[bytes]) -> None:
         """Pass on what was held back."""
         self._holding = False
-        for chunk in self._frames:
-            self._transcript.add(chunk)
-        self._frames = ()
-        records += self._held
-        self._held.clear()
+        records += self._held.release(self._transcript)
