@@ -116,6 +116,9 @@ class Toy:
     def closing(self, request, first, *, usage, attempts):
         return []
 
+    def with_total(self, last, *, usage, attempts):
+        return last
+
     def error(self, body, *, number):
         return json.dumps({"oops": body["error"]["message"]}).encode()
 

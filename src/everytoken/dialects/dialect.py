@@ -209,6 +209,12 @@ class Dialect(Protocol):
     ) -> list[bytes]:
         """Return the records behind the last one of a complete response whose reader was shown no usage yet."""
 
+    def with_total(self, last: bytes, *, usage: Usage | None, attempts: Sequence[Mapping[str, Any]]) -> bytes:
+        """Return `last`, the last record of a complete response of several attempts, whose reader is shown the usage.
+
+        It may tell what the attempts used together, in place of what the last of them did. It has not been delivered.
+        """
+
     def error(self, body: Mapping[str, Any], *, number: int) -> bytes:
         """Return the record that ends a response that did not complete, behind `number` records.
 

@@ -209,19 +209,26 @@ class Course(ResponseState):
         if live.last_bytes is not None:
             self._planner.of(live.plan.target).learned.has_sent(live.chunks, live.last_bytes - live.began)
         self.transcript.count(more)
+        records += more
         if not live.decoder.shown_usage:
             closing = self._closing()
             self.transcript.count(closing)
-            more += closing
-        records += more
+            records += closing
+        elif len(self.attempts) > 1 and records:
+            usage = self.usage = self._total_usage()
+            records[-1] = self.dialect.with_total(records[-1], usage=usage, attempts=self._described())
         self._end(now, "completed", None)
 
     def _closing(self) -> list[bytes]:
         """Return the records behind the last one of a complete response."""
         self.usage = self._total_usage()
+        return self.dialect.closing(
+            self.request, self.transcript.first, usage=self.usage, attempts=self._described()
+        )
+
+    def _described(self) -> list[dict[str, Any]]:
         origin = self.attempts[0].started
-        attempts = [attempt.describe(origin) for attempt in self.attempts]
-        return self.dialect.closing(self.request, self.transcript.first, usage=self.usage, attempts=attempts)
+        return [attempt.describe(origin) for attempt in self.attempts]
 
     def _total_usage(self) -> dict[str, Any] | None:
         return self.dialect.total_usage([(attempt.usage, attempt.chunks) for attempt in self.attempts])

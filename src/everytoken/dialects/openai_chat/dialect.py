@@ -94,6 +94,16 @@ class _OpenAIChat:
             chunk["everytoken"] = {"attempts": attempts}
         return [dumps(chunk)]
 
+    def with_total(
+        self,
+        last: bytes,
+        *,
+        usage: Usage | None,  # noqa: ARG002
+        attempts: Sequence[Mapping[str, Any]],  # noqa: ARG002
+    ) -> bytes:
+        """Return the record as it is: the chunk with the usage has been delivered, or follows it."""
+        return last
+
     def error(self, body: Mapping[str, Any], *, number: int) -> bytes:  # noqa: ARG002  # chunks have no number
         return dumps(body)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from everytoken.dialects.openai_responses import request as requests
 from everytoken.dialects.openai_responses.decoder import ResponsesReader
-from everytoken.dialects.openai_responses.history import ResponsesHistory
+from everytoken.dialects.openai_responses.history import TERMINAL, ResponsesHistory, object_in
 from everytoken.dialects.openai_responses.message import Accumulator
 from everytoken.dialects.openai_responses.rewrite import ResponsesRewriter
 from everytoken.dialects.openai_responses.usage import total_usage
@@ -88,6 +88,14 @@ class _OpenAIResponses:
     ) -> list[bytes]:
         """Return nothing: nothing may follow the last event."""
         return []
+
+    def with_total(self, last: bytes, *, usage: Usage | None, attempts: Sequence[Mapping[str, Any]]) -> bytes:
+        """Return the last event with what all attempts used, and with what they were."""
+        event = object_in(last)
+        if event.get("type") not in TERMINAL:
+            return last
+        event["response"] |= {"usage": usage, "everytoken": {"attempts": attempts}}
+        return dumps(event)
 
     def error(self, body: Mapping[str, Any], *, number: int) -> bytes:
         """Return an `error` event. It has the error object too: official SDKs raise for that, and only for that."""
