@@ -338,6 +338,6 @@ class _Attempt:
         if self._head.content_type.startswith("text/event-stream"):
             simulation.call(recovery.receive_eof)
         elif self._head.content_type.startswith("application/json"):
-            simulation.call(recovery.receive_whole, self._body)
+            simulation.call(recovery.receive_non_streaming, self._body)
         else:
             simulation.call(recovery.fail, NotAnEventStreamError("no stream"))

@@ -32,8 +32,8 @@ class Sink:
     def on_data(self, data):
         self._note(data)
 
-    def on_whole(self, body):
-        self._note(("whole", body))
+    def on_non_streaming(self, body):
+        self._note(("non-streaming", body))
 
     def on_eof(self):
         self._note("eof")

@@ -303,7 +303,7 @@ def test_one_report_for_an_attempt_that_is_gone_changes_nothing():
     for report in (
         lambda: driver.recovery.receive_data(31.0, word("late"), 1),
         lambda: driver.recovery.receive_eof(31.0, 1),
-        lambda: driver.recovery.receive_whole(31.0, b"{}", 1),
+        lambda: driver.recovery.receive_non_streaming(31.0, b"{}", 1),
         lambda: driver.recovery.fail(31.0, ConnectError("late"), 1),
     ):
         assert report() == []

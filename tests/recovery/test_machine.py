@@ -93,7 +93,7 @@ INPUTS = {
     "finish": lambda r: r.receive_data(10.0, STOP),
     "done": lambda r: r.receive_data(10.0, DONE),
     "error event": lambda r: r.receive_data(10.0, ERROR),
-    "whole": lambda r: r.receive_whole(10.0, WHOLE),
+    "non-streaming": lambda r: r.receive_non_streaming(10.0, WHOLE),
     "eof": lambda r: r.receive_eof(10.0),
     "break": lambda r: r.fail(10.0, TruncatedError("cut")),
     "early tick": lambda r: r.tick(10.0),
@@ -105,20 +105,20 @@ B, C, W, S, L, E = (
 )  # fmt: skip
 # Of each input: the state after it, by the state before it (in the order of STATES).
 TABLE = {
-    "connected":   [B, W, W, W, S, L, E],
-    "accept":      [B, W, W, W, S, L, E],
-    "content":     [B, C, S, S, S, L, E],
-    "role":        [B, C, W, W, S, L, E],
-    "comment":     [B, C, W, W, S, L, E],
-    "finish":      [B, C, L, L, L, L, E],
-    "done":        [B, C, B, B, B, E, E],
-    "error event": [B, C, B, B, B, L, E],
-    "whole":       [B, C, E, E, E, E, E],
-    "eof":         [B, C, B, B, B, E, E],
-    "break":       [B, B, B, B, B, E, E],
-    "early tick":  [B, C, W, W, S, L, E],
-    "deadline":    [C, B, B, B, B, E, E],
-    "stop":        [E, E, E, E, E, E, E],
+    "connected":     [B, W, W, W, S, L, E],
+    "accept":        [B, W, W, W, S, L, E],
+    "content":       [B, C, S, S, S, L, E],
+    "role":          [B, C, W, W, S, L, E],
+    "comment":       [B, C, W, W, S, L, E],
+    "finish":        [B, C, L, L, L, L, E],
+    "done":          [B, C, B, B, B, E, E],
+    "error event":   [B, C, B, B, B, L, E],
+    "non-streaming": [B, C, E, E, E, E, E],
+    "eof":           [B, C, B, B, B, E, E],
+    "break":         [B, B, B, B, B, E, E],
+    "early tick":    [B, C, W, W, S, L, E],
+    "deadline":      [C, B, B, B, B, E, E],
+    "stop":          [E, E, E, E, E, E, E],
 }  # fmt: skip
 
 
@@ -397,7 +397,7 @@ def test_a_choice_without_delta_beside_one_with_text_loses_nothing():
 
 def test_a_whole_answer_in_place_of_a_stream_is_taken():
     recovery = in_state("accepted")
-    records = recovery.receive_whole(10.0, WHOLE)
+    records = recovery.receive_non_streaming(10.0, WHOLE)
     assert text_of(records) == "word "
     assert recovery.outcome == "completed"
 
@@ -413,13 +413,13 @@ def test_a_whole_answer_in_place_of_a_stream_is_taken():
 )  # fmt: skip
 def test_a_body_that_is_no_answer_is_a_typed_error(body):
     recovery = in_state("accepted")
-    assert recovery.receive_whole(10.0, body) == []
+    assert recovery.receive_non_streaming(10.0, body) == []
     assert isinstance(recovery.attempts[0].cause, NotAnEventStreamError)
 
 
 def test_an_error_in_a_whole_answer_is_the_upstreams():
     recovery = in_state("accepted")
-    recovery.receive_whole(10.0, b'{"error":{"message":"overloaded"}}')
+    recovery.receive_non_streaming(10.0, b'{"error":{"message":"overloaded"}}')
     assert recovery.attempts[0].cause.code == "upstream-error-event"
     assert recovery.attempts[0].cause.message == "overloaded"
 
@@ -429,7 +429,7 @@ def test_a_whole_answer_cut_short_of_what_was_delivered_diverges():
     recovery.fail(10.0, TruncatedError("cut"))
     recovery.tick(20.0)
     recovery.connected(20.0)
-    recovery.receive_whole(20.0, WHOLE.replace(b"word ", b"wo"))
+    recovery.receive_non_streaming(20.0, WHOLE.replace(b"word ", b"wo"))
     assert recovery.attempts[1].cause.code == "upstream-diverged"
 
 

@@ -113,9 +113,12 @@ def test_what_cannot_be_asked_is_a_configuration_error(url, options):
         pytest.param(
             Head(content_type="Text/Event-Stream ;charset=x"), EVENT, [EVENT, "eof"], id="in other letters"
         ),
-        pytest.param(Head(content_type="application/json"), b"{}", [("whole", b"{}")], id="JSON"),
+        pytest.param(Head(content_type="application/json"), b"{}", [("non-streaming", b"{}")], id="JSON"),
         pytest.param(
-            Head(content_type="application/problem+json"), b"{}", [("whole", b"{}")], id="a kind of JSON"
+            Head(content_type="application/problem+json"),
+            b"{}",
+            [("non-streaming", b"{}")],
+            id="a kind of JSON",
         ),
         pytest.param(Head(content_type="application/json"), b"", ["eof"], id="JSON that is empty"),
         pytest.param(Head(content_type="application/json"), EVENT, [EVENT, "eof"], id="a stream called JSON"),
@@ -128,7 +131,7 @@ def test_what_cannot_be_asked_is_a_configuration_error(url, options):
         pytest.param(
             Head(content_type="application/json"),
             b'\n {"data": 1}',
-            [("whole", b'\n {"data": 1}')],
+            [("non-streaming", b'\n {"data": 1}')],
             id="JSON behind blanks",
         ),
         pytest.param(

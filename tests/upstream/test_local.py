@@ -104,7 +104,7 @@ class Whole:
     def on_data(self, data):
         self.data += data
 
-    def on_whole(self, body):
+    def on_non_streaming(self, body):
         self.data = body
         self.on_eof()
 

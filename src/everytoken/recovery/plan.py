@@ -103,7 +103,7 @@ class Planner:
     unfaithful: set[tuple[str, str]] = field(default_factory=set)
     stuck: set[tuple[str, str]] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
-    asked_whole: set[str] = field(default_factory=set)
+    asked_non_streaming: set[str] = field(default_factory=set)
     unusable: set[str] = field(default_factory=set)
     oversized: bool = False
     not_before: dict[str, float] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Planner:
         self.asked[plan.target.name] += 1
         self.breaker.claim(self.circuit(plan.target), now)
         if plan.last_resort:
-            self.asked_whole.add(plan.target.name)
+            self.asked_non_streaming.add(plan.target.name)
 
     def accepted(self, plan: Plan) -> None:
         """Learn from an upstream's having taken a request."""
@@ -225,7 +225,11 @@ class Planner:
         if "non-streaming" not in self.policy.strategies:
             return None
         for target in order:
-            if target.name not in self.broken or target.name in self.asked_whole or self.faults.total() < 2:
+            if (
+                target.name not in self.broken
+                or target.name in self.asked_non_streaming
+                or self.faults.total() < 2
+            ):
                 continue
             for strategy in self._strategies(target, streamed=False, first=False):
                 plan = self._plan(target, strategy, streamed=False)
@@ -239,7 +243,7 @@ class Planner:
 
     def _refuses_streaming(self, target: Target) -> bool:
         return (
-            self.request.needs_whole
+            self.request.needs_non_streaming
             or target.name in self.unstreamed
             or self.experience(target).streaming == "refused"
         )
