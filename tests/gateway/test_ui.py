@@ -8,32 +8,13 @@ import socket
 
 import pytest
 
-from everytoken.gateway import Gateway
-from everytoken.gateway.chats import MAX_ID, Chat, Turn
-from everytoken.journal.memory import MemoryJournal
-from everytoken.journal.sqlite import SqliteJournal
+from everytoken.gateway.chats import MAX_ID
 from everytoken.recovery import Policy
 from everytoken.testing import Answer, Status, ToolCall
-from gateway_serving import ManualUpstream, Served, Wire, limit, over, served, serving
+from gateway_serving import ManualUpstream, Wire, limit, over, served, serving
+from ui_chats import begun, body, chunks, text_of, until, until_left
 
 KEYS = {"api_keys": ["one", "two"]}
-
-
-def body(*texts, chat="c1", **more):
-    roles = ("user", "assistant")
-    messages = [
-        {"id": f"m{n}", "role": roles[n % 2], "parts": [{"type": "text", "text": text}]}
-        for n, text in enumerate(texts or ("Hello",))
-    ]
-    return {"id": chat, "messages": messages, "trigger": "submit-message", "model": "m", **more}
-
-
-def chunks(answer):
-    return [json.loads(data) for data, _ in answer.events if data != "[DONE]"]
-
-
-def text_of(found):
-    return "".join(chunk["delta"] for chunk in found if chunk["type"] == "text-delta")
 
 
 def types(found):
@@ -42,30 +23,6 @@ def types(found):
 
 def by(key):
     return {"Authorization": f"Bearer {key}"}
-
-
-async def begun(upstream, wire, request=None, number=0, headers=None):
-    """Ask and have the upstream accept; return its attempt and the answer's head."""
-    wire.send("POST", "/api/chat", request or body(), headers)
-    attempt = await upstream.attempt(number)
-    attempt.accept()
-    return attempt, await wire.head()
-
-
-async def until(wire, text):
-    """Read until `text` has come."""
-    found = b""
-    async with limit():
-        while text.encode() not in found:
-            found += await wire.frame()
-    return found
-
-
-async def until_left(relay):
-    """Wait until the gateway knows that the reader has gone."""
-    async with limit():
-        while relay.readers.count:  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0)
 
 
 async def test_an_answer_streams_as_the_ai_sdk_reads_it(scripted_upstream):
@@ -250,26 +207,6 @@ async def test_a_refusal_is_a_status_and_leaves_nothing_to_resume(scripted_upstr
         assert (await gateway.ask("GET", "/api/chat/c1/stream")).status == 204
 
 
-async def test_the_newest_response_of_a_chat_is_the_active_one():
-    upstream = ManualUpstream()
-    async with (
-        serving(upstream) as gateway,
-        Wire.to(gateway.port) as wire,
-        Wire.to(gateway.port) as next_wire,
-    ):
-        first, head = await begun(upstream, wire)
-        first.send("First")
-        second, _ = await begun(upstream, next_wire, number=1)
-        second.send("Second")
-        first.finish()
-        assert text_of(chunks(await wire.rest(head))) == "First"
-        async with Wire.to(gateway.port) as tab:
-            tab.send("GET", "/api/chat/c1/stream")
-            head = await tab.head()
-            await gateway.ask("POST", "/api/chat/c1/stop")
-            assert text_of(chunks(await tab.rest(head))) == "Second"
-
-
 async def test_a_message_that_is_gone_on_with_keeps_its_id_and_comes_back_whole():
     upstream = ManualUpstream()
     tool = {
@@ -369,14 +306,6 @@ async def test_a_wrong_path_or_method_is_refused():
         assert (await gateway.ask("GET", "/api/chat/c1/other")).status == 404
 
 
-async def test_no_caller_reaches_a_chats_own_stream():
-    upstream = ManualUpstream()
-    async with serving(upstream) as gateway, Wire.to(gateway.port) as wire:
-        await begun(upstream, wire)
-        [name] = [name for name in gateway.gateway.journal._streams if name.startswith("~chat.")]
-        assert (await gateway.ask("GET", f"/v1/stream/{name}?offset=-1")).status in {400, 404}
-
-
 @pytest.mark.virtual_time
 async def test_a_quiet_stream_is_kept_alive_by_a_bare_comment():
     upstream = ManualUpstream()
@@ -421,55 +350,3 @@ async def test_under_another_server_it_is_the_same():
             attempt.finish()
             assert text_of(chunks(await tab.rest(second))) == "Hello"
         assert chunks(await wire.rest(head))[-1]["type"] == "finish"
-
-
-@pytest.mark.blocking_allowed("opening the journal's file")
-async def test_another_process_knows_the_chats(tmp_path):
-    upstream = ManualUpstream()
-    path = tmp_path / "j.db"
-
-    def gateway():
-        made = over(upstream)
-        return Gateway(made.config, made.upstreams, SqliteJournal(path))
-
-    async with gateway() as first, served(first) as port:
-        async with Wire.to(port) as wire:
-            attempt, _ = await begun(upstream, wire)
-            attempt.send("Hello world")
-            await until(wire, "world")
-        await until_left(*first.relays._relays.values())
-        attempt.finish()
-        await Served(first, port).until_idle()
-    async with gateway() as second, served(second) as port:
-        answer = await Served(second, port).ask("GET", "/api/chat/c1/stream")
-    assert text_of(chunks(answer)) == "Hello world"
-
-
-def chat(journal, owner=""):
-    return Chat(journal, "c1", owner=owner, retention=60)
-
-
-async def test_turns_begun_at_once_are_all_kept():
-    journal = MemoryJournal()
-    await asyncio.gather(*(chat(journal).begin(Turn(str(number), "m")) for number in range(5)))
-    [stream] = journal._streams.values()
-    assert stream.tail == 5
-    assert (await chat(journal).current()).stream in set("01234")
-
-
-async def test_an_end_that_is_noted_late_hides_no_newer_turn():
-    journal = MemoryJournal()
-    await chat(journal).begin(Turn("one", "m"))
-    await chat(journal).begin(Turn("two", "m"))
-    await chat(journal).delivered("one")
-    await chat(journal)._append(Turn("one", seen=True))  # it looked before the newer one came
-    assert (await chat(journal).current()).stream == "two"
-    await chat(journal).delivered("two")
-    assert await chat(journal).current() is None
-
-
-async def test_chats_of_others_have_the_same_id_and_nothing_else_in_common():
-    journal = MemoryJournal()
-    await chat(journal, "one").begin(Turn("s", "m"))
-    assert await chat(journal, "two").current() is None
-    assert await chat(journal).current() is None

@@ -72,7 +72,7 @@ def acceptance() -> Iterator[str]:
         yield f"client/test_faults.py::test_sync[{case}]"
         place = "middle" if "middle" in fault.positions else "start"
         yield f"client/test_faults.py::test_async[{case}-{place}]"
-    yield "client/test_gateway.py::test_the_gateway_is_killed_and_restarted_in_the_middle"
+    yield "client/test_follow.py::test_the_gateway_is_killed_and_restarted_in_the_middle"
     for program in ("python_sync.py", "python_async.py"):
         yield f"project/test_examples.py::test_the_program_prints_the_answer[{program}]"
     yield "cli/test_serve.py::test_with_a_durable_journal_a_response_goes_on_after_the_next_start"

@@ -21,7 +21,6 @@ from everytoken.testing import (
     Status,
     ToolCall,
     Wait,
-    tokenise,
 )
 from raw_client import exchange
 
@@ -77,27 +76,6 @@ async def test_the_sdk_meets_a_fault_and_then_a_healthy_answer(scripted_upstream
 
 
 # the answer
-
-
-def test_tokens_joined_are_the_text():
-    assert "".join(tokenise(DEFAULT_TEXT)) == DEFAULT_TEXT
-    assert tokenise("extraordinary 12345 文字") == (
-        "extrao",
-        "rdinar",
-        "y",
-        " ",
-        "123",
-        "45",
-        " ",
-        "文",
-        "字",
-    )
-
-
-@pytest.mark.parametrize("cut", range(len("Ünï code 文字 👍🏽.") + 1))
-def test_a_prefill_goes_on_from_every_character(cut):
-    answer = Answer("Ünï code 文字 👍🏽.")
-    assert answer.text[:cut] + "".join(answer.after(answer.text[:cut])) == answer.text
 
 
 @pytest.mark.parametrize(
@@ -180,12 +158,6 @@ async def test_chunks_have_the_shape_of_the_api(scripted_upstream):
     assert {(c["id"], c["object"], c["model"]) for c in seen.chunks} == {
         ("chatcmpl-0", "chat.completion.chunk", "mine")
     }
-
-
-def test_an_answer_of_so_many_chunks():
-    answer = Answer.of_chunks(1000)
-    assert len(answer.tokens) == 1000
-    assert answer.text.startswith(DEFAULT_TEXT)
 
 
 # scripts
