@@ -243,7 +243,9 @@ def test_urls(url: str, path: Path) -> None:
     assert journal._file._path == path
 
 
-@pytest.mark.parametrize("url", ["sqlite://a/b", "sqlite:", "sqlite:///", "postgres://h/d", "x"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://a/b", "sqlite:/a/b", "sqlite:a", "sqlite:", "sqlite:///", "postgres://h/d", "x"]
+)
 def test_what_is_no_journal_is_said_so(url: str) -> None:
     with pytest.raises(ConfigurationError):
         journal_at(url, port=4, retention=100.0, max_bytes=1, durability="process", lease=10.0)

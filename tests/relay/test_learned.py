@@ -85,7 +85,7 @@ async def test_a_refusal_of_our_additions_is_paid_for_once_also_across_restarts(
     script = ScriptedUpstream(answer).script_for
     upstream = await scripted_upstream(lambda request: picky(request) or script(request))
     for calls in (2, 3):
-        gateway = over(upstream, journal=f"sqlite:{tmp_path / 'journal'}", policy=Policy(backoff=0.0))
+        gateway = over(upstream, journal=f"sqlite:///{tmp_path / 'journal'}", policy=Policy(backoff=0.0))
         async with gateway, served(gateway) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             body = json.dumps({**HELLO, "stream": False}).encode()
