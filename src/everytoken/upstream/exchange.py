@@ -87,8 +87,7 @@ class Exchange:
         self._later = later
         self._compressed = b""  # received, not yet inflated
         self._end: Callable[[], None] | None = None  # to be reported after that
-        self._paused = False
-        self._waits = False
+        self._paused = self._waits = False
         self._sink = sink
         self._redactor = redactor
         self._kind = ""
@@ -103,8 +102,7 @@ class Exchange:
         self.on_body: Callable[[bytes], None] = self._receive_body
         self.protocol: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
-        self.released = False
-        self._sent = False
+        self.released = self._sent = False
         self._followed = 0  # the status of the last redirect that was followed
         self.redirect: Callable[[int, str], bool] | None = None  # sends the request on, if it may
 
@@ -114,6 +112,7 @@ class Exchange:
         """Let go of the connection; nothing more is reported."""
         self.released = True
         self.on_body = _ignore
+        self.redirect = None
         if self.connecting is not None:
             self.connecting.cancel()
         protocol, self.protocol = self.protocol, None
@@ -161,6 +160,7 @@ class Exchange:
         if self._location and self.redirect is not None and self.redirect(status, self._location):
             self._followed = status
             return
+        self.redirect = None  # it refers to this exchange, which would wait for the garbage collector
         encoding = named.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
         if encoding not in {"identity", ""}:
             self._inflate = inflate_for(encoding)
