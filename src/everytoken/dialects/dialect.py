@@ -48,7 +48,7 @@ class Request(Protocol):
         """Whether the caller asked for the usage inside the stream."""
 
     @property
-    def needs_whole(self) -> bool:
+    def needs_non_streaming(self) -> bool:
         """Whether an upstream can only answer it in one piece."""
 
     @property

@@ -71,7 +71,7 @@ async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
             if asked.stream:
                 await _stream(request, client, response, api, ids=ids)
             else:
-                await _whole(request, client, response)
+                await _non_streaming(request, client, response)
         finally:
             client.close()
 
@@ -149,7 +149,7 @@ def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tu
     ]
 
 
-async def _whole(request: Request, client: ReaderConnection, response: Response) -> None:
+async def _non_streaming(request: Request, client: ReaderConnection, response: Response) -> None:
     """Answer with the finished completion."""
     log = response.log
     log.subscribe(client.wake)
