@@ -16,7 +16,7 @@ KINDS = {"say": "text", "think": "reasoning"}
 
 class Request:
     dialect, model, seed = "toy", "", None
-    shows_usage = needs_whole = has_tools = has_grammar = reasons = False
+    shows_usage = needs_non_streaming = has_tools = has_grammar = reasons = False
     obstacle, stream_id = None, ""
 
     def __init__(self, body):
@@ -118,6 +118,9 @@ class Toy:
 
     def with_total(self, last, *, usage, attempts):
         return last
+
+    def refusal(self, body):
+        return {"oops": body["error"]}
 
     def error(self, body, *, number):
         return json.dumps({"oops": body["error"]["message"]}).encode()

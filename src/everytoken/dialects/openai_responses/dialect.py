@@ -8,9 +8,9 @@ from everytoken.dialects.openai_responses import request as requests
 from everytoken.dialects.openai_responses.decoder import ResponsesReader
 from everytoken.dialects.openai_responses.history import TERMINAL, ResponsesHistory, object_in
 from everytoken.dialects.openai_responses.message import Accumulator
+from everytoken.dialects.openai_responses.non_streaming import events_in
 from everytoken.dialects.openai_responses.rewrite import ResponsesRewriter
 from everytoken.dialects.openai_responses.usage import total_usage
-from everytoken.dialects.openai_responses.whole import events_in
 from everytoken.json import dumps
 
 if TYPE_CHECKING:
@@ -109,6 +109,9 @@ class _OpenAIResponses:
             "error": error,
         }
         return dumps(event)
+
+    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(body)
 
     def accumulator(self) -> Accumulator:
         return Accumulator()

@@ -39,7 +39,7 @@ class ResponsesRequest:
     """
 
     dialect: ClassVar[str] = "openai-responses"
-    needs_whole: ClassVar[bool] = False
+    needs_non_streaming: ClassVar[bool] = False
     shows_usage: ClassVar[bool] = True
     """The usage is a part of the last event, asked for or not."""
 

@@ -8,9 +8,9 @@ from everytoken.dialects.openai_responses import ResponsesRequest
 from everytoken.dialects.openai_responses.request import OWN
 from everytoken.errors import InvalidRequestError, StreamNotFoundError
 from everytoken.formats.table import FORMATS
-from everytoken.gateway.chat import retries, show_head, stream_headers, wait_for_head, wants_ids
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer_error, answer_json, read_json_object, start
+from everytoken.gateway.model_api import retries, show_head, stream_headers, wait_for_head, wants_ids
 from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import open_response
 from everytoken.gateway.responses.items import input_of

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from everytoken.errors import InvalidRequestError, MethodNotAllowedError, RouteNotFoundError
 from everytoken.formats.table import FORMATS
-from everytoken.gateway.chat import stream_headers, wants_ids
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer_json, start
+from everytoken.gateway.model_api import stream_headers, wants_ids
 from everytoken.gateway.responses.items import page
 from everytoken.gateway.responses.kept import find, request_of, response_in, until_closed
 from everytoken.journal import parse_offset
