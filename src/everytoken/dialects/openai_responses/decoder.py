@@ -172,7 +172,7 @@ class ResponsesReader:
     def _take_response(self, kind: str, response: dict[str, Any]) -> bool:
         """Take the response as an upstream describes it; return whether it had to be changed for readers."""
         if kind in TERMINAL:
-            if response.get("status") in _BAD_ENDS:
+            if str(response.get("status")) in _BAD_ENDS:
                 raise failure_in(response)
             if kind == "response.completed":
                 self._check_calls(response)
@@ -195,9 +195,7 @@ class ResponsesReader:
         """Refuse an end that leaves a call half done: it must never be run."""
         output = response.get("output")
         told = (
-            {item.get("id") for item in output if isinstance(item, dict)}
-            if isinstance(output, list)
-            else set()
+            [item.get("id") for item in output if isinstance(item, dict)] if isinstance(output, list) else []
         )
         for item in self._places.items.values():
             if item.kind in _CALLS and not item.done and item.id not in told:

@@ -16,7 +16,7 @@ import msgspec
 from everytoken.dialects.pieces import MAIN, Chunk, Piece
 from everytoken.errors import MalformedEventError
 from everytoken.json import dumps, loads
-from everytoken.json.bounds import storable
+from everytoken.json.bounds import MAX_UPSTREAM_DEPTH, storable
 
 if TYPE_CHECKING:
     from everytoken.dialects.pieces import Kind, Place
@@ -280,7 +280,7 @@ def _indices(value: dict[str, Any]) -> Place:
 
 def _digest(value: Any) -> str:
     """Return what stands for everything that a value says."""
-    return hashlib.blake2b(dumps(_content(value, 64)), digest_size=16).hexdigest()
+    return hashlib.blake2b(dumps(_content(value, MAX_UPSTREAM_DEPTH + 2)), digest_size=16).hexdigest()
 
 
 def _content(value: Any, depth: int) -> Any:

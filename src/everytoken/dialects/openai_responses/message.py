@@ -72,7 +72,8 @@ class Accumulator:
             text = "".join(pieces)
             if holder:
                 part = {"type": kind, field: text, **({"annotations": []} if kind == "output_text" else {})}
-                item[holder] = [*(item.get(holder) or ()), part]
+                before = item.get(holder)
+                item[holder] = [*(before if isinstance(before, list) else ()), part]
             else:
                 item[field] = text
         return {**self._response, "output": [items[index] for index in sorted(items)]}

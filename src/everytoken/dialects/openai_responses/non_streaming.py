@@ -37,7 +37,7 @@ def events_in(body: bytes) -> list[bytes]:
     except MalformedEventError as error:
         raise NotAnEventStreamError("the upstream answered with neither a stream nor JSON") from error
     response = value if isinstance(value, dict) else {}
-    if response.get("status") in {"failed", "cancelled"}:
+    if str(response.get("status")) in {"failed", "cancelled"}:
         raise failure_in(response)
     output = response.get("output")
     # A response has an `error` that is null, and where it is not null it is its own.
@@ -70,7 +70,7 @@ def _events(response: dict[str, Any], end: str) -> Iterator[dict[str, Any]]:
 
 
 def _events_of(item: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
-    kind = item.get("type")
+    kind = str(item.get("type"))
     where = {"item_id": item.get("id"), "output_index": index}
     empty = {**item, "status": "in_progress"} if "status" in item else dict(item)
     between: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ def _events_of(item: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
 
 
 def _summary(item: dict[str, Any], where: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for index, part in enumerate(item.get("summary") or ()):
+    for index, part in enumerate(_list(item, "summary")):
         at = {**where, "summary_index": index}
         text = part.get("text") if isinstance(part, dict) else None
         if not isinstance(text, str):
@@ -101,13 +101,13 @@ def _summary(item: dict[str, Any], where: dict[str, Any]) -> Iterator[dict[str, 
 
 
 def _content(item: dict[str, Any], where: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for index, part in enumerate(item.get("content") or ()):
+    for index, part in enumerate(_list(item, "content")):
         at = {**where, "content_index": index}
-        field, name = _TEXTS.get(part.get("type", "") if isinstance(part, dict) else "", ("", ""))
+        field, name = _TEXTS.get(str(part.get("type")) if isinstance(part, dict) else "", ("", ""))
         text = part.get(field) if field else None
         if not isinstance(text, str):
             continue
-        notes = part.get("annotations") or []
+        notes = _list(part, "annotations")
         logprobs = {"logprobs": part.get("logprobs") or []} if name == "output_text" else {}
         empty = {**part, field: "", **({"annotations": []} if "annotations" in part else {})}
         yield {"type": "response.content_part.added", **at, "part": empty}
@@ -121,3 +121,8 @@ def _content(item: dict[str, Any], where: dict[str, Any]) -> Iterator[dict[str, 
             }
         yield {"type": f"response.{name}.done", **at, field: text, **logprobs}
         yield {"type": "response.content_part.done", **at, "part": part}
+
+
+def _list(value: dict[str, Any], name: str) -> list[Any]:
+    found = value.get(name)
+    return found if isinstance(found, list) else []

@@ -82,14 +82,14 @@ class ResponsesRequest:
         reasoning = self.body.get("reasoning")
         if not isinstance(reasoning, dict):
             return False
-        return bool(reasoning) and reasoning.get("effort") not in {"none", "minimal"}
+        return bool(reasoning) and reasoning.get("effort") not in ("none", "minimal")
 
     @property
     def has_grammar(self) -> bool:
         """Whether the answer is bound to a grammar."""
         text = self.body.get("text")
         form = text.get("format") if isinstance(text, dict) else None
-        return isinstance(form, dict) and form.get("type") in {"json_object", "json_schema"}
+        return isinstance(form, dict) and form.get("type") in ("json_object", "json_schema")
 
     @property
     def obstacle(self) -> str | None:
