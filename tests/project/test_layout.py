@@ -94,12 +94,17 @@ COVERED = {
     ),
     "dialects/openai_chat/test_message.py": ("how the parts of a message are joined", "merge"),
     "dialects/openai_chat/test_upstreams.py": ("from bytes to pieces, with real streams", "dialect reader"),
+    "dialects/openai_responses/test_recovery.py": (
+        "one stream made of many attempts, or of an answer in one piece",
+        "dialect history message non_streaming request rewrite usage",
+    ),
     "dialects/test_dialect.py": ("how a dialect is found, and what it gives", "pieces registry"),
     "errors/test_table.py": ("every error is tested there", "base journal protocol shown upstream"),
     "gateway/durable/test_protocol.py": (
         "the protocol, request by request",
         "answers headers live reads writes",
     ),
+    "gateway/responses/test_creating.py": ("what is made is asked for", "items kept routes"),
     "gateway/test_app.py": ("what an application starts and stops", "server services"),
     "gateway/test_model_api.py": ("how a response is opened for an API", "opening"),
     "gateway/test_listener.py": ("limits before a request is read", "connections heads"),
@@ -116,7 +121,7 @@ COVERED = {
     ),
     "recovery/test_machine.py": (
         "parts of one machine; nothing else calls them",
-        "attempt course ending live response_state ../dialects/openai_chat/non_streaming",
+        "attempt course ending held live response_state ../dialects/openai_chat/non_streaming",
     ),
     "recovery/test_plan.py": ("policies and targets, and what is made of them", "policy"),
     "relay/test_response.py": ("parts of a response's relay", "readers sink timer"),

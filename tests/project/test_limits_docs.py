@@ -9,7 +9,7 @@ from everytoken.dialects.openai_chat import calls, decoder
 from everytoken.gateway import Config
 from everytoken.gateway.limits import LIMITS
 from everytoken.json import bounds
-from everytoken.recovery import live
+from everytoken.recovery import held, live
 from everytoken.sse import MAX_BYTES
 from everytoken.upstream import exchange
 
@@ -33,7 +33,7 @@ def test_the_constants_are_what_the_page_says():
     numbers = {limit.what: limit.number for limit in LIMITS}
     assert numbers["levels of nesting in a request"] == str(bounds.MAX_DEPTH)
     assert (live.MAX_QUIET, MAX_BYTES) == (16 * 1024**2, 16 * 1024**2)
-    assert (live._MAX_HELD, live._MAX_HELD_BYTES) == (256, 1024**2)
+    assert (held._MAX, held._MAX_BYTES) == (256, 1024**2)
     assert calls._MAX_CALLS == 1024
     assert numbers["levels of nesting in what an upstream sends"] == str(bounds.MAX_UPSTREAM_DEPTH)
     assert (bounds.MAX_VALUES, calls._MAX_NAME, decoder.MAX_CHOICES) == (1_000_000, 1024, 128)
