@@ -413,3 +413,23 @@ def test_split_everywhere_takes_the_empty_input():
 def test_the_public_names_are_complete():
     own = {name for name, value in vars(sse).items() if getattr(value, "__module__", None) == sse.__name__}
     assert {name for name in own if name[0] != "_"} | {"MAX_BYTES", "MAX_RETRY"} == set(sse.__all__)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"event: a\ndata: 1\n\nevent: b\ndata: 2\n\n",
+        b"event: a\ndata: 1\n\ndata: 2\n\nevent: c\ndata: 3\n\n",
+        b"event: \ndata: 1\n\n",
+        b"event: a\nid: 1\ndata: 1\n\nevent: b\ndata: 2\n\n",
+        b"event: a\ndata: 1\ndata: 2\n\n",
+        b"event: a\ndata: event: b\n\nevent: b\ndata: \n\n",
+        b"event: a\n\nevent: b\ndata: 2\n\n",
+        "event: é\ndata: \u2028\n\n".encode(),
+    ],
+)
+def test_named_events_are_the_same_in_one_read_and_byte_by_byte(stream):
+    whole, bytewise = SSEDecoder(), SSEDecoder()
+    events = whole.receive_data(stream)
+    assert events == [event for byte in stream for event in bytewise.receive_data(bytes([byte]))]
+    assert whole.last_event_id == bytewise.last_event_id

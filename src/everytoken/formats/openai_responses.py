@@ -24,6 +24,10 @@ _TYPE: Final = re.compile(rb'\{\s*"type"\s*:\s*"([A-Za-z0-9_.-]{1,128})"')
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _EVENT: Final = b"event: %b\ndata: %b\nid: %016d\n\n"
 _WITHOUT_ID: Final = b"event: %b\ndata: %b\n\n"
+_TEXT: Final = b'{"type":"response.output_text.delta",'
+_TEXT_EVENT: Final = b"event: response.output_text.delta\ndata: %b\nid: %016d\n\n"
+_LF: Final = 10
+_CR: Final = 13
 _UNNAMED: Final = b"message"
 
 
@@ -31,6 +35,9 @@ def encode(records: Sequence[bytes], offset: int) -> bytes:
     """Return `records` as events; `offset` is the number of records before the first of them."""
     if len(records) == 1:
         record = records[0]
+        # Most are pieces of the text. As in `everytoken.formats.openai`, a byte is looked for by its number.
+        if record.startswith(_TEXT) and _LF not in record and _CR not in record:
+            return _TEXT_EVENT % (record, offset + 1)
         return _EVENT % (_name_of(record), _in_lines(record), offset + 1)
     return b"".join(
         [
