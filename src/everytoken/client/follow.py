@@ -91,10 +91,10 @@ class Follower:
         try:
             for event in self._events.receive_data(data):
                 chunk = decoder.read(event)
-                if decoder.done:
-                    break
                 if chunk is not None:
                     events.append(encode(event))
+                if decoder.done:
+                    break
                 self._offset = event.id
         except EverytokenError as error:
             self._told = _with_the_gateways_code(error)

@@ -51,7 +51,7 @@ async def serve(gateway: Services, request: Request) -> None:
         await gateway.relays.stop(log.info.id)
         await gateway.journal.delete(log.info.id)
         await answer_json(request, 200, {"id": response_id, "object": "response", "deleted": True})
-    elif request.query().get("stream", "false") == "true":
+    elif request.method == "GET" and request.query().get("stream") == "true":
         await _stream(gateway, request, log)
     else:
         await answer_json(request, 200, await response_in(log), _NO_STORE)
