@@ -88,6 +88,44 @@ class Script:
         item["status"] = "completed"
         self.finish(index)
 
+    def call(self, name: str, pieces: Iterable[str], kind: str = "function_call") -> None:
+        """Stream a call of a tool."""
+        field = "arguments" if kind == "function_call" else "input"
+        event = f"response.{kind}_{field}"
+        item = {
+            "type": kind,
+            "status": "in_progress",
+            field: "",
+            "name": name,
+            "call_id": f"call_{self.tag}{name}",
+        }
+        index = self.begin(item)
+        for piece in pieces:
+            self.say(f"{event}.delta", **self.at(index), delta=piece)
+            item[field] += piece
+        self.say(f"{event}.done", **self.at(index), **{field: item[field]})
+        item["status"] = "completed"
+        self.finish(index)
+
+    def reasoning(self, *, encrypted: bool) -> None:
+        """Stream an item of reasoning with two summaries."""
+        item: dict[str, Any] = {"type": "reasoning", "summary": []}
+        if encrypted:
+            item["encrypted_content"] = f"begun-{self.tag}"
+        index = self.begin(item)
+        for number, pieces in enumerate((("First ", "I think."), ("Then ", "more."))):
+            at = self.at(index, summary_index=number)
+            self.say("response.reasoning_summary_part.added", **at, part={"type": "summary_text", "text": ""})
+            for piece in pieces:
+                self.say("response.reasoning_summary_text.delta", **at, delta=piece)
+            whole = {"type": "summary_text", "text": "".join(pieces)}
+            self.say("response.reasoning_summary_text.done", **at, text=whole["text"])
+            self.say("response.reasoning_summary_part.done", **at, part=whole)
+            item["summary"].append(whole)
+        if encrypted:
+            item["encrypted_content"] = f"secret-{self.tag}"
+        self.finish(index)
+
     def end(self, kind: str = "completed", **more: Any) -> list[dict[str, Any]]:
         self.say(f"response.{kind}", response=self.response(kind, output=self.output, usage=USAGE, **more))
         return self.events
@@ -123,7 +161,7 @@ def refusal(tag: str) -> list[dict[str, Any]]:
 def function_call(tag: str) -> list[dict[str, Any]]:
     script = Script(tag)
     script.message((output_text(), ("Let me ", "look.")))
-    _call(script, "weather", ['{"city":', '"Par', 'is"}'])
+    script.call("weather", ['{"city":', '"Par', 'is"}'])
     return script.end()
 
 
@@ -146,53 +184,15 @@ def parallel_calls(tag: str) -> list[dict[str, Any]]:
     return script.end()
 
 
-def _call(script: Script, name: str, pieces: Iterable[str], kind: str = "function_call") -> None:
-    field = "arguments" if kind == "function_call" else "input"
-    event = f"response.{kind}_{field}"
-    item = {
-        "type": kind,
-        "status": "in_progress",
-        field: "",
-        "name": name,
-        "call_id": f"call_{script.tag}{name}",
-    }
-    index = script.begin(item)
-    for piece in pieces:
-        script.say(f"{event}.delta", **script.at(index), delta=piece)
-        item[field] += piece
-    script.say(f"{event}.done", **script.at(index), **{field: item[field]})
-    item["status"] = "completed"
-    script.finish(index)
-
-
 def custom_tool(tag: str) -> list[dict[str, Any]]:
     script = Script(tag)
-    _call(script, "patch", ["*** Begin\n", "+line\n", "*** End"], "custom_tool_call")
+    script.call("patch", ["*** Begin\n", "+line\n", "*** End"], "custom_tool_call")
     return script.end()
-
-
-def _reasoning(script: Script, *, encrypted: bool) -> None:
-    item: dict[str, Any] = {"type": "reasoning", "summary": []}
-    if encrypted:
-        item["encrypted_content"] = f"begun-{script.tag}"
-    index = script.begin(item)
-    for number, pieces in enumerate((("First ", "I think."), ("Then ", "more."))):
-        at = script.at(index, summary_index=number)
-        script.say("response.reasoning_summary_part.added", **at, part={"type": "summary_text", "text": ""})
-        for piece in pieces:
-            script.say("response.reasoning_summary_text.delta", **at, delta=piece)
-        whole = {"type": "summary_text", "text": "".join(pieces)}
-        script.say("response.reasoning_summary_text.done", **at, text=whole["text"])
-        script.say("response.reasoning_summary_part.done", **at, part=whole)
-        item["summary"].append(whole)
-    if encrypted:
-        item["encrypted_content"] = f"secret-{script.tag}"
-    script.finish(index)
 
 
 def reasoning(tag: str) -> list[dict[str, Any]]:
     script = Script(tag)
-    _reasoning(script, encrypted=False)
+    script.reasoning(encrypted=False)
     item: dict[str, Any] = {"type": "reasoning", "summary": [], "content": []}
     index = script.begin(item)
     at = script.at(index, content_index=0)
@@ -207,9 +207,9 @@ def reasoning(tag: str) -> list[dict[str, Any]]:
 
 def encrypted(tag: str) -> list[dict[str, Any]]:
     script = Script(tag)
-    _reasoning(script, encrypted=True)
+    script.reasoning(encrypted=True)
     script.message((output_text(), ("So: ", "yes.")))
-    _call(script, "weather", ['{"a":', "1}"])
+    script.call("weather", ['{"a":', "1}"])
     return script.end()
 
 
