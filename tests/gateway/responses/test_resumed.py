@@ -14,7 +14,7 @@ from command_line import read_line, started
 from everytoken.gateway import UpstreamConfig
 from everytoken.recovery import Policy
 from everytoken.upstream.local import MODEL, LocalModel
-from gateway_serving import limit, serving
+from gateway_serving import serving
 from responses_streams import STREAMS, check_one_stream, read_by_sdk, wire
 
 ASK_LOCAL = {
@@ -108,7 +108,12 @@ async def test_the_embedded_model_answers_it_and_a_cut_makes_no_difference():
         port = proxy.sockets[0].getsockname()[1]
         local = UpstreamConfig(name="local", url=f"http://127.0.0.1:{port}/v1", key=model.endpoint.api_key)
         policy = Policy(backoff=0.0)
-        async with proxy, serving(local, policy=policy) as gateway, sdk(gateway.url) as client, limit():
+        async with (
+            proxy,
+            serving(local, policy=policy) as gateway,
+            sdk(gateway.url) as client,
+            asyncio.timeout(100),
+        ):
             whole = await client.responses.create(**ASK_LOCAL)
             assert whole.status == "completed"
             assert whole.usage.output_tokens == 8
