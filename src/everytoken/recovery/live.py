@@ -154,8 +154,9 @@ class LiveAttempt:
 
     @property
     def complete(self) -> bool:
-        """Whether the whole answer has come."""
-        return self.decoder.terminal and self.caught_up
+        """Whether the whole answer has come, so that what goes wrong now does not matter."""
+        decoder = self.decoder
+        return decoder.terminal and self.caught_up and (decoder.done or not self._transcript.continued)
 
     def receive_data(self, now: float, data: bytes) -> list[bytes]:
         """Take bytes of a stream; return the records to deliver, in order."""
