@@ -70,7 +70,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One `[[upstream]]` table.
 
     `url` ends before `/chat/completions`; `embedded:` is the model that ships with everytoken. The key is `key`, or the environment variable that `key_env` names.
-    `redirect_hosts` are other hosts it may redirect to, which get the key.
+    `redirect_hosts` are other hosts it may redirect to, which get the key. `http2`: speak HTTP/2 from the first connection, not only after
+    the server has refused HTTP/1.1.
     `models` maps the names callers use to the names it uses (a list: the same names); empty: any name is passed on.
     The rest is explained at `everytoken.recovery.Target`.
     """
@@ -82,6 +83,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     models: list[str] | dict[str, str] = []
     headers: dict[str, str] = {}
     redirect_hosts: list[str] = []
+    http2: bool = False
     prefill: Literal["yes", "no", "auto"] = "auto"
     seeds: bool = True
     usage: bool = True
