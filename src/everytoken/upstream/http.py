@@ -101,14 +101,10 @@ class HttpUpstream:
 
     def _more(self, headers: Mapping[str, str]) -> bytes:
         """Render headers of a caller behind our own."""
-        more = b""
+        more, own = b"", b"\r\n" + self._head
         for name, value in headers.items():
             line = f"{name}: {value}"
-            if (
-                line.isascii()
-                and line.isprintable()
-                and b"\r\n%b:" % name.encode() not in b"\r\n" + self._head
-            ):
+            if line.isascii() and line.isprintable() and b"\r\n%b:" % name.encode() not in own:
                 more += f"{line}\r\n".encode()
         return more
 
@@ -127,13 +123,17 @@ class HttpUpstream:
         """
         accept = "text/event-stream" if streamed else "application/json"
         payload, more = dumps(body), self._more(headers or {})
-        return self._begin(Asked("POST", self._origin, self._target(path), accept, payload, more), sink)
+        return self._begin(
+            Asked("POST", self._origin, f"{self._path}{path}{self._query}", accept, payload, more), sink
+        )
 
     async def models(self) -> list[dict[str, Any]]:
         """Return what `GET /models` lists. Raises `UpstreamError`; an upstream without the route has none."""
         loop = asyncio.get_running_loop()
         sink = _Once(loop.create_future())
-        exchange = self._begin(Asked("GET", self._origin, self._target("/models"), "application/json"), sink)
+        exchange = self._begin(
+            Asked("GET", self._origin, f"{self._path}/models{self._query}", "application/json"), sink
+        )
         try:
             async with asyncio.timeout(_MODELS_LIMIT):
                 body = await sink.body
@@ -168,9 +168,6 @@ class HttpUpstream:
     def redact(self, text: str) -> str:
         """Return `text` without this upstream's secrets, which some servers quote when they reject them."""
         return self._redactor.text(text)
-
-    def _target(self, route: str) -> str:
-        return f"{self._path}{route}{self._query}"
 
     def _render(self, asked: Asked) -> bytes:
         through = self._connector.through
