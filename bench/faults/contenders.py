@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import openai
 
 import everytoken
+from bench.faults.cases import healthy
+from bench.faults.provider import Provider
 from bench.peers import python_of
 from bench.processes import free_port
 
@@ -68,26 +70,28 @@ async def in_memory(primary: str, fallback: str) -> AsyncIterator[openai.AsyncOp
 @asynccontextmanager
 async def litellm(primary: str, fallback: str) -> AsyncIterator[openai.AsyncOpenAI]:
     """LiteLLM's proxy with retries and fallbacks as its documentation shows them, and everything else as it comes."""
-    async with _PEERS:
-        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-            config = _configuration(Path(directory), primary, fallback)
-            port = free_port()
-            program = str(Path(python_of("litellm")).with_name("litellm"))
-            options = f"--host 127.0.0.1 --port {port} --num_workers 1 --telemetry False --config {config}"
-            async with AsyncExitStack() as stack:
-                async with _PEER_STARTING:
-                    process = await asyncio.create_subprocess_exec(
-                        program,
-                        *options.split(),
-                        stdout=asyncio.subprocess.DEVNULL,
-                        stderr=asyncio.subprocess.DEVNULL,
-                        cwd=directory,
-                        env=os.environ | {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
-                    )
-                    stack.push_async_callback(process.wait)
-                    stack.callback(process.kill)
-                    await _listens(port, process)
-                yield await stack.enter_async_context(sdk(f"http://127.0.0.1:{port}/v1"))
+    async with _PEERS, AsyncExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+        warm = await stack.enter_async_context(Provider(healthy))
+        config = _configuration(Path(directory), primary, fallback, warm.url)
+        port = free_port()
+        program = str(Path(python_of("litellm")).with_name("litellm"))
+        options = f"--host 127.0.0.1 --port {port} --num_workers 1 --telemetry False --config {config}"
+        async with _PEER_STARTING:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                *options.split(),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                cwd=directory,
+                env=os.environ | {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+            )
+            stack.push_async_callback(process.wait)
+            stack.callback(process.kill)
+            await _listens(port, process)
+            asked = await stack.enter_async_context(sdk(f"http://127.0.0.1:{port}/v1"))
+            await _warm(asked)
+        yield asked
 
 
 _LITELLM = """model_list:
@@ -95,6 +99,8 @@ _LITELLM = """model_list:
     litellm_params: {{model: openai/m, api_base: "{primary}", api_key: bench}}
   - model_name: spare
     litellm_params: {{model: openai/m, api_base: "{fallback}", api_key: bench}}
+  - model_name: warm
+    litellm_params: {{model: openai/m, api_base: "{warm}", api_key: bench}}
 litellm_settings:
   num_retries: 2
   fallbacks: [{{"m": ["spare"]}}]
@@ -103,9 +109,19 @@ general_settings: {{disable_spend_logs: true, dangerously_permit_weak_or_unset_m
 """
 
 
-def _configuration(directory: Path, primary: str, fallback: str) -> Path:
+async def _warm(asked: openai.AsyncOpenAI) -> None:
+    """Ask a model of its own first: the first answer after a start is late, and that is not what is measured."""
+    stream = await asked.chat.completions.create(
+        model="warm", messages=[{"role": "user", "content": "Say it."}], stream=True
+    )
+    async for _ in stream:
+        pass
+
+
+def _configuration(directory: Path, primary: str, fallback: str, warm: str) -> Path:
     config = directory / "config.yaml"
-    config.write_text(_LITELLM.format(primary=primary, fallback=fallback), encoding="utf-8")
+    text = _LITELLM.format(primary=primary, fallback=fallback, warm=warm)
+    config.write_text(text, encoding="utf-8")
     return config
 
 

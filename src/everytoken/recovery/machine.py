@@ -82,11 +82,11 @@ class Recovery(Course):
         """The request is on its way."""
         live = self._find(attempt)
         if live is not None and live.state is State.CONNECTING:
-            limits, experience = live.plan.target.policy, self.experience(live.plan.target)
+            limits, learned = live.plan.target.policy, self._planner.of(live.plan.target).learned
             live.to(Event.CONNECTED)
             limit = limits.non_streaming
             if live.plan.streamed:
-                limit = self._patience(live.plan, experience.first_content(limits.first_content))
+                limit = self._patience(live.plan, learned.first_content(limits.first_content))
             self._wait(now, live, limit)
 
     def accept(self, now: float, attempt: int | None = None) -> None:
@@ -139,13 +139,13 @@ class Recovery(Course):
             self._receive_end(now, live, records)
         return records
 
-    def receive_whole(self, now: float, body: bytes, attempt: int | None = None) -> list[bytes]:
+    def receive_non_streaming(self, now: float, body: bytes, attempt: int | None = None) -> list[bytes]:
         """Take an answer that came in one piece: asked for so, or sent instead of a stream."""
         live = self._find(attempt)
         if live is None or not live.is_listening:
             return []
         live.last_bytes = now
-        records = live.receive_whole(body)
+        records = live.receive_non_streaming(body)
         self.transcript.count(records)
         if live.error is not None:
             self._fail(now, live, live.error, records)
