@@ -104,9 +104,7 @@ class LiveAttempt:
         self.number = attempt.number
         self.steady = False
         self.suspected = False
-        self.replaceable: bool | None = (
-            None  # whether another attempt could take its place; None: not looked at yet
-        )
+        self.replaceable: bool | None = None  # whether another could take its place; None: not looked at
         self.gap = 0.0
         self.last_bytes: float | None = None
         self.quiet = 0
