@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import chat, cors, models, origin, pages, plain, streams, ui
+from everytoken.gateway import chat, cors, dialects, models, origin, pages, plain, streams, ui
 from everytoken.gateway.http import (
     BrokenOffError,
     ClientGoneError,
@@ -125,6 +125,9 @@ class Gateway(Services):
             await (ui.resume if action == "stream" else ui.stop)(self, request, chat_id)
         elif path.startswith(streams.PREFIX):
             await streams.serve(self, request)
+        elif path in self.dialects:
+            _allow(request, "POST")
+            await dialects.complete(self, request, self.dialects[path])
         elif path.startswith(models.PREFIX):
             _allow(request, *_READS)
             await models.show_model(self, request, path[len(models.PREFIX) :])

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from everytoken.dialects.openai_chat import ChatRequest
-from everytoken.dialects.registry import dialect_of
 from everytoken.errors import (
     FencedError,
     InvalidRequestError,
@@ -18,6 +17,7 @@ from everytoken.errors import (
     UpstreamError,
 )
 from everytoken.formats.table import FORMATS
+from everytoken.gateway.assembling import assembled
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
 from everytoken.gateway.models import with_model
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
-__all__ = ["complete", "stream_headers", "wait_for_head", "wants_ids"]
+__all__ = ["complete", "retries", "show_head", "stream_headers", "wait_for_head", "wants_ids"]
 
 # What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
 # no-transform, RFC 10036 defines Incremental.
@@ -47,7 +47,6 @@ _OURS = frozenset(
     kind.code
     for kind in (JournalUnavailableError, JournalFullError, FencedError, OverloadedError, RateLimitedError)
 )
-_BATCH = 1024 * 1024
 
 
 async def complete(gateway: Services, request: Request) -> None:
@@ -97,15 +96,15 @@ async def wait_for_head(request: Request, client: ReaderConnection, response: Re
         response.log.unsubscribe(client.wake)
     if client.gone:
         raise ClientGoneError
-    _show_head(request, response)
+    show_head(request, response)
     error = response.refusal
     if error is None:
         return True
-    await answer_error(request, error, _retries(error))
+    await answer_error(request, error, retries(error))
     return False
 
 
-def _retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
+def retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
     """Return what keeps SDKs from trying again what recovery has tried already: each retry would repeat all our attempts.
 
     What was refused by us, not by an upstream, may be tried again.
@@ -114,7 +113,7 @@ def _retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
     return [] if ours else [(b"x-should-retry", b"false")]
 
 
-def _show_head(request: Request, response: Response) -> None:
+def show_head(request: Request, response: Response) -> None:
     """Have the answer show what is passed down of the upstream's head."""
     same = (b"x-upstream-request-id", request.id.encode())
     request.extra += [header for header in response.head if header != same]
@@ -149,15 +148,15 @@ async def _non_streaming(request: Request, client: ReaderConnection, response: R
             await client.wait()
     finally:
         log.unsubscribe(client.wake)
-    _show_head(request, response)
+    show_head(request, response)
     error = response.error
     if error is not None:
-        await answer_error(request, error, _retries(error))
+        await answer_error(request, error, retries(error))
         return
     try:
         value = await _accumulate(log)
     except UpstreamError as empty:
-        await answer_error(request, empty, _retries(empty))
+        await answer_error(request, empty, retries(empty))
         return
     result = log.info.result or {}
     if value.get("usage") is None and result.get("usage") is not None:
@@ -168,17 +167,7 @@ async def _non_streaming(request: Request, client: ReaderConnection, response: R
 
 
 async def _accumulate(log: Log) -> dict[str, object]:
-    accumulator = dialect_of(log.info.meta).accumulator()
-    offset = 0
-    while offset < log.tail:
-        records = log.take(offset, _BATCH)
-        if records is None:
-            records = await log.fetch(offset, _BATCH)
-        for record in records:
-            accumulator.add(record)
-        offset += len(records)
-        await asyncio.sleep(0)  # a long answer must not hold the others up
-    message = accumulator.message()
+    message = await assembled(log)
     if not message.get("choices"):
         raise UpstreamError("the upstream completed an answer without any choice")
     return message
