@@ -36,12 +36,12 @@ class Transcript {
   #fixed: Record<string, unknown> = {};
   #items: Record<string, number> = {};
   #identity: Partial<Chunk> | undefined;
-  #attempt = 0;
+  #repeats = false;
 
   next() {
     this.#again = {};
     this.#items = {};
-    this.#attempt++;
+    this.#repeats = !!this.#identity; // else nothing has been delivered, and all of it is new
   }
 
   /** Take a chunk, as sent; return what of it is to be delivered, "" for nothing. Throws `upstream-diverged`. */
@@ -71,7 +71,7 @@ class Transcript {
     if (fresh && (second || choice?.index || choice?.logprobs)) this.plain = false;
     this.begun ||= fresh;
     fresh ||= !!chunk.prompt_progress;
-    if (!this.#attempt) {
+    if (!this.#repeats) {
       this.#identity ??= { id: chunk.id, created: chunk.created };
       return { fresh, out: data };
     }
