@@ -39,12 +39,12 @@ class Transcript {
   #fixed: Record<string, unknown> = {};
   #items: Record<string, number> = {};
   #identity: Partial<Chunk> | undefined;
-  #attempt = 0;
+  #repeats = false;
 
   next() {
     this.#again = {};
     this.#items = {};
-    this.#attempt++;
+    this.#repeats = !!this.#identity; // else nothing has been delivered, and all of it is new
   }
 
   /**
@@ -77,15 +77,15 @@ class Transcript {
     const ends = chunk.choices.some(({ finish_reason }) => finish_reason && finish_reason !== "null");
     if (fresh && (second || choice?.index || choice?.logprobs)) this.plain = false;
     this.begun ||= fresh;
-    const says = this.#attempt ? Object.keys(said).length > 0 || beside : fresh;
+    const says = this.#repeats ? Object.keys(said).length > 0 || beside : fresh;
     fresh ||= !!chunk.prompt_progress;
-    const behind = this.#attempt && Object.keys(this.#said).some((key) => this.#said[key]!.length > (this.#again[key] ?? 0));
+    const behind = this.#repeats && Object.keys(this.#said).some((key) => this.#said[key]!.length > (this.#again[key] ?? 0));
     if (behind && (says || (ends && !this.#ended && !this.continued))) throw diverged();
     // A finish_reason that has been delivered: in the middle, or behind it all.
-    const repeats = ends && !says && this.#attempt && (behind || this.#ended);
+    const repeats = ends && !says && this.#repeats && (behind || this.#ended);
     this.continued ||= says && this.#ended;
     this.#ended = ends ? this.#ended || !behind : this.#ended && !says;
-    if (!this.#attempt) {
+    if (!this.#repeats) {
       this.#identity ??= { id: chunk.id, created: chunk.created };
       return { fresh, out: data, ends };
     }

@@ -101,7 +101,7 @@ COVERED = {
         "answers headers live reads writes",
     ),
     "gateway/test_app.py": ("what an application starts and stops", "server services"),
-    "gateway/test_model_api.py": ("how a response is opened for an API", "opening"),
+    "gateway/test_model_api.py": ("how a response is opened for an API, and joined", "opening assembling"),
     "gateway/test_listener.py": ("limits before a request is read", "connections heads"),
     "gateway/test_origin.py": ("headers for the origins that are let in", "cors"),
     "gateway/test_breaker.py": (

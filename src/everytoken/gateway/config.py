@@ -163,7 +163,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
     `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
     get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `observers`: what is told of
-    events, by the names that packages give in their entry points `everytoken.observers`. `route`: by which rule the first
+    events, by the names that packages give in their entry points `everytoken.observers`. `dialects`: the APIs of other
+    packages that are served at their paths, likewise. `route`: by which rule the first
     of several upstreams is chosen; see `everytoken.recovery.Router`.
 
     The rest are limits; `everytoken.gateway.limits` says what happens at each.
@@ -189,6 +190,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls_cert: str = ""
     tls_key: str = ""
     observers: list[str] = []
+    dialects: list[str] = []
     pass_up: list[str] = msgspec.field(default_factory=lambda: list(PASS_UP))
     pass_down: list[str] = msgspec.field(default_factory=lambda: list(PASS_DOWN))
     max_response: int = 64 * 1024 * 1024
