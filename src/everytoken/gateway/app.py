@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
 from everytoken.gateway import cors, models, origin, pages, plain, responses, streams, ui
-from everytoken.gateway.apis import APIS, dialect_at
+from everytoken.gateway.apis import APIS, dialect_at, foreign_api
 from everytoken.gateway.http import (
     BrokenOffError,
     ClientGoneError,
@@ -130,6 +130,9 @@ class Gateway(Services):
             await streams.serve(self, request)
         elif path.startswith(responses.PREFIX):
             await responses.serve(self, request)
+        elif path in self.dialects:
+            _allow(request, "POST")
+            await complete(self, request, foreign_api(self.dialects[path]))
         elif path.startswith(models.PREFIX):
             _allow(request, *_READS)
             await models.show_model(self, request, path[len(models.PREFIX) :])

@@ -95,7 +95,7 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
         relay.reader_came()
     try:
         if action == "events":
-            await _read_events(request, log, await _format(gateway, request))
+            await _read_events(request, log, await _format(gateway, request, log))
             return
         at = headers.position(request, log)
         if at.live == "sse":
@@ -109,11 +109,13 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
             relay.reader_went()
 
 
-async def _format(gateway: Services, request: Request) -> OutputFormat:
-    """Return the format that is asked for with `?format=`: OpenAI events if none is."""
+async def _format(gateway: Services, request: Request, log: Log) -> OutputFormat:
+    """Return the format that is asked for with `?format=`: events of the response's own dialect if none is."""
     name = request.query().get("format", "openai")
     if name == "openai":
-        return FORMATS[name](ids=wants_ids(gateway, request))
+        own = log.info.meta.get("dialect", "")
+        marks = {one.name: {"end_mark": one.end_mark} for one in gateway.dialects.values()}
+        return FORMATS[name](ids=wants_ids(gateway, request), **marks.get(own, {}))
     make = await asyncio.to_thread(format_named, name)
     return make()
 

@@ -8,6 +8,7 @@ from everytoken.dialects.openai_responses import ResponsesRequest
 from everytoken.dialects.openai_responses.request import OWN
 from everytoken.errors import InvalidRequestError, StreamNotFoundError
 from everytoken.formats.table import FORMATS
+from everytoken.gateway.assembling import until_ended
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer_error, answer_json, read_json_object, start
 from everytoken.gateway.model_api import retries, show_head, stream_headers, wait_for_head, wants_ids
@@ -120,14 +121,8 @@ async def _show(request: Request, response: Response) -> None:
 async def _whole(request: Request, client: ReaderConnection, response: Response) -> None:
     """Answer with the response when it has ended."""
     log = response.log
-    log.subscribe(client.wake)
-    try:
-        while not log.closed:
-            if client.gone:
-                return
-            await client.wait()
-    finally:
-        log.unsubscribe(client.wake)
+    if not await until_ended(log, client):
+        return
     show_head(request, response)
     error = response.error
     if error is not None:
