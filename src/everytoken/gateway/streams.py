@@ -14,6 +14,7 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.formats.table import FORMATS, format_named
+from everytoken.gateway.apis import FORMATS_WITH_IDS, format_of
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
@@ -111,10 +112,11 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
 
 async def _format(gateway: Services, request: Request, log: Log) -> OutputFormat:
     """Return the format that is asked for with `?format=`: events of the response's own dialect if none is."""
-    name = request.query().get("format", "openai")
-    if name == "openai":
-        own = log.info.meta.get("dialect", "")
-        marks = {one.name: {"end_mark": one.end_mark} for one in gateway.dialects.values()}
+    own = log.info.meta.get("dialect", "")
+    name = request.query().get("format", format_of(own))
+    if name in FORMATS_WITH_IDS:
+        foreign = gateway.dialects.values() if name == "openai" else ()
+        marks = {one.name: {"end_mark": one.end_mark} for one in foreign}
         return FORMATS[name](ids=wants_ids(gateway, request), **marks.get(own, {}))
     make = await asyncio.to_thread(format_named, name)
     return make()

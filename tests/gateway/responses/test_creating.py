@@ -104,7 +104,8 @@ async def test_the_wire_has_names_data_and_offsets():
         await answered(upstream)
         answer = await wire_.answer()
         stream = answer.headers["location"].rpartition("/")[2]
-        replay = await gateway.ask("GET", answer.headers["location"] + "/events?format=responses")
+        replay = await gateway.ask("GET", answer.headers["location"] + "/events")
+        named = await gateway.ask("GET", answer.headers["location"] + "/events?format=responses&ids=none")
         plain = await gateway.ask("GET", f"/v1/responses/resp_{stream}?stream=true&ids=none")
     assert answer.complete
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -115,6 +116,7 @@ async def test_the_wire_has_names_data_and_offsets():
         assert json.loads(data.removeprefix("data: "))["sequence_number"] == number
         assert offset == f"id: {number + 1:016d}"
     assert replay.body == answer.body
+    assert named.body == plain.body
     assert b"\nid: " not in plain.body
     assert json.loads(blocks[0].split("\n")[1][6:])["response"]["id"] == f"resp_{stream}"
 

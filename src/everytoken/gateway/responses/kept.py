@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everytoken.dialects.openai_responses import Accumulator, ResponsesRequest, response_id_of, stream_id_of
+from everytoken.dialects.openai_responses import ResponsesRequest, response_id_of, stream_id_of
 from everytoken.dialects.openai_responses.request import OWN
 from everytoken.errors import StreamNotFoundError
+from everytoken.gateway.assembling import assembled
 from everytoken.journal.ids import given_at
 from everytoken.json import loads
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["find", "request_of", "response_in", "until_closed"]
 
-_BATCH = 1024 * 1024  # bytes of records read at once
 _STOPPING = 10.0  # seconds in which the end of a response that was stopped is stored
 
 # What a response object repeats of its request.
@@ -62,17 +62,9 @@ def request_of(log: Log) -> dict[str, Any]:
 
 async def response_in(log: Log) -> dict[str, Any]:
     """Return the response object as far as it has come."""
-    accumulator = Accumulator()
-    offset = 0
-    while offset < log.tail:
-        records = log.take(offset, _BATCH)
-        if records is None:
-            records = await log.fetch(offset, _BATCH)
-        for record in records:
-            accumulator.add(record)
-        offset += len(records)
-        await asyncio.sleep(0)  # a long answer must not hold the others up
-    return {**_skeleton(log, begun=offset > 0), **accumulator.message(), **_ending(log.info.result)}
+    begun = log.tail > 0
+    response = await assembled(log)
+    return {**_skeleton(log, begun=begun), **response, **_ending(log.info.result)}
 
 
 def _skeleton(log: Log, *, begun: bool) -> dict[str, Any]:
