@@ -52,6 +52,7 @@ class Decoder:
 
 class History:
     usage, delivered, ended = None, 0, False
+    is_closed = True
 
     def read(self, record):
         chunk = read(record.decode())
@@ -94,6 +95,9 @@ class Toy:
     def body(self, request, *, model, seed, usage, extra):
         return {**request.body, "stream": True}
 
+    def prefix(self, request, text):
+        return text
+
     def prefill(self, body, text, *, extra, message_extra, delivered_tokens):
         return {**body, "said": text}
 
@@ -113,7 +117,7 @@ class Toy:
     def total_usage(self, reports):
         return {"words": sum(chunks for _, chunks in reports)}
 
-    def closing(self, request, first, *, usage, attempts):
+    def closing(self, request, history, first, *, usage, attempts):
         return []
 
     def error(self, body):

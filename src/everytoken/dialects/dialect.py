@@ -99,10 +99,15 @@ class Decoder(Protocol):
 class History(Protocol):
     """What the dialect has to know of the records delivered so far, to place and number what follows.
 
-    `usage`: the last that was reported in the records that were `read`.
+    `usage`: the last that was reported in the records that were `read`. `is_closed`: whether nothing that a complete
+    response ends with is missing behind them.
     """
 
     usage: Usage | None
+
+    @property
+    def is_closed(self) -> bool:
+        """See above."""
 
     def read(self, record: bytes) -> Chunk:
         """Return a delivered record as a chunk, and count it as delivered."""
@@ -156,6 +161,12 @@ class Dialect(Protocol):
         `extra` adds fields and overrides none of the caller's.
         """
 
+    def prefix(self, request: Request, text: str) -> str:
+        """Return as much of the delivered `text` as a `prefill` may end in: all, less, or "" where none is possible.
+
+        What is left out has to come back before the continuation is believed.
+        """
+
     def prefill(
         self,
         body: Mapping[str, Any],
@@ -199,12 +210,16 @@ class Dialect(Protocol):
     def closing(
         self,
         request: Request,
+        history: Any,
         first: bytes | None,
         *,
         usage: Usage | None,
         attempts: Sequence[Mapping[str, Any]],
     ) -> list[bytes]:
-        """Return the records behind the last one of a complete response whose reader was shown no usage yet."""
+        """Return the records behind the last one of a complete response whose reader was shown no usage yet.
+
+        `history` is that of what was delivered.
+        """
 
     def error(self, body: Mapping[str, Any]) -> bytes:
         """Return the record that ends a response that did not complete; `body` is the error object in JSON form."""

@@ -218,8 +218,9 @@ class Course(ResponseState):
     def _closing(self) -> list[bytes]:
         origin = self.attempts[0].started
         attempts = [attempt.describe(origin) for attempt in self.attempts]
+        transcript = self.transcript
         return self.dialect.closing(
-            self.request, self.transcript.first, usage=self._total_usage(), attempts=attempts
+            self.request, transcript.history, transcript.first, usage=self._total_usage(), attempts=attempts
         )
 
     def _total_usage(self) -> dict[str, Any] | None:

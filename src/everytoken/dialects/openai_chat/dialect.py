@@ -34,6 +34,9 @@ class _OpenAIChat:
     ) -> dict[str, Any]:
         return continuation.streaming(request, model=model, seed=seed, usage=usage, extra=extra)
 
+    def prefix(self, request: Request, text: str) -> str:  # noqa: ARG002  # servers take any text
+        return text
+
     def prefill(
         self,
         body: Mapping[str, Any],
@@ -70,6 +73,7 @@ class _OpenAIChat:
     def closing(
         self,
         request: Request,
+        history: Any,  # noqa: ARG002  # the identity of the first record is enough
         first: bytes | None,
         *,
         usage: Usage | None,

@@ -35,6 +35,11 @@ class ChatHistory:
         self.usage: dict[str, Any] | None = None
         self._finished: frozenset[int] = frozenset()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the usage has been delivered."""
+        return bool(self.usage)
+
     def read(self, record: bytes) -> Chunk:
         """Return a delivered record as a chunk, and count it as delivered."""
         chunk = decode_chunk(record)
