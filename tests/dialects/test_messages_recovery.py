@@ -315,7 +315,7 @@ def test_a_model_that_refuses_a_prefill_is_asked_for_none_again():
     )
     learned = LearnedCapabilities()
     recovery = recovery_of(learned=learned, **TRUSTED)
-    records, connects = play(
+    records, _ = play(
         recovery,
         [
             parts,
