@@ -17,7 +17,7 @@ from everytoken.gateway.http import (
     answer_json,
     break_off,
 )
-from everytoken.gateway.server import direct_of
+from everytoken.gateway.server import direct_of, release_direct
 from everytoken.gateway.services import Services
 from everytoken.redaction import redact_error
 
@@ -45,7 +45,11 @@ class Gateway(Services):
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._serve(Request(scope, receive, send))
+            request = Request(scope, receive, send)
+            try:
+                await self._serve(request)
+            finally:
+                release_direct(request)
         else:
             await receive()
             await send({"type": "websocket.close", "code": 1003})

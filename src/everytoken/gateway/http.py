@@ -126,7 +126,8 @@ class Request:
 
     def query(self) -> dict[str, str]:
         """Return the query's parameters; of a repeated one, the last."""
-        return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+        query = self.scope.get("query_string")
+        return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
 
     async def body(self, limit: int) -> bytes:
         """Return the whole body. Raises `RequestTooLargeError` above `limit` bytes, `ClientGoneError`."""

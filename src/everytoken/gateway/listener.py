@@ -148,7 +148,8 @@ class GuardedProtocol(CountedProtocol):
             return
         self._head_lines += 1
         self._head_bytes += len(name) + len(value) + 4
-        self._check_head()
+        if self._head_bytes > self.limits.max_head or self._head_lines > self.limits.max_header_lines:
+            self._check_head()
         if self._in_head and self._problem is None:
             super().on_header(name, value)
 

@@ -6,6 +6,7 @@ Programs send neither. Nothing here reads a body.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ _ALLOWED = (
     b"Stream-Seq, Stream-TTL, Stream-Expires-At, Stream-Closed, Producer-Id, Producer-Epoch, Producer-Seq, X-Request-Id"
 )
 _NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
+_LONG_NAME = 256  # characters of a Host that is not remembered
 _MAX_NAMES = 2000  # characters of the header names that a preflight asks for
 _PORTS = {"http": 80, "https": 443}
 _OWN = frozenset({"same-origin", "none"})
@@ -78,21 +80,29 @@ def check_host(request: Request, hosts: Iterable[str]) -> None:
     host = request.header(b"host")
     if host is None:
         return  # HTTP/1.0
+    look = _name_if_foreign if len(host) < _LONG_NAME else _name_if_foreign.__wrapped__
+    name = look(host, tuple(hosts))
+    if name is None:
+        return
+    shown = name if name.isprintable() and 0 < len(name) < 200 else "NAME"
+    raise HostNotAllowedError(
+        f'this gateway does not accept that Host; to allow it, set hosts = ["{shown}"] in the configuration'
+    )
+
+
+@functools.lru_cache(maxsize=64)  # nearly all requests name the same one
+def _name_if_foreign(host: str, hosts: tuple[str, ...]) -> str | None:
+    """Return the name in a `Host` that is neither a loopback name nor in `hosts`; None for one that is."""
     try:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         name = ""
     if name == "localhost" or name.endswith(".localhost") or name in map(_name_of, hosts):
-        return
+        return None
     try:
-        if ipaddress.ip_address(name).is_loopback:
-            return
+        return None if ipaddress.ip_address(name).is_loopback else name
     except ValueError:
-        pass
-    shown = name if name.isprintable() and 0 < len(name) < 200 else "NAME"
-    raise HostNotAllowedError(
-        f'this gateway does not accept that Host; to allow it, set hosts = ["{shown}"] in the configuration'
-    )
+        return name
 
 
 def _name_of(host: str) -> str:

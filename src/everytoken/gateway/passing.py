@@ -5,6 +5,7 @@ Neither list can name credentials, cookies, or what belongs to one connection or
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -60,18 +61,29 @@ def problem_with(names: Iterable[str]) -> str | None:
 
 def passed_up(headers: Iterable[Header], names: Sequence[str]) -> dict[str, str]:
     """Return those headers of a request that its upstreams get; what exceeds the limits is left out."""
-    return {name.decode(): value.decode() for name, value in _chosen(headers, names)}
+    chosen = _chosen(headers, *_compiled(tuple(names)))
+    return {name.decode(): value.decode() for name, value in chosen.items()}
 
 
 def heads_keeper(names: Sequence[str]) -> Callable[[Iterable[Header]], list[Header]]:
     """Return a function from the headers of an upstream's response to those that are kept for the caller."""
-    return lambda headers: _chosen(headers, names)
+    exact, begins = _compiled(tuple(names))
+    return lambda headers: list(_chosen(headers, exact, begins).items())
 
 
-def _chosen(headers: Iterable[Header], names: Sequence[str]) -> list[Header]:
+@functools.lru_cache(maxsize=8)  # the names are the configuration's
+def _compiled(names: tuple[str, ...]) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+    """Return the names of a list, and the beginnings that it allows."""
+    return (
+        frozenset(name.lower().encode() for name in names if not name.endswith("*")),
+        tuple(name[:-1].lower().encode() for name in names if name.endswith("*")),
+    )
+
+
+def _chosen(
+    headers: Iterable[Header], exact: frozenset[bytes], begins: tuple[bytes, ...]
+) -> dict[bytes, bytes]:
     """Return the headers on the list, within the limits; of a repeated one, the last."""
-    exact = {name.lower().encode() for name in names if not name.endswith("*")}
-    begins = tuple(name[:-1].lower().encode() for name in names if name.endswith("*"))
     found: dict[bytes, bytes] = {}
     room = MAX_BYTES
     for name, value in headers:
@@ -83,7 +95,7 @@ def _chosen(headers: Iterable[Header], names: Sequence[str]) -> list[Header]:
             break
         if _VALUE.fullmatch(text) and _may_pass(name.decode("latin-1")):
             found[name] = text.encode()
-    return list(found.items())
+    return found
 
 
 def _may_pass(name: str) -> bool:

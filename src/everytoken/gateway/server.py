@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
-__all__ = ["BUFFER", "EXTENSION", "Direct", "DirectProtocol", "direct_of"]
+__all__ = ["BUFFER", "EXTENSION", "Direct", "DirectProtocol", "direct_of", "release_direct"]
 
 EXTENSION = "everytoken.direct"
 # Bytes that may wait in a connection before its answer has to; the kernel's buffer comes on top. A reader that has
@@ -187,6 +187,16 @@ class DirectProtocol(GuardedProtocol):
         directs, self.directs = self.directs, ()
         for direct in directs:
             direct.lose()
+
+
+def release_direct(request: _Request) -> None:
+    """Take the direct path out of the scope of a request that has been served.
+
+    Through it the scope refers to itself, so that all of the request would wait for the garbage collector.
+    """
+    extensions = request.scope.get("extensions")
+    if extensions:
+        extensions.pop(EXTENSION, None)
 
 
 def direct_of(request: _Request) -> Direct | None:

@@ -221,6 +221,7 @@ class Stream(StreamRecords):
         if result is not None:
             self.info.result = result
             self.closed = self.closing = True
+            self.fenced = None
         self.tail += len(records)
         self._newest = records if len(records) == 1 or sum(map(len, records)) <= _NEWEST else ()
         for moved in self._moved:
@@ -253,6 +254,9 @@ class Stream(StreamRecords):
             if self.storing_result is not None:
                 self.info.result, self.storing_result = self.storing_result, None
                 self.closed = True
+                self.fenced = (
+                    None  # nothing is left to write, and the writer must not live as long as the stream
+                )
         self.tail += len(records)
         self._newest = records if len(records) == 1 or sum(map(len, records)) <= _NEWEST else ()
         for moved in self._moved:

@@ -61,13 +61,13 @@ class Course(ResponseState):
 
     def _advance(self, now: float, live: LiveAttempt, records: Sequence[bytes]) -> None:
         """Record content from an attempt that is not steady: it is no longer suspected, and may have won."""
-        experience = self.experience(live.plan.target)
+        learned = self._planner.of(live.plan.target).learned
         if live.state is State.WAITING:
-            experience.has_answered(now - live.mark, now)
+            learned.has_answered(now - live.mark, now)
             live.began = now
             self.breaker.answers(self._planner.circuit(live.plan.target))
         elif live.suspected:
-            experience.has_paused(now - live.mark)
+            learned.has_paused(now - live.mark)
         if live.state is not State.STREAMING:
             live.to(Event.CONTENT)
         live.suspected, live.replaceable = False, None
@@ -125,7 +125,7 @@ class Course(ResponseState):
         if plan is None or (self.hedging and planner.policy.hedge) or plan.target.name != name:
             return plan
         # The last attempt that may be made is not given up for one that may not.
-        return plan if planner.faults[name] < planner.policy.attempts - 1 else None
+        return plan if planner.of(live.plan.target).faults < planner.policy.attempts - 1 else None
 
     # How an attempt ends
 
@@ -151,7 +151,7 @@ class Course(ResponseState):
         """Write down how the attempt ended and what it has shown, and let go of its connection."""
         verdict = live.close(now, cause)
         if verdict is not None:
-            self.experience(live.plan.target).prefill = verdict
+            self._planner.of(live.plan.target).learned.prefill = verdict
         self._lives = tuple(other for other in self._lives if other is not live)
         self._state = live.state
         self.decisions.append(Disconnect(reusable, live.number))
@@ -187,7 +187,8 @@ class Course(ResponseState):
         attempt = Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now)
         attempt.model = str(plan.body.get("model") or self.request.model)
         live = LiveAttempt(attempt, plan, self.request, self.dialect, self.transcript)
-        live.gap = self._patience(plan, self.experience(target).content_gap(target.policy.content_gap))
+        learned = self._planner.of(target).learned
+        live.gap = self._patience(plan, learned.content_gap(target.policy.content_gap))
         live.wait(now, target.policy.connect)
         for other in self._lives:
             other.steady = False
@@ -206,7 +207,7 @@ class Course(ResponseState):
         self._close(now, live, None, reusable=True)
         self.breaker.succeeded(self._planner.circuit(live.plan.target))
         if live.last_bytes is not None:
-            self.experience(live.plan.target).has_sent(live.chunks, live.last_bytes - live.began)
+            self._planner.of(live.plan.target).learned.has_sent(live.chunks, live.last_bytes - live.began)
         self.transcript.count(more)
         if not live.decoder.shown_usage:
             closing = self._closing()
@@ -216,11 +217,13 @@ class Course(ResponseState):
         self._end(now, "completed", None)
 
     def _closing(self) -> list[bytes]:
+        """Return the records behind the last one of a complete response."""
+        self.usage = self._total_usage()
         origin = self.attempts[0].started
         attempts = [attempt.describe(origin) for attempt in self.attempts]
         transcript = self.transcript
         return self.dialect.closing(
-            self.request, transcript.history, transcript.first, usage=self._total_usage(), attempts=attempts
+            self.request, transcript.history, transcript.first, usage=self.usage, attempts=attempts
         )
 
     def _total_usage(self) -> dict[str, Any] | None:
@@ -231,7 +234,8 @@ class Course(ResponseState):
             self._close(now, live, None, reusable=False)
         self._due = None
         self._to(Event.COMPLETE if error is None else Event.GIVE_UP)
-        self.outcome, self.error, self.usage = outcome, error, self._total_usage()
+        self.outcome, self.error = outcome, error
+        self.usage = self.usage or self._total_usage()
         self.decisions.append(End(outcome, error))
 
     def _to(self, event: Event) -> None:

@@ -235,7 +235,8 @@ class LiveAttempt:
         attempt.usage = storable(decoder.usage)
         attempt.chunks = self.chunks
         attempt.model = storable(getattr(decoder, "model", "") or attempt.model)
-        attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
+        if not attempt.usage:
+            attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
         self._transcript.halved = self._transcript.halved or decoder.holds_half
         return self.aligner.verdict if isinstance(self.aligner, PrefillAligner) and attempt.streamed else None
 

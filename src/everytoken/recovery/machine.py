@@ -82,11 +82,11 @@ class Recovery(Course):
         """The request is on its way."""
         live = self._find(attempt)
         if live is not None and live.state is State.CONNECTING:
-            limits, experience = live.plan.target.policy, self.experience(live.plan.target)
+            limits, learned = live.plan.target.policy, self._planner.of(live.plan.target).learned
             live.to(Event.CONNECTED)
             limit = limits.non_streaming
             if live.plan.streamed:
-                limit = self._patience(live.plan, experience.first_content(limits.first_content))
+                limit = self._patience(live.plan, learned.first_content(limits.first_content))
             self._wait(now, live, limit)
 
     def accept(self, now: float, attempt: int | None = None) -> None:

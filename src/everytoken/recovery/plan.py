@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Planner"]
 
+_FOREVER = float("inf")
 _MOMENT = (
     2.0  # seconds that an upstream may want to be left alone and still get its second try before the next one
 )
@@ -72,20 +72,45 @@ class Plan:
     last_resort: bool = False
 
     @property
-    def key(self) -> tuple[str, str]:
+    def kind(self) -> str:
         """What is not tried a second time when it has turned out not to be faithful."""
-        return self.target.name, "proof" if self.overlap is not None else self.strategy
+        return "proof" if self.overlap is not None else self.strategy
+
+
+@dataclass(slots=True)
+class Standing:
+    """What one response has seen of one upstream.
+
+    `asked`: attempts; `faults`: those that failed through its own fault. `without_additions`: it gets none of our
+    additions. `unstreamed`: it is asked without streaming; `asked_non_streaming`: it was, as a last resort. `broken`: its
+    streams have broken. `unusable`: it refuses this request. `unfaithful`: kinds of plans that turned out not to repeat or
+    continue; `stuck`: of those that broke again where they had broken before. `not_before`: when it may be asked again;
+    `told`: the same as far as it said so itself. `learned`: what all responses have learned of it and the model.
+    """
+
+    learned: LearnedCapabilities
+    asked: int = 0
+    faults: int = 0
+    without_additions: bool = False
+    unstreamed: bool = False
+    asked_non_streaming: bool = False
+    broken: bool = False
+    unusable: bool = False
+    unfaithful: frozenset[str] = frozenset()
+    stuck: frozenset[str] = frozenset()
+    not_before: float = -_FOREVER
+    told: float = -_FOREVER
+
+    def wait(self, now: float) -> float:
+        """Return how many seconds to leave it alone."""
+        return max(0.0, self.not_before - now)
 
 
 @dataclass(slots=True)
 class Planner:
     """Chooses the attempts of one response. Pure: `now` and the jitter are arguments.
 
-    `asked`: attempts at each upstream; `faults`: those that failed through its own fault. `without_additions`: upstreams
-    that get none of our additions. `unstreamed`: those that are asked without streaming. `unfaithful`: keys of plans that
-    turned out not to repeat or continue; `stuck`: of those that broke again where they had broken before. `broken`:
-    upstreams whose streams have broken. `unusable`: those that refuse this request. `oversized`: whether an event was too
-    large. `not_before`: when one may be asked again; `told`: the same as far as it said so itself.
+    `standings`: what was seen of the upstreams, by name. `oversized`: whether an event was too large.
     """
 
     dialect: Dialect
@@ -96,37 +121,35 @@ class Planner:
     experience: Callable[[Target], LearnedCapabilities]
     transcript: Transcript
     policy: Policy
-    asked: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    without_additions: set[str] = field(default_factory=set)
-    unstreamed: set[str] = field(default_factory=set)
-    unfaithful: set[tuple[str, str]] = field(default_factory=set)
-    stuck: set[tuple[str, str]] = field(default_factory=set)
-    broken: set[str] = field(default_factory=set)
-    asked_whole: set[str] = field(default_factory=set)
-    unusable: set[str] = field(default_factory=set)
+    standings: dict[str, Standing] = field(default_factory=dict)
     oversized: bool = False
-    not_before: dict[str, float] = field(default_factory=dict)
-    told: dict[str, float] = field(default_factory=dict)
+
+    def of(self, target: Target) -> Standing:
+        """Return what was seen of an upstream."""
+        standing = self.standings.get(target.name)
+        if standing is None:
+            standing = self.standings[target.name] = Standing(self.experience(target))
+        return standing
 
     # What is learned
 
     def begun(self, now: float, plan: Plan) -> None:
         """Record an attempt that begins."""
-        self.asked[plan.target.name] += 1
+        standing = self.of(plan.target)
+        standing.asked += 1
         self.breaker.claim(self.circuit(plan.target), now)
         if plan.last_resort:
-            self.asked_whole.add(plan.target.name)
+            standing.asked_non_streaming = True
 
     def accepted(self, plan: Plan) -> None:
         """Learn from an upstream's having taken a request."""
-        experience, name = self.experience(plan.target), plan.target.name
-        if name in self.without_additions:
-            experience.additions = "refused"
+        standing = self.of(plan.target)
+        if standing.without_additions:
+            standing.learned.additions = "refused"
         elif plan.added:
-            experience.additions = "accepted"
-        if name in self.unstreamed:
-            experience.streaming = "refused"
+            standing.learned.additions = "accepted"
+        if standing.unstreamed:
+            standing.learned.streaming = "refused"
 
     def blame(
         self, now: float, error: EverytokenError, plan: Plan, *, progressed: bool, jitter: float
@@ -135,62 +158,63 @@ class Planner:
 
         `progressed`: whether it delivered anything.
         """
-        name = plan.target.name
         if isinstance(error, ErrorEventError) and error.status < 500 and not self.transcript.chunks:
             error = refusal_in(error)
         if isinstance(error, StatusError):
             return self._blame_status(now, error, plan, jitter)
+        standing = self.of(plan.target)
         if isinstance(error, DivergedError):
-            self.unfaithful.add(plan.key)
+            standing.unfaithful |= {plan.kind}
             return True
         if isinstance(error, EventTooLargeError):
             return self._blame_size(plan)
         self._fault(now, plan, jitter)
         if not isinstance(error, (ConnectError, StalledError)):
-            self.broken.add(name)
+            standing.broken = True
             if not progressed and plan.strategy == "replay":
-                self.stuck.add(plan.key)
+                standing.stuck |= {plan.kind}
         return True
 
     def _blame_size(self, plan: Plan) -> bool:
         """Ask once more, elsewhere if there is another upstream: an answer that is too large most likely stays so."""
-        others = {target.name for target in self.targets} - self.unusable - {plan.target.name}
+        here = plan.target.name
         if self.oversized:
-            self.unusable |= {target.name for target in self.targets}
-        elif others:
-            self.unusable.add(plan.target.name)
+            for target in self.targets:
+                self.of(target).unusable = True
+        elif any(target.name != here and not self.of(target).unusable for target in self.targets):
+            self.of(plan.target).unusable = True
         self.oversized = True
-        self.faults[plan.target.name] += 1
+        self.of(plan.target).faults += 1
         return True
 
     def _blame_status(self, now: float, error: StatusError, plan: Plan, jitter: float) -> bool:
-        name, experience = plan.target.name, self.experience(plan.target)
+        standing = self.of(plan.target)
         if error.retry_after is not None:
-            self.not_before[name] = self.told[name] = now + error.retry_after
+            standing.not_before = standing.told = now + error.retry_after
         if may_pass(error, plan.target.policy):
             self._fault(now, plan, jitter, too_often=error.upstream_status < 500)
-        elif plan.added and name not in self.without_additions and refuses_additions(error):
-            self.without_additions.add(name)
+        elif plan.added and not standing.without_additions and refuses_additions(error):
+            standing.without_additions = True
         elif plan.streamed and refuses_streaming(error, self.request):
-            self.unstreamed.add(name)
+            standing.unstreamed = True
         elif error.upstream_status in {400, 422} and plan.strategy == "prefill":
-            experience.prefill = "refused"
-            self.unfaithful.add(plan.key)
+            standing.learned.prefill = "refused"
+            standing.unfaithful |= {plan.kind}
         else:
-            self.unusable.add(name)
+            standing.unusable = True
             passing = error.upstream_status in plan.target.policy.retry_statuses
             return bool(self.transcript.chunks) or passing or is_only_here(error)
         return True
 
     def _fault(self, now: float, plan: Plan, jitter: float, *, too_often: bool = False) -> None:
         """Count a failure of the upstream itself, and give it a while to recover unless it has named one."""
-        name = plan.target.name
-        self.faults[name] += 1
+        standing = self.of(plan.target)
+        standing.faults += 1
         if not too_often:
             self.breaker.failed(self.circuit(plan.target), now)
-        if self.not_before.get(name, -1.0) < now:
-            doubled: float = self.policy.backoff * 2 ** min(self.faults[name] - 1, 16)
-            self.not_before[name] = now + min(doubled, self.policy.backoff_max) * (0.5 + 0.5 * jitter)
+        if standing.not_before < now:
+            doubled: float = self.policy.backoff * 2 ** min(standing.faults - 1, 16)
+            standing.not_before = now + min(doubled, self.policy.backoff_max) * (0.5 + 0.5 * jitter)
 
     def circuit(self, target: Target) -> tuple[str, str]:
         """Return what the breaker knows an upstream by: it may fail for one model and serve another."""
@@ -204,19 +228,20 @@ class Planner:
         Every upstream is asked before any is asked a third time. With `beside` it is to run beside an attempt at the
         upstream of this name.
         """
-        if self.asked.total() >= self.policy.max_attempts:
+        if sum(standing.asked for standing in self.standings.values()) >= self.policy.max_attempts:
             return None
         failed = attempts[-1] if attempts else None
         order = self._order(now, failed, beside)
         for target in order:
-            spent = self.asked if beside else self.faults
-            if spent[target.name] >= self.policy.attempts:
+            standing = self.of(target)
+            spent = standing.asked if beside else standing.faults
+            if spent >= self.policy.attempts:
                 continue
             streamed = not self._refuses_streaming(target)
             for strategy in self._strategies(target, streamed=streamed, first=failed is None):
                 plan = self._plan(target, strategy, streamed=streamed)
-                if plan is not None and plan.key not in self.unfaithful | self.stuck:
-                    plan.wait = self._wait(target, now)
+                if plan is not None and plan.kind not in standing.unfaithful | standing.stuck:
+                    plan.wait = standing.wait(now)
                     return plan
         return None if beside else self._last_resort(now, order)
 
@@ -224,25 +249,22 @@ class Planner:
         """Return an attempt without streaming, where it was streaming that broke, once for each upstream."""
         if "non-streaming" not in self.policy.strategies:
             return None
+        if sum(standing.faults for standing in self.standings.values()) < 2:
+            return None
         for target in order:
-            if target.name not in self.broken or target.name in self.asked_whole or self.faults.total() < 2:
+            standing = self.of(target)
+            if not standing.broken or standing.asked_non_streaming:
                 continue
             for strategy in self._strategies(target, streamed=False, first=False):
                 plan = self._plan(target, strategy, streamed=False)
-                if plan is not None and plan.key not in self.unfaithful:
-                    plan.wait, plan.last_resort = self._wait(target, now), True
+                if plan is not None and plan.kind not in standing.unfaithful:
+                    plan.wait, plan.last_resort = standing.wait(now), True
                     return plan
         return None
 
-    def _wait(self, target: Target, now: float) -> float:
-        return max(0.0, self.not_before.get(target.name, now) - now)
-
     def _refuses_streaming(self, target: Target) -> bool:
-        return (
-            self.request.needs_whole
-            or target.name in self.unstreamed
-            or self.experience(target).streaming == "refused"
-        )
+        standing = self.of(target)
+        return self.request.needs_whole or standing.unstreamed or standing.learned.streaming == "refused"
 
     def _order(self, now: float, failed: Attempt | None, beside: str | None) -> list[Target]:
         """Return the targets to try, the best one first.
@@ -253,22 +275,24 @@ class Planner:
         targets = [
             target
             for target in self.targets
-            if target.name not in self.unusable
-            and self.told.get(target.name, now) - now <= self.policy.retry_after_max
+            if not (standing := self.of(target)).unusable
+            and standing.told - now <= self.policy.retry_after_max
         ]
         if failed is not None:
             here = next((i for i, target in enumerate(targets) if target.name == failed.upstream), 0)
             is_slow = isinstance(failed.cause, (StalledError, NotAnEventStreamError))
-            if is_slow or (targets and self.asked[targets[here].name] > 1):
+            if is_slow or (targets and self.of(targets[here]).asked > 1):
                 here += 1
             targets = targets[here:] + targets[:here]
+        if len(targets) < 2:
+            return targets
         return sorted(
             targets,
             key=lambda target: (
                 target.name == beside,
                 not self.breaker.allows(self.circuit(target), now),
-                self._wait(target, now) > _MOMENT,
-                max(0, self.asked[target.name] - 1),
+                self.of(target).wait(now) > _MOMENT,
+                max(0, self.of(target).asked - 1),
             ),
         )
 
@@ -278,7 +302,7 @@ class Planner:
             return ["first" if first else "retry"]
         allowed = self.policy.strategies
         strategies: list[Strategy] = ["replay"] if "replay" in allowed else []
-        known = self.experience(target).prefill
+        known = self.of(target).learned.prefill
         if "prefill" in allowed and target.prefill != "no" and known not in {"refused", "restarts"}:
             # A repetition is checked from its first byte, a continuation only by the overlap it gives back. So only
             # those continue at once whose word we have, in text that no tool call can follow.
@@ -288,12 +312,13 @@ class Planner:
 
     def _trusts(self, target: Target, *, streamed: bool) -> bool:
         """Whether `target` is known to continue a prefill; without streaming llama.cpp for one repeats it."""
-        return streamed and (target.prefill == "yes" or self.experience(target).prefill == "continues")
+        return streamed and (target.prefill == "yes" or self.of(target).learned.prefill == "continues")
 
     def _plan(self, target: Target, strategy: Strategy, *, streamed: bool) -> Plan | None:
         """Return the plan of one strategy, None where it could not be faithful."""
         request = self.request
-        plain = target.name in self.without_additions or self.experience(target).additions == "refused"
+        standing = self.of(target)
+        plain = standing.without_additions or standing.learned.additions == "refused"
         seed = self.seed if target.seeds and not plain else None
         usage = target.usage and not plain
         body = self.dialect.body(request, model=target.model, seed=seed, usage=usage, extra=target.extra)

@@ -11,7 +11,7 @@ __all__ = ["LearnedCapabilities", "Outcome", "Policy", "Strategy", "Target"]
 _FOREVER = float("inf")
 _FOLLOWS = 0.3  # of the way from the mean to a new measurement
 _ENOUGH = 8  # chunks from which a rate can be told
-_WAITS = 64  # times that are remembered of an upstream and model
+_WAITS = 64  # times that are remembered of an upstream and model: their p99 is the longest of them
 
 Strategy = Literal["first", "retry", "prefill", "replay"]
 Outcome = Literal["completed", "interrupted", "cancelled", "failed"]
@@ -115,7 +115,8 @@ class LearnedCapabilities(msgspec.Struct):
 
     def has_answered(self, seconds: float, now: float) -> None:
         """Record a time to the first content."""
-        self.waits = [*self.waits[1 - _WAITS :], round(seconds, 3)]
+        self.waits.append(round(seconds, 3))
+        del self.waits[:-_WAITS]
         self.first_token, self.measured = _moved(self.first_token, seconds), now
 
     def has_sent(self, chunks: int, seconds: float) -> None:
@@ -125,21 +126,18 @@ class LearnedCapabilities(msgspec.Struct):
 
     def has_paused(self, seconds: float) -> None:
         """Record a long silence that content ended."""
-        self.gaps = [*self.gaps[1 - _WAITS :], round(seconds, 3)]
+        self.gaps.append(round(seconds, 3))
+        del self.gaps[:-_WAITS]
 
     def first_content(self, usual: float) -> float:
         """Return how long to wait for the first content: longer than usual where this one has shown to be slower."""
-        return max(usual, 3 * _p99(self.waits))
+        return max(usual, 3 * max(self.waits, default=0.0))
 
     def content_gap(self, usual: float) -> float:
         """Return how long a silence may be."""
-        return max(usual, 3 * _p99(self.gaps))
+        return max(usual, 3 * max(self.gaps, default=0.0))
 
 
 def _moved(mean: float | None, value: float) -> float:
     """Return a mean that follows what it is the mean of within some measurements."""
     return value if mean is None else mean + (value - mean) * _FOLLOWS
-
-
-def _p99(values: list[float]) -> float:
-    return sorted(values)[int(len(values) * 0.99)] if values else 0.0

@@ -14,6 +14,8 @@ __all__ = ["TRANSITIONS", "Event", "State"]
 class State(enum.Enum):
     """Where the response stands. Every state but ENDED has a deadline."""
 
+    __hash__ = object.__hash__  # enum's own is a call in Python, for each look into the table
+
     BACKING_OFF = "backing-off"
     """Nothing is being asked: the next attempt begins at the deadline."""
 
@@ -35,6 +37,8 @@ class State(enum.Enum):
 
 class Event(enum.Enum):
     """What makes a response change its state."""
+
+    __hash__ = object.__hash__
 
     BEGIN = "begin"
     """An attempt is due."""

@@ -47,11 +47,13 @@ class Learned:
 
     def of(self, upstream: str, model: str) -> LearnedCapabilities:
         """Return what is known of an upstream and model, to be added to."""
-        key = (upstream, model)
-        if key not in self._known and len(self._known) >= _MOST:
-            self._known.clear()  # callers choose the model's name: what they can make grow must have a limit
-            self._stored.clear()
-        return self._known.setdefault(key, LearnedCapabilities())
+        known = self._known.get((upstream, model))
+        if known is None:
+            if len(self._known) >= _MOST:
+                self._known.clear()  # callers choose the model's name: what they can make grow must have a limit
+                self._stored.clear()
+            known = self._known[upstream, model] = LearnedCapabilities()
+        return known
 
     async def load(self) -> None:
         """Read what was stored before."""

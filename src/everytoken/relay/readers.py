@@ -18,11 +18,13 @@ class Readers:
 
     def __init__(
         self,
+        stream_id: str,
         *,
         grace: float | None,
-        is_read_elsewhere: Callable[[], Awaitable[bool]],
+        is_read_elsewhere: Callable[[str], Awaitable[bool]],
         abandon: Callable[[], None],
     ) -> None:
+        self._stream_id = stream_id
         self.grace = grace
         self.count = 0
         self._is_read_elsewhere = is_read_elsewhere
@@ -54,8 +56,10 @@ class Readers:
     def end(self) -> None:
         """Wait no more."""
         self._over = True
+        self._abandon = _nothing
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _wait_on(self, grace: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(grace, self._grace_is_over)
@@ -66,7 +70,7 @@ class Readers:
 
     async def _abandon_if_unread(self) -> None:
         try:
-            elsewhere = await self._is_read_elsewhere()
+            elsewhere = await self._is_read_elsewhere(self._stream_id)
         except JournalError:
             elsewhere = True  # nobody knows, so it goes on
         if self.count == 0 and self.grace is not None and not self._over:
@@ -74,3 +78,7 @@ class Readers:
                 self._wait_on(self.grace)
             else:
                 self._abandon()
+
+
+def _nothing() -> None:
+    """Stand for what is not to be called any more."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
-    from everytoken.recovery import LearnedCapabilities, Route, Target
+    from everytoken.recovery import Route, Target
     from everytoken.recovery.breaker import Circuit
     from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
@@ -134,7 +134,8 @@ class Relays:
         """
         if self.draining:
             raise OverloadedError("this node is shutting down and takes no more requests")
-        if not self._targets(request.model):
+        targets = self._targets(request.model)
+        if not targets:
             raise ModelNotFoundError(f"no upstream serves the model {request.model!r}", param="model")
         # With a seed a response is repeatable, so that another attempt can continue it.
         seed = request.seed if request.seed is not None else secrets.randbelow(_SEEDS)
@@ -148,17 +149,20 @@ class Relays:
             meta=_meta(request, seed, lives, request_id, headers),
         )
         writer = await self.journal.create(info)
-        relay = self._relay(request, info, writer)
+        relay = self._relay(request, info, writer, targets)
         relay.start()
         return relay
 
-    def _relay(self, request: ModelRequest, info: StreamInfo, writer: Writer) -> Relay:
+    def _relay(
+        self, request: ModelRequest, info: StreamInfo, writer: Writer, targets: Sequence[Target]
+    ) -> Relay:
+        model = request.model
         recovery = Recovery(
             request=request,
-            targets=self._ordered(request),
+            targets=self._ordered(request, targets),
             seed=info.meta.get("seed"),
             jitter=self._jitter,
-            experience=lambda target: self._experience_of(target, request.model),
+            experience=lambda target: self.learned.of(target.name, target.model or model),
             breaker=self._breaker,
             hedging=True,
             redact=_redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())]),
@@ -184,19 +188,18 @@ class Relays:
         self._relays[info.id] = relay
         return relay
 
-    def _ordered(self, request: ModelRequest) -> list[Target]:
+    def _ordered(self, request: ModelRequest, targets: Sequence[Target]) -> Sequence[Target]:
         """Return the upstreams for a request, the first to be asked in front; a prompt is read only if it matters."""
-        now, model = asyncio.get_running_loop().time(), request.model
-        targets = list(self._targets(model))
         if self.router.route == "order" or len(targets) < 2:
             return targets
+        now, model = asyncio.get_running_loop().time(), request.model
         return self.router.order(
             targets,
             model=model,
             conversation=conversation_of(request.body.get("messages")),
             now=now,
             chance=self._jitter(),
-            learned=lambda target: self._experience_of(target, model),
+            learned=lambda target: self.learned.of(target.name, target.model or model),
             is_well=lambda target: self._breaker.allows((target.name, target.model or model), now),
         )
 
@@ -227,14 +230,15 @@ class Relays:
         writer = await self.journal.claim(stream_id)
         request = dialect.request(_restored(meta["request"]))
         lost = NodeLostError("the process that wrote the response is gone")
-        if not self._targets(request.model):
+        targets = self._targets(request.model)
+        if not targets:
             error = ModelNotFoundError(f"no upstream serves the model {request.model!r} any more")
             body = error_body(error)
             writer.close([dialect.error(body)], {"outcome": "interrupted", **body})
             return False
         records = await read_all(writer.log)
         logger.info("%s: taken over at offset %d", name_of(log.info), len(records))
-        self._relay(request, writer.log.info, writer).resume(records, lost)
+        self._relay(request, writer.log.info, writer, targets).resume(records, lost)
         return True
 
     async def watch(self, interval: float) -> None:
@@ -297,9 +301,6 @@ class Relays:
         self._relays.pop(relay.stream_id, None)
         if not self._relays:
             self._empty.set()
-
-    def _experience_of(self, target: Target, model: str) -> LearnedCapabilities:
-        return self.learned.of(target.name, target.model or model)
 
 
 def _meta(

@@ -37,8 +37,6 @@ __all__ = ["Relay"]
 
 logger = logging.getLogger("everytoken.relay")
 
-_FOREVER = float("inf")
-
 
 class Relay:
     """One response being written.
@@ -75,12 +73,12 @@ class Relay:
         self._connections: dict[int, Connection] = {}  # by the attempt's number: two while one is suspected
         self._timer = DeadlineTimer(self.loop, self._on_deadline)
         self.readers = Readers(
-            grace=grace, is_read_elsewhere=lambda: is_read_elsewhere(stream_id), abandon=self._abandon
+            stream_id, grace=grace, is_read_elsewhere=is_read_elsewhere, abandon=self._abandon
         )
         self._paused = False
         self._let_go = False
         self._abandoned = False
-        self._life = self.loop.call_later(max_seconds, self._is_too_long) if max_seconds < _FOREVER else None
+        self._latest = self.loop.time() + max_seconds
         self._events = events
         self._keep_head = keep_head
         self._heads: dict[int, Headers] = {}  # by the attempt's number
@@ -167,9 +165,6 @@ class Relay:
         """The upstreams have sent more than they may."""
         self._end_at_limit(ResponseTooLargeError(f"the response is larger than {self.max_bytes} bytes"))
 
-    def _is_too_long(self) -> None:
-        self._end_at_limit(ResponseTooLongError("the response has exceeded its maximum duration"))
-
     def _end_at_limit(self, error: EverytokenError) -> None:
         if self.recovery.state is State.LINGERING:
             # The answer is whole: what is too much is only noise behind it.
@@ -239,7 +234,8 @@ class Relay:
                     self._events.attempt_ended(decision.attempt)
             elif isinstance(decision, End):
                 self._end(decision)
-        self._timer.arm(self.recovery.deadline)
+        if not self.over.done():
+            self._timer.arm(min(self.recovery.deadline, self._latest))
 
     def _connect(self, decision: Connect) -> None:
         number = decision.attempt
@@ -258,12 +254,15 @@ class Relay:
             connection.pause()
 
     def _on_deadline(self, now: float) -> None:
-        self.tell(lambda _: self.recovery.tick(now))
+        if now >= self._latest:
+            self._end_at_limit(ResponseTooLongError("the response has exceeded its maximum duration"))
+        else:
+            self.tell(lambda _: self.recovery.tick(now))
 
     def _end(self, decision: End) -> None:
+        # Both refer to this response, which would wait for the garbage collector.
         self.readers.end()
-        if self._life is not None:
-            self._life.cancel()
+        self._timer.stop()
         if not self._let_go:
             unread_for = self.readers.grace if self._abandoned else None
             log_end(self.log.info, self.recovery, unread_for=unread_for)

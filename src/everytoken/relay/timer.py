@@ -36,7 +36,16 @@ class DeadlineTimer:
         self._due = deadline
         self._timer = self._loop.call_at(deadline, self._on_timer)
 
+    def stop(self) -> None:
+        """Wait for nothing any more, and let go of what would be called."""
+        self.arm(float("inf"))
+        self._fired = _nothing
+
     def _on_timer(self) -> None:
         self._timer = None
         # The loop may fire a timer a tick of its clock early.
         self._fired(max(self._due, self._loop.time()))
+
+
+def _nothing(_: float) -> None:
+    """Stand for a call that is not wanted any more."""

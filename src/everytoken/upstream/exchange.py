@@ -114,6 +114,7 @@ class Exchange:
         """Let go of the connection; nothing more is reported."""
         self.released = True
         self.on_body = _ignore
+        self.redirect = None
         if self.connecting is not None:
             self.connecting.cancel()
         protocol, self.protocol = self.protocol, None
@@ -161,6 +162,7 @@ class Exchange:
         if self._location and self.redirect is not None and self.redirect(status, self._location):
             self._followed = status
             return
+        self.redirect = None  # it refers to this exchange, which would wait for the garbage collector
         encoding = named.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
         if encoding not in {"identity", ""}:
             self._inflate = inflate_for(encoding)

@@ -35,8 +35,9 @@ def total_usage(reports: Sequence[tuple[dict[str, Any] | None, int]]) -> dict[st
     Where nothing was reported one chunk counts as one token and the prompt as long as another attempt's, and the sum
     is marked as estimated. A sum of which a part is not known is None.
     """
-    if len(reports) == 1 and reports[0][0]:
-        return reports[0][0]
+    if len(reports) == 1:
+        ((usage, chunks),) = reports
+        return usage or (usage_estimate(chunks) if chunks else None)
     reported = [usage for usage, _ in reports if usage]
     prompt = next((_count(usage, "prompt_tokens") for usage in reported), None)
     estimated = [
