@@ -81,14 +81,16 @@ def result_of(recovery: Recovery) -> dict[str, Any]:
 def log_end(info: StreamInfo, recovery: Recovery, *, unread_for: float | None) -> None:
     """Log how a response has ended; `unread_for`: after how many seconds without a reader, if that is why."""
     error = recovery.error
-    level, told = logging.INFO, f"after {recovery.records} records"
+    level = logging.INFO if error is None or isinstance(error, CancelledError) else logging.WARNING
+    if not logger.isEnabledFor(level):
+        return
+    told = f"after {recovery.records} records"
     if recovery.attempts:
         last = recovery.attempts[-1]
         told = f"{told}, by attempt {last.number} at {last.upstream or 'another process'}{_described(last)}"
-    if error is not None and not isinstance(error, CancelledError):
-        level, told = logging.WARNING, f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
+    if error is not None and level == logging.WARNING:
+        told = f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
     elif unread_for is not None:
         told = f"{told}: nobody read it for {unread_for:g} s"
-    if logger.isEnabledFor(level):
-        extra = {"stream_id": info.id, "result": result_of(recovery)}
-        logger.log(level, "%s: %s %s", name_of(info), recovery.outcome, told, extra=extra)
+    extra = {"stream_id": info.id, "result": result_of(recovery)}
+    logger.log(level, "%s: %s %s", name_of(info), recovery.outcome, told, extra=extra)
