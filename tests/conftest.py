@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    """Say what is tested: the checkout, or the wheel that tests/test_wheel.py has installed."""
+    """Say what is tested: the checkout, or the wheel that tests/project/test_wheel.py has installed."""
     return f"everytoken comes from {Path(everytoken.__file__).parent}"
 
 

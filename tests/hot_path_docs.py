@@ -9,7 +9,7 @@ from pathlib import Path
 
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.sqlite import SqliteJournal
-from test_hot_path import calls_of_one_chunk
+from hot_path import calls_of_one_chunk
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 

@@ -161,7 +161,7 @@ async def test_an_answer_in_one_piece_has_its_first_content_before_its_end():
         wire.send("POST", "/v1/chat/completions", HELLO)
         attempt = await upstream.attempt()
         attempt.accept()
-        attempt.sink.on_whole(msgspec.json.encode({**whole, "choices": [choice]}))
+        attempt.sink.on_non_streaming(msgspec.json.encode({**whole, "choices": [choice]}))
         await wire.answer()
     assert names(seen).index("FirstContent") < names(seen).index("AttemptEnded")
 

@@ -13,12 +13,8 @@ from distribution import install
 from everytoken.errors import ConfigurationError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
 from everytoken.gateway.reload import reload
-from everytoken.journal.memory import MemoryJournal
-from everytoken.journal.urls import journal_at, register_journal
+from everytoken.journal.urls import journal_at
 from everytoken.plugins import GROUPS, load
-from everytoken.upstream.embedded import EmbeddedUpstream
-from everytoken.upstream.http import HttpUpstream
-from everytoken.upstream.urls import register_upstream, upstream_at
 from gateway_serving import HELLO, Wire, served
 
 SETTINGS = {"port": 1, "retention": 60.0, "max_bytes": 10**6, "durability": "process", "lease": 10.0}
@@ -150,29 +146,6 @@ async def test_a_mounted_gateway_needs_no_more_than_its_configuration(mounted):
     assert (answer.status, answer.text, answer.complete) == (200, "Hello", True)
 
 
-def test_the_schemes_that_are_built_in():
-    for url in ("http://127.0.0.1:1/v1", "HTTPS://example.com/v1"):
-        assert isinstance(upstream_at("u", url), HttpUpstream)
-    assert isinstance(upstream_at("u", "embedded:"), EmbeddedUpstream)
-
-
-def test_what_is_called_embedded_and_has_no_url_is_the_embedded_model():
-    llm = Gateway(Config(upstream=[UpstreamConfig(name="embedded", url="")]))
-    assert isinstance(llm.upstreams["embedded"], EmbeddedUpstream)
-
-
-@pytest.mark.parametrize("url", ["nothing://example.com", "localhost:1", "", "://"])
-def test_a_scheme_that_nobody_adds_is_refused(url):
-    with pytest.raises(ConfigurationError, match="is not an http:// or https:// URL"):
-        upstream_at("u", url)
-
-
-def test_an_upstream_registered_by_hand():
-    made = object()
-    register_upstream("hand", lambda name, url, *, api_key, headers: made)
-    assert upstream_at("u", "hand:made") is made
-
-
 async def test_a_new_configuration_brings_an_upstream_of_a_package(echo):
     llm = Gateway(Config(upstream=[UpstreamConfig(name="u", url="http://127.0.0.1:1/v1")]))
     config = Config(upstream=[UpstreamConfig(name="u", url="echo:")])
@@ -208,16 +181,6 @@ async def test_a_mounted_gateway_uses_the_journal_that_its_configuration_names(m
         answer = await wire.answer()
         stream_id = answer.headers["location"].rpartition("/")[2]
         assert (await mounted.journal.open(stream_id)).closed
-
-
-def test_a_mounted_gateway_keeps_responses_in_memory_unless_told_otherwise(tmp_path):
-    assert isinstance(Gateway(Config()).journal, MemoryJournal)
-    assert Gateway(Config(journal=f"sqlite:///{tmp_path}/j.sqlite")).journal.durable
-
-
-def test_a_journal_registered_by_hand():
-    register_journal("hand", lambda url, settings: (url, settings.port, settings.lease))
-    assert journal_at("hand:made", **SETTINGS) == ("hand:made", 1, 10.0)
 
 
 @pytest.mark.parametrize("url", ["nothing://here", "nothing", "memory:x", "sqlite", "shelf", "://"])

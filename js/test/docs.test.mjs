@@ -86,7 +86,7 @@ test("the components of docs/react.md compile", () => {
     `declare module "marked" { export const marked: { parse(source: string, options: { async: false }): string } }
 declare module "dompurify" { const DOMPurify: { sanitize(html: string): string }; export default DOMPurify }`,
   );
-  // The guide leaves it open who calls handleSubmit; tests/test_examples.py has it called.
+  // The guide leaves it open who calls handleSubmit; tests/project/test_examples.py has it called.
   const options = { noEmit: true, noUnusedLocals: false, rootDir: "/", moduleResolution: "Bundler", module: "ESNext", allowJs: false };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ extends: "../../tsconfig.json", compilerOptions: options, include: ["*"] }));
   const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");

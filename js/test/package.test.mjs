@@ -1,4 +1,4 @@
-// What is published: its size, its names and its types. tests/test_js.py looks at its files, and runs these tests on them.
+// What is published: its size, its names and its types. tests/project/test_js.py looks at its files, and runs these tests on them.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

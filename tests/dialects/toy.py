@@ -16,7 +16,7 @@ KINDS = {"say": "text", "think": "reasoning"}
 
 class Request:
     dialect, model, seed = "toy", "", None
-    shows_usage = needs_whole = has_tools = has_grammar = reasons = False
+    shows_usage = needs_non_streaming = has_tools = has_grammar = reasons = False
     obstacle = None
 
     def __init__(self, body):
@@ -119,6 +119,9 @@ class Toy:
 
     def closing(self, request, history, first, *, usage, attempts):
         return []
+
+    def refusal(self, body):
+        return {"oops": body["error"]}
 
     def error(self, body):
         return json.dumps({"oops": body["error"]["message"]}).encode()

@@ -80,7 +80,7 @@ async def test_a_whole_answer_counts_too():
         attempt = await upstream.attempt()
         attempt.accept()
         message = {"role": "assistant", "content": "x" * 2000}
-        attempt.sink.on_whole(
+        attempt.sink.on_non_streaming(
             json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
         )
         assert (await asking).error["code"] == "response-too-large"

@@ -156,9 +156,9 @@ class Driver:
         """Take bytes of the stream."""
         self._take(self._recovery.receive_data(self._now(), data))
 
-    def on_whole(self, body: bytes) -> None:
+    def on_non_streaming(self, body: bytes) -> None:
         """Take the body of a response that is not streamed."""
-        self._take(self._recovery.receive_whole(self._now(), body))
+        self._take(self._recovery.receive_non_streaming(self._now(), body))
 
     def on_eof(self) -> None:
         """The stream's bytes have ended."""

@@ -48,7 +48,7 @@ class Request(Protocol):
         """Whether the caller asked for the usage inside the stream."""
 
     @property
-    def needs_whole(self) -> bool:
+    def needs_non_streaming(self) -> bool:
         """Whether an upstream can only answer it in one piece."""
 
     @property
@@ -223,6 +223,9 @@ class Dialect(Protocol):
 
     def error(self, body: Mapping[str, Any]) -> bytes:
         """Return the record that ends a response that did not complete; `body` is the error object in JSON form."""
+
+    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the JSON that answers a request in place of a response; `body` is the error object in OpenAI's form."""
 
     def accumulator(self) -> Accumulator:
         """Return what joins records into an answer in one piece."""

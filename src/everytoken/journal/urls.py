@@ -53,7 +53,8 @@ def _sqlite(url: str, settings: JournalSettings) -> Journal:
     if not url:
         path = platformdirs.user_data_path("everytoken") / f"journal-{settings.port}.sqlite"
         _clean_up(path.parent, time.time() - settings.retention)
-    elif parts.netloc or not parts.path.strip("/"):
+    elif not url.partition(":")[2].startswith("///") or not parts.path.strip("/"):
+        # `sqlite:/var/j` would otherwise be read as a relative path, and `sqlite:name` without its first letter.
         raise ConfigurationError(f"{url!r} names no file: write sqlite:///PATH")
     else:
         path = Path(parts.path[1:])

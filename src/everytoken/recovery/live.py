@@ -201,7 +201,7 @@ class LiveAttempt:
             self.steady = False
         return records
 
-    def receive_whole(self, body: bytes) -> list[bytes]:
+    def receive_non_streaming(self, body: bytes) -> list[bytes]:
         """Take an answer in one piece; a JSON document that is complete is an end."""
         records: list[bytes] = []
         try:

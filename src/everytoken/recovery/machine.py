@@ -139,13 +139,13 @@ class Recovery(Course):
             self._receive_end(now, live, records)
         return records
 
-    def receive_whole(self, now: float, body: bytes, attempt: int | None = None) -> list[bytes]:
+    def receive_non_streaming(self, now: float, body: bytes, attempt: int | None = None) -> list[bytes]:
         """Take an answer that came in one piece: asked for so, or sent instead of a stream."""
         live = self._find(attempt)
         if live is None or not live.is_listening:
             return []
         live.last_bytes = now
-        records = live.receive_whole(body)
+        records = live.receive_non_streaming(body)
         self.transcript.count(records)
         if live.error is not None:
             self._fail(now, live, live.error, records)

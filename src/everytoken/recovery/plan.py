@@ -264,7 +264,9 @@ class Planner:
 
     def _refuses_streaming(self, target: Target) -> bool:
         standing = self.of(target)
-        return self.request.needs_whole or standing.unstreamed or standing.learned.streaming == "refused"
+        return (
+            self.request.needs_non_streaming or standing.unstreamed or standing.learned.streaming == "refused"
+        )
 
     def _order(self, now: float, failed: Attempt | None, beside: str | None) -> list[Target]:
         """Return the targets to try, the best one first.

@@ -88,14 +88,14 @@ class AttemptSink:
         elif recovery.decisions:
             relay.carry_out()
 
-    def on_whole(self, body: bytes) -> None:
+    def on_non_streaming(self, body: bytes) -> None:
         """Take an answer in one piece."""
         relay = self.relay
         relay.received += len(body)
         if relay.received > relay.max_bytes:
             relay.is_too_large()
         else:
-            relay.tell(relay.recovery.receive_whole, body, self.number)
+            relay.tell(relay.recovery.receive_non_streaming, body, self.number)
 
     def on_eof(self) -> None:
         """The stream's bytes have ended."""

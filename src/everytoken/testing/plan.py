@@ -156,7 +156,7 @@ def plan_answer(answer: Answer, request: dict[str, Any], *, number: int, now: fl
             ).encode(),
         )
     rendering = _Rendering(answer, request, prefix if answer.prefill == "continue" else "", number)
-    plan = rendering.streamed() if request.get("stream") else rendering.whole()
+    plan = rendering.streamed() if request.get("stream") else rendering.non_streaming()
     return replace(plan, now=now)
 
 
@@ -265,7 +265,7 @@ class _Rendering:
             "total_tokens": self.prompt_tokens + completion,
         }
 
-    def whole(self) -> Plan:
+    def non_streaming(self) -> Plan:
         body = self.envelope("chat.completion") | {
             "choices": [self.choice(choice) for choice in range(self.count)],
             "usage": self.usage(),

@@ -16,7 +16,7 @@ __all__ = ["Connection", "Sink", "Upstream"]
 
 
 class Sink(Protocol):
-    """Receives the events of one attempt's connection. `on_whole`, `on_eof` or `on_error` is the last one.
+    """Receives the events of one attempt's connection. `on_non_streaming`, `on_eof` or `on_error` is the last one.
 
     A sink may have a method `on_head(status, headers)` too. It is told of the head of a response, before anything else
     of it; `headers` are pairs of bytes, the names in lower case.
@@ -31,7 +31,7 @@ class Sink(Protocol):
     def on_data(self, data: bytes) -> None:
         """Some bytes of an event stream."""
 
-    def on_whole(self, body: bytes) -> None:
+    def on_non_streaming(self, body: bytes) -> None:
         """The complete body of a response that is not streamed."""
 
     def on_eof(self) -> None:

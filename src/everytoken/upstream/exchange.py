@@ -31,7 +31,7 @@ __all__ = ["Exchange"]
 
 _MAX_ERROR_BODY = 65_536  # bytes: an error message, not an answer
 _MAX_WORDS = 500  # characters of an error that is plain text
-_MAX_WHOLE_BODY = 16 * 1024 * 1024  # bytes: as much as one event may have
+_MAX_NON_STREAMING = 16 * 1024 * 1024  # bytes: as much as one event may have
 _MAX_INFLATED = 256 * 1024  # bytes out of one call: as much as one read has
 _SHOULD_RETRY = {b"true": True, b"false": False}  # what OpenAI's SDKs obey
 _LONGEST = 1e9  # seconds
@@ -87,8 +87,7 @@ class Exchange:
         self._later = later
         self._compressed = b""  # received, not yet inflated
         self._end: Callable[[], None] | None = None  # to be reported after that
-        self._paused = False
-        self._waits = False
+        self._paused = self._waits = False
         self._sink = sink
         self._redactor = redactor
         self._kind = ""
@@ -103,8 +102,7 @@ class Exchange:
         self.on_body: Callable[[bytes], None] = self._receive_body
         self.protocol: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
-        self.released = False
-        self._sent = False
+        self.released = self._sent = False
         self._followed = 0  # the status of the last redirect that was followed
         self.redirect: Callable[[int, str], bool] | None = None  # sends the request on, if it may
 
@@ -112,9 +110,8 @@ class Exchange:
 
     def release(self, *, reusable: bool) -> None:
         """Let go of the connection; nothing more is reported."""
-        self.released = True
+        self.released, self.redirect = True, None
         self.on_body = _ignore
-        self.redirect = None
         if self.connecting is not None:
             self.connecting.cancel()
         protocol, self.protocol = self.protocol, None
@@ -153,16 +150,15 @@ class Exchange:
         """Find out from status and type what the body is."""
         if self.released:
             return
-        tell = getattr(self._sink, "on_head", None)
-        if tell is not None:
+        if (tell := getattr(self._sink, "on_head", None)) is not None:
             tell(status, headers)
         named = dict(headers)
         self._status = status
         self._location = _text(named.get(b"location", b"")) if 300 <= status < 400 else ""
-        if self._location and self.redirect is not None and self.redirect(status, self._location):
+        redirect, self.redirect = self.redirect, None  # a circle would wait for the garbage collector
+        if self._location and redirect is not None and redirect(status, self._location):
             self._followed = status
             return
-        self.redirect = None  # it refers to this exchange, which would wait for the garbage collector
         encoding = named.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
         if encoding not in {"identity", ""}:
             self._inflate = inflate_for(encoding)
@@ -182,7 +178,7 @@ class Exchange:
             self._begin_stream()
         elif media == b"application/json" or media.endswith(b"+json"):
             self._kind = "json"
-            self._limit = _MAX_WHOLE_BODY
+            self._limit = _MAX_NON_STREAMING
         else:
             self._kind = "unknown"
         self._sink.on_accepted()
@@ -256,7 +252,7 @@ class Exchange:
             self._body.clear()
             self._sink.on_data(body)
         elif self._kind == "json":
-            self._kind = "whole"
+            self._kind = "non-streaming"
         else:
             self._break(NotAnEventStreamError("the upstream did not send an event stream"))
 
@@ -270,8 +266,8 @@ class Exchange:
                 return
         if self._kind == "error":
             self._sink.on_error(self._status_error())
-        elif self._kind in {"whole", "json"} and self._body:
-            self._sink.on_whole(bytes(self._body))
+        elif self._kind in {"non-streaming", "json"} and self._body:
+            self._sink.on_non_streaming(bytes(self._body))
         else:
             self._sink.on_eof()
 

@@ -343,12 +343,12 @@ class _Once:
     def on_data(self, data: bytes) -> None:
         """Ignore an event stream, which was not requested."""
 
-    def on_whole(self, body: bytes) -> None:
+    def on_non_streaming(self, body: bytes) -> None:
         if not self.body.done():
             self.body.set_result(body)
 
     def on_eof(self) -> None:
-        self.on_whole(b"")
+        self.on_non_streaming(b"")
 
     def on_error(self, error: EverytokenError) -> None:
         if not self.body.done():

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from everytoken.dialects.openai_chat import continuation
 from everytoken.dialects.openai_chat.message import Accumulator
+from everytoken.dialects.openai_chat.non_streaming import chunks_in
 from everytoken.dialects.openai_chat.pieces import ChatHistory, ChatRewriter, identity_of
 from everytoken.dialects.openai_chat.reader import ChatReader
 from everytoken.dialects.openai_chat.request import ChatRequest
 from everytoken.dialects.openai_chat.usage import total_usage, usage_estimate
-from everytoken.dialects.openai_chat.whole import chunks_in
 from everytoken.json import dumps
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ class _OpenAIChat:
 
     def error(self, body: Mapping[str, Any]) -> bytes:
         return dumps(body)
+
+    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(body)
 
     def accumulator(self) -> Accumulator:
         return Accumulator()

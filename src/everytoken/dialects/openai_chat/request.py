@@ -63,7 +63,7 @@ class ChatRequest:
         return cls(body)
 
     @property
-    def needs_whole(self) -> bool:
+    def needs_non_streaming(self) -> bool:
         """Whether it can only be answered in one piece: sound in another format than raw samples is not streamed."""
         modalities, audio = self.body.get("modalities"), self.body.get("audio")
         if self.stream or not (isinstance(modalities, list) and "audio" in modalities):

@@ -1,0 +1,195 @@
+"""An API of a model server as callers speak it: what they ask becomes a response, streamed or not, in their own form."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from everytoken.dialects.registry import dialect_of
+from everytoken.errors import (
+    FencedError,
+    InvalidRequestError,
+    JournalError,
+    JournalFullError,
+    JournalUnavailableError,
+    OverloadedError,
+    RateLimitedError,
+    UpstreamError,
+)
+from everytoken.formats.table import FORMATS
+from everytoken.gateway.follow import ReaderConnection, follow
+from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
+from everytoken.gateway.models import with_model
+from everytoken.gateway.opening import open_response
+from everytoken.journal import format_offset
+
+if TYPE_CHECKING:
+    from everytoken.dialects.dialect import Dialect
+    from everytoken.errors import EverytokenError
+    from everytoken.gateway.http import Request
+    from everytoken.gateway.opening import Response
+    from everytoken.gateway.services import Services
+    from everytoken.journal import Log
+
+__all__ = ["ModelApi", "complete", "stream_headers", "wait_for_head", "wants_ids"]
+
+# What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
+# no-transform, RFC 10036 defines Incremental.
+_STREAM_HEADERS = [
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"incremental", b"?1"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_HEAD = 15.0  # seconds in which a refusal can still become the answer's status; then the stream begins without content
+# An error that another process has stored is known by its code only.
+_OURS = frozenset(
+    kind.code
+    for kind in (JournalUnavailableError, JournalFullError, FencedError, OverloadedError, RateLimitedError)
+)
+_BATCH = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ModelApi:
+    """An API that callers speak: the dialect of their requests, and the name of the output format of their events."""
+
+    dialect: Dialect
+    format: str
+
+
+async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
+    """Answer a request to a model."""
+    owner = gateway.keys.owner(request)
+    ids = wants_ids(gateway, request)
+    body = read_json_object(await request.body(gateway.config.max_body))
+    asked = api.dialect.request(await with_model(gateway, body, request.deployment))
+    with await open_response(gateway, request, asked, owner=owner) as response:
+        client = ReaderConnection(request)
+        try:
+            if asked.stream:
+                await _stream(request, client, response, api, ids=ids)
+            else:
+                await _non_streaming(request, client, response)
+        finally:
+            client.close()
+
+
+async def _stream(
+    request: Request, client: ReaderConnection, response: Response, api: ModelApi, *, ids: bool
+) -> None:
+    if not await wait_for_head(request, client, response):
+        return
+    head = [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        *stream_headers(request, response.stream_id),
+    ]
+    await start(request, 200, head)
+    # Only for who says so: a careless client would take the first line for data.
+    greets = "text/event-stream" in (request.header(b"accept") or "")
+    await follow(client, response.log, FORMATS[api.format](greets=greets, ids=ids))
+
+
+async def wait_for_head(request: Request, client: ReaderConnection, response: Response) -> bool:
+    """Wait until an upstream has accepted, or for a while; answer with the error if there is nothing to stream.
+
+    Raises `ClientGoneError`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _HEAD
+    if response.relay is not None:
+        response.relay.accepted.add_done_callback(lambda _: client.wake())
+    response.log.subscribe(client.wake)
+    try:
+        while not response.begun and not client.gone and loop.time() < deadline:
+            await client.wait(deadline)
+    finally:
+        response.log.unsubscribe(client.wake)
+    if client.gone:
+        raise ClientGoneError
+    _show_head(request, response)
+    error = response.refusal
+    if error is None:
+        return True
+    await answer_error(request, error, _retries(error))
+    return False
+
+
+def _retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
+    """Return what keeps SDKs from trying again what recovery has tried already: each retry would repeat all our attempts.
+
+    What was refused by us, not by an upstream, may be tried again.
+    """
+    ours = isinstance(error, JournalError | OverloadedError | RateLimitedError) or error.code in _OURS
+    return [] if ours else [(b"x-should-retry", b"false")]
+
+
+def _show_head(request: Request, response: Response) -> None:
+    """Have the answer show what is passed down of the upstream's head."""
+    same = (b"x-upstream-request-id", request.id.encode())
+    request.extra += [header for header in response.head if header != same]
+
+
+def wants_ids(gateway: Services, request: Request) -> bool:
+    """Read `?ids=`: whether events have `id:` lines; the setting if it is not given. Raises `InvalidRequestError`."""
+    value = request.query().get("ids", "offset" if gateway.config.ids else "none")
+    if value not in {"offset", "none"}:
+        raise InvalidRequestError("'ids' must be 'offset' or 'none'", param="ids")
+    return value == "offset"
+
+
+def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a streamed answer: no buffering, and where to read it again."""
+    return [
+        *_STREAM_HEADERS,
+        (b"location", request.url(f"/v1/stream/{stream_id}")),
+        (b"stream-next-offset", format_offset(offset).encode()),
+        (b"access-control-expose-headers", b"Location, Stream-Next-Offset"),
+    ]
+
+
+async def _non_streaming(request: Request, client: ReaderConnection, response: Response) -> None:
+    """Answer with the finished completion."""
+    log = response.log
+    log.subscribe(client.wake)
+    try:
+        while not log.closed:
+            if client.gone:
+                return
+            await client.wait()
+    finally:
+        log.unsubscribe(client.wake)
+    _show_head(request, response)
+    error = response.error
+    if error is not None:
+        await answer_error(request, error, _retries(error))
+        return
+    try:
+        value = await _accumulate(log)
+    except UpstreamError as empty:
+        await answer_error(request, empty, _retries(empty))
+        return
+    result = log.info.result or {}
+    if value.get("usage") is None and result.get("usage") is not None:
+        value["usage"] = result["usage"]
+    if len(result.get("attempts", ())) > 1:
+        value["everytoken"] = {"stream": response.stream_id, "attempts": result["attempts"]}
+    await answer_json(request, 200, value, stream_headers(request, response.stream_id, log.tail))
+
+
+async def _accumulate(log: Log) -> dict[str, object]:
+    accumulator = dialect_of(log.info.meta).accumulator()
+    offset = 0
+    while offset < log.tail:
+        records = log.take(offset, _BATCH)
+        if records is None:
+            records = await log.fetch(offset, _BATCH)
+        for record in records:
+            accumulator.add(record)
+        offset += len(records)
+        await asyncio.sleep(0)  # a long answer must not hold the others up
+    message = accumulator.message()
+    if not message.get("choices"):
+        raise UpstreamError("the upstream completed an answer without any choice")
+    return message

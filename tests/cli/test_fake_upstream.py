@@ -1,0 +1,68 @@
+"""`everytoken fake-upstream` as a program."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from click.testing import CliRunner
+
+from everytoken.cli.fake_upstream import fake_upstream
+from everytoken.testing import FAULTS, ScriptedUpstream
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--fault", "nonsense"], "is not one of", id="an unknown fault"),
+        pytest.param(["--at", "nowhere"], "byte:N", id="an unknown position"),
+        pytest.param(["--times", "often"], "nor 'always'", id="not a number of times"),
+        pytest.param(
+            ["--fault", "dns-failure", "--times", "1"], "breaks the address", id="an address cannot count"
+        ),
+        pytest.param(["--chunks", "0"], "0 is not in the range", id="no chunks"),
+    ],
+)
+def test_a_wrong_option_is_explained(arguments, message):
+    result = CliRunner().invoke(fake_upstream, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_help_lists_the_faults():
+    output = CliRunner().invoke(fake_upstream, ["--help"], terminal_width=200).output
+    assert all(f"  {name} " in output and fault.description in output for name, fault in FAULTS.items())
+
+
+def test_the_server_says_where_it_is_breaks_as_told_and_stops():
+    options = ["--fault", "clean-end", "--at", "2", "--times", "1", "--delay", "0", "--chunks", "9"]
+    code = "from everytoken.cli.fake_upstream import fake_upstream; fake_upstream()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            url = re.fullmatch(r"fake upstream ready at (http://127\.0\.0\.1:\d+/v1)\n", line)[1]
+            counts = [body.count(b'"content":"') for body in (post(url), post(url))]
+        finally:
+            process.terminate()
+        assert counts == [1 + 2, 1 + 9]  # the role chunk has an empty content
+        assert process.wait(10) == 0
+        assert process.stdout.read() == ""
+
+
+def post(url):
+    request = urllib.request.Request(f"{url}/chat/completions", data=b'{"stream": true, "messages": []}')
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return response.read()
+
+
+def test_a_port_in_use_is_one_line():
+    with ScriptedUpstream() as upstream:
+        result = CliRunner().invoke(fake_upstream, ["--port", str(upstream.port)])
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    assert f"cannot listen on 127.0.0.1 port {upstream.port}" in result.output

@@ -1,0 +1,643 @@
+"""The Redis journal: several nodes, a server that goes away, comes back, hangs, forgets, or refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.journal_backends import Reader, info, read_all, shared_redis, until
+from tests.redis_server import REDIS, RedisServer
+
+import everytoken.journal.redis_follower as follower_module
+from everytoken.errors import (
+    ConfigurationError,
+    FencedError,
+    JournalUnavailableError,
+    OffsetInvalidError,
+    ProducerStaleError,
+    QuotaExceededError,
+    StreamClosedError,
+    StreamNotFoundError,
+)
+from everytoken.journal import Append, Producer
+from everytoken.journal.quota import Quota
+from everytoken.journal.redis import RedisJournal
+from everytoken.journal.redis_connection import Address, pack
+from everytoken.journal.redis_entries import ALIVE, State, encode, info_key, stream_key
+from everytoken.journal.redis_quota import RedisQuota
+from everytoken.journal.rules import Marks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    Nodes = Callable[..., Awaitable[RedisJournal]]
+
+pytestmark = [
+    pytest.mark.skipif(REDIS is None, reason="there is no redis-server"),
+    pytest.mark.blocking_allowed("the server is looked after beside the test"),
+]
+
+
+@pytest.fixture
+def server() -> RedisServer:
+    return shared_redis()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[Nodes]:
+    started: list[RedisJournal] = []
+
+    async def start(server: RedisServer, **settings: Any) -> RedisJournal:
+        journal = RedisJournal(server.url, **settings)
+        await journal.start()
+        started.append(journal)
+        return journal
+
+    yield start
+    for journal in started:
+        await journal.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a server that says nothing for a moment for dead."""
+    monkeypatch.setattr("everytoken.journal.redis_node.PATIENCE", 0.3)
+    monkeypatch.setattr(follower_module, "_BLOCK", 100)
+
+
+def _records(count: int, start: int = 0) -> list[bytes]:
+    return [
+        b'{"choices":[{"delta":{"content":"%d"}}],"id":"the same for all"}' % n
+        for n in range(start, start + count)
+    ]
+
+
+async def _append(writer: Any, records: list[bytes]) -> None:
+    due = writer.log.tail + len(writer.log.pending) + len(writer.log.storing) + len(records)
+    writer.append(records)
+    await until(lambda: writer.log.tail == due)
+
+
+async def _end(writer: Any, records: list[bytes]) -> None:
+    writer.close(records, {"outcome": "completed"})
+    await until(lambda: writer.log.closed)
+
+
+async def _drop_connections(journal: RedisJournal) -> None:
+    await journal._ask(pack("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+
+
+# Several nodes
+
+
+async def test_a_reader_on_another_node_follows_to_the_end(server: RedisServer, nodes: Nodes) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writer = await here.create(info(), _records(3))
+    reader = Reader(await there.open("s"))
+    reading = asyncio.create_task(reader.run())
+    for n in range(3, 60, 3):
+        await _append(writer, _records(3, n))
+    late = asyncio.create_task(Reader(await there.open("s"), 30).run())
+    await _end(writer, _records(1, 60))
+    assert await reading == _records(61)
+    assert await late == _records(61)[30:]
+    assert reader.log.info.result == {"outcome": "completed"}
+
+
+async def test_readers_elsewhere_see_each_record_soon(server: RedisServer, nodes: Nodes) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writer = await here.create(info())
+    log = await there.open("s")
+    log.subscribe(lambda: None)
+    for n in range(5):
+        await _append(writer, _records(1, n))
+        await until(lambda: log.tail == n + 1)  # noqa: B023
+    assert await here.is_read_elsewhere("s")
+    assert not await here.is_read_elsewhere("other")
+
+
+async def test_many_streams_are_followed_at_once(server: RedisServer, nodes: Nodes) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writers = [await here.create(info(f"s{n}")) for n in range(40)]
+    readers = [asyncio.create_task(Reader(await there.open(f"s{n}")).run()) for n in range(40)]
+    for n in range(10):
+        for writer in writers:
+            writer.append(_records(1, n))
+        await asyncio.sleep(0)
+    for writer in writers:
+        await _end(writer, _records(1, 10))
+    assert all(records == _records(11) for records in await asyncio.gather(*readers))
+
+
+async def test_an_ended_stream_becomes_one_packed_entry(server: RedisServer, nodes: Nodes) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writer = await here.create(info())
+    slow = await there.open("s")
+    for n in range(0, 120, 4):
+        await _append(writer, _records(4, n))
+    halfway = await there.open("s")
+    size = await here._ask(pack("MEMORY", "USAGE", stream_key("s")))
+    await _end(writer, [b"last"])
+    while await here._ask(pack("XLEN", stream_key("s"))) != 1:
+        pass
+    assert await here._ask(pack("MEMORY", "USAGE", stream_key("s"))) < size / 2
+    expected = [*_records(120), b"last"]
+    assert await Reader(slow).run() == expected
+    assert await Reader(halfway, 60).run() == expected[60:]
+    for offset in (0, 1, 77, 120, 121):
+        assert await read_all(await there.open("s"), offset, 300) == expected[offset:]
+
+
+async def test_a_deleted_stream_is_gone_on_every_node(server: RedisServer, nodes: Nodes) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writer = await here.create(info())
+    shared = await here.create(info("everybody's", shared=True))
+    for name in ("s", "everybody's"):
+        log = await there.open(name)
+        log.subscribe(lambda: None)
+    await here.delete("everybody's")
+    await there.delete("s")
+    writer.append([b"late"])
+    await until(lambda: writer.log.deleted)
+    with pytest.raises(StreamNotFoundError):
+        writer.append([b"later"])
+    assert shared.log.deleted
+    await until(lambda: log.deleted)
+    assert (await there.create(info(), [b"new"])).log.tail == 1
+
+
+async def test_streams_that_redis_has_removed_are_used_no_more(server: RedisServer, nodes: Nodes) -> None:
+    here, there = await nodes(server), await nodes(server)
+    here._quota = there._quota = RedisQuota(here._link, Quota(key_streams=600))
+    for at in range(0, 600, 100):
+        await asyncio.gather(*(here.create(info(f"{n}", shared=True)) for n in range(at, at + 100)))
+    with pytest.raises(QuotaExceededError):
+        await there.create(info("more", shared=True))
+    for n in range(100, 600):
+        await here._ask(pack("DEL", stream_key(f"{n}"), info_key(f"{n}")))
+    await there.create(info("more", shared=True))
+    total, each = b"everytoken:t:", b"everytoken:u:"
+    assert await here._ask(pack("HGET", total, "streams")) == b"101"
+    assert await here._ask(pack("HLEN", each)) == 101
+    assert await here._ask(pack("HGET", total, "bytes")) == b"0"
+
+
+async def test_producers_that_a_version_before_has_stored_are_known(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    journal = await nodes(server)
+    await journal.create(info(shared=True), [b"1"])
+    # As it stood before producers had a hash of their own.
+    state = State(info(shared=True), Marks("a", {"p": (0, 4), "q": (1, 0)}))
+    await journal._ask(pack("SET", info_key("s"), encode(state)))
+    assert (await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 4)))).duplicate
+    await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 5)))
+    again = await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 5)))
+    assert (again.duplicate, again.seq) == (True, 5)
+    with pytest.raises(ProducerStaleError):
+        await journal.submit("s", Append(records=[b"2"], producer=Producer("q", 0, 0)))
+    assert await read_all(await journal.open("s")) == [b"1", b"2"]
+
+
+async def test_submits_of_many_nodes_at_once_are_all_stored_once(server: RedisServer, nodes: Nodes) -> None:
+    journals = [await nodes(server) for _ in range(3)]
+    await journals[0].create(info(shared=True))
+    await asyncio.gather(
+        *(
+            journal.submit("s", Append(records=[b"%d.%d" % (n, i)]))
+            for n, journal in enumerate(journals)
+            for i in range(8)
+        )
+    )
+    records = await read_all(await journals[1].open("s"))
+    assert sorted(records) == sorted(b"%d.%d" % (n, i) for n in range(3) for i in range(8))
+
+
+async def test_a_writers_stream_takes_nobody_elses_records(server: RedisServer, nodes: Nodes) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writer = await here.create(info())
+    with pytest.raises(FencedError):
+        await there.submit("s", Append(records=[b"1"]))
+    await _append(writer, [b"2"])
+    assert await read_all(await there.open("s")) == [b"2"]
+
+
+# Takeover
+
+
+async def test_a_node_without_a_sign_of_life_loses_its_streams_to_one_other(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    dead = await nodes(server)
+    for n in range(3):
+        await dead.create(info(f"s{n}", created=float(n + 1)), _records(2))
+    await dead.create(info("everybody's", shared=True))
+    others = [await nodes(server) for _ in range(4)]
+    assert await others[0].orphans() == []
+    await dead._ask(pack("DEL", ALIVE % dead._node.encode()))
+    assert await others[0].orphans() == ["s0", "s1", "s2"]
+    claims = await asyncio.gather(*(journal.claim("s0") for journal in others), return_exceptions=True)
+    assert [type(claim) for claim in claims].count(FencedError) == 3
+    assert await others[0].orphans() == ["s1", "s2"]
+
+
+async def test_a_lease_runs_out_by_itself_and_not_before(server: RedisServer, nodes: Nodes) -> None:
+    node, other = await nodes(server, lease=0.4), await nodes(server)
+    await node.create(info())
+    life = await other._ask(pack("PTTL", ALIVE % node._node.encode()))
+    assert 0 < life <= 400
+    node._beating.cancel()  # type: ignore[union-attr]
+    async with asyncio.timeout(5):
+        while not await other.orphans():
+            pass
+
+
+async def test_a_stopped_nodes_streams_can_be_taken_over_at_once(server: RedisServer, nodes: Nodes) -> None:
+    node, other = RedisJournal(server.url), await nodes(server)
+    await node.start()
+    writer = await node.create(info(), [b"1"])
+    writer.append([b"2"])
+    await node.stop()
+    assert await other.orphans() == ["s"]
+    assert await read_all((await other.claim("s")).log) == [b"1", b"2"]
+
+
+async def test_a_writer_that_wakes_up_after_the_takeover_cannot_add_a_byte(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    old, new = await nodes(server), await nodes(server)
+    await old._follower.stop()  # a paused process hears nothing
+    writer = await old.create(info(), _records(2))
+    told: list[bool] = []
+    writer.when_fenced(lambda: told.append(True))
+    taker = await new.claim("s")
+    writer.append([b"late"])  # it is not told yet
+    await until(lambda: told)
+    with pytest.raises(FencedError):
+        writer.append([b"later"])
+    with pytest.raises(FencedError):
+        writer.close([], {})
+    await _append(taker, [b"right"])
+    await _end(taker, [])
+    assert await read_all(await new.open("s")) == [*_records(2), b"right"]
+
+
+async def test_a_node_that_has_lost_a_stream_without_knowing_can_take_it_back(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    """What it still wanted to have stored never will be, and nobody may wait for it for ever."""
+    old, new = await nodes(server), await nodes(server)
+    await old._follower.stop()  # a paused process hears nothing
+    writer = await old.create(info(), _records(2))
+    await _append(await new.claim("s"), [b"right"])
+    writer.append([b"late"])
+    async with asyncio.timeout(5):
+        again = await old.claim("s")
+    await _end(again, [b"end"])
+    third = await nodes(server)
+    assert await read_all(await third.open("s")) == [*_records(2), b"right", b"end"]
+
+
+async def test_a_silent_writer_is_told_of_the_takeover_and_its_readers_go_on_with_the_other(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    old, new = await nodes(server), await nodes(server)
+    writer = await old.create(info(), _records(2))
+    told: list[bool] = []
+    writer.when_fenced(lambda: told.append(True))
+    reading = asyncio.create_task(Reader(await old.open("s")).run())
+    following = asyncio.create_task(Reader(await new.open("s")).run())
+    await asyncio.sleep(0)
+    taker = await new.claim("s")
+    await until(lambda: told)
+    await _append(taker, [b"right"])
+    await _end(taker, [b"end"])
+    assert await reading == [*_records(2), b"right", b"end"]
+    assert await following == [*_records(2), b"right", b"end"]
+
+
+# A server that goes away
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_connections_that_break_at_any_moment_lose_and_double_nothing(
+    server: RedisServer, nodes: Nodes, seed: int
+) -> None:
+    chance = random.Random(seed)
+    here, there, other = await nodes(server), await nodes(server), await nodes(server)
+    writers = [await here.create(info(f"s{n}")) for n in range(5)]
+    readers = [
+        asyncio.create_task(Reader(await journal.open(f"s{n}")).run())
+        for n in range(5)
+        for journal in (here, there)
+    ]
+    for n in range(200):
+        for writer in writers:
+            if chance.random() < 0.5:
+                writer.append(
+                    _records(1, writer.log.tail + len(writer.log.storing) + len(writer.log.pending))
+                )
+        if chance.random() < 0.06:
+            await _drop_connections(other)
+        for _ in range(chance.randrange(3)):
+            await asyncio.sleep(0)
+        if n % 50 == 0:
+            await until(lambda: all(not writer.log.waits for writer in writers))
+    await until(lambda: all(not writer.log.waits for writer in writers))
+    for writer in writers:
+        await _end(writer, [b"end"])
+    for records in await asyncio.gather(*readers):
+        assert records == [*_records(len(records) - 1), b"end"]
+    for writer in writers:
+        assert await read_all(await other.open(writer.log.info.id)) == [
+            *_records(writer.log.tail - 1),
+            b"end",
+        ]
+
+
+async def test_what_is_appended_in_the_moment_the_connection_comes_back_is_stored_once(
+    server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writer = await here.create(info(), _records(3))
+    real = here._writing.reconcile
+
+    async def reconcile(connection: Any) -> None:
+        writer.append(_records(1, 3))
+        await real(connection)
+
+    monkeypatch.setattr(here._writing, "reconcile", reconcile)
+    await _drop_connections(there)
+    await until(lambda: writer.log.tail == 4)
+    await _append(writer, _records(1, 4))
+    assert await read_all(writer.log) == _records(5)
+    assert await read_all(await there.open("s")) == _records(5)
+
+
+@pytest.mark.parametrize("persistent", [True, False], ids=["with its file", "having forgotten everything"])
+async def test_a_server_that_is_started_again_is_gone_on_with(
+    tmp_path: Path, nodes: Nodes, *, persistent: bool
+) -> None:
+    server = RedisServer(tmp_path, persistent=persistent)
+    server.start()
+    try:
+        here, there = await nodes(server), await nodes(server)
+        writer = await here.create(info(meta={"of": "me"}), _records(5))
+        reading = asyncio.create_task(Reader(await there.open("s")).run())
+        await _append(writer, _records(5, 5))
+        await until(lambda: there._streams["s"].tail == 10)
+        server.kill()
+        writer.append(_records(5, 10))
+        await until(lambda: here._link.connection is None)
+        with pytest.raises(JournalUnavailableError):
+            await here.create(info("new"))
+        assert writer.log.tail == 10, "nothing is shown that is not stored"
+        server.start()
+        await until(lambda: writer.log.tail == 15)
+        await _append(writer, _records(5, 15))
+        await _end(writer, [b"end"])
+        assert await reading == [*_records(20), b"end"]
+        log = await there.open("s")
+        assert (log.info.meta, await read_all(log)) == ({"of": "me"}, [*_records(20), b"end"])
+        await here.create(info("new"))
+    finally:
+        server.stop()
+
+
+async def test_a_server_that_hangs_is_waited_for(
+    own_server: RedisServer, nodes: Nodes, impatient: None
+) -> None:
+    here, there = await nodes(own_server), await nodes(own_server)
+    writer = await here.create(info())
+    reading = asyncio.create_task(Reader(await there.open("s")).run())
+    await _append(writer, _records(2))
+    own_server.pause()
+    for n in range(4):
+        writer.append([b"%d" % n * 300_000])
+    assert writer.full
+    with pytest.raises(JournalUnavailableError):
+        await here.create(info("new"))
+    with pytest.raises(JournalUnavailableError):
+        await here.open("other")
+    assert writer.log.tail == 2
+    own_server.resume()
+    await until(lambda: writer.log.tail == 6)
+    assert not writer.full
+    await _end(writer, [])
+    assert len(await reading) == 6
+    await until(lambda: here._link.connection is not None)
+    await here.create(info("new"))
+    assert await there.orphans() == [], "who could give no sign of life is not dead for that"
+
+
+async def test_a_server_that_has_no_memory_left_is_waited_for(own_server: RedisServer, nodes: Nodes) -> None:
+    journal = await nodes(own_server)
+    writers = [await journal.create(info(f"s{n}")) for n in range(3)]
+    await journal._ask(pack("CONFIG", "SET", "maxmemory", "1"))
+    for writer in writers:
+        writer.append([b"1"])
+    await until(lambda: journal._writing.commit.failing)
+    with pytest.raises(JournalUnavailableError):
+        await journal.create(info("new"))
+    assert all(writer.log.tail == 0 for writer in writers)
+    await journal._ask(pack("CONFIG", "SET", "maxmemory", "0"))
+    await until(lambda: all(writer.log.tail == 1 for writer in writers))
+    await journal.create(info("new"))
+
+
+# A server that has lost the last records
+
+
+async def _go_back(journal: RedisJournal, dump: bytes) -> None:
+    """Have Redis hold what it held before, as after a failover to a replica that was behind."""
+    await journal._link.pipeline(
+        pack("RESTORE", stream_key("s"), 0, dump, "REPLACE"),
+        pack("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"),
+    )
+
+
+async def test_records_that_redis_has_lost_are_given_again_by_their_writer(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    here, there = await nodes(server), await nodes(server)
+    writer = await here.create(info(), _records(4))
+    dump = await there._ask(pack("DUMP", stream_key("s")))
+    await _append(writer, _records(4, 4))
+    await _append(writer, _records(4, 8))
+    reading = asyncio.create_task(Reader(await there.open("s")).run())
+    await until(lambda: there._streams["s"].watched)
+    writer.append(_records(1, 12))
+    await _go_back(there, dump)
+    await until(lambda: writer.log.tail == 13)
+    await _end(writer, [b"end"])
+    assert await reading == [*_records(13), b"end"]
+    assert await read_all(await there.open("s")) == [*_records(13), b"end"]
+
+
+async def test_a_reader_ahead_of_what_is_left_is_told_and_not_spliced(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    dead, there, new = await nodes(server), await nodes(server), await nodes(server)
+    writer = await dead.create(info(), _records(4))
+    dump = await there._ask(pack("DUMP", stream_key("s")))
+    log = await there.open("s")
+    log.subscribe(lambda: None)
+    await _append(writer, _records(4, 4))
+    await until(lambda: log.tail == 8)
+    dead._writing._ours.clear()  # it is dead: it gives nothing again
+    await _go_back(new, dump)
+    await until(lambda: new._link.connection is not None and there._link.connection is not None)
+    with pytest.raises(OffsetInvalidError):
+        (await new.open("s")).take(8, 100)
+    taker = await new.claim("s")
+    await _append(taker, [b"something else"])
+    await until(lambda: log.deleted)
+    with pytest.raises(OffsetInvalidError):
+        await log.fetch(7, 100)
+    assert await read_all(await there.open("s")) == [*_records(4), b"something else"]
+
+
+# Time, places
+
+
+async def test_what_is_kept_is_kept_for_its_time(server: RedisServer, nodes: Nodes) -> None:
+    journal = await nodes(server, retention=1000)
+    writer = await journal.create(info("ended"))
+    await journal.create(info("ttl", ttl=60, shared=True))
+    await journal.create(info("expires", expires=info().created + 30))
+
+    async def life(name: str) -> tuple[int, int]:
+        return tuple(
+            await journal._link.pipeline(pack("PTTL", stream_key(name)), pack("PTTL", info_key(name)))
+        )  # type: ignore[return-value]
+
+    assert await life("ended") == (-1, -1)
+    await _end(writer, _records(3))
+    for name, due in (("ended", 1_000_000), ("ttl", 60_000), ("expires", 30_000)):
+        assert all(due - 5000 < left <= due for left in await life(name)), name
+    await journal._link.pipeline(
+        pack("PEXPIRE", stream_key("ttl"), 5000), pack("PEXPIRE", info_key("ttl"), 5000)
+    )
+    await journal.open("ttl", touch=False)
+    assert max(await life("ttl")) <= 5000
+    await journal.open("ttl")
+    assert min(await life("ttl")) > 50_000
+    await journal._link.pipeline(
+        pack("PEXPIRE", stream_key("ttl"), 5000), pack("PEXPIRE", info_key("ttl"), 5000)
+    )
+    await journal.submit("ttl", Append(records=[b"1"]))
+    assert min(await life("ttl")) > 50_000
+
+
+async def test_the_readers_of_a_stream_that_redis_has_dropped_are_told(
+    server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "_READING", 0.05)
+    monkeypatch.setattr(follower_module, "_SAYS", 1)
+    journal = await nodes(server)
+    await journal.create(info(shared=True), [b"1"])
+    log = await journal.open("s")
+    log.subscribe(lambda: None)
+    await journal._ask(pack("DEL", stream_key("s"), info_key("s")))
+    await until(lambda: log.deleted)
+
+
+async def test_a_server_that_is_not_there_is_said_so_in_one_line(own_server: RedisServer) -> None:
+    own_server.kill()
+    with pytest.raises(JournalUnavailableError) as refused:
+        await RedisJournal(own_server.url).start()
+    assert "cannot be reached" in refused.value.message
+    assert "\n" not in refused.value.message
+
+
+async def test_a_server_that_does_not_let_us_in_is_said_so(own_server: RedisServer, nodes: Nodes) -> None:
+    journal = await nodes(own_server)
+    await journal._ask(pack("CONFIG", "SET", "requirepass", "secret"))
+    for url in (own_server.url, own_server.url.replace("//", "//:wrong@")):
+        with pytest.raises(ConfigurationError, match="refuses access") as refused:
+            await RedisJournal(url).start()
+        assert "wrong" not in refused.value.message
+    allowed = RedisJournal(own_server.url.replace("//", "//:secret@").replace("/0", "/3"))
+    await allowed.start()
+    await allowed.create(info())
+    await allowed.stop()
+    with pytest.raises(StreamNotFoundError):
+        await journal.open("s")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://h", Address("h")),
+        ("redis://h:1/2", Address("h", 1, database=2)),
+        ("rediss://u:p%40@[::1]:7/", Address("::1", 7, tls=True, user="u", password="p@")),
+        ("unix:///run/redis.sock?db=4", Address(path="/run/redis.sock", database=4)),
+    ],
+)
+def test_urls(url: str, address: Address) -> None:
+    assert Address.parse(url) == address
+
+
+@pytest.mark.parametrize("url", ["redis://h:x", "redis://h/x", "redis://h:99999"])
+def test_what_is_no_url_is_said_so(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        Address.parse(url)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ((("appendonly", "yes"), ("appendfsync", "everysec")), "appended to a file, synced everysec"),
+        ((("appendonly", "no"), ("save", "60 1")), "saved now and then (60 1)"),
+        ((("appendonly", "no"), ("save", "")), "kept in its memory only"),
+    ],
+)
+async def test_how_durable_the_server_is_stands_in_the_log(
+    own_server: RedisServer, nodes: Nodes, caplog: pytest.LogCaptureFixture, settings: Any, words: str
+) -> None:
+    journal = await nodes(own_server)
+    for name, value in settings:
+        await journal._ask(pack("CONFIG", "SET", name, value))
+    with caplog.at_level("INFO", "everytoken.journal"):
+        await nodes(own_server)
+    assert words in caplog.text
+    page = (Path(__file__).parents[2] / "docs" / "journal.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^```\n(.*)\n```$", page, re.MULTILINE)
+    told = [re.sub(r" at .*?: ", " at 10.0.0.5:6379: ", message) for message in caplog.messages]
+    assert (shown in told) == ("everysec" in words)
+
+
+async def test_a_closed_stream_cannot_be_claimed(server: RedisServer, nodes: Nodes) -> None:
+    journal = await nodes(server)
+    await _end(await journal.create(info()), [])
+    with pytest.raises(StreamClosedError):
+        await journal.claim("s")
+
+
+async def test_what_is_read_at_once_is_bounded_also_where_small_entries_come_first(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    journal = await nodes(server)
+    await journal.create(info(shared=True))
+    large = [random.randbytes(1024 * 1024) for _ in range(8)]
+    for record in [b"small"] * 40 + large:
+        await journal.submit("s", Append(records=[record]))
+    log = await journal.open("s")
+    sizes = []
+    for offset in range(log.tail):
+        found = await journal._reading._some("s", offset)
+        sizes.append(sum(len(part) for _, fields in found for part in fields))
+    assert max(sizes) < 1.3 * 1024 * 1024
+    assert await read_all(log) == [b"small"] * 40 + large

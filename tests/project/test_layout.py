@@ -1,0 +1,168 @@
+"""How large modules and classes may be, and where their tests are.
+
+Long modules have more than one subject, and are split by it. The tests of `gateway/chat.py` are in `gateway/test_chat.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+SOURCE = TESTS.parent / "src" / "everytoken"
+MODULES = {str(path.relative_to(SOURCE)): path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
+
+LONGEST_MODULE = 450
+LONGEST_CLASS = 250
+MEDIAN_MODULE = 150
+KNOWN: set[str] = set()
+
+
+def long_modules(modules: dict[str, str]) -> dict[str, int]:
+    """Return the modules over the limit, and how many lines they have."""
+    lengths = {name: len(text.splitlines()) for name, text in modules.items()}
+    return {name: length for name, length in lengths.items() if length > LONGEST_MODULE}
+
+
+def long_classes(modules: dict[str, str]) -> dict[str, int]:
+    """Return the classes over the limit as `module:class`, and how many lines they have, decorators not counted."""
+    found = {}
+    for name, text in modules.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                found[f"{name}:{node.name}"] = (node.end_lineno or 0) - node.lineno + 1
+    return {name: length for name, length in found.items() if length > LONGEST_CLASS}
+
+
+@pytest.mark.parametrize(
+    ("lines", "modules", "classes"),
+    [
+        pytest.param(["class A:", *["    x = 1"] * 249], {}, {}, id="a class at the limit"),
+        pytest.param(["class A:", *["    x = 1"] * 250], {}, {"a.py:A": 251}, id="a class over the limit"),
+        pytest.param(
+            ["class A:", "    class B:", *["        x = 1"] * 250],
+            {},
+            {"a.py:A": 252, "a.py:B": 251},
+            id="a class inside a class",
+        ),
+        pytest.param(["x = 1"] * 450, {}, {}, id="a module at the limit"),
+        pytest.param(["x = 1"] * 451, {"a.py": 451}, {}, id="a module over the limit"),
+    ],
+)
+def test_the_measures_themselves(lines, modules, classes):
+    sample = {"a.py": "\n".join(lines) + "\n"}
+    assert (long_modules(sample), long_classes(sample)) == (modules, classes)
+
+
+def test_nothing_is_too_long():
+    found = long_modules(MODULES) | long_classes(MODULES)
+    assert {name: length for name, length in found.items() if name not in KNOWN} == {}
+    assert KNOWN - set(found) == set(), "no longer too long: remove it from KNOWN"
+
+
+def test_most_modules_are_short():
+    lengths = {name: len(text.splitlines()) for name, text in MODULES.items()}
+    longer = sorted(name for name, length in lengths.items() if length > MEDIAN_MODULE)
+    assert median(lengths.values()) <= MEDIAN_MODULE, longer
+
+
+# Test file -> the modules that it covers besides the one of its name, and why they have none of their own.
+COVERED = {
+    "cli/test_chat.py": (
+        "parts of `chat`, which is run as a program",
+        "address ending output process signals talk",
+    ),
+    "cli/test_serve.py": ("its only caller, run as a program", "server"),
+    "cli/test_tail.py": ("its only caller, run as a program", "following"),
+    "cli/test_views.py": ("parts of a view, seen on a screen", "region text"),
+    "client/test_behaviour.py": (
+        "what they do together is seen by the SDK",
+        "aio asked failures heads shared watch",
+    ),
+    "client/test_faults.py": (
+        "the attempts behind the SDK's loops",
+        "driver network network_aio network_sync",
+    ),
+    "client/test_unasync.py": ("a tool makes it from aio.py", "sync"),
+    "contract/test_journal.py": (
+        "what all journals share",
+        "../journal/local ../journal/memory ../journal/quota ../journal/rules ../journal/stream",
+    ),
+    "dialects/openai_chat/test_message.py": ("how the parts of a message are joined", "merge"),
+    "dialects/openai_chat/test_upstreams.py": ("from bytes to pieces, with real streams", "dialect reader"),
+    "dialects/test_dialect.py": ("how a dialect is found, and what it gives", "pieces registry"),
+    "errors/test_table.py": ("every error is tested there", "base journal protocol shown upstream"),
+    "gateway/durable/test_protocol.py": (
+        "the protocol, request by request",
+        "answers headers live reads writes",
+    ),
+    "gateway/test_app.py": ("what an application starts and stops", "server services"),
+    "gateway/test_chat.py": ("how a chat's response is opened", "opening"),
+    "gateway/test_listener.py": ("limits before a request is read", "connections heads"),
+    "gateway/test_origin.py": ("headers for the origins that are let in", "cors"),
+    "gateway/test_breaker.py": (
+        "circuits open over several responses",
+        "../recovery/breaker ../relay/circuits",
+    ),
+    "gateway/test_logs.py": ("lines of the log, as a gateway writes them", "../relay/logs"),
+    "gateway/test_passing.py": ("headers passed on", "../relay/heads"),
+    "recovery/test_align.py": (
+        "each attempt is read, compared and rewritten",
+        "cursor ../dialects/openai_chat/calls ../dialects/openai_chat/pieces ../dialects/openai_chat/rewrite",
+    ),
+    "recovery/test_machine.py": (
+        "parts of one machine; nothing else calls them",
+        "attempt course ending live response_state ../dialects/openai_chat/non_streaming",
+    ),
+    "recovery/test_plan.py": ("policies and targets, and what is made of them", "policy"),
+    "relay/test_response.py": ("parts of a response's relay", "readers sink timer"),
+    "test_observer.py": ("what observers are told", "relay/events"),
+    "test_plugins.py": ("what a configuration names", "gateway/making"),
+    "test_redaction.py": ("texts as their decoders see them", "json/decodings"),
+    "json/test_bounds.py": ("JSON of any kind, within the bounds", "text"),
+    "testing/test_faults.py": ("every fault, on the wire", "address broken fault healthy plan statuses"),
+    "testing/test_upstream.py": ("parts of the scripted upstream", "connection"),
+    "test_sse.py": ("reads cut in all ways, used as such", "testing/splits"),
+    "upstream/test_local.py": ("the embedded model's process", "embedded llama_child"),
+    "upstream/test_proxy.py": ("TLS to upstreams", "tls"),
+    "upstream/test_exchange.py": ("the words of a refusal", "../errors/reason"),
+    "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),
+}
+
+
+def behaves(text: str) -> bool:
+    """Whether a module does anything: has a function with more in it than a docstring."""
+    functions = [
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return any(
+        not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+        for function in functions
+        for line in function.body
+    )
+
+
+def has_tests(module: str) -> bool:
+    """Whether there is a test file of its name. `redis_writing.py` is a part of what `test_redis.py` tests."""
+    folder, name = (TESTS / module).parent, Path(module).stem
+    return any((folder / f"test_{name}.py").exists() for name in (name, name.partition("_")[0]))
+
+
+def test_each_module_has_its_tests_where_one_looks_for_them():
+    covered = [
+        os.path.normpath(f"{Path(test).parent}/{name}.py")
+        for test, (_, names) in COVERED.items()
+        for name in names.split()
+    ]
+    bare = {name for name, text in MODULES.items() if Path(name).stem != "__init__" and behaves(text)}
+    bare = {name for name in bare if not has_tests(name)}
+    assert sorted(bare - set(covered)) == [], (
+        "no tests of that name: write them, or say in COVERED where they are"
+    )
+    assert sorted(set(covered) - bare) == [], "has tests of its own, or is gone: remove it from COVERED"
+    assert len(covered) == len(set(covered))
+    assert [test for test in COVERED if not (TESTS / test).exists()] == []
