@@ -89,7 +89,7 @@ class Accumulator:
 
 
 class Toy:
-    name, path, end_mark = "toy", "/toy", b""
+    name, path, end_mark, headers = "toy", "/toy", b"", {}
     request, history, accumulator = Request, History, Accumulator
 
     def body(self, request, *, model, seed, usage, extra):
@@ -120,7 +120,7 @@ class Toy:
     def closing(self, request, history, first, *, usage, attempts):
         return []
 
-    def refusal(self, body):
+    def refusal(self, body, *, status):
         return {"oops": body["error"]}
 
     def error(self, body):

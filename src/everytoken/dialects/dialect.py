@@ -140,12 +140,13 @@ class Dialect(Protocol):
     """An API of a model server.
 
     `name` is stored with every response. `path` is the end of the path that it is asked at. `end_mark` are the bytes
-    behind a stream that is complete.
+    behind a stream that is complete. `headers`, names in lower case, go up with every request that has none of that name.
     """
 
     name: str
     path: str
     end_mark: bytes
+    headers: Mapping[str, str]
 
     def request(self, body: Mapping[str, Any]) -> Request:
         """Read a request. Raises `InvalidRequestError`, whose `param` names the field."""
@@ -224,8 +225,11 @@ class Dialect(Protocol):
     def error(self, body: Mapping[str, Any]) -> bytes:
         """Return the record that ends a response that did not complete; `body` is the error object in JSON form."""
 
-    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the JSON that answers a request in place of a response; `body` is the error object in OpenAI's form."""
+    def refusal(self, body: Mapping[str, Any], *, status: int) -> dict[str, Any]:
+        """Return the JSON that answers a request, with the HTTP `status`, in place of a response.
+
+        `body` is the error object in OpenAI's form, or an upstream's own.
+        """
 
     def accumulator(self) -> Accumulator:
         """Return what joins records into an answer in one piece."""

@@ -190,6 +190,6 @@ async def _accumulate(log: Log) -> dict[str, object]:
         offset += len(records)
         await asyncio.sleep(0)  # a long answer must not hold the others up
     message = accumulator.message()
-    if not message.get("choices"):
+    if message.get("choices") == []:
         raise UpstreamError("the upstream completed an answer without any choice")
     return message

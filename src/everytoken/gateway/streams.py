@@ -14,6 +14,7 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.formats.table import FORMATS, format_named
+from everytoken.gateway.apis import FORMATS_WITH_IDS, format_of
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
@@ -95,7 +96,7 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
         relay.reader_came()
     try:
         if action == "events":
-            await _read_events(request, log, await _format(gateway, request))
+            await _read_events(request, log, await _format(gateway, request, log))
             return
         at = headers.position(request, log)
         if at.live == "sse":
@@ -109,10 +110,11 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
             relay.reader_went()
 
 
-async def _format(gateway: Services, request: Request) -> OutputFormat:
-    """Return the format that is asked for with `?format=`: OpenAI events if none is."""
-    name = request.query().get("format", "openai")
-    if name == "openai":
+async def _format(gateway: Services, request: Request, log: Log) -> OutputFormat:
+    """Return the format that is asked for with `?format=`: the events of the response's own API if none is."""
+    own = format_of(log.info.meta.get("dialect"))
+    name = request.query().get("format", own)
+    if name in FORMATS_WITH_IDS:
         return FORMATS[name](ids=wants_ids(gateway, request))
     make = await asyncio.to_thread(format_named, name)
     return make()

@@ -9,9 +9,9 @@ from everytoken.dialects.anthropic_messages.decoder import MessagesDecoder
 from everytoken.dialects.anthropic_messages.errors import error_of
 from everytoken.dialects.anthropic_messages.history import MessagesHistory, MessagesRewriter
 from everytoken.dialects.anthropic_messages.message import Accumulator
+from everytoken.dialects.anthropic_messages.non_streaming import events_in
 from everytoken.dialects.anthropic_messages.request import MessagesRequest
 from everytoken.dialects.anthropic_messages.usage import merged, total_usage
-from everytoken.dialects.anthropic_messages.whole import events_in
 from everytoken.json import dumps, loads
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class _AnthropicMessages:
     name = MessagesRequest.dialect
     path = "/messages"
     end_mark = b""
+    headers: Mapping[str, str] = {"anthropic-version": "2023-06-01"}  # of a value
 
     def request(self, body: Mapping[str, Any]) -> MessagesRequest:
         return MessagesRequest(body)
@@ -108,6 +109,9 @@ class _AnthropicMessages:
 
     def error(self, body: Mapping[str, Any]) -> bytes:
         return dumps(error_of(body))
+
+    def refusal(self, body: Mapping[str, Any], *, status: int) -> dict[str, Any]:
+        return error_of(body, status)
 
     def accumulator(self) -> Accumulator:
         return Accumulator()

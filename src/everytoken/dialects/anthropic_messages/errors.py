@@ -30,9 +30,11 @@ _TYPES: Final = frozenset({*_BY_STATUS.values(), "invalid_request_error", "api_e
 def error_of(body: Mapping[str, Any], status: int | None = None) -> dict[str, Any]:
     """Return an error object as Anthropic's SDKs read it.
 
-    `body`: the same in OpenAI's shape. `status`: what it is answered with, None where it comes in a stream; there the code
-    tells. What more there is of it stands behind the message.
+    `body`: the same in OpenAI's shape, or in this one already. `status`: what it is answered with, None where it comes in a
+    stream; there the code tells. What more there is of it stands behind the message.
     """
+    if body.get("type") == "error":
+        return dict(body)
     told = body.get("error")
     told = told if isinstance(told, dict) else {"message": str(told)}
     rest = {

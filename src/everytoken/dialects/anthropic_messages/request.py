@@ -23,7 +23,7 @@ class MessagesRequest:
     dialect: ClassVar[str] = "anthropic-messages"
     seed: ClassVar[int | None] = None  # the API has none
     shows_usage: ClassVar[bool] = True  # it is part of every stream
-    needs_whole: ClassVar[bool] = False
+    needs_non_streaming: ClassVar[bool] = False
     obstacle: ClassVar[str | None] = None
 
     __slots__ = ("body", "model", "stream")

@@ -25,6 +25,7 @@ class _OpenAIChat:
     name = ChatRequest.dialect
     path = "/chat/completions"
     end_mark = b"data: [DONE]\n\n"
+    headers: Mapping[str, str] = {}  # of a value
 
     def request(self, body: Mapping[str, Any]) -> ChatRequest:
         return ChatRequest(body)
@@ -101,7 +102,7 @@ class _OpenAIChat:
     def error(self, body: Mapping[str, Any]) -> bytes:
         return dumps(body)
 
-    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def refusal(self, body: Mapping[str, Any], *, status: int) -> dict[str, Any]:  # noqa: ARG002  # it tells by itself
         return dict(body)
 
     def accumulator(self) -> Accumulator:

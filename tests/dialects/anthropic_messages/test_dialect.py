@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from messages_play import MESSAGES, message_of
-from messages_streams import ASK, STREAMS, begin, delta, end, inputs, start, stop, visible
 
 from everytoken.dialects.anthropic_messages.errors import error_of
 from everytoken.errors import TABLE, InvalidRequestError, NotAnEventStreamError, RateLimitedError, error_body
+from messages_play import MESSAGES, message_of
+from messages_streams import ASK, STREAMS, begin, delta, end, inputs, start, stop, visible
 
 REFUSED = [
     ({}, "messages"),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from messages_streams import ASK, encoded, end
-
 from everytoken.dialects.registry import dialect_named
 from everytoken.recovery import Breaker, Connect, LearnedCapabilities, Policy, Recovery, Target
+from messages_streams import ASK, encoded, end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,13 +6,13 @@ import asyncio
 import json
 
 import pytest
-from messages_play import MESSAGES, POLICY, unmarked
-from messages_streams import ASK, STREAMS, encoded, visible
 
 from everytoken.recovery import Policy, Target
 from everytoken.relay import Relays
 from gateway_serving import ManualUpstream, limit
 from journal_backends import BACKENDS, read_all, until
+from messages_play import MESSAGES, POLICY, unmarked
+from messages_streams import ASK, STREAMS, encoded, visible
 
 CUTS = [
     (name, number)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+
+from everytoken.errors import NodeLostError, StatusError
+from everytoken.recovery import LearnedCapabilities, Policy
+from everytoken.testing.splits import split_everywhere
 from messages_play import MESSAGES, POLICY, is_prefix, message_of, play, recovery_of, unmarked, whole
 from messages_streams import (
     ASK,
@@ -20,10 +24,6 @@ from messages_streams import (
     texts,
     visible,
 )
-
-from everytoken.errors import NodeLostError, StatusError
-from everytoken.recovery import LearnedCapabilities, Policy
-from everytoken.testing.splits import split_everywhere
 
 NAMES = list(STREAMS)
 REPLAY = Policy(backoff=0.0, retry_after_max=0.0, strategies=frozenset({"replay"}))

@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
-from messages_play import MESSAGES, message_of
-from messages_streams import ASK
 
 from everytoken.errors import TABLE
 from everytoken.recovery import Policy, Target
@@ -20,6 +18,8 @@ from everytoken.upstream.http import HttpUpstream
 from fault_table import ANSWER, MOST_SECONDS, PATIENT, POLICY, fault_named, places
 from gateway_serving import limit
 from journal_backends import BACKENDS
+from messages_play import MESSAGES, message_of
+from messages_streams import ASK
 
 ANSWERS = {
     "text": ANSWER,
