@@ -118,15 +118,3 @@ def test_serve_adds_v1_and_says_so_and_has_a_default_model():
     assert upstream.attempts[0].json["model"] == "mine"
     told = [line for line in error.decode().splitlines() if "/v1 is added" in line]
     assert len(told) == 1
-
-
-async def test_an_upstream_is_asked_by_the_apis_it_offers(scripted_upstream):
-    upstream = await scripted_upstream("Good day")
-    other = UpstreamConfig(name="other", url=upstream.base_url, api="messages")
-    async with serving(other) as gateway:
-        answer = await gateway.ask("POST", "/v1/chat/completions", HELLO)
-        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (404, "model-not-found")
-    both = UpstreamConfig(name="both", url=upstream.base_url, api=["messages", "chat"])
-    async with serving(both) as gateway:
-        assert (await gateway.ask("POST", "/v1/chat/completions", HELLO)).status == 200
-    assert len(upstream.requests) == 1

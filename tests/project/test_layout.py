@@ -1,6 +1,6 @@
 """How large modules and classes may be, and where their tests are.
 
-Long modules have more than one subject, and are split by it. The tests of `gateway/chat.py` are in `gateway/test_chat.py`.
+Long modules have more than one subject, and are split by it. The tests of `gateway/model_api.py` are in `gateway/test_model_api.py`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ COVERED = {
         "answers headers live reads writes",
     ),
     "gateway/test_app.py": ("what an application starts and stops", "server services"),
-    "gateway/test_chat.py": ("how a chat's response is opened", "opening"),
+    "gateway/test_model_api.py": ("how a response is opened for an API", "opening"),
     "gateway/test_listener.py": ("limits before a request is read", "connections heads"),
     "gateway/test_origin.py": ("headers for the origins that are let in", "cors"),
     "gateway/test_breaker.py": (
