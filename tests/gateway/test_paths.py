@@ -9,7 +9,6 @@ import openai
 import pytest
 
 from command_line import gateway as serve
-from everytoken.gateway import UpstreamConfig
 from everytoken.gateway.paths import canonical
 from everytoken.testing import ScriptedUpstream
 from gateway_serving import HELLO, serving

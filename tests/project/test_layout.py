@@ -116,7 +116,7 @@ COVERED = {
         "circuits open over several responses",
         "../recovery/breaker ../relay/circuits",
     ),
-    "gateway/test_messages.py": ("an API, its errors and its headers", "apis counting model_api"),
+    "gateway/test_messages.py": ("an API, its errors and its headers", "counting"),
     "gateway/test_logs.py": ("lines of the log, as a gateway writes them", "../relay/logs"),
     "gateway/test_passing.py": ("headers passed on", "../relay/heads"),
     "recovery/test_align.py": (
