@@ -188,8 +188,12 @@ class SSEDecoder:
         That is a `data: ` line with, in all blocks or in none, an `id: ` line behind it. Returns False, and has done
         nothing, if there is anything else.
         """
-        if data[:6] != b"data: " or len(data) > self._max_common_bytes:
+        if len(data) > self._max_common_bytes:
             return False
+        if data[:6] != b"data: ":
+            named = _named_blocks(data, self.last_event_id, self.retry) if data[:7] == b"event: " else []
+            events += named
+            return bool(named)
         # Decoding it all gives what decoding each line gives: an invalid sequence ends before a line end.
         text = data[6:-2].decode("utf-8", "replace")
         retry = self.retry
@@ -287,6 +291,20 @@ class SSEDecoder:
         """Give back the memory of everything unfinished."""
         self._line.clear()
         self._data.clear()
+
+
+def _named_blocks(data: bytes, last_id: str, retry: int | None) -> list[ServerSentEvent]:
+    """Read whole blocks that are an `event: ` line and a `data: ` line each, as Messages and Responses send them.
+
+    Returns nothing if there is anything else.
+    """
+    found = []
+    for block in data[:-2].decode("utf-8", "replace").split("\n\n"):
+        name, _, value = block.partition("\n")
+        if name[:7] != "event: " or len(name) == 7 or value[:6] != "data: " or "\n" in value:
+            return []
+        found.append(ServerSentEvent(name[7:], value[6:], last_id, retry))
+    return found
 
 
 def encode(event: ServerSentEvent) -> bytes:

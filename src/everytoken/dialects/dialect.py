@@ -99,10 +99,15 @@ class Decoder(Protocol):
 class History(Protocol):
     """What the dialect has to know of the records delivered so far, to place and number what follows.
 
-    `usage`: the last that was reported in the records that were `read`.
+    `usage`: the last that was reported in the records that were `read`. `is_closed`: whether nothing that a complete
+    response ends with is missing behind them.
     """
 
     usage: Usage | None
+
+    @property
+    def is_closed(self) -> bool:
+        """See above."""
 
     def read(self, record: bytes) -> Chunk:
         """Return a delivered record as a chunk, and count it as delivered."""
@@ -135,12 +140,13 @@ class Dialect(Protocol):
     """An API of a model server.
 
     `name` is stored with every response. `path` is the end of the path that it is asked at. `end_mark` are the bytes
-    behind a stream that is complete.
+    behind a stream that is complete. `headers`, names in lower case, go up with every request that has none of that name.
     """
 
     name: str
     path: str
     end_mark: bytes
+    headers: Mapping[str, str]
 
     def request(self, body: Mapping[str, Any]) -> Request:
         """Read a request. Raises `InvalidRequestError`, whose `param` names the field."""
@@ -154,6 +160,12 @@ class Dialect(Protocol):
 
         `model` replaces the caller's. `seed` is for a request without one. With `usage` the upstream is asked for it.
         `extra` adds fields and overrides none of the caller's.
+        """
+
+    def prefix(self, request: Request, text: str) -> str:
+        """Return as much of the delivered `text` as a `prefill` may end in: all, less, or "" where none is possible.
+
+        What is left out has to come back before the continuation is believed.
         """
 
     def prefill(
@@ -199,18 +211,25 @@ class Dialect(Protocol):
     def closing(
         self,
         request: Request,
+        history: Any,
         first: bytes | None,
         *,
         usage: Usage | None,
         attempts: Sequence[Mapping[str, Any]],
     ) -> list[bytes]:
-        """Return the records behind the last one of a complete response whose reader was shown no usage yet."""
+        """Return the records behind the last one of a complete response whose reader was shown no usage yet.
+
+        `history` is that of what was delivered.
+        """
 
     def error(self, body: Mapping[str, Any]) -> bytes:
         """Return the record that ends a response that did not complete; `body` is the error object in JSON form."""
 
-    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the JSON that answers a request in place of a response; `body` is the error object in OpenAI's form."""
+    def refusal(self, body: Mapping[str, Any], *, status: int) -> dict[str, Any]:
+        """Return the JSON that answers a request, with the HTTP `status`, in place of a response.
+
+        `body` is the error object in OpenAI's form, or an upstream's own.
+        """
 
     def accumulator(self) -> Accumulator:
         """Return what joins records into an answer in one piece."""

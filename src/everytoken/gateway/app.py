@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import cors, models, origin, pages, plain, streams, ui
+from everytoken.gateway import cors, counting, models, origin, pages, plain, streams, ui
 from everytoken.gateway.apis import APIS, dialect_at, foreign_api
 from everytoken.gateway.http import (
     BrokenOffError,
@@ -160,6 +160,7 @@ async def _readyz(services: Services, request: Request) -> None:
 _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
     **{path: (("POST",), partial(complete, api=api)) for path, api in APIS.items()},
+    counting.PATH: (("POST",), counting.count_tokens),
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),
     "/healthz": (_READS, _healthz),

@@ -221,7 +221,10 @@ class Course(ResponseState):
         self.usage = self._total_usage()
         origin = self.attempts[0].started
         attempts = [attempt.describe(origin) for attempt in self.attempts]
-        return self.dialect.closing(self.request, self.transcript.first, usage=self.usage, attempts=attempts)
+        transcript = self.transcript
+        return self.dialect.closing(
+            self.request, transcript.history, transcript.first, usage=self.usage, attempts=attempts
+        )
 
     def _total_usage(self) -> dict[str, Any] | None:
         return self.dialect.total_usage([(attempt.usage, attempt.chunks) for attempt in self.attempts])

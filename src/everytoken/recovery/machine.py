@@ -68,7 +68,7 @@ class Recovery(Course):
         if not history.is_complete(self.request):
             self._next(now, cause)
             return []
-        missing = [] if history.usage else self._closing()
+        missing = [] if history.is_closed else self._closing()
         self.transcript.count(missing)
         self._end(now, "completed", None)
         return missing

@@ -66,7 +66,7 @@ class Transcript:
         """Add a delivered chunk; return whether it carried content."""
         for piece in chunk.pieces:
             self._add(piece)
-        if chunk.ends or self.ended:
+        if chunk.finishes or self.ended:
             self._add_end(chunk)
         if chunk.obstacle is not None:
             self.obstacle = chunk.obstacle
@@ -81,7 +81,7 @@ class Transcript:
         """Take a chunk that has a finish reason, or comes behind one."""
         if chunk.pieces and self.ended:
             self.continued = True
-        self.ended = chunk.ends or not chunk.pieces
+        self.ended = chunk.finishes or not chunk.pieces
 
     def _add(self, piece: Piece) -> None:
         kind, place, value, whole = piece

@@ -18,6 +18,7 @@ from everytoken.testing.answer import Answer
 from everytoken.testing.connection import Connection, ReceivedRequest
 from everytoken.testing.fault import Fault
 from everytoken.testing.faults import find_fault
+from everytoken.testing.messages import count_tokens, plan_message
 from everytoken.testing.plan import Position, plan_answer, to_json
 from everytoken.testing.steps import Status, Step
 
@@ -30,6 +31,9 @@ Script: TypeAlias = Sequence[Step]
 FaultRule: TypeAlias = tuple[int | Literal["always"], Fault | str, Position]
 """Which attempt (from 0, or `"always"`), which fault (or its name), and where in the answer."""
 
+_PLANS = {"/chat/completions": plan_answer, "/messages": plan_message}
+"""The ends of the paths of attempts, and what renders an answer there."""
+
 _BACKLOG = 4096  # a thousand clients may connect at the same moment
 
 
@@ -38,8 +42,8 @@ class ScriptedUpstream:
 
     `answer` is an `Answer`, its text, a script (steps, the same for every attempt), or a function from the request to a
     script. `faults` says what breaks: `[(0, "reset", "middle")]` breaks the first attempt in the middle of the answer
-    and leaves the others healthy. An attempt is a `POST` to a path that ends with `/chat/completions`; everything
-    else is not counted.
+    and leaves the others healthy. An attempt is a `POST` to a path that ends with `/chat/completions`, or `/messages` for
+    the same answer in Anthropic's Messages; everything else is not counted.
 
     `sleep` is called for waits, with seconds; the default is `asyncio.sleep`, which follows a virtual-time loop.
     """
@@ -122,11 +126,14 @@ class ScriptedUpstream:
         """Record `request` and return the steps that answer it."""
         self.requests.append(request)
         path = request.path.partition("?")[0]
-        if request.method == "POST" and path.endswith("/chat/completions"):
+        if request.method == "POST" and path.endswith(tuple(_PLANS)):
             request.attempt = self._attempts
             self._attempts += 1
             self._arrived.set()
             return self._attempt(request)
+        if request.method == "POST" and path.endswith("/messages/count_tokens"):
+            body = request.json if isinstance(request.json, dict) else {}
+            return [Status(200, body=to_json(count_tokens(body)).encode())]
         if request.method == "GET" and path.endswith("/models"):
             model = {"id": self.answer.model, "object": "model", "created": 0, "owned_by": "everytoken"}
             return [Status(200, body=to_json({"object": "list", "data": [model]}).encode())]
@@ -142,7 +149,9 @@ class ScriptedUpstream:
         assert request.attempt is not None
         answer = self.answer.variant(self._variant(request.attempt, request.json))
         request.text = answer.text
-        plan = plan_answer(answer, request.json, number=request.attempt, now=time.time())
+        path = request.path.partition("?")[0]
+        render = next(render for end, render in _PLANS.items() if path.endswith(end))
+        plan = render(answer, request.json, number=request.attempt, now=time.time())
         if isinstance(plan, Status):
             return [plan]
         for when, fault, position in self._rules:
