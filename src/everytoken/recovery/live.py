@@ -154,7 +154,7 @@ class LiveAttempt:
 
     @property
     def complete(self) -> bool:
-        """Whether the whole answer has come."""
+        """Whether the whole response has come."""
         return self.decoder.terminal and self.caught_up
 
     def receive_data(self, now: float, data: bytes) -> list[bytes]:
@@ -202,7 +202,7 @@ class LiveAttempt:
         return records
 
     def receive_non_streaming(self, body: bytes) -> list[bytes]:
-        """Take an answer in one piece; a JSON document that is complete is an end."""
+        """Take a response in one piece; a JSON document that is complete is an end."""
         records: list[bytes] = []
         try:
             for record in self._dialect.records_in(body):
