@@ -116,6 +116,9 @@ class Toy:
     def closing(self, request, first, *, usage, attempts):
         return []
 
+    def refusal(self, body):
+        return {"oops": body["error"]}
+
     def error(self, body):
         return json.dumps({"oops": body["error"]["message"]}).encode()
 

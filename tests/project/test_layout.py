@@ -1,6 +1,6 @@
 """How large modules and classes may be, and where their tests are.
 
-Long modules have more than one subject, and are split by it. The tests of `gateway/chat.py` are in `gateway/test_chat.py`.
+Long modules have more than one subject, and are split by it. The tests of `gateway/model_api.py` are in `gateway/test_model_api.py`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ COVERED = {
         "answers headers live reads writes",
     ),
     "gateway/test_app.py": ("what an application starts and stops", "server services"),
-    "gateway/test_chat.py": ("how a response is opened, and joined", "opening assembling"),
+    "gateway/test_model_api.py": ("how a response is opened for an API, and joined", "opening assembling"),
     "gateway/test_listener.py": ("limits before a request is read", "connections heads"),
     "gateway/test_origin.py": ("headers for the origins that are let in", "cors"),
     "gateway/test_breaker.py": (
@@ -128,6 +128,7 @@ COVERED = {
     "testing/test_upstream.py": ("parts of the scripted upstream", "connection"),
     "test_sse.py": ("reads cut in all ways, used as such", "testing/splits"),
     "upstream/test_local.py": ("the embedded model's process", "embedded llama_child"),
+    "upstream/test_http2.py": ("which protocol a connection is made for", "connecting"),
     "upstream/test_proxy.py": ("TLS to upstreams", "tls"),
     "upstream/test_exchange.py": ("the words of a refusal", "../errors/reason"),
     "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),

@@ -209,5 +209,8 @@ class Dialect(Protocol):
     def error(self, body: Mapping[str, Any]) -> bytes:
         """Return the record that ends a response that did not complete; `body` is the error object in JSON form."""
 
+    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the JSON that answers a request in place of a response; `body` is the error object in OpenAI's form."""
+
     def accumulator(self) -> Accumulator:
         """Return what joins records into a response in one piece."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import chat, cors, dialects, models, origin, pages, plain, streams, ui
+from everytoken.gateway import cors, dialects, models, origin, pages, plain, streams, ui
+from everytoken.gateway.apis import APIS, dialect_at
 from everytoken.gateway.http import (
     BrokenOffError,
     ClientGoneError,
@@ -17,6 +19,7 @@ from everytoken.gateway.http import (
     answer_json,
     break_off,
 )
+from everytoken.gateway.model_api import complete
 from everytoken.gateway.server import direct_of, release_direct
 from everytoken.gateway.services import Services
 from everytoken.redaction import redact_error
@@ -67,7 +70,7 @@ class Gateway(Services):
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, request: Request) -> None:
-        request.bodies = self.bodies
+        request.bodies, request.dialect = self.bodies, dialect_at(request.path)
         try:
             if not self.started:
                 await self.start()
@@ -156,7 +159,7 @@ async def _readyz(services: Services, request: Request) -> None:
 
 _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
-    "/v1/chat/completions": (("POST",), chat.complete),
+    **{path: (("POST",), partial(complete, api=api)) for path, api in APIS.items()},
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),
     "/healthz": (_READS, _healthz),

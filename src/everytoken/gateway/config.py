@@ -66,12 +66,18 @@ _POSITIVE = (
 )
 
 
+ApiName = Literal["chat", "messages", "responses"]
+_DIALECTS = {"openai-chat": "chat", "anthropic-messages": "messages", "openai-responses": "responses"}
+
+
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[upstream]]` table.
 
     `url` ends before `/chat/completions`; `embedded:` is the model that ships with everytoken. The key is `key`, or the environment variable that `key_env` names.
-    `redirect_hosts` are other hosts it may redirect to, which get the key.
+    `redirect_hosts` are other hosts it may redirect to, which get the key. `http2`: speak HTTP/2 from the first connection, not only after
+    the server has refused HTTP/1.1.
     `models` maps the names callers use to the names it uses (a list: the same names); empty: any name is passed on.
+    `api`: which APIs it offers; None: whichever a caller speaks is tried.
     The rest is explained at `everytoken.recovery.Target`.
     """
 
@@ -80,8 +86,10 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     key: str | None = None
     key_env: str | None = None
     models: list[str] | dict[str, str] = []
+    api: ApiName | list[ApiName] | None = None
     headers: dict[str, str] = {}
     redirect_hosts: list[str] = []
+    http2: bool = False
     prefill: Literal["yes", "no", "auto"] = "auto"
     seeds: bool = True
     usage: bool = True
@@ -104,6 +112,12 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def names(self) -> dict[str, str]:
         """The models as a mapping from the callers' names."""
         return self.models if isinstance(self.models, dict) else {name: name for name in self.models}
+
+    def speaks(self, dialect: str) -> bool:
+        """Whether it offers the API of a dialect, or may: of one that is not ours, only trying tells."""
+        offered = [self.api] if isinstance(self.api, str) else self.api
+        name = _DIALECTS.get(dialect)
+        return offered is None or name is None or name in offered
 
     def api_key(self, environ: Mapping[str, str]) -> str | None:
         """Return the key to send. Raises `ConfigurationError` when `key_env` names a variable that is not set."""

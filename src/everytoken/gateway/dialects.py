@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from everytoken.formats.openai import OpenAIEvents
 from everytoken.gateway.assembling import assembled, until_ended
-from everytoken.gateway.chat import retries, show_head, stream_headers, wait_for_head, wants_ids
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer_error, answer_json, read_json_object, start
+from everytoken.gateway.model_api import retries, show_head, stream_headers, wait_for_head, wants_ids
 from everytoken.gateway.opening import open_response
 
 if TYPE_CHECKING:

@@ -30,6 +30,8 @@ from everytoken.json.bounds import MAX_VALUES, has_too_many_values, is_too_deep,
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
+    from everytoken.dialects.dialect import Dialect
+
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -81,6 +83,7 @@ class Request:
         "_headers",
         "bodies",
         "deployment",
+        "dialect",
         "extra",
         "id",
         "method",
@@ -103,6 +106,7 @@ class Request:
         mounted = self.root and (path == self.root or path.startswith(self.root.rstrip("/") + "/"))
         self.path, self.deployment = canonical(path[len(self.root.rstrip("/")) :] if mounted else path)
         self.bodies: Bodies | None = None
+        self.dialect: Dialect | None = None  # in which the caller is told of errors; None: OpenAI's
         self.started = False
         self._headers: dict[bytes, bytes] | None = None
         given = self.header(b"x-request-id")
@@ -227,7 +231,7 @@ async def answer_json(
 async def answer_error(
     request: Request, error: EverytokenError, more: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Send an error as OpenAI would: the object, and the status of its code; `more` headers besides its own."""
+    """Send an error as the API would: the object, and the status of its code; `more` headers besides its own."""
     headers = list(more)
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", ", ".join(error.allow).encode()))
@@ -242,7 +246,10 @@ async def answer_error(
         if own is not None and error.status == error.upstream_status:
             await answer_json(request, error.status, own, headers)
             return
-    await answer_json(request, error.status, error_body(error), headers)
+    body = error_body(error)
+    if request.dialect is not None:
+        body = request.dialect.refusal(body)
+    await answer_json(request, error.status, body, headers)
 
 
 async def break_off(request: Request) -> None:

@@ -39,6 +39,7 @@ def configured_upstream(config: UpstreamConfig) -> Upstream:
         api_key=config.api_key(os.environ),
         headers=config.headers,
         redirect_hosts=config.redirect_hosts,
+        http2=config.http2,
     )
 
 

@@ -13,7 +13,7 @@ from everytoken.gateway.models import HINT
 from everytoken.gateway.passing import passed_up
 
 if TYPE_CHECKING:
-    from everytoken.dialects.openai_chat import ChatRequest
+    from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.admission import Release
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
@@ -100,7 +100,7 @@ class Response:
         return error
 
 
-async def open_response(gateway: Services, request: Request, chat: ChatRequest, *, owner: str) -> Response:
+async def open_response(gateway: Services, request: Request, asked: ModelRequest, *, owner: str) -> Response:
     """Begin a response, or attach to the one that the request's `Idempotency-Key` has begun.
 
     Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`,
@@ -108,16 +108,16 @@ async def open_response(gateway: Services, request: Request, chat: ChatRequest, 
     """
     grace = grace_of(request, gateway.grace, gateway.config.max_grace)
     if gateway.admission is None:
-        response, _ = await _open(gateway, request, chat, owner=owner, grace=grace)
+        response, _ = await _open(gateway, request, asked, owner=owner, grace=grace)
         return response
     key = request.header(b"idempotency-key")
     if key is not None:
-        found = await find(gateway.journal, owner=owner, key=key, body=chat.body)
+        found = await find(gateway.journal, owner=owner, key=key, body=asked.body)
         if found is not None and found.log is not None:
             return Response(found.stream_id, found.log, gateway.relays.get(found.stream_id))
-    release = await admitted(gateway.admission, request, chat, owner=owner) or _nothing
+    release = await admitted(gateway.admission, request, asked, owner=owner) or _nothing
     try:
-        response, opened = await _open(gateway, request, chat, owner=owner, grace=grace)
+        response, opened = await _open(gateway, request, asked, owner=owner, grace=grace)
     except BaseException:
         _call(release)
         raise
@@ -129,20 +129,20 @@ async def open_response(gateway: Services, request: Request, chat: ChatRequest, 
 
 
 async def _open(
-    gateway: Services, request: Request, chat: ChatRequest, *, owner: str, grace: float
+    gateway: Services, request: Request, asked: ModelRequest, *, owner: str, grace: float
 ) -> tuple[Response, Relay | None]:
     """Return the response, and its relay if it was begun by this call."""
     key = request.header(b"idempotency-key")
     stream_id = ""
     if key is not None:
-        attached = await attach(gateway.journal, owner=owner, key=key, body=chat.body)
+        attached = await attach(gateway.journal, owner=owner, key=key, body=asked.body)
         stream_id = attached.stream_id
         if attached.log is not None:
             return Response(stream_id, attached.log, gateway.relays.get(stream_id)), None
-    elif not chat.stream:
+    elif not asked.stream:
         grace = 0.0  # nobody but the caller can know of it
     relay = await gateway.relays.begin(
-        chat,
+        asked,
         owner=owner,
         grace=grace,
         stream_id=stream_id,

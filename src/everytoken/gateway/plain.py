@@ -11,9 +11,9 @@ from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.errors import InvalidRequestError
 from everytoken.formats.table import FORMATS
 from everytoken.formats.ui_messages import is_ui_request
-from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import read_json_object, start
+from everytoken.gateway.model_api import stream_headers, wait_for_head
 from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import open_response
 from everytoken.gateway.ui import ui_chat

@@ -29,6 +29,7 @@ from everytoken.relay.circuits import ObservedBreaker
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
+    from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.admission import Admission
     from everytoken.journal import Journal
     from everytoken.journal.commit import GroupCommit
@@ -103,10 +104,13 @@ class Services:
         )  # the one that the upstreams list, and until when (loop's clock) that holds
         self._watch: asyncio.Task[None] | None = None
 
-    def _targets(self, model: str) -> Sequence[Target]:
-        """Return the upstreams that serve `model`, in the order of the configuration."""
-        configured = self.config.upstream
-        found = (target_of(upstream, model, self._policies[upstream.name]) for upstream in configured)
+    def _targets(self, request: ModelRequest) -> Sequence[Target]:
+        """Return the upstreams that serve a request, in the order of the configuration."""
+        found = (
+            target_of(upstream, request.model, self._policies[upstream.name])
+            for upstream in self.config.upstream
+            if upstream.speaks(request.dialect)
+        )
         return [target for target in found if target is not None]
 
     def aliases(self, upstream: str) -> list[str]:

@@ -14,7 +14,6 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.formats.table import FORMATS, format_named
-from everytoken.gateway.chat import stream_headers, wants_ids
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
@@ -22,6 +21,7 @@ from everytoken.gateway.durable.reads import catch_up, describe, long_poll
 from everytoken.gateway.durable.writes import append, create, delete
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer, start
+from everytoken.gateway.model_api import stream_headers, wants_ids
 from everytoken.journal import parse_offset
 from everytoken.journal.ids import given_at
 

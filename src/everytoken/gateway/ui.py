@@ -14,10 +14,10 @@ from everytoken.errors import InvalidRequestError, JournalError, StreamNotFoundE
 from everytoken.formats.table import FORMATS
 from everytoken.formats.ui import HEADER
 from everytoken.formats.ui_messages import openai_messages, rebuild
-from everytoken.gateway.chat import stream_headers, wait_for_head
 from everytoken.gateway.chats import Chat, Turn
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer, start
+from everytoken.gateway.model_api import stream_headers, wait_for_head
 from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import Response, open_response
 

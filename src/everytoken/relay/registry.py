@@ -59,7 +59,7 @@ class Relays:
     def __init__(
         self,
         upstreams: Mapping[str, Upstream],
-        targets: Callable[[str], Sequence[Target]],
+        targets: Callable[[ModelRequest], Sequence[Target]],
         journal: Journal,
         *,
         grace: float | None = 60.0,
@@ -71,7 +71,7 @@ class Relays:
         route: Route = "order",
         breaker: Breaker | None = None,
     ) -> None:
-        """`targets` returns the upstreams that serve a model. Seconds: `grace` without a reader (None: no limit), `max_duration`.
+        """`targets` returns the upstreams that serve a request. Seconds: `grace` without a reader (None: no limit), `max_duration`.
 
         `max_response`: bytes that upstreams may send for a response. `redact` takes out of a text what is secret besides
         the upstreams' own secrets. `route`: by which rule the first of several upstreams is chosen.
@@ -134,7 +134,7 @@ class Relays:
         """
         if self.draining:
             raise OverloadedError("this node is shutting down and takes no more requests")
-        targets = self._targets(request.model)
+        targets = self._targets(request)
         if not targets:
             raise ModelNotFoundError(f"no upstream serves the model {request.model!r}", param="model")
         # With a seed a response is repeatable, so that another attempt can continue it.
@@ -230,7 +230,7 @@ class Relays:
         writer = await self.journal.claim(stream_id)
         request = dialect.request(_restored(meta["request"]))
         lost = NodeLostError("the process that wrote the response is gone")
-        targets = self._targets(request.model)
+        targets = self._targets(request)
         if not targets:
             error = ModelNotFoundError(f"no upstream serves the model {request.model!r} any more")
             body = error_body(error)

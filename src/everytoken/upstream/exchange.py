@@ -110,9 +110,8 @@ class Exchange:
 
     def release(self, *, reusable: bool) -> None:
         """Let go of the connection; nothing more is reported."""
-        self.released = True
+        self.released, self.redirect = True, None
         self.on_body = _ignore
-        self.redirect = None
         if self.connecting is not None:
             self.connecting.cancel()
         protocol, self.protocol = self.protocol, None
@@ -151,16 +150,15 @@ class Exchange:
         """Find out from status and type what the body is."""
         if self.released:
             return
-        tell = getattr(self._sink, "on_head", None)
-        if tell is not None:
+        if (tell := getattr(self._sink, "on_head", None)) is not None:
             tell(status, headers)
         named = dict(headers)
         self._status = status
         self._location = _text(named.get(b"location", b"")) if 300 <= status < 400 else ""
-        if self._location and self.redirect is not None and self.redirect(status, self._location):
+        redirect, self.redirect = self.redirect, None  # a circle would wait for the garbage collector
+        if self._location and redirect is not None and redirect(status, self._location):
             self._followed = status
             return
-        self.redirect = None  # it refers to this exchange, which would wait for the garbage collector
         encoding = named.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
         if encoding not in {"identity", ""}:
             self._inflate = inflate_for(encoding)

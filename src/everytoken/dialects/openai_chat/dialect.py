@@ -97,6 +97,9 @@ class _OpenAIChat:
     def error(self, body: Mapping[str, Any]) -> bytes:
         return dumps(body)
 
+    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(body)
+
     def accumulator(self) -> Accumulator:
         return Accumulator()
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from everytoken.errors import EverytokenError
 from everytoken.formats import durable
 from everytoken.formats.table import FORMATS
-from everytoken.gateway.chat import stream_headers
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import respond
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import start
+from everytoken.gateway.model_api import stream_headers
 
 if TYPE_CHECKING:
     from everytoken.gateway.durable.headers import Position

@@ -1,11 +1,11 @@
-"""`POST /v1/chat/completions`: OpenAI in and out, streamed or not."""
+"""An API of a model server as callers speak it: what they ask becomes a response, streamed or not, in their own form."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.errors import (
     FencedError,
     InvalidRequestError,
@@ -25,13 +25,14 @@ from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
 
 if TYPE_CHECKING:
+    from everytoken.dialects.dialect import Dialect
     from everytoken.errors import EverytokenError
     from everytoken.gateway.http import Request
     from everytoken.gateway.opening import Response
     from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
-__all__ = ["complete", "retries", "show_head", "stream_headers", "wait_for_head", "wants_ids"]
+__all__ = ["ModelApi", "complete", "retries", "show_head", "stream_headers", "wait_for_head", "wants_ids"]
 
 # What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
 # no-transform, RFC 10036 defines Incremental.
@@ -49,24 +50,34 @@ _OURS = frozenset(
 )
 
 
-async def complete(gateway: Services, request: Request) -> None:
-    """Answer a chat completion request."""
+@dataclass(frozen=True, slots=True)
+class ModelApi:
+    """An API that callers speak: the dialect of their requests, and the name of the output format of their events."""
+
+    dialect: Dialect
+    format: str
+
+
+async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
+    """Answer a request to a model."""
     owner = gateway.keys.owner(request)
     ids = wants_ids(gateway, request)
     body = read_json_object(await request.body(gateway.config.max_body))
-    chat = ChatRequest(await with_model(gateway, body, request.deployment))
-    with await open_response(gateway, request, chat, owner=owner) as response:
+    asked = api.dialect.request(await with_model(gateway, body, request.deployment))
+    with await open_response(gateway, request, asked, owner=owner) as response:
         client = ReaderConnection(request)
         try:
-            if chat.stream:
-                await _stream(request, client, response, ids=ids)
+            if asked.stream:
+                await _stream(request, client, response, api, ids=ids)
             else:
                 await _non_streaming(request, client, response)
         finally:
             client.close()
 
 
-async def _stream(request: Request, client: ReaderConnection, response: Response, *, ids: bool) -> None:
+async def _stream(
+    request: Request, client: ReaderConnection, response: Response, api: ModelApi, *, ids: bool
+) -> None:
     if not await wait_for_head(request, client, response):
         return
     head = [
@@ -76,7 +87,7 @@ async def _stream(request: Request, client: ReaderConnection, response: Response
     await start(request, 200, head)
     # Only for who says so: a careless client would take the first line for data.
     greets = "text/event-stream" in (request.header(b"accept") or "")
-    await follow(client, response.log, FORMATS["openai"](greets=greets, ids=ids))
+    await follow(client, response.log, FORMATS[api.format](greets=greets, ids=ids))
 
 
 async def wait_for_head(request: Request, client: ReaderConnection, response: Response) -> bool:

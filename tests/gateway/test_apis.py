@@ -1,0 +1,33 @@
+"""Which API a path stands for, and which upstreams are asked by it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from everytoken.gateway import UpstreamConfig
+from everytoken.gateway.apis import APIS, dialect_at
+from gateway_serving import HELLO, serving
+
+
+@pytest.mark.parametrize("place", APIS)
+def test_what_is_below_an_api_speaks_its_dialect(place):
+    assert dialect_at(place) is dialect_at(f"{place}/x/cancel") is APIS[place].dialect
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/chat/completionsx"])
+def test_elsewhere_errors_are_openais(path):
+    assert dialect_at(path).name == "openai-chat"
+
+
+async def test_an_upstream_is_asked_by_the_apis_it_offers(scripted_upstream):
+    upstream = await scripted_upstream("Good day")
+    other = UpstreamConfig(name="other", url=upstream.base_url, api="messages")
+    async with serving(other) as gateway:
+        answer = await gateway.ask("POST", "/v1/chat/completions", HELLO)
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (404, "model-not-found")
+    both = UpstreamConfig(name="both", url=upstream.base_url, api=["messages", "chat"])
+    async with serving(both) as gateway:
+        assert (await gateway.ask("POST", "/v1/chat/completions", HELLO)).status == 200
+    assert len(upstream.requests) == 1
