@@ -61,7 +61,7 @@ class Request(Protocol):
 
     @property
     def has_grammar(self) -> bool:
-        """Whether the answer is bound to a grammar, which starts again after a prefill."""
+        """Whether the response is bound to a grammar, which starts again after a prefill."""
 
     @property
     def obstacle(self) -> str | None:
@@ -127,13 +127,13 @@ class Rewriter(Protocol):
 
 
 class Accumulator(Protocol):
-    """Joins the records of a response into the answer that a caller gets who does not stream."""
+    """Joins the records of a response into what a caller that does not stream gets."""
 
     def add(self, record: bytes) -> None:
         """Add the next record."""
 
     def message(self) -> dict[str, Any]:
-        """Return the answer as far as it has come."""
+        """Return the response as far as it has come."""
 
 
 class Dialect(Protocol):
@@ -180,7 +180,7 @@ class Dialect(Protocol):
         """Return `body` asking to continue `text`, within what is left of the caller's limit of tokens."""
 
     def non_streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `body` asking for the answer in one piece."""
+        """Return `body` asking for the response in one piece."""
 
     # What comes back
 
@@ -201,7 +201,7 @@ class Dialect(Protocol):
         """Return what makes later attempts continue `history`; `first` is the first record delivered."""
 
     def records_in(self, body: bytes) -> list[bytes]:
-        """Return an answer in one piece as the records it would have been. Raises `NotAnEventStreamError`."""
+        """Return a response in one piece as the records it would have been. Raises `NotAnEventStreamError`."""
 
     # The response
 
@@ -232,4 +232,4 @@ class Dialect(Protocol):
         """
 
     def accumulator(self) -> Accumulator:
-        """Return what joins records into an answer in one piece."""
+        """Return what joins records into a response in one piece."""

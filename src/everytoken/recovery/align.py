@@ -132,7 +132,7 @@ class PrefillAligner:
 
     It was asked to continue from before the last `overlap` characters. It continues if it gives these back and then
     more; it restarts if it gives the whole text from its beginning. Nothing is delivered until one of the two is proved:
-    `verdict` is then `continues` or `restarts`. An answer that is neither, or that could be both, diverges.
+    `verdict` is then `continues` or `restarts`. A response that is neither, or that could be both, diverges.
     """
 
     def __init__(self, transcript: Transcript, rewriter: Rewriter, *, overlap: int) -> None:

@@ -131,7 +131,7 @@ class Course(ResponseState):
 
     def _fail(self, now: float, live: LiveAttempt, error: EverytokenError, records: list[bytes]) -> None:
         if live.complete:
-            # The answer was whole before this happened.
+            # The response was whole before this happened.
             self._complete(now, live, records)
             return
         make_presentable(error, self.redact)

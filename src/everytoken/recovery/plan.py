@@ -176,7 +176,7 @@ class Planner:
         return True
 
     def _blame_size(self, plan: Plan) -> bool:
-        """Ask once more, elsewhere if there is another upstream: an answer that is too large most likely stays so."""
+        """Ask once more, elsewhere if there is another upstream: a response that is too large most likely stays so."""
         here = plan.target.name
         if self.oversized:
             for target in self.targets:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transcript"]
 
-_LIMIT = 8 * 1024 * 1024  # bytes of all that is kept for comparison; a long answer has less than one MiB
+_LIMIT = 8 * 1024 * 1024  # bytes of all that is kept for comparison; a long response has less than one MiB
 _RECENT = 24  # pieces whose lengths are remembered: enough for the overlap that proves a prefill
 _PLACE = 512  # bytes that a text of its own may cost
 
