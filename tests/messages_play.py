@@ -55,7 +55,9 @@ def play(recovery: Recovery, attempts: Iterable[Any]) -> tuple[list[dict[str, An
             continue
         recovery.accept(now)
         if not opened[0].streamed:
-            records += recovery.receive_whole(now, scripts[-1] if isinstance(scripts[-1], bytes) else b"{}")
+            records += recovery.receive_non_streaming(
+                now, scripts[-1] if isinstance(scripts[-1], bytes) else b"{}"
+            )
             continue
         for data in script:
             records += recovery.receive_data(now, data)
