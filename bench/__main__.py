@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from bench import durability, measure, peers, relaying, report
+from bench import durability, measure, peers, relaying, report, seams
 from bench.stacks import STACKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -21,6 +21,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one repetition, few stacks, page not written")
     parser.add_argument(
         "--only", help=f"these stacks, page not written: {', '.join(stack.name for stack in STACKS)}"
+    )
+    parser.add_argument(
+        "--recovery",
+        action="store_true",
+        help="measure recovery only, and write its section into the page",
     )
     return parser.parse_args()
 
@@ -46,6 +51,11 @@ def main() -> int:
         reasons = {name: reason for name in peers.names() if (reason := peers.install(name))}
         print("\n".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the peers are installed")
         return bool(reasons)
+    if asked.recovery:
+        section = seams.markdown(seams.run())
+        print(section)
+        PAGE.write_text(seams.into(PAGE.read_text(), section))
+        return 0
     if not measure.SUPPORTED:
         print("CPU and memory are not supported here (no /proc); times and exactness are still measured")
     stacks = relaying.choose(asked.only.split(",") if asked.only else None, quick=asked.quick)
@@ -57,7 +67,8 @@ def main() -> int:
     results = relaying.run([stack for stack in stacks if stack.name not in missing], repetitions)
     results.absent |= missing
     durable = None if partial else durability.markdown(results, *durability.run())
-    page = report.markdown(results, stacks, sse, repetitions, time.monotonic() - started, durable)
+    recovered = None if partial else seams.markdown(seams.run())
+    page = report.markdown(results, stacks, sse, repetitions, time.monotonic() - started, durable, recovered)
     if partial:
         print("\n" + page)
     else:

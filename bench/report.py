@@ -32,6 +32,7 @@ def markdown(
     repetitions: int,
     seconds: float,
     durability: str | None = None,
+    recovery: str | None = None,
 ) -> str:
     parts = [
         "# Benchmarks",
@@ -57,6 +58,7 @@ def markdown(
         "### Memory per open response",
         _memory(results, stacks),
         *(["## Durability", durability] if durability else []),
+        *([recovery] if recovery else []),
         "## SSE decoding",
         sse or "Not measured in this run.",
         f"_The whole run took {seconds:.0f} s._",

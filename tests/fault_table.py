@@ -42,7 +42,14 @@ UPSTREAMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "continues": ({}, {"prefill": "yes"}),
     "repeats": ({"prefill": "refuse", "needs_seed": True}, {}),
 }
-When = Literal["first", "always"]
+When = Literal["first", "always", "second"]
+"""The first attempt breaks; every attempt does; every one at the first of two upstreams does, and the second is healthy."""
+
+COLUMNS: dict[When, str] = {
+    "first": "first attempt only",
+    "always": "every attempt",
+    "second": "every attempt at the first of two",
+}
 
 _CLOSING = 2.0  # seconds of the virtual clock
 
@@ -58,6 +65,7 @@ class Result:
     records: tuple[bytes, ...]
     attempts: tuple[dict[str, Any], ...]
     requests: int
+    elsewhere: int  # of these, at the second upstream
     error: bytes | None
 
     @property
@@ -74,12 +82,16 @@ async def respond(
     *,
     policy: Policy = POLICY,
     request: dict[str, Any] | None = None,
+    second: bool = False,
     **target: Any,
 ) -> Result:
-    """Let one response run to its end over real sockets."""
+    """Let one response run to its end over real sockets; with `second` there is another upstream, which is healthy."""
     async with AsyncExitStack() as stack:
-        scripted = await stack.enter_async_context(ScriptedUpstream(answer, faults=faults))
-        upstreams = {f"u{n}": HttpUpstream(f"u{n}", url) for n, url in enumerate(scripted.base_urls)}
+        scripted = [await stack.enter_async_context(ScriptedUpstream(answer, faults=faults))]
+        if second:
+            scripted.append(await stack.enter_async_context(ScriptedUpstream(answer)))
+        urls = [url for one in scripted for url in one.base_urls]
+        upstreams = {f"u{n}": HttpUpstream(f"u{n}", url) for n, url in enumerate(urls)}
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.stop)
         journal = MemoryJournal()
@@ -99,13 +111,13 @@ async def respond(
         return _result(scripted, relay)
 
 
-async def _quiet(scripted: ScriptedUpstream) -> None:
+async def _quiet(scripted: list[ScriptedUpstream]) -> None:
     """Give connections that are being closed the time to be; one kept for the next response stays."""
     await asyncio.sleep(_CLOSING)
-    assert len(scripted.open_connections) <= 1, "a connection was left behind"
+    assert all(len(one.open_connections) <= 1 for one in scripted), "a connection was left behind"
 
 
-def _result(scripted: ScriptedUpstream, relay: Any) -> Result:
+def _result(scripted: list[ScriptedUpstream], relay: Any) -> Result:
     records = list(relay.log.take(0, sys.maxsize))
     result = relay.log.info.result
     error = None
@@ -119,10 +131,11 @@ def _result(scripted: ScriptedUpstream, relay: Any) -> Result:
         outcome=result["outcome"],
         code=(result.get("error") or {}).get("code"),
         text=(choices[0]["message"]["content"] or "") if choices else "",
-        truths=frozenset(attempt.text for attempt in scripted.attempts),
+        truths=frozenset(attempt.text for one in scripted for attempt in one.attempts),
         records=tuple(records),
         attempts=tuple(result["attempts"]),
-        requests=len(scripted.attempts),
+        requests=sum(len(one.attempts) for one in scripted),
+        elsewhere=sum(len(one.attempts) for one in scripted[1:]),
         error=error,
     )
 
@@ -142,7 +155,7 @@ async def cell(fault: Fault, position: str, when: When, kind: str) -> Result:
     answer = Answer(ANSWER.content, **behaviour)
     rule: FaultRule = (0 if when == "first" else "always", fault, position)
     policy = PATIENT if fault.kind is Kind.HEALTHY else POLICY
-    return await respond(answer, [rule], policy=policy, **target)
+    return await respond(answer, [rule], policy=policy, second=when == "second", **target)
 
 
 Row = dict[tuple[str, When, str], Result]
@@ -150,7 +163,7 @@ Row = dict[tuple[str, When, str], Result]
 
 async def row(fault: Fault) -> Row:
     """Run everything the table says about one fault."""
-    modes: tuple[When, ...] = ("always",) if fault.kind is Kind.HEALTHY else ("first", "always")
+    modes: tuple[When, ...] = ("always", "second") if fault.kind is Kind.HEALTHY else tuple(COLUMNS)
     return {
         (position, when, kind): await cell(fault, position, when, kind)
         for position in places(fault)
@@ -163,13 +176,12 @@ def render(rows: dict[str, Row]) -> str:
     """Return docs/faults.md."""
     lines = [HEAD]
     for kind, title in KINDS.items():
-        lines += [f"\n## {title}\n", "| fault | first attempt only | every attempt |", "|---|---|---|"]
+        lines += [f"\n## {title}\n", f"| fault | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
         for name, results in rows.items():
             fault = FAULTS[name]
             if fault.kind is kind:
-                lines.append(
-                    f"| `{name}`: {fault.description} | {_told(results, 'first')} | {_told(results, 'always')} |"
-                )
+                told = " | ".join(_told(results, when) for when in COLUMNS)
+                lines.append(f"| `{name}`: {fault.description} | {told} |")
     cells = [result for results in rows.values() for result in results.values()]
     exact = sum(result.exact for result in cells)
     lines.append(f"\n{len(cells)} responses: {exact} exact, {len(cells) - exact} with an explicit error.")
@@ -213,9 +225,10 @@ KINDS = {
 HEAD = """# What happens after every fault
 
 Generated by `python tests/fault_table.py` and checked by `make test`. Each fault of [`everytoken.testing`](testing.md) is run over
-real sockets against the gateway's upstream side, once on the first attempt only and once on every attempt, at each place
-where it makes sense: `start` (before the first content), `one` (after one chunk), `middle`, `last` (one chunk before the
-end), `end` (after all content, before the finish reason).
+real sockets against the gateway's upstream side, at each place where it makes sense: `start` (before the first content),
+`one` (after one chunk), `middle`, `last` (one chunk before the end), `end` (after all content, before the finish reason).
+It happens on the first attempt only; on every attempt; and on every attempt at the first of two upstreams, of which the
+second is healthy and would give the same answer.
 
 Each is run with an upstream that *continues* a prefill (and is declared to) and with one that *repeats* itself under a seed (and
 refuses a prefill). **exact** means: completed, and every byte of the text is the upstream's. Anything else is the outcome and

@@ -154,13 +154,14 @@ class OfTheDocs:
 
     durable = True
     immediate = False
+    name = "FileJournal"
 
     def __init__(self, path: Path) -> None:
         self.clock = Clock()
         self.path = path / "journal.jsonl"
 
     async def open(self, **settings: Any) -> Journal:
-        journal: Journal = _file_journal()(self.path, now=self.clock, **settings)
+        journal: Journal = _of_the_docs()[self.name](self.path, now=self.clock, **settings)
         await journal.start()
         return journal
 
@@ -171,15 +172,22 @@ class OfTheDocs:
         _forget_what_waits(journal)
 
 
+class OfTheDocsInAThread(OfTheDocs):
+    """The one there that stores in a thread."""
+
+    name = "SyncedJournal"
+
+
 @cache
-def _file_journal() -> Any:
+def _of_the_docs() -> dict[str, Any]:
     page = Path(__file__).parents[1] / "docs" / "extending.md"
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    (block,) = (block for block in blocks if "class FileJournal" in block)
-    assert block.count("\n") < 100
     names: dict[str, Any] = {}
-    exec(compile(block, str(page), "exec"), names)  # it is ours
-    return names["FileJournal"]
+    for kind in (OfTheDocs, OfTheDocsInAThread):
+        (block,) = (block for block in blocks if f"class {kind.name}(" in block)
+        assert block.count("\n") < 100
+        exec(compile(block, str(page), "exec"), names)  # it is ours
+    return names
 
 
 BACKENDS: dict[str, Any] = {
@@ -188,6 +196,7 @@ BACKENDS: dict[str, Any] = {
     "sqlite with fsync": SqlitePower,
     "redis": RedisKind,
     "of the docs": OfTheDocs,
+    "of the docs, in a thread": OfTheDocsInAThread,
 }
 
 

@@ -28,7 +28,10 @@ def help_of(name: str) -> str:
 
 
 def renewed(page: str) -> str:
-    """Return `page` with the help as it is now."""
+    """Return `page` with the help as it is now; a command that it does not show yet gets a section at its end."""
+    for name in commands.list_commands(click.Context(commands)):
+        if f"<!-- help of everytoken {name} -->" not in page:
+            page += f"\n## everytoken {name}\n\n<!-- help of everytoken {name} -->\n```text\n```\n"
     return _HELP.sub(lambda match: f"{match[1]}```text\n{help_of(match[2])}\n```", page)
 
 

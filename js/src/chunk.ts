@@ -51,6 +51,13 @@ export function readJson(data: string): any {
   }
 }
 
+/** Whether an event is nothing but a sign of life, of any dress. What could be half a chunk is none. */
+export const isHeartbeat = (event: string | undefined, data: string) =>
+  event !== "error" &&
+  (/^\W*(ping|pong|keep-?alive|heart-?beat|null|true|false|ok|processing|[\d:.TZ+-]*)\W*$/i.test(data)
+    ? !/[{}]/.test(data)
+    : /^(ping|heart-?beat|keep-?alive)$/i.test(event!) && !/^\s*[{["]/.test(data));
+
 // Some send the field empty with every chunk.
 const told = (error: any) => (typeof error !== "object" || Object.keys(error ?? {}).length > 0) && error;
 
@@ -74,8 +81,11 @@ export function errorIn(value: any, event = ""): EverytokenError | undefined {
   );
 }
 
-/** Whether a refusal with this status may pass. */
-export const mayPass = (status: number) => status >= 500 || [408, 409, 425, 429].includes(status);
+/** Whether a refusal may pass: what the server says of it counts more than its status. */
+export function mayPass({ status, headers }: Response): boolean {
+  const told = headers.get("X-Should-Retry");
+  return told === "true" || (told !== "false" && (status >= 500 || [408, 409, 425, 429].includes(status)));
+}
 
 /** What has no choices, such as a ping, is no chunk, and a loop over chunks would fail on it. */
 export const isChunk = (value: any): value is Chunk => Array.isArray(value?.choices);
@@ -93,14 +103,18 @@ export async function errorOf(response: Response): Promise<EverytokenError> {
   return new EverytokenError(
     error?.code.includes("-") ? error.code : "upstream-status",
     error?.message ?? `the server answered ${status}`,
-    mayPass(status),
+    mayPass(response),
     { cause: response },
   );
 }
 
 /** Milliseconds that a refusal asks to be left alone, undefined if it does not say. */
 export function retryAfter(response: unknown, now: number): number | undefined {
-  const value = response instanceof Response && response.headers.get("Retry-After");
+  const headers = response instanceof Response && response.headers;
+  if (!headers) return;
+  const exact = parseFloat(headers.get("Retry-After-Ms")!);
+  if (exact >= 0) return exact;
+  const value = headers.get("Retry-After");
   if (!value) return;
   const ms = /^\d+$/.test(value) ? +value * 1000 : Date.parse(value) - now;
   return Number.isNaN(ms) ? undefined : Math.max(0, ms);

@@ -4,7 +4,7 @@ import { DONE, isEventStream, mayPass, retryAfter } from "./chunk.js";
 import { pause } from "./clock.js";
 import { asError, EverytokenError } from "./errors.js";
 import { follow, streamUrl, withoutBody } from "./follow.js";
-import { backOff, surroundings, type ReadOptions } from "./policy.js";
+import { backOff, limitOf, surroundings, type ReadOptions } from "./policy.js";
 import { ask } from "./read.js";
 import { recover } from "./recover.js";
 import { newKey } from "./stream.js";
@@ -43,14 +43,14 @@ export function createFetch(options: ReadOptions = {}): typeof globalThis.fetch 
     // So that a repetition can be one, where the server takes seeds.
     let seeded = chat.body.seed == null;
     const seed = Math.floor(clock.random() * 2 ** 31);
-    const send = (streamed: boolean, patience: number) => {
+    const send = (streamed: boolean, last: boolean) => {
       if (!streamed) key();
       const body = { ...chat.body, ...(seeded && { seed }), ...(!streamed && { stream: false, stream_options: undefined }) };
       return ask(
         around,
         chat.url,
         { ...init, headers, body: JSON.stringify(body), signal },
-        (policy.connect + patience * (streamed ? policy.firstContent : policy.nonStreaming)) * 1000,
+        (policy.connect + (streamed ? limitOf(policy, policy.firstContent, last) : policy.nonStreaming)) * 1000,
         () => new EverytokenError("upstream-stalled-first-content", "no answer has begun"),
       );
     };
@@ -59,16 +59,16 @@ export function createFetch(options: ReadOptions = {}): typeof globalThis.fetch 
     for (let failures = 0; !response; ) {
       let wait: number | undefined;
       try {
-        response = await send(true, 1);
+        response = await send(true, failures === policy.attempts - 1);
         const { ok, status, redirected } = response;
-        if (seeded && (status === 400 || status === 422)) {
-          seeded = false; // it may be about the seed
+        if (seeded && (status === 400 || status === 422) && (await namesSeed(response.clone()))) {
+          seeded = false;
           key();
           response = undefined;
           continue;
         }
         // A redirect may have made a GET of it.
-        if (ok || !(mayPass(status) || redirected)) break;
+        if (ok || !(mayPass(response) || redirected)) break;
         wait = retryAfter(response, clock.now());
         if (++failures >= policy.attempts || wait! > policy.retryAfterMax * 1000) break;
       } catch (cause) {
@@ -92,6 +92,12 @@ export function createFetch(options: ReadOptions = {}): typeof globalThis.fetch 
 
 /** For `new OpenAI({ fetch })`: against everytoken it reads on by offsets, against others it retries and replays. */
 export const fetch: typeof globalThis.fetch = /* @__PURE__ */ createFetch();
+
+// Whether a refusal is about what we have added, or says nothing at all. Another one would only be paid for twice.
+async function namesSeed(response: Response): Promise<boolean> {
+  const text = await response.text().catch(() => "");
+  return /\bseed\b/.test(text) || !/\w/.test(text);
+}
 
 // It has been tried again; SDKs need not.
 function refused({ body, status, statusText, headers }: Response): Response {

@@ -8,13 +8,17 @@ export interface Policy {
   firstContent: number;
   /** Between two pieces of content. Behind the gateway, which knows better, only `silence` counts. */
   contentGap: number;
+  /** In place of both while bytes of any kind come; ten times as long if it is not given. */
+  thinking?: number;
+  /** In place of both for the last attempt, which nothing can replace; twenty times as long if it is not given. */
+  giveUp?: number;
   /** For a whole answer in one piece. */
   nonStreaming: number;
   /** How long usage and `[DONE]` may lag behind the finish_reason. */
   linger: number;
   /** Without a byte from the gateway, which sends a comment every 15 s. */
   silence: number;
-  /** How many may fail. The last one gets twice the time. */
+  /** How many may fail. */
   attempts: number;
   /** Doubles with every failure up to `backoffMax`; half of it is jitter. */
   backoff: number;
@@ -30,7 +34,7 @@ export const DEFAULTS: Policy = {
   firstContent: 30,
   contentGap: 30,
   nonStreaming: 300,
-  linger: 2,
+  linger: 10,
   silence: 45,
   attempts: 3,
   backoff: 0.5,
@@ -65,3 +69,7 @@ export const surroundings = ({ policy, fetch, clock = systemClock }: ReadOptions
 /** Milliseconds before the next try after `failures` in a row. */
 export const backOff = ({ policy, clock }: Surroundings, failures: number) =>
   Math.min(policy.backoff * 2 ** (failures - 1), policy.backoffMax) * (500 + 500 * clock.random());
+
+/** Seconds that an attempt may take for what has the limit `seconds`. The last one is not given up for nothing. */
+export const limitOf = ({ giveUp }: Policy, seconds: number, last: boolean) =>
+  last ? Math.max(seconds, giveUp ?? 20 * seconds) : seconds;

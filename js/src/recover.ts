@@ -1,10 +1,10 @@
 // A streamed answer of a server that cannot be asked for the rest of it: the same request again, with the same seed,
 // and what repeats the delivered text is dropped, byte for byte. Never a doubled, shortened or spliced answer.
 
-import { DONE, errorIn, errorOf, isChunk, isEventStream, readJson, retryAfter, type Chunk } from "./chunk.js";
+import { DONE, errorIn, errorOf, isChunk, isEventStream, isHeartbeat, readJson, retryAfter, type Chunk } from "./chunk.js";
 import { pause } from "./clock.js";
 import { asError, EverytokenError, notAnEventStream, truncated } from "./errors.js";
-import { backOff, type Surroundings } from "./policy.js";
+import { backOff, limitOf, type Surroundings } from "./policy.js";
 import { read } from "./read.js";
 
 // Fields that a server repeats with every piece rather than continues, and those that another attempt has otherwise.
@@ -31,21 +31,27 @@ class Transcript {
   begun = false;
   /** Whether it can be compared with a repetition. */
   plain = true;
+  /** Whether more has come behind a finish_reason, so that none is proof of the end. */
+  continued = false;
+  #ended = false; // a finish_reason stands behind all that was delivered
   #said: Record<string, string> = {};
   #again: Record<string, number> = {};
   #fixed: Record<string, unknown> = {};
   #items: Record<string, number> = {};
   #identity: Partial<Chunk> | undefined;
-  #attempt = 0;
+  #repeats = false;
 
   next() {
     this.#again = {};
     this.#items = {};
-    this.#attempt++;
+    this.#repeats = !!this.#identity; // else nothing has been delivered, and all of it is new
   }
 
-  /** Take a chunk, as sent; return what of it is to be delivered, "" for nothing. Throws `upstream-diverged`. */
-  add(chunk: Chunk, data: string): { fresh: boolean; out: string } {
+  /**
+   * Take a chunk, as sent; return what of it is to be delivered, "" for nothing, and whether it ends the answer. Throws
+   * `upstream-diverged`.
+   */
+  add(chunk: Chunk, data: string): { fresh: boolean; out: string; ends: boolean } {
     const [choice, second] = chunk.choices;
     const delta: Record<string, any> = choice?.delta ?? {};
     const said: Record<string, any> = {};
@@ -68,21 +74,25 @@ class Transcript {
         else delete holder[name];
       }
     }
+    const ends = chunk.choices.some(({ finish_reason }) => finish_reason && finish_reason !== "null");
     if (fresh && (second || choice?.index || choice?.logprobs)) this.plain = false;
     this.begun ||= fresh;
+    const says = this.#repeats ? Object.keys(said).length > 0 || beside : fresh;
     fresh ||= !!chunk.prompt_progress;
-    if (!this.#attempt) {
+    const behind = this.#repeats && Object.keys(this.#said).some((key) => this.#said[key]!.length > (this.#again[key] ?? 0));
+    if (behind && (says || (ends && !this.#ended && !this.continued))) throw diverged();
+    // A finish_reason that has been delivered: in the middle, or behind it all.
+    const repeats = ends && !says && this.#repeats && (behind || this.#ended);
+    this.continued ||= says && this.#ended;
+    this.#ended = ends ? this.#ended || !behind : this.#ended && !says;
+    if (!this.#repeats) {
       this.#identity ??= { id: chunk.id, created: chunk.created };
-      return { fresh, out: data };
+      return { fresh, out: data, ends };
     }
     if (choice?.delta) choice.delta = said;
-    const ends = chunk.choices.some((choice) => choice.finish_reason);
-    const says = Object.keys(said).length > 0 || beside;
-    if ((ends || says) && Object.keys(this.#said).some((key) => this.#said[key]!.length > (this.#again[key] ?? 0))) {
-      throw diverged();
-    }
     Object.assign(said, flags); // JSON has no undefined
-    return { fresh, out: ends || says || !chunk.choices.length ? JSON.stringify({ ...chunk, ...this.#identity }) : "" };
+    const out = !repeats && (ends || says || !chunk.choices.length);
+    return { fresh, out: out ? JSON.stringify({ ...chunk, ...this.#identity }) : "", ends: ends && !behind };
   }
 
   // What is new in a value, undefined if nothing is.
@@ -153,12 +163,12 @@ function whole(completion: any): { event?: string; data: string } {
 }
 
 /**
- * Give the data of every event of an answer, of which `response` is the first try; `again(streamed, patience)` asks once
+ * Give the data of every event of an answer, of which `response` is the first try; `again(streamed, last)` asks once
  * more. Ends with `[DONE]`, or throws.
  */
 export async function* recover(
   response: Response,
-  again: (streamed: boolean, patience: number) => Promise<Response>,
+  again: (streamed: boolean, last: boolean) => Promise<Response>,
   around: Surroundings,
   signal: AbortSignal,
 ): AsyncGenerator<string, void> {
@@ -168,41 +178,57 @@ export async function* recover(
   const stalled = () =>
     new EverytokenError(`upstream-stalled-${transcript.begun ? "gap" : "first-content"}`, "no content for too long");
   for (let next: Response | undefined = response; ; transcript.next()) {
-    const last = causes.length && causes.length === policy.attempts - 1;
-    const patience = last ? 2 : 1;
+    const last = causes.length === policy.attempts - 1;
     let finished = false;
-    let deadline = 0;
-    const allow = (seconds: number) => (deadline = clock.now() + seconds * 1000);
+    let half = false; // a tool call has begun behind a finish_reason: half of one must never be run
+    let mark = 0;
+    let limit = 0;
+    const allow = (seconds: number) => {
+      mark = clock.now();
+      limit = finished && !half ? policy.linger : limitOf(policy, seconds, last);
+    };
+    // Asked before each read, so behind the first bytes have come: then a model may be thinking.
+    const left = () => {
+      const now = clock.now();
+      const thinking = finished && !half ? limit : Math.max(limit, policy.thinking ?? 10 * limit);
+      return mark + 1000 * Math.max(limit, Math.min((now - mark) / 1000 + limit, thinking)) - now;
+    };
     try {
       // It was streaming that broke, every time; silence would only be a longer silence.
-      const streamed = !last || causes.length < 2 || causes.some(({ code }) => /connect|status|stalled/.test(code));
-      next ??= await again(streamed, patience);
+      const streamed = !last || !causes.length || causes.length < 2 || causes.some(({ code }) => /connect|status|stalled/.test(code));
+      next ??= await again(streamed, last);
       if (!next.ok) throw await errorOf(next);
       const events = isEventStream(next);
-      allow(patience * (events ? policy.firstContent : policy.nonStreaming));
-      const left = () => deadline - clock.now();
+      allow(events ? policy.firstContent : policy.nonStreaming);
+      let done = false;
       for await (const { event, data } of events ? read(next, clock, left, stalled) : json(next)) {
-        if (data === DONE) break;
+        if (data === DONE) {
+          done = true;
+          break;
+        }
+        if (isHeartbeat(event, data)) continue;
         const value = readJson(data);
         const error = errorIn(value, event);
         if (error) throw error;
         if (!isChunk(value)) continue;
-        const { fresh, out } = transcript.add(value, data);
+        const calls = finished && value.choices.some(({ delta }) => delta?.tool_calls?.length || delta?.function_call);
+        const { fresh, out, ends } = transcript.add(value, data);
         if (out) yield out;
-        finished ||= value.choices.some((choice) => choice.finish_reason);
-        if (finished) allow(policy.linger);
-        else if (fresh) allow(patience * policy.contentGap);
+        half = !ends && (half || calls);
+        finished ||= ends;
+        if (fresh || ends) allow(policy.contentGap);
       }
-      if (!finished) throw truncated();
+      if (!finished || (half && !done)) throw truncated();
       yield DONE;
       return;
     } catch (cause) {
       signal.throwIfAborted();
-      if (finished) {
+      const error = asError(cause);
+      // Silence is an end behind any finish_reason, a broken connection only where nothing has followed one.
+      if (finished && !half && (!transcript.continued || /stalled/.test(error.code))) {
         yield DONE;
         return;
       }
-      const error = asError(cause);
       causes.push(error);
       const wait = retryAfter(error.cause, clock.now()) ?? backOff(around, causes.length);
       const refused = error.cause instanceof Response && !error.retryable;

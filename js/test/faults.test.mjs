@@ -12,9 +12,9 @@ const SILENT = /^(silent|only-|tls-silent|half-head)/;
 // Healthy but slow: 20 s of thinking, a second for each chunk; fetch.test.mjs has them in time of its own.
 const SLOW = new Set(["thinking-silence", "slow-gaps"]);
 const PATIENT = { backoff: 0.01 };
-const HASTY = { ...PATIENT, connect: 0, firstContent: 0.8, contentGap: 0.8 };
+const HASTY = { ...PATIENT, connect: 0, firstContent: 0.8, contentGap: 0.8, thinking: 0.8, giveUp: 1.6 };
 // Where the next attempt must succeed, on a machine that has other things to do.
-const CALM = { ...PATIENT, connect: 0, firstContent: 3, contentGap: 3 };
+const CALM = { ...PATIENT, connect: 0, firstContent: 3, contentGap: 3, thinking: 3, giveUp: 6 };
 
 let server, rows;
 

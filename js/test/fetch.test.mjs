@@ -237,6 +237,83 @@ describe("against any other server", () => {
     });
   }
 
+  const MIDDLE = [chunk("One "), FINISH, chunk("two "), chunk("three.", {}, "stop")];
+  for (let at = 3; at <= MIDDLE.length; at++) {
+    test(`an answer that goes on behind a finish_reason and is cut behind ${at} chunks is exact`, async () => {
+      for (const broken of [(b) => b.break(), (b) => b.write(event({ error: { message: "overloaded" } })).end(), (b) => b.write("data: {\"cho\n\n").end()]) {
+        const first = new Body().write(body(...MIDDLE.slice(0, at)));
+        broken(first);
+        const server = new Server(sse(first), sse(body(...MIDDLE, DONE)));
+        const run = loop(server);
+        await run.clock.advance(375);
+        await run.done;
+        assert.deepEqual([run.end, run.text, server.asked.length], ["completed", "One two three.", 2]);
+        assert.equal(run.chunks.filter(({ choices }) => choices[0].finish_reason).length, 2);
+      }
+    });
+  }
+
+  test("half a tool call behind a finish_reason is no whole answer", async () => {
+    const call = (index, args) => chunk(null, { tool_calls: [{ index, id: `call_${index}`, type: "function", function: { name: "f", arguments: args } }] });
+    const end = chunk(null, {}, "tool_calls");
+    const events = [call(0, "{}"), end, call(1, '{"a":')];
+    const server = new Server(cut(...events), sse(body(call(0, "{}"), end, call(1, '{"a":1}'), end, DONE)));
+    const run = loop(server);
+    await run.clock.advance(375);
+    await run.done;
+    assert.equal(run.end, "completed");
+    const args = run.chunks.flatMap(({ choices }) => choices[0].delta.tool_calls ?? []).filter(({ index }) => index === 1).map((one) => one.function.arguments);
+    assert.equal(args.join(""), '{"a":1}');
+  });
+
+  test("signs of life of every dress are passed over, and half a chunk is none", async () => {
+    const alive = ["data:", "data: ping", "data: [PING]", "data: null", "data: :keep-alive", 'data: "pong"', "event: ping\ndata: still here"];
+    const server = new Server(sse(body(...alive.map((line) => `${line}\n\n`), chunk("Hi"), ...alive.map((line) => `${line}\n\n`), FINISH, DONE)));
+    const run = loop(server);
+    await run.done;
+    assert.deepEqual([run.end, run.text, run.chunks.length, server.asked.length], ["completed", "Hi", 2, 1]);
+    for (const half of ['data: {"choices":[{"delta"', "data: tok", 'event: ping\ndata: {"cho']) {
+      const garbled = loop(new Server(sse(body(chunk("H"), `${half}\n\n`, FINISH, DONE)), sse(body(chunk("Hi"), FINISH, DONE))));
+      await garbled.clock.advance(375);
+      await garbled.done;
+      assert.deepEqual([garbled.end, garbled.text], ["completed", "Hi"]);
+    }
+  });
+
+  test("a server that keeps sending comments may think for five minutes", async () => {
+    const answer = new Body().write(body(chunk("One ")));
+    const server = new Server(sse(answer));
+    const run = loop(server);
+    for (let i = 0; i < 13; i++) {
+      await run.clock.advance(20_000);
+      answer.write(": processing\n\n");
+    }
+    answer.write(body(chunk("two."), FINISH, DONE));
+    await run.done;
+    assert.deepEqual([run.end, run.text, server.asked.length], ["completed", "One two.", 1]);
+    const endless = new Body();
+    const other = new Server(sse(endless), sse(body(chunk("Hi"), FINISH, DONE)));
+    const second = loop(other);
+    for (let i = 0; i < 31; i++) {
+      if (!endless.cancelled) endless.write(": processing\n\n");
+      await second.clock.advance(10_000);
+    }
+    await second.done;
+    assert.deepEqual([second.text, other.asked.length], ["Hi", 2]);
+  });
+
+  test("the last attempt is not given up for nothing: it has as long as a plain SDK would wait", async () => {
+    const silent = () => sse(new Body());
+    const last = new Body();
+    const run = loop(new Server(silent, silent, sse(last)));
+    await run.clock.advance(61_500);
+    await run.clock.advance(590_000);
+    assert.equal(run.end, undefined);
+    last.write(body(chunk("late"), FINISH, DONE));
+    await run.done;
+    assert.deepEqual([run.end, run.text], ["completed", "late"]);
+  });
+
   test("20 s of thinking, and a second before each chunk, are no fault", async () => {
     const answer = new Body();
     const server = new Server(sse(answer));
@@ -257,7 +334,7 @@ describe("against any other server", () => {
   test("usage and [DONE] may lag behind the finish reason for a moment", async () => {
     const first = new Body().write(body(chunk("Hi"), FINISH));
     const run = loop(new Server(sse(first)));
-    await run.clock.advance(1999);
+    await run.clock.advance(9_999);
     assert.equal(run.end, undefined);
     await run.clock.advance(1);
     await run.done;
@@ -275,6 +352,32 @@ describe("against any other server", () => {
     assert.deepEqual([run.end.status, run.end.message], [503, "503 busy"]);
     assert.equal(server.asked.length, 3);
     assert.equal(new Set(server.asked.map(({ headers, body }) => headers.get("Idempotency-Key") + body)).size, 1);
+  });
+
+  test("what a server says of a retry counts more than its status", async () => {
+    const told = (status, should) => new Response("{}", { status, headers: { "X-Should-Retry": should, "Retry-After-Ms": "250", "Retry-After": "9" } });
+    const run = loop(new Server(told(503, "false")), { maxRetries: 2 });
+    await run.done;
+    assert.equal(run.end.status, 503);
+    const other = loop(new Server(told(418, "true"), sse(body(chunk("Hi"), FINISH, DONE))));
+    await settled();
+    assert.deepEqual(other.clock.waits, [250]);
+    await other.clock.advance(250);
+    await other.done;
+    assert.equal(other.text, "Hi");
+  });
+
+  test("a refusal that does not name our seed costs one call", async () => {
+    const error = { message: "filtered", code: "content_filter", param: "prompt" };
+    const server = new Server(new Response(JSON.stringify({ error }), { status: 400 }));
+    const run = loop(server, { maxRetries: 2 });
+    await run.done;
+    assert.deepEqual([run.end.status, run.end.code, server.asked.length], [400, "content_filter", 1]);
+    const named = { error: { message: "unknown field: seed" } };
+    const second = new Server(new Response(JSON.stringify(named), { status: 422 }), sse(body(chunk("Hi"), FINISH, DONE)));
+    const again = loop(second);
+    await again.done;
+    assert.deepEqual([again.text, second.asked.length], ["Hi", 2]);
   });
 
   test("a refusal for good is left to the SDK", async () => {

@@ -65,7 +65,7 @@ function joined(text) {
   const events = text.split("\n\n").filter(Boolean);
   assert.equal(events.at(-1), "data: [DONE]");
   for (const event of events.slice(0, -1)) {
-    const { choices, id, object, created, ...beside } = JSON.parse(event.slice(6));
+    const { choices, id, object, created, prompt_progress, ...beside } = JSON.parse(event.slice(6)); // progress is no content
     walk("", choices[0].delta);
     for (const [name, value] of Object.entries(beside)) leaves[name] = JSON.stringify(value);
   }
@@ -90,7 +90,7 @@ for (const [name, shape] of Object.entries(SHAPES)) {
 
     test("always cut, it is never complete", async () => {
       const end = new TextDecoder().decode(first).indexOf('"finish_reason":"stop"');
-      for (let cut = 0; cut < end; cut += 7) assert.ok((await read(first.slice(0, cut))) instanceof Error, `cut at ${cut}`);
+      for (let cut = 0; cut < end; cut++) assert.ok((await read(first.slice(0, cut))) instanceof Error, `cut at ${cut}`);
     });
 
     test("one that differs is never spliced", async () => {

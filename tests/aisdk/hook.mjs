@@ -14,11 +14,11 @@ for (const name of ["document", "navigator", "localStorage"]) {
 globalThis.window = window;
 const { createRoot } = await import("react-dom/client");
 
-/** A page that uses the hook with `options`; `chat` is what it returned last. */
-export async function mount(options) {
+/** A page that uses a version's hook with `options`; `chat` is what it returned last. */
+export async function mount(options, useThisChat = useChat) {
   const page = {};
   function Page() {
-    page.chat = useChat(options);
+    page.chat = useThisChat(options);
     return null;
   }
   const root = createRoot(document.createElement("div"));

@@ -11,6 +11,8 @@ from bench.durability import markdown as durability_markdown
 from bench.measure import descendants, parse_pss_kib, parse_stat, total_us
 from bench.relaying import CALM, DIRECT, FEW, MANY, Results, Run, choose
 from bench.report import markdown, meaning
+from bench.seams import KINDS, Found, into
+from bench.seams import markdown as seams_markdown
 from bench.stacks import STACKS
 from bench.stats import Spread, quantile, ratios
 
@@ -172,6 +174,20 @@ def test_a_journals_delay_is_taken_against_memory_within_a_repetition():
 def test_a_journal_that_was_not_measured_is_named_with_the_reason():
     page = durability_markdown(Results(), {}, {"Redis": "redis-server is not installed"})
     assert "| Redis | skipped: redis-server is not installed |" in page
+
+
+def test_a_recovery_is_told_by_its_gap_and_what_it_cost():
+    found = {kind.name: Found([float(gap) for gap in range(1, 100)], 200, 1) for kind in KINDS}
+    section = seams_markdown(found)
+    assert "| prefill | the same upstream continues the text | 100 | 99 | 50 | 99 | 2.00 |" in section
+    assert len([line for line in section.splitlines() if line.startswith("| ")]) == len(KINDS) + 1
+
+
+def test_the_section_on_recovery_is_put_into_the_page_and_replaced_there():
+    page = "# Benchmarks\n\n## Durability\n\nd\n\n## SSE decoding\n\ns\n"
+    once = into(page, "## Recovery\n\nold")
+    assert once == "# Benchmarks\n\n## Durability\n\nd\n\n## Recovery\n\nold\n\n## SSE decoding\n\ns\n"
+    assert into(once, "## Recovery\n\nnew") == once.replace("old", "new")
 
 
 def test_every_stack_can_be_asked_for_by_itself():

@@ -48,7 +48,7 @@ BLOCKS = {
         "toml": (2, "security/test_deployment.py"),
     },
     "docs/extending.md": {
-        "python": (8, "project/test_extending.py"),
+        "python": (9, "project/test_extending.py"),
         "toml": (1, "project/test_extending.py"),
     },
     "docs/gateway.md": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import sys
 import tomllib
 import types
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from distribution import install
 from everytoken import cli
+from everytoken.dialects import registry
 from everytoken.formats import table
 from everytoken.gateway import Config, Gateway, UpstreamConfig, app
 from everytoken.journal import urls as journal_urls
@@ -22,7 +24,8 @@ from everytoken.journal.urls import journal_at
 from everytoken.upstream import urls as upstream_urls
 from gateway_serving import HELLO, ManualUpstream, Wire, over, served, serving
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+TESTS = Path(__file__).parents[1]
+PAGE = (TESTS.parent / "docs" / "extending.md").read_text(encoding="utf-8")
 SETTINGS = {"port": 1, "retention": 60.0, "max_bytes": 10**6, "durability": "process", "lease": 10.0}
 
 
@@ -48,6 +51,8 @@ def _as_it_was(monkeypatch):
         monkeypatch.setattr(module, "_SCHEMES", dict(module._SCHEMES))
     monkeypatch.setattr(table, "FORMATS", dict(table.FORMATS))
     monkeypatch.setattr(table, "_WITHOUT_ARGUMENTS", set(table._WITHOUT_ARGUMENTS))
+    monkeypatch.setattr(registry, "_DIALECTS", dict(registry._DIALECTS))
+    monkeypatch.setattr(table, "offered", table.offered.__wrapped__)  # not what was there before the test
     monkeypatch.setattr(cli, "_COMMANDS", dict(cli._COMMANDS))
     monkeypatch.setattr(app, "_ROUTES", dict(app._ROUTES))
 
@@ -149,6 +154,11 @@ def test_a_command(monkeypatch):
     command = cli.commands.get_command(None, name)
     assert command.help == about
     assert name in CliRunner().invoke(cli.commands, ["--help"]).output
+    docs = runpy.run_path(str(TESTS.parent / "tools" / "cli_docs.py"))
+    page = docs["renewed"](docs["PAGE"].read_text(encoding="utf-8"))
+    assert f"\n## everytoken {name}\n" in page
+    assert docs["help_of"](name) in page
+    assert docs["renewed"](page) == page
 
 
 async def test_a_route():
@@ -174,21 +184,28 @@ def packaged(tmp_path, monkeypatch):
     """A gateway over what the recipes make, found by the entry points of a package."""
     groups = tomllib.loads(code("Entry points", "toml"))["project"]["entry-points"]
     things = {f"{group}:{name}": thing for group, names in groups.items() for name, thing in names.items()}
-    recipes = [code(title) for title in ("A journal", "An upstream", "An observer")]
+    recipes = [code(title) for title in ("A journal", "An upstream", "An observer", "An output format")]
+    recipes.append(
+        (TESTS / "dialects" / "toy.py").read_text(encoding="utf-8").replace("from __future__", "# ")
+    )
     # Only the metadata is to find them.
     source = re.sub(r"^register_.*$", "", "\n".join(recipes), flags=re.MULTILINE)
     found = {key: thing.removeprefix("my_package:") for key, thing in things.items()}
     install(monkeypatch, tmp_path, "my_package", source, found)
-    table = UpstreamConfig(name="e", url="echo:")
-    return Gateway(
-        Config(journal=f"file:{tmp_path}/responses.jsonl", observers=["numbers"], upstream=[table])
-    )
+    upstream = UpstreamConfig(name="e", url="echo:")
+    journal = f"file:{tmp_path}/responses.jsonl"
+    return Gateway(Config(journal=journal, observers=["numbers"], dialects=["toy"], upstream=[upstream]))
 
 
 async def test_entry_points(packaged):
     async with packaged, served(packaged) as port, Wire.to(port) as wire:
         wire.send("POST", "/v1/chat/completions", HELLO)
-        assert (await wire.answer()).text == "Hello"
+        answer = await wire.answer()
+        assert answer.text == "Hello"
+        wire.send("GET", f"{answer.headers['location']}/events?format=lines")
+        assert (await wire.answer()).body.endswith(b'{"end":"completed"}\n')
+        wire.send("POST", "/v1/toy", {})
+        assert (await wire.answer()).error["param"] == "ask"
     assert type(packaged.journal).__module__ == "my_package"
     [numbers] = packaged.observers._observers
     assert numbers.outcomes == {"completed": 1}

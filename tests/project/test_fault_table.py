@@ -39,6 +39,9 @@ async def test_a_broken_answer_is_repaired_or_its_error_is_told(name):
                 assert result.attempts[0]["cause"] is None, "it was only slow, and lost against a hedge"
             else:
                 assert result.attempts[0]["cause"]["code"] in TABLE
+        elif when == "second":
+            assert (case, str(result)) == (case, "exact")
+            assert result.elsewhere <= 1
         elif not result.exact:
             assert result.outcome == ("interrupted" if result.text else "failed"), case
             assert result.code in TABLE, case
@@ -51,6 +54,10 @@ async def test_a_broken_answer_is_repaired_or_its_error_is_told(name):
 @pytest.mark.parametrize("name", of(Kind.REFUSED))
 async def test_a_refusal_is_passed_on_and_not_tried_again(name):
     for case, result in await results_of(name):
+        if result.elsewhere:
+            # What only the first refuses, its key or its models, says nothing of the second.
+            assert (case[1], str(result), result.requests) == ("second", "exact", 2), case
+            continue
         assert result.requests == 1, case
         assert (result.outcome, result.code) == ("failed", "upstream-status"), case
 
@@ -58,7 +65,7 @@ async def test_a_refusal_is_passed_on_and_not_tried_again(name):
 @pytest.mark.parametrize("name", of(Kind.HEALTHY))
 async def test_an_odd_answer_is_passed_on_exactly(name):
     for case, result in await results_of(name):
-        assert (case, str(result), result.requests) == (case, "exact", 1)
+        assert (case, str(result), result.requests, result.elsewhere) == (case, "exact", 1, 0)
 
 
 async def test_a_compressed_answer_is_passed_on_as_if_it_were_not():

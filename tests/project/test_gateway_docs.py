@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
 DOCS = runpy.run_path(str(ROOT / "tools" / "gateway_docs.py"))
 
-_ROW = re.compile(r"^\| `([a-z_]+)` \| (?:`(.*?)`)? ?\|", re.MULTILINE)
+_ROW = re.compile(r"^\| `([a-z0-9_]+)` \| (?:`(.*?)`)? ?\|", re.MULTILINE)
 SECTIONS = {
     Config: "## Configuration",
     Policy: "### `[policy]`",

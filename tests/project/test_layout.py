@@ -109,7 +109,7 @@ COVERED = {
         "answers headers live reads writes",
     ),
     "gateway/test_app.py": ("what an application starts and stops", "server services"),
-    "gateway/test_model_api.py": ("how a response is opened for an API", "opening"),
+    "gateway/test_model_api.py": ("how a response is opened for an API, and joined", "opening assembling"),
     "gateway/test_listener.py": ("limits before a request is read", "connections heads"),
     "gateway/test_origin.py": ("headers for the origins that are let in", "cors"),
     "gateway/test_breaker.py": (
@@ -137,6 +137,7 @@ COVERED = {
     "testing/test_upstream.py": ("parts of the scripted upstream", "connection"),
     "test_sse.py": ("reads cut in all ways, used as such", "testing/splits"),
     "upstream/test_local.py": ("the embedded model's process", "embedded llama_child"),
+    "upstream/test_http2.py": ("which protocol a connection is made for", "connecting"),
     "upstream/test_proxy.py": ("TLS to upstreams", "tls"),
     "upstream/test_exchange.py": ("the words of a refusal", "../errors/reason"),
     "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),

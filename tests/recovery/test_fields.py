@@ -108,7 +108,8 @@ def test_each_field_is_passed_on_at_once_and_is_a_sign_of_life(shape: str) -> No
         now = 20.0 * (number + 1)
         assert recovery.deadline > now
         assert len(recovery.receive_data(now, event + b"\n\n")) == 1
-    assert recovery.transcript.chunks == len(events)
+    # Progress shows that the model works, and is nothing of its response.
+    assert recovery.transcript.chunks == sum(b"prompt_progress" not in event for event in events)
 
 
 def test_progress_is_a_sign_of_life_and_nothing_of_the_answer() -> None:

@@ -72,13 +72,15 @@ class OpenAIEvents(OutputFormat):
     The records of a response that did not complete end in its error, so nothing has to be added for it. `greets`: send a
     keep-alive as the first byte when there is nothing to send yet. Proxies such as Next.js's hold the head back until
     there is one, and the reader would know neither that it is connected nor, behind a POST, the stream's id. `ids`: whether
-    events have an `id:` line; some loops take every line that is not empty for data.
+    events have an `id:` line; some loops take every line that is not empty for data. `end_mark`: what stands in place of
+    `[DONE]` in another dialect.
     """
 
     keep_alive = KEEP_ALIVE
 
-    def __init__(self, *, greets: bool = True, ids: bool = True) -> None:
+    def __init__(self, *, greets: bool = True, ids: bool = True, end_mark: bytes = DONE) -> None:
         self._greets = greets
+        self._end_mark = end_mark
         if not ids:
             self.push = encode_without_ids  # decided once, not for each record
 
@@ -90,7 +92,7 @@ class OpenAIEvents(OutputFormat):
 
     def end(self, result: Mapping[str, Any]) -> Ending:
         """Return the end mark, if `result` says that the response was completed."""
-        return Ending([DONE] if result.get("outcome") == "completed" else ())
+        return Ending([self._end_mark] if self._end_mark and result.get("outcome") == "completed" else ())
 
 
 def error(body: dict[str, Any], offset: int | None = None) -> bytes:

@@ -11,7 +11,7 @@ from everytoken.gateway.model_api import ModelApi
 if TYPE_CHECKING:
     from everytoken.dialects.dialect import Dialect
 
-__all__ = ["APIS", "FORMATS_WITH_IDS", "dialect_at", "format_of"]
+__all__ = ["APIS", "FORMATS_WITH_IDS", "dialect_at", "foreign_api", "format_of"]
 
 APIS: Final[dict[str, ModelApi]] = {
     "/v1/chat/completions": ModelApi(OPENAI_CHAT, "openai"),
@@ -33,3 +33,8 @@ def dialect_at(path: str) -> Dialect:
     if api is None:
         api = next((one for place, one in APIS.items() if path.startswith(f"{place}/")), None)
     return OPENAI_CHAT if api is None else api.dialect
+
+
+def foreign_api(dialect: Dialect) -> ModelApi:
+    """Return the API of a dialect that another package adds: its records as events, with its own end mark."""
+    return ModelApi(dialect, "openai", {"end_mark": dialect.end_mark}, defaults=False)

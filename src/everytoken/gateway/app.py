@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
 from everytoken.gateway import cors, counting, models, origin, pages, plain, streams, ui
-from everytoken.gateway.apis import APIS, dialect_at
+from everytoken.gateway.apis import APIS, dialect_at, foreign_api
 from everytoken.gateway.http import (
     BrokenOffError,
     ClientGoneError,
@@ -128,6 +128,9 @@ class Gateway(Services):
             await (ui.resume if action == "stream" else ui.stop)(self, request, chat_id)
         elif path.startswith(streams.PREFIX):
             await streams.serve(self, request)
+        elif path in self.dialects:
+            _allow(request, "POST")
+            await complete(self, request, foreign_api(self.dialects[path]))
         elif path.startswith(models.PREFIX):
             _allow(request, *_READS)
             await models.show_model(self, request, path[len(models.PREFIX) :])

@@ -74,7 +74,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One `[[upstream]]` table.
 
     `url` ends before `/chat/completions`; `embedded:` is the model that ships with everytoken. The key is `key`, or the environment variable that `key_env` names.
-    `redirect_hosts` are other hosts it may redirect to, which get the key.
+    `redirect_hosts` are other hosts it may redirect to, which get the key. `http2`: speak HTTP/2 from the first connection, not only after
+    the server has refused HTTP/1.1.
     `models` maps the names callers use to the names it uses (a list: the same names); empty: any name is passed on.
     `key_header`: the header that the key goes in as it is; None: `Authorization: Bearer`, or what Anthropic's API takes for one
     that offers nothing but Messages. `api`: which APIs it offers; None: whichever a caller speaks is tried.
@@ -90,6 +91,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     api: ApiName | list[ApiName] | None = None
     headers: dict[str, str] = {}
     redirect_hosts: list[str] = []
+    http2: bool = False
     prefill: Literal["yes", "no", "auto"] = "auto"
     seeds: bool = True
     usage: bool = True
@@ -174,7 +176,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
     `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
     get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `observers`: what is told of
-    events, by the names that packages give in their entry points `everytoken.observers`. `route`: by which rule the first
+    events, by the names that packages give in their entry points `everytoken.observers`. `dialects`: the APIs of other
+    packages that are served at their paths, likewise. `route`: by which rule the first
     of several upstreams is chosen; see `everytoken.recovery.Router`.
 
     The rest are limits; `everytoken.gateway.limits` says what happens at each.
@@ -200,6 +203,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls_cert: str = ""
     tls_key: str = ""
     observers: list[str] = []
+    dialects: list[str] = []
     pass_up: list[str] = msgspec.field(default_factory=lambda: list(PASS_UP))
     pass_down: list[str] = msgspec.field(default_factory=lambda: list(PASS_DOWN))
     max_response: int = 64 * 1024 * 1024

@@ -1,23 +1,31 @@
-"""Makes what a configuration names: upstreams, a journal, observers."""
+"""Makes what a configuration names: upstreams, a journal, observers, dialects."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from everytoken.errors import ConfigurationError
+from everytoken.dialects.registry import dialect_named
+from everytoken.errors import ConfigurationError, EverytokenError
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.urls import journal_at
 from everytoken.plugins import load
 from everytoken.upstream.urls import upstream_at
 
 if TYPE_CHECKING:
+    from everytoken.dialects.dialect import Dialect
     from everytoken.gateway.config import Config, UpstreamConfig
     from everytoken.journal import Journal
     from everytoken.observer import Observer
     from everytoken.upstream import Upstream
 
-__all__ = ["configured_journal", "configured_observer", "configured_upstream", "mounted_journal"]
+__all__ = [
+    "configured_dialect",
+    "configured_journal",
+    "configured_observer",
+    "configured_upstream",
+    "mounted_journal",
+]
 
 _EMBEDDED = "embedded"
 
@@ -32,6 +40,7 @@ def configured_upstream(config: UpstreamConfig) -> Upstream:
         api_key=None if header else key,
         headers={**({header: key} if header and key else {}), **config.headers},
         redirect_hosts=config.redirect_hosts,
+        http2=config.http2,
     )
 
 
@@ -67,3 +76,13 @@ def configured_observer(name: str) -> Observer:
             f"observers: {name!r} cannot be made: {type(error).__name__}: {error}"
         ) from error
     return observer
+
+
+def configured_dialect(name: str) -> Dialect:
+    """Return the dialect that a package adds under `name`. Raises `ConfigurationError`."""
+    try:
+        return dialect_named(name)
+    except ConfigurationError:
+        raise
+    except EverytokenError as error:
+        raise ConfigurationError(f"dialects: no installed package adds a dialect called {name!r}") from error

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from everytoken.dialects.registry import dialect_of
 from everytoken.errors import (
     FencedError,
     InvalidRequestError,
@@ -18,6 +17,7 @@ from everytoken.errors import (
     UpstreamError,
 )
 from everytoken.formats.table import FORMATS
+from everytoken.gateway.assembling import assembled, until_ended
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
 from everytoken.gateway.models import with_model
@@ -25,6 +25,8 @@ from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from everytoken.dialects.dialect import Dialect
     from everytoken.errors import EverytokenError
     from everytoken.gateway.http import Request
@@ -48,15 +50,19 @@ _OURS = frozenset(
     kind.code
     for kind in (JournalUnavailableError, JournalFullError, FencedError, OverloadedError, RateLimitedError)
 )
-_BATCH = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ModelApi:
-    """An API that callers speak: the dialect of their requests, and the name of the output format of their events."""
+    """An API that callers speak: the dialect of their requests, and the name of the output format of their events.
+
+    `options` are the format's own. With `defaults` a request that names no model is given one.
+    """
 
     dialect: Dialect
     format: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    defaults: bool = True
 
 
 async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
@@ -64,7 +70,9 @@ async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
     owner = gateway.keys.owner(request)
     ids = wants_ids(gateway, request)
     body = read_json_object(await request.body(gateway.config.max_body))
-    asked = api.dialect.request(await with_model(gateway, body, request.deployment))
+    if api.defaults:
+        body = await with_model(gateway, body, request.deployment)
+    asked = api.dialect.request(body)
     with await open_response(gateway, request, asked, owner=owner) as response:
         client = ReaderConnection(request)
         try:
@@ -88,7 +96,7 @@ async def _stream(
     await start(request, 200, head)
     # Only for who says so: a careless client would take the first line for data.
     greets = "text/event-stream" in (request.header(b"accept") or "")
-    await follow(client, response.log, FORMATS[api.format](greets=greets, ids=ids))
+    await follow(client, response.log, FORMATS[api.format](greets=greets, ids=ids, **api.options))
 
 
 async def wait_for_head(request: Request, client: ReaderConnection, response: Response) -> bool:
@@ -152,14 +160,8 @@ def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tu
 async def _non_streaming(request: Request, client: ReaderConnection, response: Response) -> None:
     """Answer with the finished completion."""
     log = response.log
-    log.subscribe(client.wake)
-    try:
-        while not log.closed:
-            if client.gone:
-                return
-            await client.wait()
-    finally:
-        log.unsubscribe(client.wake)
+    if not await until_ended(log, client):
+        return
     _show_head(request, response)
     error = response.error
     if error is not None:
@@ -179,17 +181,7 @@ async def _non_streaming(request: Request, client: ReaderConnection, response: R
 
 
 async def _accumulate(log: Log) -> dict[str, object]:
-    accumulator = dialect_of(log.info.meta).accumulator()
-    offset = 0
-    while offset < log.tail:
-        records = log.take(offset, _BATCH)
-        if records is None:
-            records = await log.fetch(offset, _BATCH)
-        for record in records:
-            accumulator.add(record)
-        offset += len(records)
-        await asyncio.sleep(0)  # a long answer must not hold the others up
-    message = accumulator.message()
+    message = await assembled(log)
     if message.get("choices") == []:
         raise UpstreamError("the upstream completed an answer without any choice")
     return message

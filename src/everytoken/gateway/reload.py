@@ -39,6 +39,7 @@ FIXED = (
     "tls_cert",
     "tls_key",
     "observers",
+    "dialects",
     "breaker",
     "idle_timeout",
 )

@@ -13,7 +13,12 @@ from everytoken.gateway.config import Config, policy_of, target_of
 from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
 from everytoken.gateway.logs import LogGuard
-from everytoken.gateway.making import configured_observer, configured_upstream, mounted_journal
+from everytoken.gateway.making import (
+    configured_dialect,
+    configured_observer,
+    configured_upstream,
+    mounted_journal,
+)
 from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
 from everytoken.observer import Commit, Observers
@@ -59,6 +64,7 @@ class Services:
         self.upstreams = upstreams
         self.journal: Journal = journal or mounted_journal(config)
         self.observers = Observers([*observers, *map(configured_observer, config.observers)])
+        self.dialects = {f"/v1{one.path}": one for one in map(configured_dialect, config.dialects)}
         self.admission = admission
         self.keys = Keys(config.api_keys)
         self.grace = _grace_of(config)

@@ -14,7 +14,7 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.formats.table import FORMATS, format_named
-from everytoken.gateway.apis import FORMATS_WITH_IDS, format_of
+from everytoken.gateway.apis import FORMATS_WITH_IDS, foreign_api, format_of
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
@@ -112,10 +112,12 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
 
 async def _format(gateway: Services, request: Request, log: Log) -> OutputFormat:
     """Return the format that is asked for with `?format=`: the events of the response's own API if none is."""
-    own = format_of(log.info.meta.get("dialect"))
-    name = request.query().get("format", own)
+    own = log.info.meta.get("dialect", "")
+    name = request.query().get("format", format_of(own))
     if name in FORMATS_WITH_IDS:
-        return FORMATS[name](ids=wants_ids(gateway, request))
+        foreign = next((one for one in gateway.dialects.values() if one.name == own), None)
+        options = {} if foreign is None or name != "openai" else foreign_api(foreign).options
+        return FORMATS[name](ids=wants_ids(gateway, request), **options)
     make = await asyncio.to_thread(format_named, name)
     return make()
 

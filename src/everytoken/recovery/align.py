@@ -33,16 +33,23 @@ class Aligner(Protocol):
 
 
 class ContinueAligner:
-    """An attempt that continues behind the delivered text: everything in it is new."""
+    """An attempt that continues behind the delivered text: everything in it is new.
+
+    `ended`: a finish reason stands behind that text.
+    """
 
     caught_up = True
 
-    def __init__(self, rewriter: Rewriter) -> None:
+    def __init__(self, rewriter: Rewriter, *, ended: bool = False) -> None:
         self._rewriter = rewriter
+        self._ended = ended
 
     def feed(self, chunk: Chunk) -> list[bytes]:
-        """Pass everything but a chunk that only names the role again."""
-        return [self._rewriter.join(chunk)] if _says_something(chunk) else []
+        """Pass everything but a chunk that only names the role again, or ends what has been ended."""
+        self._ended = self._ended and not chunk.pieces
+        if (chunk.ends and self._ended) or not _says_something(chunk):
+            return []
+        return [self._rewriter.join(chunk)]
 
 
 class ReplayAligner:
@@ -63,6 +70,9 @@ class ReplayAligner:
                 for kind, place, expected in transcript.texts()
             }
         self._fields = RepeatedFields(fields)
+        # A finish reason that stands behind everything is not given to readers twice. One in the middle is repeated.
+        self._ended = transcript.ended
+        self._has_middle_end = transcript.ended or transcript.continued
         # What belongs to something delivered has to be placed also when all of it has come again.
         self._placed = bool(fields) or any(kind == "tool_call" for kind, _ in self._texts)
 
@@ -78,17 +88,26 @@ class ReplayAligner:
     def feed(self, chunk: Chunk) -> list[bytes]:
         """Drop what repeats, byte for byte; pass what is new."""
         if not self._placed and self.caught_up:
-            return [self._rewriter.join(chunk)] if _says_something(chunk) else []
+            if self._repeats_end(chunk, is_new=bool(chunk.pieces)) or not _says_something(chunk):
+                return []
+            return [self._rewriter.join(chunk)]
         if chunk.obstacle is not None:
             raise DivergedError(f"the repeated response cannot be compared: {chunk.obstacle}")
         news = [self._new(piece) for piece in chunk.pieces]
-        if not chunk.ends and not any(is_new for _, is_new in news):
+        is_new = any(is_new for _, is_new in news)
+        if self._repeats_end(chunk, is_new=is_new) or not (chunk.ends or is_new):
             return []
         if not self.caught_up:
             raise DivergedError(
                 "the repeated response continues, or ends, before all that was delivered has come"
             )
         return [self._rewriter.cut(chunk, news)]
+
+    def _repeats_end(self, chunk: Chunk, *, is_new: bool) -> bool:
+        """Whether a chunk brings nothing but a finish reason that readers have."""
+        if is_new:
+            self._ended = self._has_middle_end = False
+        return chunk.ends and (self._ended if self.caught_up else self._has_middle_end)
 
     def _new(self, piece: Piece) -> New:
         kind, place, value, whole = piece
@@ -140,7 +159,10 @@ class PrefillAligner:
         piece = chunk.text
         self._tail_cursor = _still(self._tail_cursor, piece)
         self._whole_cursor = _still(self._whole_cursor, piece)
-        decided = self._decide(ended=chunk.ends)
+        # Where a finish reason has stood in the middle, only the end of the bytes is an end.
+        decided = self._decide(
+            ended=chunk.ends and not (self._transcript.ended or self._transcript.continued)
+        )
         if decided is None:
             return []
         self._decided = decided
@@ -173,7 +195,7 @@ def aligner_for(plan: Plan, dialect: Dialect, transcript: Transcript) -> Aligner
     if plan.overlap is not None:
         return PrefillAligner(transcript, rewriter, overlap=plan.overlap)
     # A retry after records without content is like a continuation: one id, one role.
-    return ContinueAligner(rewriter)
+    return ContinueAligner(rewriter, ended=transcript.ended)
 
 
 def _still(cursor: Cursor | None, piece: str) -> Cursor | None:

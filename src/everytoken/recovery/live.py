@@ -104,9 +104,7 @@ class LiveAttempt:
         self.number = attempt.number
         self.steady = False
         self.suspected = False
-        self.replaceable: bool | None = (
-            None  # whether another attempt could take its place; None: not looked at yet
-        )
+        self.replaceable: bool | None = None  # whether another could take its place; None: not looked at
         self.gap = 0.0
         self.last_bytes: float | None = None
         self.quiet = 0
@@ -154,8 +152,9 @@ class LiveAttempt:
 
     @property
     def complete(self) -> bool:
-        """Whether the whole answer has come."""
-        return self.decoder.terminal and self.caught_up
+        """Whether the whole answer has come, so that what goes wrong now does not matter."""
+        decoder = self.decoder
+        return decoder.terminal and self.caught_up and (decoder.done or not self._transcript.continued)
 
     def receive_data(self, now: float, data: bytes) -> list[bytes]:
         """Take bytes of a stream; return the records to deliver, in order."""

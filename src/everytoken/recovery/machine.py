@@ -181,14 +181,14 @@ class Recovery(Course):
         """Act on the first content, an end mark, an error or a flood in the bytes."""
         if live.content:
             self._advance(now, live, records)
-        elif live.decoder.terminal:
+        elif live.decoder.terminal and live.caught_up:
             self._win(now, live)
         decoder = live.decoder
         if live.error is not None:
             self._fail(now, live, live.error, records)
         elif decoder.done:
             self._receive_end(now, live, records)
-        elif decoder.terminal:
+        elif decoder.terminal and live.caught_up:
             if live.state is not State.LINGERING:
                 # The answer is whole; usage and the end mark may still follow.
                 live.to(Event.FINISH)

@@ -27,7 +27,8 @@ class Transcript:
 
     `records` counts what was delivered, `chunks` those with content. `first` is the first record of all. `history` is the dialect's. `obstacle`:
     why another attempt cannot continue it, None if one can. `halved`: a record ended inside a character, and nothing
-    followed it. `long`: there was more than can be kept for comparison, and some is gone.
+    followed it. `ended`: a finish reason stands behind all of the content; `continued`: content has come behind one, so
+    none is proof of the end. `long`: there was more than can be kept for comparison, and some is gone.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -43,6 +44,8 @@ class Transcript:
         self.chunks = 0
         self.records = 0
         self.halved = False
+        self.ended = False
+        self.continued = False
         self.first: bytes | None = None
 
     def count(self, records: Sequence[bytes]) -> None:
@@ -63,6 +66,8 @@ class Transcript:
         """Add a delivered chunk; return whether it carried content."""
         for piece in chunk.pieces:
             self._add(piece)
+        if chunk.ends or self.ended:
+            self._add_end(chunk)
         if chunk.obstacle is not None:
             self.obstacle = chunk.obstacle
         if not chunk.pieces:
@@ -71,6 +76,12 @@ class Transcript:
         if self._others > _LIMIT or len(self._main) > _LIMIT:
             self._drop()
         return True
+
+    def _add_end(self, chunk: Chunk) -> None:
+        """Take a chunk that has a finish reason, or comes behind one."""
+        if chunk.pieces and self.ended:
+            self.continued = True
+        self.ended = chunk.ends or not chunk.pieces
 
     def _add(self, piece: Piece) -> None:
         kind, place, value, whole = piece

@@ -75,9 +75,10 @@ TRANSITIONS: Final[dict[tuple[State, Event], tuple[State, tuple[str, ...]]]] = {
     (_S.WAITING, _E.FINISH): (_S.LINGERING, ()),
     (_S.STREAMING, _E.FINISH): (_S.LINGERING, ()),
     **{(state, _E.COMPLETE): (_S.ENDED, ("Disconnect", "End")) for state in _ATTEMPT[1:]},
-    # Not from LINGERING: what has gone wrong behind a whole answer does not make it less whole.
-    **{(state, _E.FAULT): (_S.BACKING_OFF, ("Disconnect",)) for state in _ATTEMPT[:-1]},
-    **{(state, _E.RETRY): (_S.CONNECTING, ("Disconnect", "Connect")) for state in _ATTEMPT[:-1]},
+    # From LINGERING only where more has come behind a finish reason. Otherwise the answer is whole, and nothing that goes
+    # wrong then makes it less so.
+    **{(state, _E.FAULT): (_S.BACKING_OFF, ("Disconnect",)) for state in _ATTEMPT},
+    **{(state, _E.RETRY): (_S.CONNECTING, ("Disconnect", "Connect")) for state in _ATTEMPT},
     **{(state, _E.GIVE_UP): (_S.ENDED, ("Disconnect", "End")) for state in _ATTEMPT},
 }
 """State and event to the next state, and the decisions that the driver is handed. What is not here does not happen."""

@@ -18,9 +18,9 @@ from everytoken.errors import ConfigurationError, ConnectError, EverytokenError,
 from everytoken.json import dumps
 from everytoken.json.bounds import excess_in
 from everytoken.redaction import MASK, Redactor, is_secret_header, secrets_in_header
+from everytoken.upstream.connecting import Connector
 from everytoken.upstream.exchange import Exchange
 from everytoken.upstream.protocol import HttpProtocol
-from everytoken.upstream.proxy import open_tunnel, proxy_for
 from everytoken.upstream.redirects import QUERY, Asked, moved, origin_of
 from everytoken.upstream.tls import client_context
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from everytoken.upstream import Sink
+    from everytoken.upstream.protocol import Pooled
     from everytoken.upstream.redirects import Origin
 
 __all__ = ["HttpUpstream"]
@@ -44,8 +45,8 @@ class HttpUpstream:
     A query in `base_url` (Azure's `api-version`) is put after the path.
 
     `headers` are sent with every request. A redirect is followed on the same host, and to `redirect_hosts`, which get
-    the key, too. The environment's proxies are used, but for loopback addresses. Raises `ConfigurationError` for a URL
-    that cannot be used.
+    the key, too. The environment's proxies are used, but for loopback addresses. `http2`: speak HTTP/2 from the start,
+    not only after the server has refused HTTP/1.1. Raises `ConfigurationError` for a URL that cannot be used.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class HttpUpstream:
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         redirect_hosts: Sequence[str] = (),
+        http2: bool = False,
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
@@ -68,9 +70,8 @@ class HttpUpstream:
         if origin is None:
             raise ConfigurationError(f"upstream {name!r}: {shown!r} is not an http:// or https:// URL")
         self._origin = origin
-        self._proxy = proxy_for(origin)
-        # To an http:// address a proxy is asked for the whole of it (RFC 9112 section 3.2.2).
-        self._through = self._proxy if origin.scheme == "http" else None
+        self._connector = Connector(name, origin, client_context, http2=http2)
+        proxy = self._connector.proxy
         self._path = quote(parts.path.rstrip("/"), safe=QUERY)
         self._query = f"?{quote(parts.query, safe=QUERY)}" if parts.query else ""
         self._api_key = api_key
@@ -79,13 +80,10 @@ class HttpUpstream:
         self._elsewhere: dict[Origin, HttpUpstream] = {}
         self._head = self._render_head(parts.netloc.rpartition("@")[2], headers or {})
         self._redactor = Redactor(
-            _secrets(
-                self._api_key, self._proxy.secrets if self._proxy is not None else (), parts, headers or {}
-            )
+            _secrets(self._api_key, proxy.secrets if proxy is not None else (), parts, headers or {})
         )
-        self._context: ssl.SSLContext | None = None
-        self._idle: dict[HttpProtocol, None] = {}  # the one used last is used next
-        self._open: set[HttpProtocol] = set()
+        self._idle: dict[Pooled, None] = {}  # the one used last is used next
+        self._open: set[Pooled] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _render_head(self, host: str, headers: Mapping[str, str]) -> bytes:
@@ -103,14 +101,10 @@ class HttpUpstream:
 
     def _more(self, headers: Mapping[str, str]) -> bytes:
         """Render headers of a caller behind our own."""
-        more = b""
+        more, own = b"", b"\r\n" + self._head
         for name, value in headers.items():
             line = f"{name}: {value}"
-            if (
-                line.isascii()
-                and line.isprintable()
-                and b"\r\n%b:" % name.encode() not in b"\r\n" + self._head
-            ):
+            if line.isascii() and line.isprintable() and b"\r\n%b:" % name.encode() not in own:
                 more += f"{line}\r\n".encode()
         return more
 
@@ -129,13 +123,17 @@ class HttpUpstream:
         """
         accept = "text/event-stream" if streamed else "application/json"
         payload, more = dumps(body), self._more(headers or {})
-        return self._begin(Asked("POST", self._origin, self._target(path), accept, payload, more), sink)
+        return self._begin(
+            Asked("POST", self._origin, f"{self._path}{path}{self._query}", accept, payload, more), sink
+        )
 
     async def models(self) -> list[dict[str, Any]]:
         """Return what `GET /models` lists. Raises `UpstreamError`; an upstream without the route has none."""
         loop = asyncio.get_running_loop()
         sink = _Once(loop.create_future())
-        exchange = self._begin(Asked("GET", self._origin, self._target("/models"), "application/json"), sink)
+        exchange = self._begin(
+            Asked("GET", self._origin, f"{self._path}/models{self._query}", "application/json"), sink
+        )
         try:
             async with asyncio.timeout(_MODELS_LIMIT):
                 body = await sink.body
@@ -171,11 +169,8 @@ class HttpUpstream:
         """Return `text` without this upstream's secrets, which some servers quote when they reject them."""
         return self._redactor.text(text)
 
-    def _target(self, route: str) -> str:
-        return f"{self._path}{route}{self._query}"
-
     def _render(self, asked: Asked) -> bytes:
-        through = self._through
+        through = self._connector.through
         place = f"http://{self._origin.netloc}" if through is not None else ""
         head = b"%b %b HTTP/1.1\r\n%b%b%baccept: %b\r\n" % (
             asked.method.encode(),
@@ -195,21 +190,37 @@ class HttpUpstream:
 
     # Connections
 
-    def opened(self, protocol: HttpProtocol) -> None:
+    def opened(self, protocol: Pooled) -> None:
         """A connection has been made."""
         self._open.add(protocol)
 
-    def idle(self, protocol: HttpProtocol) -> None:
+    def idle(self, protocol: Pooled) -> None:
         """Take back a connection whose response has ended properly."""
         if len(self._idle) < _MAX_IDLE:
             self._idle[protocol] = None
         else:
             protocol.close()
 
-    def lost(self, protocol: HttpProtocol) -> None:
+    def lost(self, protocol: Pooled) -> None:
         """A connection has been lost."""
         self._open.discard(protocol)
         self._idle.pop(protocol, None)
+
+    @property
+    def _context(self) -> ssl.SSLContext | None:
+        """The TLS context of its connections, once there has been one."""
+        return self._connector.context
+
+    def speaks_http2(self, request: bytes, exchange: Exchange | None) -> None:
+        """Send a request again that the server could not read, in HTTP/2."""
+        problem = self._connector.switch()
+        if exchange is None:
+            return
+        exchange.start_over()
+        if problem is None:
+            self._connect(request, exchange)
+        else:
+            exchange.on_error(problem)
 
     def _begin(self, asked: Asked, sink: Sink) -> Exchange:
         exchange = Exchange(sink, redactor=self._redactor, later=asyncio.get_running_loop().call_soon)
@@ -246,7 +257,9 @@ class HttpUpstream:
         if origin not in self._elsewhere:
             headers = {name: value for name, value in self._headers.items() if name.lower() != "host"}
             url = f"{origin.scheme}://{origin.netloc}"
-            self._elsewhere[origin] = HttpUpstream(self.name, url, api_key=self._api_key, headers=headers)
+            self._elsewhere[origin] = HttpUpstream(
+                self.name, url, api_key=self._api_key, headers=headers, http2=self._connector.http2
+            )
         return self._elsewhere[origin]
 
     def _connect(self, request: bytes, exchange: Exchange) -> None:
@@ -257,7 +270,7 @@ class HttpUpstream:
 
     async def _open_connection(self, request: bytes, exchange: Exchange) -> None:
         try:
-            protocol = await self._new_connection()
+            protocol = await self._connector.open(self)
         except (OSError, ssl.SSLError, UnicodeError, ConnectError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             failure = ConnectError(f"cannot connect to upstream {self.name!r}: {reason}")
@@ -270,24 +283,10 @@ class HttpUpstream:
             protocol.close()
         elif protocol.send(request, exchange, retry=None):
             exchange.on_sent()
+        elif isinstance(protocol, HttpProtocol) and self._connector.http2:
+            self._connect(request, exchange)  # it has said so before it was asked
         else:
             exchange.on_error(ConnectError(f"upstream {self.name!r} closed the connection immediately"))
-
-    async def _new_connection(self) -> HttpProtocol:
-        """Return a connection, through the proxy if there is one. Raises `OSError`, `ConnectError`."""
-        secure, proxy = self._origin.scheme == "https", self._proxy
-        if self._context is None and (secure or (proxy is not None and proxy.scheme == "https")):
-            self._context = await asyncio.to_thread(client_context)
-        outer = self._context if proxy is not None and proxy.scheme == "https" else None
-        if proxy is not None and secure and self._context is not None:
-            return await open_tunnel(
-                proxy, self._origin, lambda: HttpProtocol(self), outer=outer, inner=self._context
-            )
-        _, host, port = self._origin if proxy is None else proxy[:3]
-        _, protocol = await asyncio.get_running_loop().create_connection(
-            lambda: HttpProtocol(self), host, port, ssl=self._context if secure else outer
-        )
-        return protocol
 
 
 def _secrets(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from everytoken.upstream.exchange import Exchange
 
-__all__ = ["HttpProtocol", "Pool"]
+__all__ = ["HttpProtocol", "Pool", "Pooled"]
 
 logger = logging.getLogger("everytoken.upstream")
 
@@ -24,17 +24,30 @@ _FRAMED = frozenset({b"content-length", b"transfer-encoding"})
 _DRAIN = 1.0  # seconds for a response to end properly once we have what we need
 
 
+class Pooled(Protocol):
+    """A connection as its owner sees it."""
+
+    def send(self, request: bytes, exchange: Exchange, *, retry: Callable[[], None] | None) -> bool:
+        """Send a request; return False if the connection takes none any more."""
+
+    def close(self) -> None:
+        """Close it at once."""
+
+
 class Pool(Protocol):
     """The owner of the connections."""
 
-    def opened(self, protocol: HttpProtocol) -> None:
+    def opened(self, protocol: Pooled) -> None:
         """A connection has been made."""
 
-    def idle(self, protocol: HttpProtocol) -> None:
+    def idle(self, protocol: Pooled) -> None:
         """Its response has ended properly; it can take another request."""
 
-    def lost(self, protocol: HttpProtocol) -> None:
+    def lost(self, protocol: Pooled) -> None:
         """It has been lost."""
+
+    def speaks_http2(self, request: bytes, exchange: Exchange | None) -> None:
+        """The server speaks HTTP/2 only. It has not read the request, if there was one."""
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -46,6 +59,7 @@ class HttpProtocol(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._exchange: Exchange | None = None
         self._retry: Callable[[], None] | None = None
+        self._request = b""  # until the response begins
         self._headers: list[tuple[bytes, bytes]] = []
         self._until_close = False
         self._head_bytes = 0
@@ -63,7 +77,7 @@ class HttpProtocol(asyncio.Protocol):
         """
         if self._transport is None or self._transport.is_closing():
             return False
-        self._exchange, self._retry, self._busy = exchange, retry, True
+        self._exchange, self._retry, self._busy, self._request = exchange, retry, True, request
         self._parser = httptools.HttpResponseParser(self)
         exchange.protocol = self
         self._transport.write(request)
@@ -106,6 +120,8 @@ class HttpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser; its callbacks below do the rest."""
         if not self._busy or self._parser is None:
+            if _is_http2(data):
+                self._pool.speaks_http2(b"", None)
             self.close()  # bytes without a request
             return
         if not self._in_body:
@@ -119,6 +135,9 @@ class HttpProtocol(asyncio.Protocol):
             self._report(EverytokenError("an internal error ended the attempt"))
             return
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._request and self._exchange is not None and _is_http2(data):
+                self._pool.speaks_http2(self._request, self._exchange)
+                return
             self._report(RemoteProtocolError(f"the upstream's response is not HTTP: {error}"))
             return
         if not self._in_body and self._head_bytes > _MAX_HEAD:
@@ -164,7 +183,7 @@ class HttpProtocol(asyncio.Protocol):
         status = self._parser.get_status_code()
         if 100 <= status < 200:
             return
-        self._in_body = True
+        self._in_body, self._request = True, b""
         headers, self._headers = self._headers, []
         # Whether the body ends only with the connection (RFC 9112 section 6.3).
         self._until_close = not any(name in _FRAMED for name, _ in headers)
@@ -204,3 +223,8 @@ class HttpProtocol(asyncio.Protocol):
         if self._drain is not None:
             self._drain.cancel()
             self._drain = None
+
+
+def _is_http2(data: bytes) -> bool:
+    """Whether a server's first bytes are a frame of HTTP/2: its settings, or its goodbye (RFC 9113 section 3.4)."""
+    return data[3:4] in {b"\4", b"\7"} and data[5:9] == bytes(4)

@@ -48,6 +48,8 @@ def proxy_for(origin: Origin) -> Proxy | None:
         return None
     parts = urlsplit(url if "://" in url else f"http://{url}")
     name = f"the proxy of the environment for {origin.scheme}:// addresses"
+    if parts.scheme.startswith("socks"):
+        raise ConfigurationError(f"{name} is a SOCKS proxy, which is not supported; name an HTTP proxy")
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ConfigurationError(f"{name} is not an http:// or https:// URL")
     try:

@@ -45,10 +45,12 @@ def upstream_at(
     api_key: str | None = None,
     headers: Mapping[str, str] | None = None,
     redirect_hosts: Sequence[str] = (),
+    http2: bool = False,
 ) -> Upstream:
     """Return the upstream for `url`, called `name`: `http://…`, `https://…`, `embedded:`.
 
-    Any other scheme is looked for among the entry points `everytoken.upstreams`; `redirect_hosts` mean nothing to it.
+    Any other scheme is looked for among the entry points `everytoken.upstreams`; `redirect_hosts` and `http2` mean
+    nothing to it.
     Raises `ConfigurationError`.
     """
     scheme, colon, _ = url.partition(":")
@@ -57,5 +59,7 @@ def upstream_at(
         factory = _SCHEMES.get(scheme.lower()) or load("everytoken.upstreams", scheme.lower())
     # What has no scheme, or one that nobody knows, is refused there, without the secrets that the URL may hold.
     if factory is None or factory is HttpUpstream:
-        return HttpUpstream(name, url, api_key=api_key, headers=headers, redirect_hosts=redirect_hosts)
+        return HttpUpstream(
+            name, url, api_key=api_key, headers=headers, redirect_hosts=redirect_hosts, http2=http2
+        )
     return factory(name, url, api_key=api_key, headers=headers or {})

@@ -76,15 +76,25 @@ def calls_on(choice: Choice) -> bool:
     return choice.delta is not None and bool(choice.delta.tool_calls or choice.delta.function_call)
 
 
+class Progress:
+    """What is known of a response over all its attempts; `continued`: more of it has come behind a finish_reason."""
+
+    __slots__ = ("continued",)
+
+    def __init__(self) -> None:
+        self.continued = False
+
+
 class ChatDecoder:
     """The events of one attempt, read as a chat completion stream; knows whether its end is a true one.
 
     Some servers send a finish_reason with every part of the answer, so what follows one still counts. Text behind it
     leaves the answer complete; a tool call behind it has to get a finish_reason, or `[DONE]`, of its own, because half a
-    call must never be run.
+    call must never be run. Where something has followed one, no finish_reason is proof that the answer is whole: an
+    error or a broken connection behind it is one.
 
     `choices` is the number of choices asked for (`n`). `omits_finish_reason` says that this upstream is known never to send
-    a `finish_reason`, so that its `[DONE]` alone is an end.
+    a `finish_reason`, so that its `[DONE]` alone is an end. `progress` is shared by the attempts of a response.
 
     Attributes: `terminal` (the upstream's own end mark has come), `done` (`[DONE]` has come), `usage` (the last usage
     object, or None), `model` (its own name for the model, "" until the end).
@@ -95,6 +105,7 @@ class ChatDecoder:
         "_finished",
         "_halves",
         "_omits_finish_reason",
+        "_progress",
         "_reopened",
         "_seen",
         "_special",
@@ -104,8 +115,11 @@ class ChatDecoder:
         "usage",
     )
 
-    def __init__(self, *, choices: int = 1, omits_finish_reason: bool = False) -> None:
+    def __init__(
+        self, *, choices: int = 1, omits_finish_reason: bool = False, progress: Progress | None = None
+    ) -> None:
         self._choices = choices
+        self._progress = progress or Progress()
         # Frozen, because the empty one is shared by all: many responses are open at a time.
         self._finished: frozenset[int] = frozenset()
         self._seen: frozenset[int] = frozenset()
@@ -163,6 +177,11 @@ class ChatDecoder:
         """Whether the last chunk ended inside a surrogate pair, so that half a character is held back."""
         return bool(self._halves)
 
+    @property
+    def over(self) -> bool:
+        """Whether the answer is whole, so that nothing that goes wrong now makes it less so."""
+        return self.done or (self.terminal and not self._progress.continued)
+
     def receive_eof(self) -> None:
         """Record that the stream has ended; raises `TruncatedError` when that is not a true end."""
         if self.terminal:
@@ -197,11 +216,11 @@ class ChatDecoder:
 
     def _receive_choice(self, event: ServerSentEvent, choice: Choice, choices: list[Choice]) -> None:
         """Look closer at a choice which ends, has no delta, or is one of several."""
-        if choice.error and not self.terminal:
+        if choice.error and not self.over:
             raise in_band_error(event.event, loads(event.data)) or ErrorEventError(
                 "a choice has an error", error=choice.error
             )
-        if choice.delta is None and (choice.message or choice.text) and not self.terminal:
+        if choice.delta is None and (choice.message or choice.text) and not self.over:
             raise MalformedEventError("a chunk has a whole message in place of a delta")
         index = choice.index
         if index is None:
@@ -212,12 +231,14 @@ class ChatDecoder:
         reason = choice.finish_reason
         if reason == "null":  # DashScope writes it so
             reason = choice.finish_reason = None
+        if index in self._finished and choice.delta is not None and choice.delta.has_content:
+            self._progress.continued = True
         if not reason:
             if index in self._finished and (self._choices > 1 or not index) and calls_on(choice):
                 self._reopened |= {index}
                 self.terminal = self.terminal and self.done
             return
-        if reason in FAILED_REASONS and not self.terminal:
+        if reason in FAILED_REASONS and not self.over:
             raise in_band_error(event.event, loads(event.data)) or ErrorEventError(
                 f"the upstream broke off with finish_reason {reason!r}"
             )
@@ -245,7 +266,7 @@ class ChatDecoder:
             or chunk.object == "error"
             or chunk.type == "error"
         )
-        if looks_wrong and not self.terminal and not self.done:
+        if looks_wrong and not self.over:
             error = in_band_error(event.event, loads(event.data))
             if error is not None:
                 raise error
@@ -256,7 +277,7 @@ class ChatDecoder:
         if event.data.strip() == DONE:
             self._receive_done()
             return None
-        if self.terminal or self.done:
+        if self.over:
             return self._receive_odd_after_end(event)
         try:
             value = loads(event.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from everytoken.dialects.openai_chat.calls import Calls, as_tool_call
-from everytoken.dialects.openai_chat.decoder import MAX_CHOICES, calls_on, decode_chunk
+from everytoken.dialects.openai_chat.decoder import MAX_CHOICES, Progress, decode_chunk
 from everytoken.dialects.openai_chat.rewrite import cut, loads, rejoin
 from everytoken.dialects.pieces import MAIN, Chunk, Piece
 from everytoken.errors import MalformedEventError
@@ -25,12 +25,13 @@ _PARTS = "content that is not all text cannot be continued faithfully"
 _CALLS = "tool_calls"
 
 
-class ChatHistory:
+class ChatHistory(Progress):
     """The tool calls delivered so far. `usage` and what has finished are known of the records that were `read`."""
 
     __slots__ = ("_finished", "calls", "usage")
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls = Calls()
         self.usage: dict[str, Any] | None = None
         self._finished: frozenset[int] = frozenset()
@@ -45,15 +46,16 @@ class ChatHistory:
         chunk = decode_chunk(record)
         self.usage = storable(chunk.usage) or self.usage
         for choice in chunk.choices or ():
+            index = choice.index or 0
+            if index in self._finished and choice.delta is not None and choice.delta.has_content:
+                self.continued = True
             if choice.finish_reason and choice.finish_reason != "null":
-                self._finished |= {choice.index or 0}
-            elif calls_on(choice):
-                self._finished -= {choice.index or 0}  # that was not its end
+                self._finished |= {index}
         return chunk_from(chunk, record.decode("utf-8", "surrogatepass"), self.calls)
 
     def is_complete(self, request: ChatRequest) -> bool:
         """Whether what was read is all that `request` asked for."""
-        return len(self._finished) >= request.choices
+        return len(self._finished) >= request.choices and not self.continued
 
 
 def chunk_from(chunk: typed.Chunk, record: str, calls: Calls, *, several: bool = True) -> Chunk:

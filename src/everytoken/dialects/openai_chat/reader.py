@@ -49,7 +49,7 @@ class ChatReader(ChatDecoder):
         usage: bool,
         omits_finish_reason: bool,
     ) -> None:
-        super().__init__(choices=request.choices, omits_finish_reason=omits_finish_reason)
+        super().__init__(choices=request.choices, omits_finish_reason=omits_finish_reason, progress=history)
         self._first = first
         self._calls = history.calls if first else Calls()
         self._usage = usage
