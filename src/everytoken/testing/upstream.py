@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -31,8 +31,8 @@ Script: TypeAlias = Sequence[Step]
 FaultRule: TypeAlias = tuple[int | Literal["always"], Fault | str, Position]
 """Which attempt (from 0, or `"always"`), which fault (or its name), and where in the answer."""
 
-_PLANS = {"/chat/completions": plan_answer, "/messages": plan_message}
-"""The ends of the paths of attempts, and what renders an answer there."""
+APIS = {"chat": ("/chat/completions", plan_answer), "messages": ("/messages", plan_message)}
+"""The APIs by name: the end of the path of an attempt, and what renders an answer there."""
 
 _BACKLOG = 4096  # a thousand clients may connect at the same moment
 
@@ -45,6 +45,8 @@ class ScriptedUpstream:
     and leaves the others healthy. An attempt is a `POST` to a path that ends with `/chat/completions`, or `/messages` for
     the same answer in Anthropic's Messages; everything else is not counted.
 
+    `apis` are the APIs that it offers, `chat` and `messages`; the paths of others are unknown to it.
+
     `sleep` is called for waits, with seconds; the default is `asyncio.sleep`, which follows a virtual-time loop.
     """
 
@@ -56,7 +58,9 @@ class ScriptedUpstream:
         host: str = "127.0.0.1",
         port: int = 0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        apis: Collection[str] = tuple(APIS),
     ) -> None:
+        self._plans = dict(APIS[name] for name in apis)
         self._rules = [(when, find_fault(fault), position) for when, fault, position in faults]
         self._script = None if isinstance(answer, Answer | str) else answer
         self.answer = (
@@ -126,12 +130,13 @@ class ScriptedUpstream:
         """Record `request` and return the steps that answer it."""
         self.requests.append(request)
         path = request.path.partition("?")[0]
-        if request.method == "POST" and path.endswith(tuple(_PLANS)):
+        if request.method == "POST" and path.endswith(tuple(self._plans)):
             request.attempt = self._attempts
             self._attempts += 1
             self._arrived.set()
             return self._attempt(request)
-        if request.method == "POST" and path.endswith("/messages/count_tokens"):
+        counts = "/messages" in self._plans and path.endswith("/messages/count_tokens")
+        if request.method == "POST" and counts:
             body = request.json if isinstance(request.json, dict) else {}
             return [Status(200, body=to_json(count_tokens(body)).encode())]
         if request.method == "GET" and path.endswith("/models"):
@@ -150,7 +155,7 @@ class ScriptedUpstream:
         answer = self.answer.variant(self._variant(request.attempt, request.json))
         request.text = answer.text
         path = request.path.partition("?")[0]
-        render = next(render for end, render in _PLANS.items() if path.endswith(end))
+        render = next(render for end, render in self._plans.items() if path.endswith(end))
         plan = render(answer, request.json, number=request.attempt, now=time.time())
         if isinstance(plan, Status):
             return [plan]

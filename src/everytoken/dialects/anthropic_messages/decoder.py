@@ -185,9 +185,11 @@ class MessagesDecoder:
                 self._text_at = -1 if block.stopped or self._halves else block.index
             return chunk
         delivered = self._history.blocks.all
+        # What begins or ends a block that readers do not have so must not be dropped.
+        chunk.ends = kind == STOP
         if block.position >= len(delivered):
             if kind == START:
-                chunk.ends = True  # it must not be dropped
+                chunk.ends = True
                 self._map_id(chunk)
             return chunk
         known = delivered[block.position]

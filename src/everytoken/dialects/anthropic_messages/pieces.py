@@ -37,7 +37,10 @@ class Own:
 
 
 def chunk_of(value: dict[str, Any], record: str, blocks: Blocks) -> Chunk:
-    """Return what an event brings, and count its block in `blocks`. Raises `MalformedEventError`."""
+    """Return what an event brings, and count its block in `blocks`. Raises `MalformedEventError`.
+
+    No chunk `ends` anything here: what ends the message is not among those that are delivered one by one.
+    """
     kind = value["type"]
     chunk = Chunk(record, [])
     block: Block | None = None
@@ -50,7 +53,7 @@ def chunk_of(value: dict[str, Any], record: str, blocks: Blocks) -> Chunk:
         chunk.pieces = _delta_pieces(block, value.get("delta"))
     elif kind == STOP:
         block = blocks.at(value.get("index"))
-        block.stopped = chunk.ends = True
+        block.stopped = True
     elif kind == "message_start":
         message = value.get("message")
         if not isinstance(message, dict):
@@ -60,8 +63,6 @@ def chunk_of(value: dict[str, Any], record: str, blocks: Blocks) -> Chunk:
     elif kind not in _FRAME:
         rest = {name: item for name, item in value.items() if name not in {"type", "index"}}
         chunk.pieces = [Piece("other", (f"event {kind}",), rest)]
-    else:
-        chunk.ends = True
     chunk.own = Own(value, block)
     return chunk
 
