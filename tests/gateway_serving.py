@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from everytoken.gateway import Config, Gateway, UpstreamConfig
+from everytoken.gateway.making import configured_upstream
 from everytoken.gateway.server import DirectProtocol
 from everytoken.gateway.tls import TlsServer
 from everytoken.testing import ScriptedUpstream, VirtualTimeLoop
-from everytoken.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
     import ssl
@@ -294,7 +294,7 @@ def over(*upstreams: Any, kept_in: Journal | None = None, **settings: Any) -> Ga
         else:
             one = upstream
         configured.append(one)
-        made[one.name] = HttpUpstream(one.name, one.url, api_key=one.key, headers=one.headers)
+        made[one.name] = configured_upstream(one)
     return Gateway(Config(upstream=configured, **settings), made, kept_in)
 
 

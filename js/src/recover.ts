@@ -82,7 +82,7 @@ class Transcript {
     const behind = this.#repeats && Object.keys(this.#said).some((key) => this.#said[key]!.length > (this.#again[key] ?? 0));
     if (behind && (says || (ends && !this.#ended && !this.continued))) throw diverged();
     // A finish_reason that has been delivered: in the middle, or behind it all.
-    const repeats = ends && !says && this.#repeats && (behind || this.#ended);
+    const known = ends && !says && this.#repeats && (behind || this.#ended);
     this.continued ||= says && this.#ended;
     this.#ended = ends ? this.#ended || !behind : this.#ended && !says;
     if (!this.#repeats) {
@@ -91,7 +91,7 @@ class Transcript {
     }
     if (choice?.delta) choice.delta = said;
     Object.assign(said, flags); // JSON has no undefined
-    const out = !repeats && (ends || says || !chunk.choices.length);
+    const out = !known && (ends || says || !chunk.choices.length);
     return { fresh, out: out ? JSON.stringify({ ...chunk, ...this.#identity }) : "", ends: ends && !behind };
   }
 

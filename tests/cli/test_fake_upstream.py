@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -24,6 +26,9 @@ from everytoken.testing import FAULTS, ScriptedUpstream
             ["--fault", "dns-failure", "--times", "1"], "breaks the address", id="an address cannot count"
         ),
         pytest.param(["--chunks", "0"], "0 is not in the range", id="no chunks"),
+        pytest.param(["--chunks", "1", "--text", "-"], "exclude each other", id="a text of so many chunks"),
+        pytest.param(["--text", "nowhere"], "No such file", id="no text"),
+        pytest.param(["--api", "smalltalk"], "is not one of", id="an unknown API"),
     ],
 )
 def test_a_wrong_option_is_explained(arguments, message):
@@ -54,8 +59,28 @@ def test_the_server_says_where_it_is_breaks_as_told_and_stops():
         assert process.stdout.read() == ""
 
 
-def post(url):
-    request = urllib.request.Request(f"{url}/chat/completions", data=b'{"stream": true, "messages": []}')
+def test_it_offers_the_text_of_a_file_in_the_api_that_is_named(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("Wörd by word.", encoding="utf-8")
+    options = ["--api", "messages", "--delay", "0", "--text", str(text)]
+    code = "from everytoken.cli.fake_upstream import fake_upstream; fake_upstream()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            url = process.stdout.readline().split()[-1]
+            body = post(url, "/messages").decode()
+            with pytest.raises(urllib.error.HTTPError):
+                post(url)
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
+    deltas = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: ")]
+    assert "".join(delta.get("delta", {}).get("text", "") for delta in deltas) == "Wörd by word."
+
+
+def post(url, path="/chat/completions"):
+    request = urllib.request.Request(f"{url}{path}", data=b'{"stream": true, "messages": []}')
     with urllib.request.urlopen(request, timeout=10) as response:
         return response.read()
 

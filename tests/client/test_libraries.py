@@ -41,9 +41,15 @@ def test_langchain_async():
 def test_anthropic_passes_through():
     with ScriptedUpstream() as upstream, everytoken.Client(verify=CONTEXT) as http_client:
         client = anthropic.Anthropic(api_key="any", base_url=upstream.base_url, http_client=http_client)
+        asked = {"max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
+        message = client.messages.create(model="m", **asked)
+        assert upstream.text.startswith(message.content[0].text)
         with pytest.raises(anthropic.NotFoundError):  # the scripted upstream does not know the route
-            client.messages.create(model="m", max_tokens=5, messages=[{"role": "user", "content": "Hi"}])
-        assert [request.path for request in upstream.requests] == ["/v1/v1/messages"]
+            client.messages.batches.create(requests=[{"custom_id": "a", "params": {"model": "m", **asked}}])
+        assert [request.path for request in upstream.requests] == [
+            "/v1/v1/messages",
+            "/v1/v1/messages/batches",
+        ]
 
 
 def test_trio():

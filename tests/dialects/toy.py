@@ -52,6 +52,7 @@ class Decoder:
 
 class History:
     usage, delivered, ended = None, 0, False
+    is_closed = True
 
     def read(self, record):
         chunk = read(record.decode())
@@ -88,11 +89,14 @@ class Accumulator:
 
 
 class Toy:
-    name, path, end_mark = "toy", "/toy", b""
+    name, path, end_mark, headers = "toy", "/toy", b"", {}
     request, history, accumulator = Request, History, Accumulator
 
     def body(self, request, *, model, seed, usage, extra):
         return {**request.body, "stream": True}
+
+    def prefix(self, request, text):
+        return text
 
     def prefill(self, body, text, *, extra, message_extra, delivered_tokens):
         return {**body, "said": text}
@@ -113,13 +117,13 @@ class Toy:
     def total_usage(self, reports):
         return {"words": sum(chunks for _, chunks in reports)}
 
-    def closing(self, request, first, *, usage, attempts):
+    def closing(self, request, history, first, *, usage, attempts):
         return []
 
     def with_total(self, last, *, usage, attempts):
         return last
 
-    def refusal(self, body):
+    def refusal(self, body, *, status):
         return {"oops": body["error"]}
 
     def error(self, body, *, number):

@@ -79,6 +79,18 @@ async def test_the_sdk_raises_its_own_error(scripted_upstream):
             await client.chat.completions.create(model="m", messages=HELLO["messages"])
 
 
+@pytest.mark.parametrize("name", ["x-api-key", "api-key"])
+async def test_the_key_may_stand_alone_in_a_header_of_its_own(name, scripted_upstream):
+    async with serving(await scripted_upstream("Hi"), api_keys=KEYS) as gateway:
+        mine = await gateway.ask("POST", CHAT, HELLO, {name: KEYS[0]})
+        other = await gateway.ask("POST", CHAT, HELLO, {name: "wrong"})
+        both = await gateway.ask("POST", CHAT, HELLO, {name: KEYS[0], "Authorization": "Bearer wrong"})
+        url = mine.headers["location"]
+        again = await gateway.ask("GET", f"{url}/events", headers=FIRST)
+    assert (mine.text, again.text) == ("Hi", "Hi")
+    assert (other.status, both.status) == (401, 401)
+
+
 async def test_without_keys_any_is_taken(scripted_upstream):
     async with serving(await scripted_upstream("Hi")) as gateway:
         assert (await gateway.ask("POST", CHAT, HELLO, {"Authorization": "Bearer anything"})).text == "Hi"

@@ -92,6 +92,14 @@ COVERED = {
         "what all journals share",
         "../journal/local ../journal/memory ../journal/quota ../journal/rules ../journal/stream",
     ),
+    "dialects/anthropic_messages/test_dialect.py": (
+        "a dialect's parts, by what it answers",
+        "continuation errors message non_streaming request usage",
+    ),
+    "dialects/anthropic_messages/test_history.py": (
+        "attempts compared with what was delivered",
+        "blocks decoder events halves pieces",
+    ),
     "dialects/openai_chat/test_message.py": ("how the parts of a message are joined", "merge"),
     "dialects/openai_chat/test_upstreams.py": ("from bytes to pieces, with real streams", "dialect reader"),
     "dialects/openai_responses/test_recovery.py": (
@@ -113,6 +121,7 @@ COVERED = {
         "circuits open over several responses",
         "../recovery/breaker ../relay/circuits",
     ),
+    "gateway/test_messages.py": ("an API, its errors and its headers", "counting"),
     "gateway/test_logs.py": ("lines of the log, as a gateway writes them", "../relay/logs"),
     "gateway/test_passing.py": ("headers passed on", "../relay/heads"),
     "recovery/test_align.py": (

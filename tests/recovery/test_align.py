@@ -120,7 +120,7 @@ def test_a_repeated_answer_that_ends_early_is_refused(text):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_continuation_is_passed_on_whole(text):
+def test_a_continuation_is_passed_on_non_streaming(text):
     for pieces in splits(text):
         aligner = ContinueAligner(rewriter(delivered(chunk({"role": "assistant", "content": "Before. "}))))
         records = feed(aligner, *second(pieces))

@@ -19,7 +19,7 @@ _COMMANDS = {
     "tail": ("everytoken.cli.tail", "Show a stream from any offset, and follow it to its end."),
     "fake-upstream": (
         "everytoken.cli.fake_upstream",
-        "Serve a scripted, OpenAI-compatible response, and break it where you choose.",
+        "Serve a scripted response as OpenAI and Anthropic would, and break it where you choose.",
     ),
 }
 

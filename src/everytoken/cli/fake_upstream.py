@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from everytoken.testing import ALL_POSITIONS, FAULTS, Answer, AtByte, ScriptedUpstream
+from everytoken.testing.upstream import APIS
 
 if TYPE_CHECKING:
     from everytoken.testing import FaultRule, Position
@@ -79,10 +80,31 @@ def _faults_by_name() -> str:
     help="Pause before each chunk.",
 )
 @click.option("--chunks", type=click.IntRange(1), metavar="N", help="Length of the response, in chunks.")
+@click.option(
+    "--text",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="The response is the text of FILE; - is standard input.",
+)
+@click.option(
+    "--api",
+    "apis",
+    type=click.Choice(sorted(APIS)),
+    multiple=True,
+    help="Offer only this API; may be given several times.  [default: all]",
+)
 def fake_upstream(
-    host: str, port: int, name: str | None, at: Position, times: int | None, delay: float, chunks: int | None
+    host: str,
+    port: int,
+    name: str | None,
+    at: Position,
+    times: int | None,
+    delay: float,
+    chunks: int | None,
+    text: TextIO | None,
+    apis: tuple[str, ...],
 ) -> None:
-    """Serve a scripted, OpenAI-compatible response, and break it where you choose.
+    """Serve a scripted response as OpenAI and Anthropic would, and break it where you choose.
 
     Prints one line with the base URL when it is ready.
     """
@@ -95,8 +117,13 @@ def fake_upstream(
         )
     elif name is not None:
         faults = [(attempt, name, at) for attempt in range(times or 0)]
-    answer = replace(Answer.of_chunks(chunks) if chunks else Answer(), delay=delay)
-    asyncio.run(_serve(ScriptedUpstream(answer, faults=faults, host=host, port=port)))
+    if text is not None and chunks:
+        raise click.UsageError("--text and --chunks exclude each other.")
+    answer = Answer.of_chunks(chunks) if chunks else Answer() if text is None else Answer(text.read())
+    upstream = ScriptedUpstream(
+        replace(answer, delay=delay), faults=faults, host=host, port=port, apis=apis or tuple(APIS)
+    )
+    asyncio.run(_serve(upstream))
 
 
 async def _serve(upstream: ScriptedUpstream) -> None:

@@ -64,7 +64,7 @@ class Request(Protocol):
 
     @property
     def has_grammar(self) -> bool:
-        """Whether the answer is bound to a grammar, which starts again after a prefill."""
+        """Whether the response is bound to a grammar, which starts again after a prefill."""
 
     @property
     def obstacle(self) -> str | None:
@@ -102,10 +102,15 @@ class Decoder(Protocol):
 class History(Protocol):
     """What the dialect has to know of the records delivered so far, to place and number what follows.
 
-    `usage`: the last that was reported in the records that were `read`.
+    `usage`: the last that was reported in the records that were `read`. `is_closed`: whether nothing that a complete
+    response ends with is missing behind them.
     """
 
     usage: Usage | None
+
+    @property
+    def is_closed(self) -> bool:
+        """See above."""
 
     def read(self, record: bytes) -> Chunk:
         """Return a delivered record as a chunk, and count it as delivered."""
@@ -125,25 +130,26 @@ class Rewriter(Protocol):
 
 
 class Accumulator(Protocol):
-    """Joins the records of a response into the answer that a caller gets who does not stream."""
+    """Joins the records of a response into what a caller that does not stream gets."""
 
     def add(self, record: bytes) -> None:
         """Add the next record."""
 
     def message(self) -> dict[str, Any]:
-        """Return the answer as far as it has come."""
+        """Return the response as far as it has come."""
 
 
 class Dialect(Protocol):
     """An API of a model server.
 
     `name` is stored with every response. `path` is the end of the path that it is asked at. `end_mark` are the bytes
-    behind a stream that is complete.
+    behind a stream that is complete. `headers`, names in lower case, go up with every request that has none of that name.
     """
 
     name: str
     path: str
     end_mark: bytes
+    headers: Mapping[str, str]
 
     def request(self, body: Mapping[str, Any]) -> Request:
         """Read a request. Raises `InvalidRequestError`, whose `param` names the field."""
@@ -159,6 +165,12 @@ class Dialect(Protocol):
         `extra` adds fields and overrides none of the caller's.
         """
 
+    def prefix(self, request: Request, text: str) -> str:
+        """Return as much of the delivered `text` as a `prefill` may end in: all, less, or "" where none is possible.
+
+        What is left out has to come back before the continuation is believed.
+        """
+
     def prefill(
         self,
         body: Mapping[str, Any],
@@ -171,7 +183,7 @@ class Dialect(Protocol):
         """Return `body` asking to continue `text`, within what is left of the caller's limit of tokens."""
 
     def non_streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `body` asking for the answer in one piece."""
+        """Return `body` asking for the response in one piece."""
 
     # What comes back
 
@@ -192,7 +204,7 @@ class Dialect(Protocol):
         """Return what makes later attempts continue `history`; `first` is the first record delivered."""
 
     def records_in(self, body: bytes) -> list[bytes]:
-        """Return an answer in one piece as the records it would have been. Raises `NotAnEventStreamError`."""
+        """Return a response in one piece as the records it would have been. Raises `NotAnEventStreamError`."""
 
     # The response
 
@@ -202,12 +214,16 @@ class Dialect(Protocol):
     def closing(
         self,
         request: Request,
+        history: Any,
         first: bytes | None,
         *,
         usage: Usage | None,
         attempts: Sequence[Mapping[str, Any]],
     ) -> list[bytes]:
-        """Return the records behind the last one of a complete response whose reader was shown no usage yet."""
+        """Return the records behind the last one of a complete response whose reader was shown no usage yet.
+
+        `history` is that of what was delivered.
+        """
 
     def with_total(self, last: bytes, *, usage: Usage | None, attempts: Sequence[Mapping[str, Any]]) -> bytes:
         """Return `last`, the last record of a complete response of several attempts, whose reader is shown the usage.
@@ -221,8 +237,11 @@ class Dialect(Protocol):
         `body` is the error object in JSON form.
         """
 
-    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the JSON that answers a request in place of a response; `body` is the error object in OpenAI's form."""
+    def refusal(self, body: Mapping[str, Any], *, status: int) -> dict[str, Any]:
+        """Return the JSON that answers a request, with the HTTP `status`, in place of a response.
+
+        `body` is the error object in OpenAI's form, or an upstream's own.
+        """
 
     def accumulator(self) -> Accumulator:
-        """Return what joins records into an answer in one piece."""
+        """Return what joins records into a response in one piece."""

@@ -36,15 +36,17 @@ class Piece(NamedTuple):
 class Chunk:
     """One event of a response as the core sees it.
 
-    `record` is what a reader gets of it, in the response's dialect. `ends`: it tells that something is finished, so it
-    must not be dropped. `alive`: it has nothing of the response, but shows that the model works. `frame`: its pieces only open
-    or close a place for what readers wait for, so it is no content by itself. `obstacle`: why another attempt cannot
-    continue what it brings, None if one can. `own` is the dialect's.
+    `record` is what a reader gets of it, in the response's dialect. `ends`: it tells that something is finished, or
+    begins, so it must not be dropped. `finishes`: it says that the response is finished, which may continue all the same.
+    `alive`: it has nothing of the response, but shows that the model works. `frame`: its pieces only open or close a place
+    for what readers wait for, so it is no content by itself. `obstacle`: why another attempt cannot continue what it
+    brings, None if one can. `own` is the dialect's.
     """
 
     record: str
     pieces: list[Piece]
     ends: bool = False
+    finishes: bool = False
     alive: bool = False
     frame: bool = False
     obstacle: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from everytoken import plugins
+from everytoken.dialects.anthropic_messages.dialect import ANTHROPIC_MESSAGES
 from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
 from everytoken.dialects.openai_responses.dialect import OPENAI_RESPONSES
 from everytoken.errors import EverytokenError
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["all_dialects", "dialect_named", "dialect_of", "register"]
 
-_DIALECTS: dict[str, Dialect] = {one.name: one for one in (OPENAI_CHAT, OPENAI_RESPONSES)}
+_DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES)
+}
 
 
 def register(dialect: Dialect) -> None:

@@ -83,7 +83,7 @@ def split_messages(body: bytes) -> list[bytes]:
 
 
 def body(records: Sequence[bytes], *, json: bool) -> bytes:
-    """Return the body of an answer with `records`: an array of messages, or the bytes one after the other."""
+    """Return the body of a response with `records`: an array of messages, or the bytes one after the other."""
     return b"[%b]" % b",".join(records) if json else b"".join(records)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from everytoken import plugins
 from everytoken.errors import InvalidRequestError
+from everytoken.formats.anthropic import AnthropicEvents
 from everytoken.formats.durable import DurableEvents
 from everytoken.formats.openai import OpenAIEvents
 from everytoken.formats.openai_responses import ResponsesEvents
@@ -24,13 +25,14 @@ __all__ = ["FORMATS", "format_named", "offered", "register_format"]
 FORMATS: dict[str, Callable[..., OutputFormat]] = {
     "openai": OpenAIEvents,
     "responses": ResponsesEvents,
+    "anthropic": AnthropicEvents,
     "text": PlainText,
     "ui": UIMessages,
     "durable": DurableEvents,
 }
 """Name -> what makes a format for one reader; the arguments are the format's own."""
 
-_WITHOUT_ARGUMENTS = {"openai", "responses", "text"}
+_WITHOUT_ARGUMENTS = {"openai", "responses", "anthropic", "text"}
 _MAX_NAME = 64  # characters
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from everytoken.dialects.anthropic_messages.dialect import ANTHROPIC_MESSAGES
 from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
 from everytoken.dialects.openai_responses.dialect import OPENAI_RESPONSES
 from everytoken.gateway.model_api import ModelApi
@@ -16,6 +17,7 @@ __all__ = ["APIS", "FORMATS_WITH_IDS", "dialect_at", "foreign_api", "format_of"]
 APIS: Final[dict[str, ModelApi]] = {
     "/v1/chat/completions": ModelApi(OPENAI_CHAT, "openai"),
     "/v1/responses": ModelApi(OPENAI_RESPONSES, "responses"),
+    "/v1/messages": ModelApi(ANTHROPIC_MESSAGES, "anthropic"),
 }
 
 FORMATS_WITH_IDS: Final = frozenset(api.format for api in APIS.values())
@@ -37,4 +39,4 @@ def dialect_at(path: str) -> Dialect:
 
 def foreign_api(dialect: Dialect) -> ModelApi:
     """Return the API of a dialect that another package adds: its records as events, with its own end mark."""
-    return ModelApi(dialect, "openai", {"end_mark": dialect.end_mark}, defaults=False)
+    return ModelApi(dialect, "openai", {"end_mark": dialect.end_mark}, adds=False)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import cors, models, origin, pages, plain, responses, streams, ui
+from everytoken.gateway import cors, counting, models, origin, pages, plain, responses, streams, ui
 from everytoken.gateway.apis import APIS, dialect_at, foreign_api
 from everytoken.gateway.http import (
     BrokenOffError,
@@ -163,6 +163,7 @@ _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
     **{path: (("POST",), partial(complete, api=api)) for path, api in APIS.items()},
     "/v1/responses": (("POST",), responses.create),  # with what the journal adds to that API
+    counting.PATH: (("POST",), counting.count_tokens),
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),
     "/healthz": (_READS, _healthz),

@@ -30,9 +30,10 @@ class Keys:
         if not self._fingerprints:
             return ""
         scheme, _, key = (request.header(b"authorization") or "").partition(" ")
-        azure = request.header(b"api-key")  # as Azure's clients send it
-        if azure and not scheme:
-            scheme, key = "bearer", azure
+        # As Azure's and Anthropic's clients send it.
+        bare = request.header(b"api-key") or request.header(b"x-api-key")
+        if bare and not scheme:
+            scheme, key = "bearer", bare
         if scheme.lower() != "bearer" or not key.strip():
             raise AuthenticationError("an API key is needed: send it as 'Authorization: Bearer KEY'")
         given = fingerprint(key.strip().encode("latin-1"))  # the bytes the client sent

@@ -77,7 +77,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `redirect_hosts` are other hosts it may redirect to, which get the key. `http2`: speak HTTP/2 from the first connection, not only after
     the server has refused HTTP/1.1.
     `models` maps the names callers use to the names it uses (a list: the same names); empty: any name is passed on.
-    `api`: which APIs it offers; None: whichever a caller speaks is tried.
+    `key_header`: the header that the key goes in as it is; None: `Authorization: Bearer`, or what Anthropic's API takes for one
+    that offers nothing but Messages. `api`: which APIs it offers; None: whichever a caller speaks is tried.
     The rest is explained at `everytoken.recovery.Target`.
     """
 
@@ -85,6 +86,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     name: str = ""
     key: str | None = None
     key_env: str | None = None
+    key_header: str | None = None
     models: list[str] | dict[str, str] = []
     api: ApiName | list[ApiName] | None = None
     headers: dict[str, str] = {}
@@ -118,6 +120,17 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         offered = [self.api] if isinstance(self.api, str) else self.api
         name = _DIALECTS.get(dialect)
         return offered is None or name is None or name in offered
+
+    def header_of_key(self, url: str) -> str:
+        """Return the header that the key goes in as it is, "" for `Authorization: Bearer`."""
+        if self.key_header:
+            return "" if self.key_header.lower() == "authorization" else self.key_header
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError:
+            return ""  # such a URL is refused
+        only_messages = self.api in ("messages", ["messages"])
+        return "x-api-key" if only_messages or f".{host}".endswith(".anthropic.com") else ""
 
     def api_key(self, environ: Mapping[str, str]) -> str | None:
         """Return the key to send. Raises `ConfigurationError` when `key_env` names a variable that is not set."""

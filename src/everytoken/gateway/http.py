@@ -232,7 +232,7 @@ async def answer_error(
     request: Request, error: EverytokenError, more: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
     """Send an error as the API would: the object, and the status of its code; `more` headers besides its own."""
-    headers = list(more)
+    headers, body = list(more), error_body(error)
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", ", ".join(error.allow).encode()))
     if isinstance(error, OverloadedError):
@@ -244,11 +244,9 @@ async def answer_error(
     if isinstance(error, StatusError):
         own = upstream_error_object(error)
         if own is not None and error.status == error.upstream_status:
-            await answer_json(request, error.status, own, headers)
-            return
-    body = error_body(error)
+            body = own
     if request.dialect is not None:
-        body = request.dialect.refusal(body)
+        body = request.dialect.refusal(body, status=error.status)
     await answer_json(request, error.status, body, headers)
 
 

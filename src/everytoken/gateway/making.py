@@ -33,11 +33,12 @@ _EMBEDDED = "embedded"
 def configured_upstream(config: UpstreamConfig) -> Upstream:
     """Return the upstream that a table of the configuration describes. Raises `ConfigurationError`."""
     url = config.url or (f"{_EMBEDDED}:" if config.name == _EMBEDDED else "")
+    key, header = config.api_key(os.environ), config.header_of_key(url)
     return upstream_at(
         config.name,
         url,
-        api_key=config.api_key(os.environ),
-        headers=config.headers,
+        api_key=None if header else key,
+        headers={**({header: key} if header and key else {}), **config.headers},
         redirect_hosts=config.redirect_hosts,
         http2=config.http2,
     )

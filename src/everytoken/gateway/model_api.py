@@ -56,13 +56,14 @@ _OURS = frozenset(
 class ModelApi:
     """An API that callers speak: the dialect of their requests, and the name of the output format of their events.
 
-    `options` are the format's own. With `defaults` a request that names no model is given one.
+    `options` are the format's own. With `adds` a request that names no model is given one, and an answer in one piece gets
+    what is known of usage and attempts.
     """
 
     dialect: Dialect
     format: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    defaults: bool = True
+    adds: bool = True
 
 
 async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
@@ -70,7 +71,7 @@ async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
     owner = gateway.keys.owner(request)
     ids = wants_ids(gateway, request)
     body = read_json_object(await request.body(gateway.config.max_body))
-    if api.defaults:
+    if api.adds:
         body = await with_model(gateway, body, request.deployment)
     asked = api.dialect.request(body)
     with await open_response(gateway, request, asked, owner=owner) as response:
@@ -79,7 +80,7 @@ async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
             if asked.stream:
                 await _stream(request, client, response, api, ids=ids)
             else:
-                await _non_streaming(request, client, response)
+                await _non_streaming(request, client, response, api)
         finally:
             client.close()
 
@@ -157,7 +158,9 @@ def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tu
     ]
 
 
-async def _non_streaming(request: Request, client: ReaderConnection, response: Response) -> None:
+async def _non_streaming(
+    request: Request, client: ReaderConnection, response: Response, api: ModelApi
+) -> None:
     """Answer with the finished completion."""
     log = response.log
     if not await until_ended(log, client):
@@ -173,9 +176,9 @@ async def _non_streaming(request: Request, client: ReaderConnection, response: R
         await answer_error(request, empty, retries(empty))
         return
     result = log.info.result or {}
-    if value.get("usage") is None and result.get("usage") is not None:
+    if api.adds and value.get("usage") is None and result.get("usage") is not None:
         value["usage"] = result["usage"]
-    if len(result.get("attempts", ())) > 1:
+    if api.adds and len(result.get("attempts", ())) > 1:
         value["everytoken"] = {"stream": response.stream_id, "attempts": result["attempts"]}
     await answer_json(request, 200, value, stream_headers(request, response.stream_id, log.tail))
 

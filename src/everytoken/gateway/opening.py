@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from everytoken.dialects.registry import dialect_named
 from everytoken.errors import TABLE, EverytokenError, InvalidRequestError, StatusError
 from everytoken.gateway.admission import admitted
 from everytoken.gateway.idempotency import attach, find
@@ -26,6 +27,7 @@ logger = logging.getLogger("everytoken.gateway")
 
 _NO_MODEL = frozenset({400, 404, 422})  # what servers refuse a request without a model with
 _RENAMED = {b"x-request-id": b"x-upstream-request-id"}  # ours stays
+_FIRST_DIALECT = "openai-chat"  # whose bodies stand for themselves: of keys that are kept already
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
@@ -118,7 +120,7 @@ async def open_response(
         return response
     key = request.header(b"idempotency-key")
     if key is not None:
-        found = await find(gateway.journal, owner=owner, key=key, body=asked.body)
+        found = await find(gateway.journal, owner=owner, key=key, body=_identified(asked))
         if found is not None and found.log is not None:
             return Response(found.stream_id, found.log, gateway.relays.get(found.stream_id))
     release = await admitted(gateway.admission, request, asked, owner=owner) or _nothing
@@ -141,7 +143,7 @@ async def _open(
     key = request.header(b"idempotency-key")
     stream_id = ""
     if key is not None:
-        attached = await attach(gateway.journal, owner=owner, key=key, body=asked.body)
+        attached = await attach(gateway.journal, owner=owner, key=key, body=_identified(asked))
         stream_id = attached.stream_id
         if attached.log is not None:
             return Response(stream_id, attached.log, gateway.relays.get(stream_id)), None
@@ -153,9 +155,17 @@ async def _open(
         grace=grace,
         stream_id=stream_id,
         request_id=request.id,
-        headers=passed_up(request.scope["headers"], gateway.config.pass_up),
+        headers={
+            **dialect_named(asked.dialect).headers,
+            **passed_up(request.scope["headers"], gateway.config.pass_up),
+        },
     )
     return Response(relay.stream_id, relay.log, relay), relay
+
+
+def _identified(asked: ModelRequest) -> dict[str, Any]:
+    """Return what tells one request from another: the same body asks something else of another API."""
+    return asked.body if asked.dialect == _FIRST_DIALECT else {"dialect": asked.dialect, "body": asked.body}
 
 
 def _nothing() -> None:

@@ -35,7 +35,7 @@ PASS_UP: Final = (
     "http-referer",
     "anthropic-*",
 )
-PASS_DOWN: Final = ("x-request-id", "x-ratelimit-*", "openai-*")
+PASS_DOWN: Final = ("x-request-id", "x-ratelimit-*", "openai-*", "request-id", "anthropic-*")
 MAX_HEADERS: Final = 32
 MAX_BYTES: Final = 8 * 1024  # of all names and values of a message
 

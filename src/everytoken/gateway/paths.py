@@ -15,6 +15,8 @@ _RESPONSE: Final = re.compile(_BASE + r"responses/+(.+?)/*", re.DOTALL)
 _DEPLOYMENT: Final = re.compile(r"/+openai/+deployments/+(.+?)/+chat/+completions/*", re.DOTALL)
 _MODELS: Final = re.compile(_BASE + r"models/*")
 _MODEL: Final = re.compile(_BASE + r"models/+(.+?)/*", re.DOTALL)
+# Anthropic's SDKs put `/v1` in front themselves; servers that speak several APIs have it below `/anthropic`.
+_MESSAGES: Final = re.compile(r"/+(?:anthropic/+)?(?:v1/+)*messages(/+count_tokens)?/*")
 _OTHERS: Final = re.compile(r"/+(api/+chat|healthz|readyz)/*")
 _BELOW: Final = re.compile(r"/+(v1/+stream|api/+chat)/+(.+)", re.DOTALL)
 
@@ -37,6 +39,8 @@ def canonical(path: str) -> tuple[str, str]:
         return "/v1/models", ""
     if match := _MODEL.fullmatch(path):
         return f"/v1/models/{match[1]}", ""
+    if match := _MESSAGES.fullmatch(path):
+        return "/v1/messages/count_tokens" if match[1] else "/v1/messages", ""
     if match := _OTHERS.fullmatch(path):
         return "/" + re.sub("/+", "/", match[1]), ""
     if match := _BELOW.fullmatch(path):

@@ -72,7 +72,7 @@ class Services:
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
         self.relays = Relays(
             upstreams,
-            self._targets,
+            self.targets,
             self.journal,
             grace=self.grace,
             max_response=config.max_response,
@@ -104,7 +104,7 @@ class Services:
         )  # the one that the upstreams list, and until when (loop's clock) that holds
         self._watch: asyncio.Task[None] | None = None
 
-    def _targets(self, request: ModelRequest) -> Sequence[Target]:
+    def targets(self, request: ModelRequest) -> Sequence[Target]:
         """Return the upstreams that serve a request, in the order of the configuration."""
         found = (
             target_of(upstream, request.model, self._policies[upstream.name])

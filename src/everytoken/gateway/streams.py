@@ -14,7 +14,7 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.formats.table import FORMATS, format_named
-from everytoken.gateway.apis import FORMATS_WITH_IDS, format_of
+from everytoken.gateway.apis import FORMATS_WITH_IDS, foreign_api, format_of
 from everytoken.gateway.durable import headers
 from everytoken.gateway.durable.answers import refuse
 from everytoken.gateway.durable.live import events
@@ -111,13 +111,14 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
 
 
 async def _format(gateway: Services, request: Request, log: Log) -> OutputFormat:
-    """Return the format that is asked for with `?format=`: events of the response's own dialect if none is."""
-    own = log.info.meta.get("dialect", "")
-    name = request.query().get("format", format_of(own))
+    """Return the format that is asked for with `?format=`: the events of the response's own API if none is."""
+    dialect = log.info.meta.get("dialect")
+    own = format_of(dialect)
+    name = request.query().get("format", own)
     if name in FORMATS_WITH_IDS:
-        foreign = gateway.dialects.values() if name == "openai" else ()
-        marks = {one.name: {"end_mark": one.end_mark} for one in foreign}
-        return FORMATS[name](ids=wants_ids(gateway, request), **marks.get(own, {}))
+        foreign = [foreign_api(one).options for one in gateway.dialects.values() if one.name == dialect]
+        options = foreign[0] if foreign and name == own else {}
+        return FORMATS[name](ids=wants_ids(gateway, request), **options)
     make = await asyncio.to_thread(format_named, name)
     return make()
 

@@ -47,7 +47,7 @@ class ContinueAligner:
     def feed(self, chunk: Chunk) -> list[bytes]:
         """Pass everything but a chunk that only names the role again, or ends what has been ended."""
         self._ended = self._ended and not chunk.pieces
-        if (chunk.ends and self._ended) or not _says_something(chunk):
+        if (chunk.finishes and self._ended) or not _says_something(chunk):
             return []
         return [self._rewriter.join(chunk)]
 
@@ -107,7 +107,7 @@ class ReplayAligner:
         """Whether a chunk brings nothing but a finish reason that readers have."""
         if is_new:
             self._ended = self._has_middle_end = False
-        return chunk.ends and (self._ended if self.caught_up else self._has_middle_end)
+        return chunk.finishes and (self._ended if self.caught_up else self._has_middle_end)
 
     def _new(self, piece: Piece) -> New:
         kind, place, value, whole = piece
@@ -132,7 +132,7 @@ class PrefillAligner:
 
     It was asked to continue from before the last `overlap` characters. It continues if it gives these back and then
     more; it restarts if it gives the whole text from its beginning. Nothing is delivered until one of the two is proved:
-    `verdict` is then `continues` or `restarts`. An answer that is neither, or that could be both, diverges.
+    `verdict` is then `continues` or `restarts`. A response that is neither, or that could be both, diverges.
     """
 
     def __init__(self, transcript: Transcript, rewriter: Rewriter, *, overlap: int) -> None:
@@ -161,7 +161,8 @@ class PrefillAligner:
         self._whole_cursor = _still(self._whole_cursor, piece)
         # Where a finish reason has stood in the middle, only the end of the bytes is an end.
         decided = self._decide(
-            ended=chunk.ends and not (self._transcript.ended or self._transcript.continued)
+            ended=chunk.ends
+            and not (chunk.finishes and (self._transcript.ended or self._transcript.continued))
         )
         if decided is None:
             return []

@@ -16,7 +16,7 @@ class Breaker:
     `threshold` failed attempts without a completed one between them open it for `pause` seconds, doubling up to
     `pause_max`. Then it is half open: one caller may try (`claim`), the others are still refused. The first content
     closes it again (`answers`), but only a completed attempt (`succeeded`) makes the failures forgotten: an upstream
-    that cuts every answer in the middle is set aside too.
+    that cuts every response in the middle is set aside too.
     """
 
     def __init__(self, *, threshold: int = 3, pause: float = 5.0, pause_max: float = 20.0) -> None:

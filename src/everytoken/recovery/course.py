@@ -131,7 +131,7 @@ class Course(ResponseState):
 
     def _fail(self, now: float, live: LiveAttempt, error: EverytokenError, records: list[bytes]) -> None:
         if live.complete:
-            # The answer was whole before this happened.
+            # The response was whole before this happened.
             self._complete(now, live, records)
             return
         make_presentable(error, self.redact)
@@ -222,8 +222,13 @@ class Course(ResponseState):
     def _closing(self) -> list[bytes]:
         """Return the records behind the last one of a complete response."""
         self.usage = self._total_usage()
+        transcript = self.transcript
         return self.dialect.closing(
-            self.request, self.transcript.first, usage=self.usage, attempts=self._described()
+            self.request,
+            transcript.history,
+            transcript.first,
+            usage=self.usage,
+            attempts=self._described(),
         )
 
     def _described(self) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ __all__ = ["Connect", "Decision", "Disconnect", "End", "Rearm"]
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a connection to `target` and send it `body`; `streamed` says which kind of answer it asks for.
+    """Open a connection to `target` and send it `body`; `streamed` says which kind of response it asks for.
 
     `attempt` is the number by which what comes over the connection is reported.
     """

@@ -22,7 +22,7 @@ _CONSTANT: Final = frozenset({"format", "index", "name", "object", "role", "type
 """Fields that a server repeats with every piece rather than continues."""
 
 _IDENTITY: Final = frozenset({"id", "expires_at", "created"})
-"""Fields that another attempt has otherwise without being another answer; those delivered stand."""
+"""Fields that another attempt has otherwise without being another response; those delivered stand."""
 
 _MAX_LEAVES: Final = 100_000
 _LEAF: Final = 200  # bytes that a leaf takes beside its text

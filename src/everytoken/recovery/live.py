@@ -147,7 +147,7 @@ class LiveAttempt:
 
     @property
     def complete(self) -> bool:
-        """Whether the whole answer has come, so that what goes wrong now does not matter."""
+        """Whether the whole response has come, so that what goes wrong now does not matter."""
         decoder = self.decoder
         return decoder.terminal and self.caught_up and (decoder.done or not self._transcript.continued)
 
@@ -196,7 +196,7 @@ class LiveAttempt:
         return records
 
     def receive_non_streaming(self, body: bytes) -> list[bytes]:
-        """Take an answer in one piece; a JSON document that is complete is an end."""
+        """Take a response in one piece; a JSON document that is complete is an end."""
         records: list[bytes] = []
         try:
             for record in self._dialect.records_in(body):

@@ -68,7 +68,7 @@ class Recovery(Course):
         if not history.is_complete(self.request):
             self._next(now, cause)
             return []
-        missing = [] if history.usage else self._closing()
+        missing = [] if history.is_closed else self._closing()
         self.transcript.count(missing)
         self._end(now, "completed", None)
         return missing
@@ -104,7 +104,7 @@ class Recovery(Course):
         return None
 
     def receive_data(self, now: float, data: bytes, attempt: int | None = None) -> list[bytes]:
-        """Take bytes of a streamed answer; return the records to deliver, in order."""
+        """Take bytes of a streamed response; return the records to deliver, in order."""
         live = self._lives[0] if self._lives else None
         if live is None or live.number != attempt:
             live = self._find(attempt)
@@ -132,7 +132,7 @@ class Recovery(Course):
         return records
 
     def receive_eof(self, now: float, attempt: int | None = None) -> list[bytes]:
-        """The streamed answer's bytes have ended, by the transport's own rules properly."""
+        """The streamed response's bytes have ended, by the transport's own rules properly."""
         records: list[bytes] = []
         live = self._find(attempt)
         if live is not None and live.is_listening:
@@ -140,7 +140,7 @@ class Recovery(Course):
         return records
 
     def receive_non_streaming(self, now: float, body: bytes, attempt: int | None = None) -> list[bytes]:
-        """Take an answer that came in one piece: asked for so, or sent instead of a stream."""
+        """Take a response that came in one piece: asked for so, or sent instead of a stream."""
         live = self._find(attempt)
         if live is None or not live.is_listening:
             return []
@@ -190,7 +190,7 @@ class Recovery(Course):
             self._receive_end(now, live, records)
         elif decoder.terminal and live.caught_up:
             if live.state is not State.LINGERING:
-                # The answer is whole; usage and the end mark may still follow.
+                # The response is whole; usage and the end mark may still follow.
                 live.to(Event.FINISH)
                 live.steady = False
                 self._wait(now, live, live.plan.target.policy.linger)

@@ -176,7 +176,7 @@ class Planner:
         return True
 
     def _blame_size(self, plan: Plan) -> bool:
-        """Ask once more, elsewhere if there is another upstream: an answer that is too large most likely stays so."""
+        """Ask once more, elsewhere if there is another upstream: a response that is too large most likely stays so."""
         here = plan.target.name
         if self.oversized:
             for target in self.targets:
@@ -334,9 +334,14 @@ class Planner:
                 overlap, pieces = self.transcript.overlap(_OVERLAP, _LEAST_OVERLAP)
                 if not overlap:
                     return None
+            given = self.dialect.prefix(request, text[: len(text) - (overlap or 0)])
+            if not given:
+                return None
+            # What may not be sent has to come back, so it is proved even where the upstream is trusted.
+            overlap = (len(text) - len(given)) or None
             body = self.dialect.prefill(
                 body,
-                text[: len(text) - (overlap or 0)],
+                given,
                 extra=target.prefill_extra,
                 message_extra=target.prefill_message,
                 delivered_tokens=self.transcript.chunks - pieces,

@@ -29,7 +29,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `connect`: until the request is on its way. `first_content`: from there to the first content (reasoning and tool
     calls are content; comments, pings and empty deltas are not). `content_gap`: between two pieces of content.
     `thinking`: in place of both while bytes of any kind come, or where the request asks for reasoning.
-    `non_streaming`: for a whole answer in one piece. An attempt for which one of these limits passes is suspected, and
+    `non_streaming`: for a whole response in one piece. An attempt for which one of these limits passes is suspected, and
     another one is begun beside it (`hedge`) or in its place; it is given up for good after `give_up`. `hedges`: how
     many of these a response may have. `linger`: how long usage and `[DONE]` may lag behind the finish_reason.
     `attempts`: how many may fail at one upstream through its own fault; `max_attempts`: how many a response may take in

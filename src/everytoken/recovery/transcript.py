@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transcript"]
 
-_LIMIT = 8 * 1024 * 1024  # bytes of all that is kept for comparison; a long answer has less than one MiB
+_LIMIT = 8 * 1024 * 1024  # bytes of all that is kept for comparison; a long response has less than one MiB
 _RECENT = 24  # pieces whose lengths are remembered: enough for the overlap that proves a prefill
 _PLACE = 512  # bytes that a text of its own may cost
 
@@ -66,7 +66,7 @@ class Transcript:
         """Add a delivered chunk; return whether it carried content."""
         for piece in chunk.pieces:
             self._add(piece)
-        if chunk.ends or self.ended:
+        if chunk.finishes or self.ended:
             self._add_end(chunk)
         if chunk.obstacle is not None:
             self.obstacle = chunk.obstacle
@@ -81,7 +81,7 @@ class Transcript:
         """Take a chunk that has a finish reason, or comes behind one."""
         if chunk.pieces and self.ended:
             self.continued = True
-        self.ended = chunk.ends or not chunk.pieces
+        self.ended = chunk.finishes or not chunk.pieces
 
     def _add(self, piece: Piece) -> None:
         kind, place, value, whole = piece

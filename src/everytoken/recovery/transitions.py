@@ -29,7 +29,7 @@ class State(enum.Enum):
     """There is content, and more is expected."""
 
     LINGERING = "lingering"
-    """Readers have the whole answer; usage and the end mark may follow."""
+    """Readers have the whole response; usage and the end mark may follow."""
 
     ENDED = "ended"
     """There is an outcome, and nothing follows."""
@@ -46,7 +46,7 @@ class Event(enum.Enum):
     CONNECTED = "connected"
     CONTENT = "content"
     FINISH = "finish"
-    """The answer has ended by what the upstream says, and the stream has not."""
+    """The response has ended by what the upstream says, and the stream has not."""
 
     COMPLETE = "complete"
     """A true end has come, and everything delivered before has come again."""
@@ -75,7 +75,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], tuple[State, tuple[str, ...]]]] = {
     (_S.WAITING, _E.FINISH): (_S.LINGERING, ()),
     (_S.STREAMING, _E.FINISH): (_S.LINGERING, ()),
     **{(state, _E.COMPLETE): (_S.ENDED, ("Disconnect", "End")) for state in _ATTEMPT[1:]},
-    # From LINGERING only where more has come behind a finish reason. Otherwise the answer is whole, and nothing that goes
+    # From LINGERING only where more has come behind a finish reason. Otherwise the response is whole, and nothing that goes
     # wrong then makes it less so.
     **{(state, _E.FAULT): (_S.BACKING_OFF, ("Disconnect",)) for state in _ATTEMPT},
     **{(state, _E.RETRY): (_S.CONNECTING, ("Disconnect", "Connect")) for state in _ATTEMPT},

@@ -167,7 +167,7 @@ class Relay:
 
     def _end_at_limit(self, error: EverytokenError) -> None:
         if self.recovery.state is State.LINGERING:
-            # The answer is whole: what is too much is only noise behind it.
+            # The response is whole: what is too much is only noise behind it.
             self.tell(self.recovery.receive_eof)
         else:
             self.break_off(error)

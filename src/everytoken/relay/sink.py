@@ -89,7 +89,7 @@ class AttemptSink:
             relay.carry_out()
 
     def on_non_streaming(self, body: bytes) -> None:
-        """Take an answer in one piece."""
+        """Take a response in one piece."""
         relay = self.relay
         relay.received += len(body)
         if relay.received > relay.max_bytes:

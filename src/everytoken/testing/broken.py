@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from everytoken.testing.address import Address
 from everytoken.testing.fault import ALL_POSITIONS, POSITIONS, Fault, Kind, fault
-from everytoken.testing.plan import DONE, sse
+from everytoken.testing.plan import chunk_of, sse
 from everytoken.testing.steps import CleanEnd, Close, Repeat, Reset, Send, SendRaw, Stall, Status, Step, Wait
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def only_comments(plan: Plan, position: Position) -> list[Step]:
 @fault(Kind.BROKEN, ALL_POSITIONS, streamed_only=True)
 def only_empty_deltas(plan: Plan, position: Position) -> list[Step]:
     """Chunks without content go on for ever, one a second."""
-    return _cut(plan, position, Repeat((Wait(1.0), Send(sse(_chunk({"role": "assistant", "content": ""}))))))
+    return _cut(plan, position, Repeat((Wait(1.0), Send(plan.empty))))
 
 
 @fault(Kind.BROKEN, ALL_POSITIONS)
@@ -153,7 +153,7 @@ def cut_in_character(plan: Plan, position: Position) -> list[Step]:
 @fault(Kind.BROKEN, ALL_POSITIONS, streamed_only=True)
 def done_without_finish(plan: Plan, position: Position) -> list[Step]:
     """`[DONE]` comes without a finish reason."""
-    return _cut(plan, position, Send(DONE), CleanEnd())
+    return _cut(plan, position, Send(plan.mark), CleanEnd())
 
 
 @fault(Kind.BROKEN)
@@ -165,7 +165,7 @@ def empty_body(plan: Plan, _position: Position) -> list[Step]:
 @fault(Kind.BROKEN, streamed_only=True)
 def only_done(plan: Plan, _position: Position) -> list[Step]:
     """200 with nothing but `[DONE]`."""
-    return [plan.head, Send(DONE), CleanEnd()]
+    return [plan.head, Send(plan.mark), CleanEnd()]
 
 
 @fault(Kind.BROKEN)
@@ -200,23 +200,12 @@ def huge_event(size: int) -> Fault:
 
     def build(plan: Plan, position: Position) -> list[Step]:
         before, after = plan.split(position)
-        piece = after[0] if after else sse(_chunk({}))
-        huge = b'data: {"padding":"' + b"x" * size + b'",' + piece.removeprefix(b"data: {")
+        piece = after[0] if after else plan.empty
+        huge = piece.replace(b"data: {", b'data: {"padding":"' + b"x" * size + b'",', 1)
         return [plan.head, *plan.steps([*before, huge, *after[1:]]), CleanEnd()]
 
     text = f"An event of {size / 1_000_000:g} MB."
     return Fault("huge-event", Kind.BROKEN, text, build, POSITIONS, streamed_only=True)
-
-
-def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return {
-        "id": "chatcmpl-0",
-        "object": "chat.completion.chunk",
-        "created": 0,
-        "model": "scripted",
-        "choices": [choice],
-    }
 
 
 _ERROR = {"message": "scripted error", "type": "server_error", "param": None, "code": "scripted"}
@@ -229,14 +218,14 @@ _ERROR_EVENTS = [
     (
         "finish-reason",
         'A chunk with `finish_reason: "error"` and an `error`',
-        sse(_chunk({}, "error") | {"error": _ERROR}),
+        sse(chunk_of({}, "error") | {"error": _ERROR}),
     ),
 ]
 
 
-def _error_fault(name: str, description: str, data: bytes) -> Fault:
+def _error_fault(name: str, description: str, data: bytes, *, mark: bool = False) -> Fault:
     def build(plan: Plan, position: Position) -> list[Step]:
-        return _cut(plan, position, Send(data), CleanEnd())
+        return _cut(plan, position, Send(data + (plan.mark if mark else b"")), CleanEnd())
 
     return Fault(name, Kind.BROKEN, description, build, ALL_POSITIONS, streamed_only=True)
 
@@ -247,7 +236,7 @@ def _error_faults() -> list[Fault]:
         for shape, text, event in _ERROR_EVENTS
         for built in (
             _error_fault(f"error-{shape}", f"{text}, then the end.", event),
-            _error_fault(f"error-{shape}-then-done", f"{text}, then `[DONE]`.", event + DONE),
+            _error_fault(f"error-{shape}-then-done", f"{text}, then `[DONE]`.", event, mark=True),
         )
     ]
 

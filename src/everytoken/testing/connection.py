@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "ReceivedRequest"]
 
+_REASONS = {int(status): status.phrase for status in HTTPStatus}
+
 
 @dataclass(eq=False)
 class ReceivedRequest:
@@ -258,7 +260,7 @@ class _Player:
 
 
 def _head_bytes(head: Head) -> bytes:
-    reason = HTTPStatus(head.status).phrase
+    reason = _REASONS.get(head.status, "")  # some, such as Anthropic's 529, have none
     fields = [("Content-Type", head.content_type), *head.headers]
     if head.framing == "chunked":
         fields.append(("Transfer-Encoding", "chunked"))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from everytoken.testing.answer import Answer, ToolCall
 from everytoken.testing.fault import POSITIONS, Fault, Kind, fault
-from everytoken.testing.plan import DONE
 from everytoken.testing.steps import CleanEnd, Send, Stall, Step, Wait
 
 if TYPE_CHECKING:
@@ -93,20 +92,20 @@ def no_done(plan: Plan, _position: Position) -> list[Step]:
 @fault(Kind.HEALTHY, streamed_only=True)
 def cut_in_done(plan: Plan, _position: Position) -> list[Step]:
     """The body ends inside `[DONE]`, after the finish reason."""
-    return _without_done(plan, Send(b"data: [DO"), CleanEnd())
+    return _without_done(plan, Send(plan.mark[:9]), CleanEnd())
 
 
 @fault(Kind.HEALTHY, streamed_only=True)
 def trailing_bytes(plan: Plan, _position: Position) -> list[Step]:
     """Bytes come after `[DONE]`, one more chunk among them."""
     ghost = b'data: {"choices":[{"index":0,"delta":{"content":"GHOST"}}]}\n\n\x00\xfftrailing'
-    return _without_done(plan, Send(DONE + ghost), CleanEnd())
+    return _without_done(plan, Send(plan.mark + ghost), CleanEnd())
 
 
 @fault(Kind.HEALTHY, streamed_only=True)
 def done_left_open(plan: Plan, _position: Position) -> list[Step]:
     """`[DONE]` comes and the connection stays open."""
-    return _without_done(plan, Send(DONE), Stall())
+    return _without_done(plan, Send(plan.mark), Stall())
 
 
 @fault(Kind.HEALTHY, POSITIONS, streamed_only=True)

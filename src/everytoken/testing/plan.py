@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from everytoken.testing.answer import tokenise
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from everytoken.testing.answer import Answer, ToolCall
 
-__all__ = ["CREATED", "AtByte", "Plan", "Position", "plan_answer", "sse"]
+__all__ = ["CREATED", "AtByte", "Plan", "Position", "chunk_of", "in_pieces", "plan_answer", "sse", "to_json"]
 
 CREATED = 1_700_000_000
 """The `created` of every chunk: the same request gets the same bytes."""
@@ -47,9 +47,31 @@ def sse(value: Any, *, escaped: bool = False) -> bytes:
     return f"data: {to_json(value, escaped=escaped)}\n\n".encode()
 
 
+def in_pieces(data: bytes) -> tuple[bytes, ...]:
+    """Cut an answer that is not streamed into the pieces in which it is sent."""
+    size = -(-len(data) // _JSON_PIECES)
+    return tuple(data[start : start + size] for start in range(0, len(data), size))
+
+
+def chunk_of(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    """Return a chunk of a chat completion that is not part of any answer."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {
+        "id": "chatcmpl-0",
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": "scripted",
+        "choices": [choice],
+    }
+
+
 @dataclass(frozen=True)
 class Plan:
-    """One response, ready to be sent: `opening` comes before the first content, `closing` after the last."""
+    """One response, ready to be sent: `opening` comes before the first content, `closing` after the last.
+
+    What differs from one API to another: `mark`, the end mark, sent (`done`) or not; `empty`, an event without content;
+    the `path` that was asked; `error_frame`, what stands beside the `error` of an error.
+    """
 
     head: Head
     opening: tuple[bytes, ...]
@@ -59,6 +81,10 @@ class Plan:
     delay: float = 0.0
     streamed: bool = True
     now: float = 0.0
+    mark: bytes = DONE
+    empty: bytes = sse(chunk_of({"role": "assistant", "content": ""}))
+    path: str = "/v1/chat/completions"
+    error_frame: dict[str, Any] = field(default_factory=dict)
 
     @property
     def pieces(self) -> tuple[bytes, ...]:
@@ -245,10 +271,8 @@ class _Rendering:
             "usage": self.usage(),
         }
         data = to_json(body, escaped=self.answer.escaped).encode()
-        size = -(-len(data) // _JSON_PIECES)
-        pieces = tuple(data[start : start + size] for start in range(0, len(data), size))
         head = Head(content_type="application/json", framing="length", length=len(data))
-        return Plan(head, (), pieces, (), streamed=False)
+        return Plan(head, (), in_pieces(data), (), streamed=False)
 
     def choice(self, choice: int) -> dict[str, Any]:
         answer, tokens = self.answer, self.tokens(choice)

@@ -26,9 +26,7 @@ _ERROR_TYPES = {
 def _json_status(code: int, kind: Kind, retry_after: Literal["seconds", "date"] | None = None) -> Fault:
     """Return an error status as model servers send it."""
     name = _ERROR_TYPES.get(code, "invalid_request_error")
-    body = to_json(
-        {"error": {"message": f"scripted {code}", "type": name, "param": None, "code": None}}
-    ).encode()
+    told_error = {"error": {"message": f"scripted {code}", "type": name, "param": None, "code": None}}
     suffix = f"-{retry_after}" if retry_after else ""
     told = {
         None: "with an error object" if code != 429 else "without Retry-After",
@@ -42,7 +40,7 @@ def _json_status(code: int, kind: Kind, retry_after: Literal["seconds", "date"] 
             after = _RETRY_AFTER_SECONDS
         elif retry_after == "date":
             after = formatdate(plan.now + _RETRY_AFTER_SECONDS, usegmt=True)
-        return [Status(code, after, body)]
+        return [Status(code, after, to_json({**plan.error_frame, **told_error}).encode())]
 
     return Fault(f"status-{code}{suffix}", kind, f"{code} {told[retry_after]}.", build)
 
@@ -58,8 +56,10 @@ def _html_status(code: int) -> Fault:
 
 
 def _redirect(code: int, location: str, description: str) -> Fault:
-    def build(_plan: Plan, _position: Position) -> list[Step]:
-        return [Status(code, headers=(("Location", location),))]
+    """Return a redirect; "" for the location means the path that was asked."""
+
+    def build(plan: Plan, _position: Position) -> list[Step]:
+        return [Status(code, headers=(("Location", location or plan.path),))]
 
     return Fault(f"redirect-{code}", Kind.BROKEN, description, build)
 
@@ -70,6 +70,6 @@ ALL = [
     _json_status(429, Kind.BROKEN, "date"),
     *(_html_status(code) for code in (500, 502, 503)),
     _redirect(302, "/elsewhere", "302 to another path."),
-    _redirect(307, "/v1/chat/completions", "307 to the same address."),
+    _redirect(307, "", "307 to the same address."),
     *(_json_status(code, Kind.REFUSED) for code in (400, 401, 403, 404, 422)),
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -18,6 +18,7 @@ from everytoken.testing.answer import Answer
 from everytoken.testing.connection import Connection, ReceivedRequest
 from everytoken.testing.fault import Fault
 from everytoken.testing.faults import find_fault
+from everytoken.testing.messages import count_tokens, plan_message
 from everytoken.testing.plan import Position, plan_answer, to_json
 from everytoken.testing.steps import Status, Step
 
@@ -30,6 +31,9 @@ Script: TypeAlias = Sequence[Step]
 FaultRule: TypeAlias = tuple[int | Literal["always"], Fault | str, Position]
 """Which attempt (from 0, or `"always"`), which fault (or its name), and where in the answer."""
 
+APIS = {"chat": ("/chat/completions", plan_answer), "messages": ("/messages", plan_message)}
+"""The APIs by name: the end of the path of an attempt, and what renders an answer there."""
+
 _BACKLOG = 4096  # a thousand clients may connect at the same moment
 
 
@@ -38,8 +42,10 @@ class ScriptedUpstream:
 
     `answer` is an `Answer`, its text, a script (steps, the same for every attempt), or a function from the request to a
     script. `faults` says what breaks: `[(0, "reset", "middle")]` breaks the first attempt in the middle of the answer
-    and leaves the others healthy. An attempt is a `POST` to a path that ends with `/chat/completions`; everything
-    else is not counted.
+    and leaves the others healthy. An attempt is a `POST` to a path that ends with `/chat/completions`, or `/messages` for
+    the same answer in Anthropic's Messages; everything else is not counted.
+
+    `apis` are the APIs that it offers, `chat` and `messages`; the paths of others are unknown to it.
 
     `sleep` is called for waits, with seconds; the default is `asyncio.sleep`, which follows a virtual-time loop.
     """
@@ -52,7 +58,9 @@ class ScriptedUpstream:
         host: str = "127.0.0.1",
         port: int = 0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        apis: Collection[str] = tuple(APIS),
     ) -> None:
+        self._plans = dict(APIS[name] for name in apis)
         self._rules = [(when, find_fault(fault), position) for when, fault, position in faults]
         self._script = None if isinstance(answer, Answer | str) else answer
         self.answer = (
@@ -122,11 +130,15 @@ class ScriptedUpstream:
         """Record `request` and return the steps that answer it."""
         self.requests.append(request)
         path = request.path.partition("?")[0]
-        if request.method == "POST" and path.endswith("/chat/completions"):
+        if request.method == "POST" and path.endswith(tuple(self._plans)):
             request.attempt = self._attempts
             self._attempts += 1
             self._arrived.set()
             return self._attempt(request)
+        counts = "/messages" in self._plans and path.endswith("/messages/count_tokens")
+        if request.method == "POST" and counts:
+            body = request.json if isinstance(request.json, dict) else {}
+            return [Status(200, body=to_json(count_tokens(body)).encode())]
         if request.method == "GET" and path.endswith("/models"):
             model = {"id": self.answer.model, "object": "model", "created": 0, "owned_by": "everytoken"}
             return [Status(200, body=to_json({"object": "list", "data": [model]}).encode())]
@@ -142,7 +154,9 @@ class ScriptedUpstream:
         assert request.attempt is not None
         answer = self.answer.variant(self._variant(request.attempt, request.json))
         request.text = answer.text
-        plan = plan_answer(answer, request.json, number=request.attempt, now=time.time())
+        path = request.path.partition("?")[0]
+        render = next(render for end, render in self._plans.items() if path.endswith(end))
+        plan = render(answer, request.json, number=request.attempt, now=time.time())
         if isinstance(plan, Status):
             return [plan]
         for when, fault, position in self._rules:

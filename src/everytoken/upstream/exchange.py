@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-_MAX_ERROR_BODY = 65_536  # bytes: an error message, not an answer
+_MAX_ERROR_BODY = 65_536  # bytes: an error message, not a response
 _MAX_WORDS = 500  # characters of an error that is plain text
 _MAX_NON_STREAMING = 16 * 1024 * 1024  # bytes: as much as one event may have
 _MAX_INFLATED = 256 * 1024  # bytes out of one call: as much as one read has

@@ -104,7 +104,7 @@ async def open_tunnel(
 
 
 class _Tunnel(asyncio.Protocol):
-    """Waits for the answer to CONNECT; `open` has no result, or what is wrong."""
+    """Waits for the response to CONNECT; `open` has no result, or what is wrong."""
 
     def __init__(self) -> None:
         self.open: asyncio.Future[None] = asyncio.get_running_loop().create_future()

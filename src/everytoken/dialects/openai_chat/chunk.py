@@ -1,7 +1,7 @@
 """What we read of one `chat.completion.chunk`: as much as we act on; the rest stays in its bytes.
 
 Sources: the OpenAI API reference ("Chat Completions: streaming"), and what the servers in the field really send.
-Fields that carry the answer are typed loosely enough for all of them; `everytoken.dialects.openai_chat.lenient` reads the others.
+Fields that carry the response are typed loosely enough for all of them; `everytoken.dialects.openai_chat.lenient` reads the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 __all__ = ["Choice", "Chunk", "CustomDelta", "Delta", "FunctionDelta", "ToolCallDelta"]
 
 # gc=False: made from JSON these hold no cycles, and a chunk is decoded a seventh faster without the bookkeeping.
-# forbid_unknown_fields: what we do not know may be a part of the answer; `everytoken.dialects.openai_chat.lenient` then looks closer.
+# forbid_unknown_fields: what we do not know may be a part of the response; `everytoken.dialects.openai_chat.lenient` then looks closer.
 # Fields of the type `Raw` are known to be none; to skip them costs a tenth of reading them.
 
 _NONE = msgspec.Raw()
@@ -78,7 +78,7 @@ class Delta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
     @property
     def text(self) -> str:
-        """The text of the answer in this delta, "" if none; of a list of parts, its text parts joined."""
+        """The text of the response in this delta, "" if none; of a list of parts, its text parts joined."""
         content = self.content
         if isinstance(content, str):
             return content
@@ -86,7 +86,7 @@ class Delta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
     @property
     def has_content(self) -> bool:
-        """Whether a reader gets anything of the answer: text, reasoning, a refusal or a piece of a call."""
+        """Whether a reader gets anything of the response: text, reasoning, a refusal or a piece of a call."""
         return bool(
             self.content
             or self.reasoning_content
@@ -129,7 +129,7 @@ class Chunk(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """One `chat.completion.chunk`.
 
     `others`: fields beside the deltas that we do not know and a reader can see, such as `citations`. `alive`: it says
-    that the model works, as llama.cpp's `prompt_progress` does, and nothing of the answer. `odd`: it is one of both, in
+    that the model works, as llama.cpp's `prompt_progress` does, and nothing of the response. `odd`: it is one of both, in
     one look.
     """
 

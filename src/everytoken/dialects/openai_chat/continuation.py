@@ -51,12 +51,12 @@ def prefill(
     message_extra: Mapping[str, Any] = _NOTHING,
     delivered_tokens: int = 0,
 ) -> dict[str, Any]:
-    """Return `body` asking to go on behind `text`, the answer delivered so far.
+    """Return `body` asking to go on behind `text`, the response delivered so far.
 
     The last message becomes an assistant message that ends in exactly `text`, with the fields of `message_extra`
     (`{"prefix": True}` for Mistral and DeepSeek). `extra` goes into the body and overrides, because it says how this
     server continues a message (`{"continue_final_message": True, "add_generation_prompt": False}` for vLLM). The
-    limits on the answer's length are lowered by `delivered_tokens`, to no less than 1.
+    limits on the response's length are lowered by `delivered_tokens`, to no less than 1.
     """
     result = {**body, **extra}
     result["messages"] = _with_prefix(list(body["messages"]), text, message_extra)
@@ -68,7 +68,7 @@ def prefill(
 
 
 def non_streaming(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `body` asking for the answer in one piece."""
+    """Return `body` asking for the response in one piece."""
     return {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
 
 

@@ -88,9 +88,9 @@ class Progress:
 class ChatDecoder:
     """The events of one attempt, read as a chat completion stream; knows whether its end is a true one.
 
-    Some servers send a finish_reason with every part of the answer, so what follows one still counts. Text behind it
-    leaves the answer complete; a tool call behind it has to get a finish_reason, or `[DONE]`, of its own, because half a
-    call must never be run. Where something has followed one, no finish_reason is proof that the answer is whole: an
+    Some servers send a finish_reason with every part of the response, so what follows one still counts. Text behind it
+    leaves the response complete; a tool call behind it has to get a finish_reason, or `[DONE]`, of its own, because half a
+    call must never be run. Where something has followed one, no finish_reason is proof that the response is whole: an
     error or a broken connection behind it is one.
 
     `choices` is the number of choices asked for (`n`). `omits_finish_reason` says that this upstream is known never to send
@@ -139,7 +139,7 @@ class ChatDecoder:
         """Return the chunk in `event`; None for `[DONE]`, for what follows it, and for events that are no chunk.
 
         Raises `ErrorEventError` for an error of any shape, and `MalformedEventError` for data that is not a JSON
-        object or that no client could read as a chunk. Once the answer is complete neither can make it incomplete
+        object or that no client could read as a chunk. Once the response is complete neither can make it incomplete
         again, so both are passed over then.
         """
         if len(event.data) > SMALL:
@@ -179,7 +179,7 @@ class ChatDecoder:
 
     @property
     def over(self) -> bool:
-        """Whether the answer is whole, so that nothing that goes wrong now makes it less so."""
+        """Whether the response is whole, so that nothing that goes wrong now makes it less so."""
         return self.done or (self.terminal and not self._progress.continued)
 
     def receive_eof(self) -> None:

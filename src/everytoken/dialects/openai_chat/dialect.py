@@ -25,6 +25,7 @@ class _OpenAIChat:
     name = ChatRequest.dialect
     path = "/chat/completions"
     end_mark = b"data: [DONE]\n\n"
+    headers: Mapping[str, str] = {}  # of a value
 
     def request(self, body: Mapping[str, Any]) -> ChatRequest:
         return ChatRequest(body)
@@ -33,6 +34,9 @@ class _OpenAIChat:
         self, request: Request, *, model: str | None, seed: int | None, usage: bool, extra: Mapping[str, Any]
     ) -> dict[str, Any]:
         return continuation.streaming(request, model=model, seed=seed, usage=usage, extra=extra)
+
+    def prefix(self, request: Request, text: str) -> str:  # noqa: ARG002  # servers take any text
+        return text
 
     def prefill(
         self,
@@ -70,6 +74,7 @@ class _OpenAIChat:
     def closing(
         self,
         request: Request,
+        history: Any,  # noqa: ARG002  # the identity of the first record is enough
         first: bytes | None,
         *,
         usage: Usage | None,
@@ -107,7 +112,7 @@ class _OpenAIChat:
     def error(self, body: Mapping[str, Any], *, number: int) -> bytes:  # noqa: ARG002  # chunks have no number
         return dumps(body)
 
-    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def refusal(self, body: Mapping[str, Any], *, status: int) -> dict[str, Any]:  # noqa: ARG002  # it tells by itself
         return dict(body)
 
     def accumulator(self) -> Accumulator:

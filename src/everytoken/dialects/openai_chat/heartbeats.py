@@ -34,7 +34,7 @@ _WORDS: Final = frozenset(
 _MARK: Final = re.compile(r"\[[A-Z][A-Z _.-]*\]")  # as `[DONE]` is written
 _NOTHING: Final = frozenset({"null", "undefined", "true", "false"})
 _NO_LETTER: Final = re.compile(r"[\W_]+")
-# Seconds or milliseconds since 1970, or a date: no short number, which an answer could consist of.
+# Seconds or milliseconds since 1970, or a date: no short number, which a response could consist of.
 _TIME: Final = re.compile(r"\d{10,19}(\.\d+)?|\d{4}-\d\d-\d\d[T ][\d:.]+(Z|[+-]\d\d:?\d\d)?")
 _JSON: Final = ("{", "[", '"')
 _KINDS: Final = ("type", "event", "object", "status")

@@ -63,7 +63,7 @@ def _find(value: dict[str, Any]) -> Any:
         for choice in choices:
             if isinstance(choice, dict) and choice.get("error"):
                 return choice["error"]
-    # What has choices is a chunk, or an answer, whatever stands beside them.
+    # What has choices is a chunk, or a response, whatever stands beside them.
     return None if choices else _find_bare(value)
 
 

@@ -1,4 +1,4 @@
-"""Read a chunk whose JSON is valid but not typed as documented, without losing any of the answer.
+"""Read a chunk whose JSON is valid but not typed as documented, without losing any of the response.
 
 The typed decoder comes first; what it refuses comes here: numbers in the wrong form, a scalar where text belongs,
 arguments sent as an object, half a surrogate pair as an escape, numbers beyond 64 bits. RFC 8259 calls all of it
@@ -130,9 +130,9 @@ def _usage(value: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def others_in_chunk(value: dict[str, Any]) -> dict[str, Any]:
-    """Return what stands beside the deltas of a chunk and belongs to the answer, by its name.
+    """Return what stands beside the deltas of a chunk and belongs to the response, by its name.
 
-    That is a list or an object, such as `citations`; a word or a number tells of the answer, and is none.
+    That is a list or an object, such as `citations`; a word or a number tells of the response, and is none.
     """
     found = others_in(value, _OF_CHUNK)
     choices = value.get("choices")

@@ -81,7 +81,7 @@ def plain(value: Any) -> Any:
 def join_parts(fragments: list[Any]) -> str | list[Any]:
     """Return streamed content whole: a string if it is nothing but text, else a list of parts.
 
-    Mistral streams its thinking as parts and the answer as strings or parts; neighbours of one kind become one.
+    Mistral streams its thinking as parts and the response as strings or parts; neighbours of one kind become one.
     """
     parts = [{"type": "text", "text": item} if isinstance(item, str) else item for item in fragments]
     joined: list[Any] = []

@@ -1,4 +1,4 @@
-"""An answer in one piece, read as the chunks it would have been."""
+"""A response in one piece, read as the chunks it would have been."""
 
 from __future__ import annotations
 

@@ -36,6 +36,11 @@ class ChatHistory(Progress):
         self.usage: dict[str, Any] | None = None
         self._finished: frozenset[int] = frozenset()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the usage has been delivered."""
+        return bool(self.usage)
+
     def read(self, record: bytes) -> Chunk:
         """Return a delivered record as a chunk, and count it as delivered."""
         chunk = decode_chunk(record)
@@ -65,7 +70,7 @@ def chunk_from(chunk: typed.Chunk, record: str, calls: Calls, *, several: bool =
                 continue
             result.obstacle = _SEVERAL
         if choice.finish_reason:
-            result.ends = True
+            result.ends = result.finishes = True
         if choice.delta is not None:
             _add_delta(choice.delta, MAIN if not choice.index else (choice.index,), result, calls)
         if not several:

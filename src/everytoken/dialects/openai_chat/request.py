@@ -90,7 +90,7 @@ class ChatRequest:
 
     @property
     def has_grammar(self) -> bool:
-        """Whether the answer is bound to a grammar, which would start again after a prefill."""
+        """Whether the response is bound to a grammar, which would start again after a prefill."""
         form = self.body.get("response_format")
         return isinstance(form, dict) and form.get("type") in {"json_object", "json_schema"}
 

@@ -53,7 +53,7 @@ class ToolCalls:
         return _identity(call) or "", name if isinstance(name, str) else ""
 
     def finished(self) -> list[dict[str, Any]]:
-        """Return the calls as a non-streamed answer holds them."""
+        """Return the calls as a non-streamed response holds them."""
         return [_finished_call(call) for call in self._calls]
 
     def _find(self, fragment: dict[str, Any]) -> int | None:

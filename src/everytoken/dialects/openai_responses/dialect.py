@@ -24,6 +24,7 @@ __all__ = ["OPENAI_RESPONSES"]
 class _OpenAIResponses:
     name = requests.ResponsesRequest.dialect
     path = "/responses"
+    headers: Mapping[str, str] = {}  # never changed
     end_mark = b""  # the last event says itself that it is the last
 
     def request(self, body: Mapping[str, Any]) -> requests.ResponsesRequest:
@@ -40,6 +41,10 @@ class _OpenAIResponses:
     ) -> dict[str, Any]:
         return requests.streaming(request, model=model, seed=seed, extra=extra)
 
+    def prefix(self, request: Request, text: str) -> str:  # noqa: ARG002
+        """Return nothing: an answer has items around its text, which a prefill would have to invent."""
+        return ""
+
     def prefill(
         self,
         body: Mapping[str, Any],
@@ -49,7 +54,6 @@ class _OpenAIResponses:
         message_extra: Mapping[str, Any],  # noqa: ARG002  # messages have no such fields here
         delivered_tokens: int,  # noqa: ARG002
     ) -> dict[str, Any]:
-        # Never asked for: an answer has items around its text, and a prefill is for what is text and nothing else.
         return requests.prefill(body, text, extra=extra)
 
     def non_streaming(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +85,7 @@ class _OpenAIResponses:
     def closing(
         self,
         request: Request,  # noqa: ARG002
+        history: Any,  # noqa: ARG002
         first: bytes | None,  # noqa: ARG002
         *,
         usage: Usage | None,  # noqa: ARG002
@@ -110,7 +115,7 @@ class _OpenAIResponses:
         }
         return dumps(event)
 
-    def refusal(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def refusal(self, body: Mapping[str, Any], *, status: int) -> dict[str, Any]:  # noqa: ARG002
         return dict(body)
 
     def accumulator(self) -> Accumulator:

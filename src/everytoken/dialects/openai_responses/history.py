@@ -139,6 +139,11 @@ class ResponsesHistory:
         text = record.decode("utf-8", "surrogatepass")
         return Chunk(text, seen.pieces, ends=kind in TERMINAL, own=value)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is missing behind the records: nothing follows the end."""
+        return True
+
     def is_complete(self, _: Any) -> bool:
         """Whether the last event was the end of the response."""
         return self.complete

@@ -1,0 +1,1 @@
+"""Anthropic Messages: requests, events, the truth about the end, and the finished message."""

@@ -1,0 +1,95 @@
+"""`POST /v1/messages/count_tokens`: the upstream's own answer, as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from everytoken.dialects.anthropic_messages.dialect import ANTHROPIC_MESSAGES
+from everytoken.errors import EverytokenError, ModelNotFoundError, StalledError, StatusError
+from everytoken.gateway.http import answer, read_json_object
+from everytoken.gateway.models import with_model
+from everytoken.gateway.passing import passed_up
+from everytoken.recovery.plan import is_only_here
+from everytoken.relay.heads import passed_on
+
+if TYPE_CHECKING:
+    from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
+    from everytoken.upstream import Upstream
+
+__all__ = ["PATH", "count_tokens"]
+
+PATH: Final = "/v1/messages/count_tokens"
+
+_BELOW: Final = "/messages/count_tokens"
+_LIMIT: Final = 60.0  # seconds; nothing is generated
+
+
+async def count_tokens(gateway: Services, request: Request) -> None:
+    """Answer with what the first upstream says that counts tokens.
+
+    Raises `InvalidRequestError`, `ModelNotFoundError`, and the error of the last upstream that was asked.
+    """
+    gateway.keys.owner(request)
+    body = read_json_object(await request.body(gateway.config.max_body))
+    asked = ANTHROPIC_MESSAGES.request(await with_model(gateway, body))
+    headers = {**ANTHROPIC_MESSAGES.headers, **passed_up(request.scope["headers"], gateway.config.pass_up)}
+    error: EverytokenError = ModelNotFoundError(
+        f"no upstream serves the model {asked.model!r}", param="model"
+    )
+    for target in gateway.targets(asked):
+        named = asked.body if target.model is None else {**asked.body, "model": target.model}
+        try:
+            counted = await _ask(gateway.upstreams[target.name], named, headers)
+        except EverytokenError as refused:
+            error = refused
+            if isinstance(refused, StatusError) and refused.status < 500 and not is_only_here(refused):
+                break  # the next one would say the same
+        else:
+            told = gateway.relays.redact(counted.decode("utf-8", "replace"))
+            await answer(request, 200, told.encode(), b"application/json")
+            return
+    raise error
+
+
+async def _ask(upstream: Upstream, body: dict[str, Any], headers: dict[str, str]) -> bytes:
+    """Return an upstream's answer in one piece. Raises `UpstreamError`."""
+    sink = _OnePiece(asyncio.get_running_loop().create_future())
+    connection = upstream.connect(body, sink, streamed=False, path=_BELOW, **passed_on(upstream, headers))
+    try:
+        async with asyncio.timeout(_LIMIT):
+            return await sink.body
+    except TimeoutError as error:
+        raise StalledError(
+            f"upstream {upstream.name!r} did not count the tokens in time", phase="first-content"
+        ) from error
+    finally:
+        connection.release(reusable=sink.body.done())
+
+
+class _OnePiece:
+    """A sink for one complete body."""
+
+    def __init__(self, body: asyncio.Future[bytes]) -> None:
+        self.body = body
+
+    def on_connected(self) -> None:
+        """Nothing to do."""
+
+    def on_accepted(self) -> None:
+        """Nothing to do."""
+
+    def on_data(self, data: bytes) -> None:
+        """Ignore an event stream, which was not requested."""
+
+    def on_non_streaming(self, body: bytes) -> None:
+        if not self.body.done():
+            self.body.set_result(body)
+
+    def on_eof(self) -> None:
+        self.on_non_streaming(b"")
+
+    def on_error(self, error: EverytokenError) -> None:
+        if not self.body.done():
+            self.body.set_exception(error)
