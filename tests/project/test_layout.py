@@ -123,6 +123,10 @@ COVERED = {
     ),
     "gateway/test_messages.py": ("an API, its errors and its headers", "counting"),
     "gateway/test_logs.py": ("lines of the log, as a gateway writes them", "../relay/logs"),
+    "gateway/test_pass_through.py": (
+        "what a caller and an upstream see of it",
+        "forms passage passed_events ../upstream/passage",
+    ),
     "gateway/test_passing.py": ("headers passed on", "../relay/heads"),
     "recovery/test_align.py": (
         "each attempt is read, compared and rewritten",
@@ -145,6 +149,7 @@ COVERED = {
     "upstream/test_http2.py": ("which protocol a connection is made for", "connecting"),
     "upstream/test_proxy.py": ("TLS to upstreams", "tls"),
     "upstream/test_exchange.py": ("the words of a refusal", "../errors/reason"),
+    "upstream/test_http.py": ("requests as a server gets them", "rendering"),
     "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),
 }
 
