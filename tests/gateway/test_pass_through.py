@@ -13,10 +13,11 @@ from typing import Any
 import openai
 import pytest
 
-from everytoken.errors import ConfigurationError
+from everytoken.errors import ConfigurationError, RateLimitedError
 from everytoken.gateway import UpstreamConfig
 from everytoken.gateway.config import parse
-from gateway_serving import ManualUpstream, Wire, limit, serving
+from everytoken.upstream.local import MODEL
+from gateway_serving import ManualUpstream, Wire, limit, over, served, serving
 
 KEY = "a key of the caller's own"
 UP_KEY = "the-upstreams-own-key"
@@ -658,3 +659,106 @@ async def test_an_upstream_that_passes_nothing_on_says_so():
         answer = await gateway.ask("POST", "/v1/embeddings", {"model": "m", "input": "x"})
     assert (answer.status, answer.error["code"]) == (501, "not-implemented")
     assert re.search(r"'manual' answers no /v1/embeddings", answer.error["message"])
+
+
+# Which upstream
+
+
+async def test_an_upload_goes_to_the_next_upstream_while_nothing_of_it_is_sent():
+    form = FORM + b"x" * MIB + END
+    async with limit(), upstream(says({"text": "Hi"})) as (up, asked):
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        gone = UpstreamConfig(name="gone", url=f"http://127.0.0.1:{port}/v1")
+        async with serving(gone, up) as gateway:
+            answer = await gateway.ask("POST", AUDIO, form, FORM_TYPE)
+    assert answer.json == {"text": "Hi"}
+    assert asked[0].read == form
+
+
+async def test_an_upload_that_fails_is_not_sent_twice():
+    async def fails(asked: Asked) -> None:
+        await asked.reader.readexactly(MIB)
+        asked.answer(b'{"error": {"message": "no"}}', status=503, more="connection: close\r\n")
+
+    form = FORM + b"x" * 4 * MIB + END
+    async with (
+        limit(),
+        upstream(fails, "one") as (one, _),
+        upstream(says({}), "two") as (two, not_asked),
+        serving(one, two) as gateway,
+    ):
+        answer = await gateway.ask("POST", AUDIO, form, FORM_TYPE)
+    assert (answer.status, answer.error["message"]) == (503, "no")
+    assert not not_asked
+
+
+async def test_an_upstream_that_offers_only_messages_is_not_asked():
+    async with (
+        limit(),
+        upstream(says({}), "claude", api="messages") as (claude, not_asked),
+        upstream(says({"data": []}), "other") as (other, _),
+        serving(claude, other) as gateway,
+    ):
+        answer = await gateway.ask("POST", "/v1/embeddings", {"model": "m", "input": "x"})
+        assert answer.json == {"data": []}
+    assert not not_asked
+
+
+async def test_admission_decides_and_is_told_of_the_end():
+    told = []
+
+    def admit(asked):
+        told.append((asked.request.model, asked.owner))
+        if asked.request.model == "dear":
+            raise RateLimitedError("too dear")
+        return lambda: told.append("over")
+
+    async with limit(), upstream(says({"data": []})) as (up, asked), serving(up) as gateway:
+        gateway.gateway.admission = admit
+        assert (await gateway.ask("POST", "/v1/embeddings", {"model": "m", "input": "x"})).status == 200
+        assert (await gateway.ask("POST", "/v1/embeddings", {"model": "dear", "input": "x"})).status == 429
+    assert told == [("m", ""), "over", ("dear", "")]
+    assert len(asked) == 1
+
+
+@pytest.mark.timeout(240)
+async def test_the_embedded_model_completes_and_says_that_it_embeds_nothing():
+    up = UpstreamConfig(name="embedded", url="embedded:")
+    async with serving(up) as gateway, client(gateway) as sdk:
+        stream = await sdk.completions.create(model=MODEL, prompt="One, two,", max_tokens=4, stream=True)
+        assert "".join([chunk.choices[0].text async for chunk in stream])
+        answer = await gateway.ask("POST", "/v1/embeddings", {"model": MODEL, "input": "x"})
+        assert answer.status == 501
+        assert answer.error["message"] == (
+            "the embedded model does not answer /v1/embeddings; configure an upstream that does"
+        )
+        assert (await gateway.ask("POST", "/v1/completions", {"model": MODEL})).status == 400
+
+
+async def test_any_server_passes_through_and_sees_the_caller_leave():
+    left = asyncio.Event()
+
+    async def script(asked: Asked) -> None:
+        await asked.body()
+        if asked.path.endswith("speech"):
+            asked.begin("audio/mpeg")
+            asked.chunk(b"x")
+            await asked.reader.read()
+            left.set()
+        else:
+            asked.answer(b'{"data": []}')
+
+    async with (
+        limit(),
+        upstream(script) as (up, _),
+        over(up) as gateway,
+        served(gateway, http="httptools") as port,
+    ):
+        async with Wire.to(port) as wire:
+            wire.send("POST", "/v1/embeddings", {"model": "m", "input": "x"})
+            assert (await wire.answer()).json == {"data": []}
+            wire.send("POST", "/v1/audio/speech", {"model": "m", "input": "x"})
+            await wire.head()
+            assert await wire.frame() == b"x"
+        await left.wait()

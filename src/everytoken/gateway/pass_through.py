@@ -81,6 +81,7 @@ class _Incoming(msgspec.Struct, kw_only=True):
     data: bytes | None = None
     open: bool = False
     form: ModelField | None = None
+    sent: bool = False  # some of what was not kept
     names_model: bool = False
 
 
@@ -201,6 +202,17 @@ async def _read_form(request: Request, form: ModelField, max_body: int) -> bool:
     return more
 
 
+async def _read_rest(request: Request, incoming: _Incoming, max_body: int) -> None:
+    """Keep all of a body, for an upstream that does not take it in pieces."""
+    rest = await request.body(max_body)
+    if incoming.form is not None:
+        incoming.form.feed(rest)
+        incoming.data = incoming.form.data
+    else:
+        incoming.data = (incoming.data or b"") + rest
+    incoming.open = False
+
+
 def _default(gateway: Services) -> str:
     return str(gateway.with_model({}).get("model", ""))
 
@@ -236,7 +248,7 @@ async def _pass(gateway: Services, request: Request, incoming: _Incoming) -> Non
     error: EverytokenError = ModelNotFoundError(
         f"no upstream serves the model {incoming.asked.model[:_MAX_LOGGED]!r}", param="model"
     )
-    for target in targets:
+    for target in gateway.relays.ordered(incoming.asked, targets):
         upstream = gateway.upstreams[target.name]
         try:
             await _try(gateway, request, incoming, target, upstream)
@@ -247,7 +259,7 @@ async def _pass(gateway: Services, request: Request, incoming: _Incoming) -> Non
                 error = explained(request.path, problem)
             if request.started:
                 raise error from None
-            if incoming.open or not _may_pass_elsewhere(problem):
+            if incoming.sent or not _may_pass_elsewhere(problem):
                 break
         else:
             return
@@ -268,10 +280,9 @@ async def _try(
     begin: Any = getattr(upstream, "pass_on", None)
     if begin is None:
         raise NotImplementedHereError(f"upstream {target.name!r} answers no {request.path}")
+    if incoming.open and not upstream.takes_pieces:  # type: ignore[attr-defined]  # of those that pass on
+        await _read_rest(request, incoming, gateway.config.max_body)
     data = _renamed(request, incoming, target)
-    more = incoming.open
-    if more and not upstream.takes_pieces:  # type: ignore[attr-defined]  # of those that pass on
-        data, more = (data or b"") + await request.body(gateway.config.max_body), False
     declared = request.header(b"content-length")
     length = None
     if declared is not None and declared.isdigit():
@@ -284,7 +295,7 @@ async def _try(
         accept=request.header(b"accept") or "*/*",
         headers=passed_up(request.scope["headers"], gateway.config.pass_up),
         body=data,
-        pieces=more,
+        pieces=incoming.open,
         length=length,
     )
     passage = Passage(
@@ -306,6 +317,7 @@ async def _try(
         outcome = "was left"
         raise
     except EverytokenError as error:
+        incoming.sent = incoming.open and passage.has_begun
         outcome = f"failed: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
         raise
     finally:

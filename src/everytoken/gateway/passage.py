@@ -79,6 +79,7 @@ class Passage:
         self._sent_at: float | None = None  # when the request was on its way as a whole
         self.up = self.down = 0  # bytes of both bodies
         self.status = 0
+        self.has_begun = False  # to take the caller's body, or to wait for the caller to leave
 
     # What the exchange reports
 
@@ -166,6 +167,7 @@ class Passage:
             if direct is not None and direct.is_gone:
                 raise ClientGoneError
             await self._until(lambda: self._connected, self._policy.connect, "connect")
+            self.has_begun = True
             caller = self._loop.create_task(self._serve_caller(exchange, max_body))
             await self._until(lambda: self._accepted, self._policy.non_streaming, "first-content")
             await self._answer()
