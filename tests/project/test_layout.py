@@ -125,7 +125,7 @@ COVERED = {
     "gateway/test_logs.py": ("lines of the log, as a gateway writes them", "../relay/logs"),
     "gateway/test_pass_through.py": (
         "what a caller and an upstream see of it",
-        "forms passage passed_events ../upstream/passage",
+        "passage ../upstream/passage",
     ),
     "gateway/test_passing.py": ("headers passed on", "../relay/heads"),
     "recovery/test_align.py": (

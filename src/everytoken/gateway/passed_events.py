@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["PassedEvents"]
 
 _BLANK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
-_DATA: Final = re.compile(rb"(?m)^data:[ \t]?([^\r\n]*)")
+_DATA: Final = re.compile(rb"(?:\A|(?<=[\r\n]))data:[ \t]?([^\r\n]*)")
 _ENDS: Final = (
     ".done",
     ".completed",
@@ -76,7 +76,7 @@ class PassedEvents:
         """
         rest = bytes(self._rest)
         if _DATA.search(rest) is not None:
-            if b"[DONE]" not in rest:  # some servers leave out the blank line behind their last one
+            if _data_of(rest) != b"[DONE]":  # some servers leave out the blank line behind their last event
                 raise TruncatedError("the upstream's event stream was cut in the middle of an event")
             self._last = rest
         if (self._marked or until_close) and not self._has_ended():
@@ -85,7 +85,7 @@ class PassedEvents:
 
     def _has_ended(self) -> bool:
         """Whether the last event is an end: the mark, an error, or what says so by its type."""
-        data = b"\n".join(_DATA.findall(self._last)).strip()
+        data = _data_of(self._last)
         if data == b"[DONE]":
             return True
         try:
@@ -98,3 +98,7 @@ class PassedEvents:
         if value.get("error") is not None or kind == "error":
             return True
         return not self._marked and isinstance(kind, str) and kind.endswith(_ENDS)
+
+
+def _data_of(event: bytes) -> bytes:
+    return b"\n".join(_DATA.findall(event)).strip()
