@@ -318,6 +318,7 @@ async def test_a_body_that_is_cut_is_aborted(framing):
     assert got in {b"", b"x" * 1000}
 
 
+@pytest.mark.every_loop
 async def test_the_upstream_is_left_when_the_caller_leaves():
     left = asyncio.Event()
 
@@ -337,6 +338,7 @@ async def test_the_upstream_is_left_when_the_caller_leaves():
         await left.wait()
 
 
+@pytest.mark.every_loop
 async def test_the_upstream_is_left_when_the_caller_leaves_in_the_middle_of_an_upload():
     arrived, left = asyncio.Event(), asyncio.Event()
 
@@ -358,6 +360,7 @@ async def test_the_upstream_is_left_when_the_caller_leaves_in_the_middle_of_an_u
         await left.wait()
 
 
+@pytest.mark.every_loop
 async def test_the_upstream_is_left_when_the_caller_leaves_and_nothing_is_taken():
     arrived, go, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
     seen: list[bytes] = []
@@ -394,6 +397,7 @@ END = b"\r\n--xyz--\r\n"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.every_loop
 async def test_an_upload_goes_no_faster_than_the_upstream_takes_it(chunked):
     go = asyncio.Event()
     whole = FORM + b"x" * BIG + END
@@ -430,6 +434,7 @@ async def test_an_upload_goes_no_faster_than_the_upstream_takes_it(chunked):
     assert asked[0].read == whole
 
 
+@pytest.mark.every_loop
 async def test_a_download_goes_no_faster_than_the_caller_takes_it():
     sent = 0
 
