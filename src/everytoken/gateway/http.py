@@ -213,7 +213,7 @@ async def start(request: Request, status: int, headers: Iterable[tuple[bytes, by
     """Send the head of an answer."""
     request.started = True
     head = [*headers, *request.extra]
-    if len(request.extra) > 1:  # besides the request's id, which no other header of ours has the name of
+    if len(request.extra) > 1:  # more than the request's id, whose name no other header has
         said = {name for name, _ in request.extra}
         head = [*(header for header in headers if header[0] not in said), *request.extra]
     await request.emit({"type": "http.response.start", "status": status, "headers": head})
