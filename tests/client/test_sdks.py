@@ -14,7 +14,19 @@ import pytest
 import everytoken
 from everytoken.errors import EverytokenError
 from everytoken.recovery import Policy
-from everytoken.testing import CleanEnd, Head, Reset, ScriptedUpstream, Send, Status, Wait
+from everytoken.testing import (
+    FAULTS,
+    Answer,
+    CleanEnd,
+    Head,
+    Kind,
+    Reset,
+    ScriptedUpstream,
+    Send,
+    Status,
+    ToolCall,
+    Wait,
+)
 from guide_loops import CONTEXT
 from messages_play import message_of
 from messages_streams import STREAMS as MESSAGES
@@ -330,3 +342,61 @@ class TestResponses:
             with pytest.raises(openai.APIConnectionError):
                 list(stream)
         assert len(server.requests) == 1
+
+
+ANSWER = Answer("Let me look. 看看 👍", tool_calls=(ToolCall("weather", '{"city": "Paris", "days": 3}'),))
+CASES = [
+    (name, when, position)
+    for name, fault in FAULTS.items()
+    if fault.kind is Kind.BROKEN and fault.address is None and name != "huge-event"
+    for when in (0, "always")
+    for position in fault.positions
+]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(("name", "when", "position"), CASES)
+async def test_every_fault_of_messages(name, when, position, scripted_upstream):
+    """The whole message, or an error of the SDK or the HTTP client behind a true beginning."""
+    upstream = await scripted_upstream(ANSWER, faults=[(when, name, position)])
+    text, call = "", None
+    error: Exception | None = None
+    client = anthropic.AsyncAnthropic(
+        http_client=everytoken.AsyncClient(verify=CONTEXT), **Claude(Cut).options(upstream)
+    )
+    async with client:
+        try:
+            async with client.messages.stream(**ASK_MESSAGES) as stream:
+                async for event in stream:
+                    if event.type == "text":
+                        text += event.text
+                call = (await stream.get_final_message()).content[-1]
+        except (anthropic.AnthropicError, httpx2.TransportError) as raised:
+            error = raised
+    assert upstream.text.startswith(text)
+    if when == 0:
+        assert error is None
+    if error is None:
+        assert text == upstream.text
+        assert (call.type, call.input) == ("tool_use", {"city": "Paris", "days": 3})
+    assert len(upstream.attempts) <= 4
+    for request in upstream.attempts:
+        assert {key: request.headers[key] for key in SENT} == SENT
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("own", ["x-api-key", "authorization"])
+async def test_a_further_upstream_gets_its_key_where_the_request_has_its_own(own, scripted_upstream):
+    first = await scripted_upstream(ANSWER, faults=[("always", "reset", "middle")])
+    second = await scripted_upstream(ANSWER)
+    further = everytoken.Upstream(url=second.base_url, api_key="another")
+    headers = {own: "Bearer mine", "anthropic-version": "2023-06-01"}
+    async with everytoken.AsyncClient(verify=CONTEXT, upstreams=[further]) as client:
+        response = await client.post(
+            f"{first.base_url}/messages", json={**ASK_MESSAGES, "stream": True}, headers=headers
+        )
+    assert response.text.count("event: message_stop") == 1
+    (asked,) = second.attempts
+    told = {name: asked.headers[name] for name in ("x-api-key", "authorization") if name in asked.headers}
+    assert told == {own: "another" if own == "x-api-key" else "Bearer another"}
+    assert asked.headers["anthropic-version"] == "2023-06-01"
