@@ -1,6 +1,6 @@
 # GNU make 3.81 (macOS) and POSIX sh are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test soak bench bench-setup lint unasync fmt lock clean
+.PHONY: help setup serve test soak agents bench bench-setup lint unasync fmt lock clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -28,6 +28,9 @@ soak: .venv/.dev ## pull the plug for ten minutes, abuse a gateway for ten, send
 	@$(BIN)/python tests/abuse.py $(ARGS)
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/security/test_long_response.py
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q $(PARALLEL) tests/project/test_content_shapes.py
+
+agents: .venv/.dev ## Claude Code and Codex through the gateway, with the provider cut; installs them (660 MB)
+	@EVERYTOKEN_AGENTS=1 $(BIN)/pytest -q tests/agents
 
 bench: bench-setup ## measure against nginx and other gateways; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)

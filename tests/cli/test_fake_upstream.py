@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from click.testing import CliRunner
 
-from everytoken.cli.fake_upstream import fake_upstream
+from everytoken.cli import commands
 from everytoken.testing import FAULTS, ScriptedUpstream
 
 
@@ -32,13 +32,13 @@ from everytoken.testing import FAULTS, ScriptedUpstream
     ],
 )
 def test_a_wrong_option_is_explained(arguments, message):
-    result = CliRunner().invoke(fake_upstream, arguments)
+    result = CliRunner().invoke(commands, ["fake-upstream", *arguments])
     assert result.exit_code == 2
     assert message in result.output
 
 
 def test_help_lists_the_faults():
-    output = CliRunner().invoke(fake_upstream, ["--help"], terminal_width=200).output
+    output = CliRunner().invoke(commands, ["fake-upstream", "--help"], terminal_width=200).output
     assert all(f"  {name} " in output and fault.description in output for name, fault in FAULTS.items())
 
 
@@ -87,7 +87,7 @@ def post(url, path="/chat/completions"):
 
 def test_a_port_in_use_is_one_line():
     with ScriptedUpstream() as upstream:
-        result = CliRunner().invoke(fake_upstream, ["--port", str(upstream.port)])
+        result = CliRunner().invoke(commands, ["fake-upstream", "--port", str(upstream.port)])
     assert result.exit_code == 1
     assert result.output.count("\n") == 1
     assert f"cannot listen on 127.0.0.1 port {upstream.port}" in result.output

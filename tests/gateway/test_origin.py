@@ -13,6 +13,13 @@ CHAT = "/v1/chat/completions"
 OTHER = "https://evil.example"
 SPENDING = [
     ("POST", CHAT, HELLO),
+    ("POST", "/v1/embeddings", HELLO),
+    ("POST", "/v1/completions", HELLO),
+    ("POST", "/v1/rerank", HELLO),
+    ("POST", "/v1/moderations", HELLO),
+    ("POST", "/v1/images/edits", HELLO),
+    ("POST", "/v1/audio/speech", HELLO),
+    ("GET", "/v1/audio/voices", None),
     ("POST", "/api/chat", {"prompt": "Hello"}),
     ("POST", "/api/chat/chat-1/stop", None),
     ("GET", "/api/chat/chat-1/stream", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from everytoken.json.bounds import (
     MIN_INTEGER,
     has_too_many_values,
     is_too_deep,
+    is_within,
     problem_in,
     problem_in_text,
     storable,
@@ -102,3 +104,33 @@ def test_nesting_is_bounded_in_lists_and_objects():
             text = json.dumps(of(levels, objects=objects)).encode()
             assert is_too_deep(text, MAX_DEPTH) is deep
             assert problem_in_text(text) == ((path, what) if deep else None)
+
+
+ODD = st.sampled_from(
+    [
+        *(
+            "1180591620717411303424",
+            "-9223372036854775809",
+            "18446744073709551616",
+            "1e400",
+            "0.1e999",
+            "-1E309",
+        ),
+        *("18446744073709551615", "-9223372036854775808", "1e308", '"1e400"', "null", "9" * 400),
+        *(nested(levels) for levels in (300, 511, 600)),
+    ]
+)
+
+
+@given(st.lists(ODD, max_size=4), st.text(max_size=20))
+def test_a_glance_never_lets_pass_what_looking_closer_finds(values, text):
+    data = f'{{"a": {json.dumps(text)}, "b": [{", ".join(values)}]}}'.encode()
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return
+    assert not (is_within(data) and problem_in(value))
+
+
+def test_a_glance_is_enough_for_a_usual_request():
+    assert is_within(body(temperature="0.7", max_tokens="4096", seed="2147483647"))

@@ -124,6 +124,10 @@ COVERED = {
     ),
     "gateway/test_messages.py": ("an API, its errors and its headers", "counting"),
     "gateway/test_logs.py": ("lines of the log, as a gateway writes them", "../relay/logs"),
+    "gateway/test_pass_through.py": (
+        "what a caller and an upstream see of it",
+        "passage ../upstream/passage",
+    ),
     "gateway/test_passing.py": ("headers passed on", "../relay/heads"),
     "recovery/test_align.py": (
         "each attempt is read, compared and rewritten",
@@ -146,6 +150,7 @@ COVERED = {
     "upstream/test_http2.py": ("which protocol a connection is made for", "connecting"),
     "upstream/test_proxy.py": ("TLS to upstreams", "tls"),
     "upstream/test_exchange.py": ("the words of a refusal", "../errors/reason"),
+    "upstream/test_http.py": ("requests as a server gets them", "rendering"),
     "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),
 }
 

@@ -185,7 +185,7 @@ async def test_what_waits_for_the_first_content_is_bounded():
         for _ in range(5):
             attempt.sink.on_data(f"data: {json.dumps(big)}\n\n".encode())
         [relay] = gateway.gateway.relays._relays.values()
-        assert sum(map(len, relay.recovery._lives[0]._held)) < 2_000_000
+        assert sum(map(len, relay.recovery._lives[0]._held._records)) < 2_000_000
         attempt.send("Hi")
         attempt.finish()
         assert (await asking).text == "Hi"

@@ -20,7 +20,7 @@ from everytoken.errors import ConfigurationError, ConnectError, StatusError, Tru
 from everytoken.gateway.config import UpstreamConfig
 from everytoken.upstream import http
 from everytoken.upstream.http import HttpUpstream
-from gateway_serving import FINISH, HELLO, event, limit, serving
+from gateway_serving import FINISH, HELLO, Wire, event, limit, serving
 from upstream_sink import KEY, Sink
 
 EVENTS = [b"data: a\n\n", b"data: b\n\n"]
@@ -227,6 +227,46 @@ async def test_a_gateway_serves_from_it_on_its_defaults():
         assert answer.complete
         assert answer.text == "One two"
         assert len(server.bodies) == 1
+
+
+FORM = (
+    b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--x\r\n\r\n'
+    + b"f" * 200_000
+    + b"\r\n--x--"
+)
+
+
+async def test_a_form_that_is_passed_on_is_sent_whole():
+    def answer(connection, stream):
+        connection.h2.send_headers(stream, [(b":status", b"200"), (b"content-type", b"application/json")])
+        connection.h2.send_data(stream, b"{}", end_stream=True)
+        connection.flush()
+
+    async with (
+        limit(),
+        listening(answer) as server,
+        serving(UpstreamConfig(name="up", url=f"http://127.0.0.1:{server.port}/v1", http2=True)) as gateway,
+    ):
+        media = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = await gateway.ask("POST", "/v1/audio/transcriptions", FORM, media)
+    assert (answer.status, answer.json) == (200, {})
+    assert server.bodies == [FORM]
+    assert server.requests[0]["content-type"] == media["Content-Type"]
+
+
+async def test_a_form_for_a_server_found_to_speak_only_http2_may_be_sent_again():
+    async with (
+        limit(),
+        listening() as server,
+        serving(UpstreamConfig(name="up", url=f"http://127.0.0.1:{server.port}/v1")) as gateway,
+    ):
+        async with Wire.to(gateway.port) as wire:  # the rest follows only once the upstream has been asked
+            media = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(len(FORM))}
+            wire.send("POST", "/v1/audio/transcriptions", None, media)
+            wire.writer.write(FORM[:100])
+            answer = await wire.answer()
+        assert (answer.status, answer.error["code"]) == (502, "upstream-connect")
+        assert "only HTTP/2" in answer.error["message"]
 
 
 async def test_a_request_larger_than_the_window_is_sent_as_it_opens():

@@ -8,7 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
-from everytoken.gateway import cors, counting, models, origin, pages, plain, responses, streams, ui
+from everytoken.gateway import (
+    cors,
+    counting,
+    models,
+    origin,
+    pages,
+    pass_through,
+    plain,
+    responses,
+    streams,
+    ui,
+)
 from everytoken.gateway.apis import APIS, dialect_at, foreign_api
 from everytoken.gateway.http import (
     BrokenOffError,
@@ -112,7 +123,10 @@ class Gateway(Services):
                 return
             origin.check_origin(request, origins)
             if request.method == "POST" and not request.path.startswith(streams.PREFIX):
-                origin.check_json(request)
+                if pass_through.takes_files(request.path, self.config.pass_through):
+                    origin.check_body(request)
+                else:
+                    origin.check_json(request)
         await self._route(request)
 
     async def _route(self, request: Request) -> None:
@@ -136,6 +150,8 @@ class Gateway(Services):
         elif path.startswith(models.PREFIX):
             _allow(request, *_READS)
             await models.show_model(self, request, path[len(models.PREFIX) :])
+        elif pass_through.is_passed(path, self.config.pass_through):
+            await pass_through.pass_through(self, request)
         elif path in self.pages:
             _allow(request, "GET", "HEAD")
             body, media = self.pages[path]

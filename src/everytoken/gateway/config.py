@@ -177,7 +177,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
     get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `observers`: what is told of
     events, by the names that packages give in their entry points `everytoken.observers`. `dialects`: the APIs of other
-    packages that are served at their paths, likewise. `route`: by which rule the first
+    packages that are served at their paths, likewise. `pass_through`: paths below `/v1/` that are passed on besides those
+    of OpenAI's other APIs; a `*` at the end stands for any rest. `route`: by which rule the first
     of several upstreams is chosen; see `everytoken.recovery.Router`.
 
     The rest are limits; `everytoken.gateway.limits` says what happens at each.
@@ -206,6 +207,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dialects: list[str] = []
     pass_up: list[str] = msgspec.field(default_factory=lambda: list(PASS_UP))
     pass_down: list[str] = msgspec.field(default_factory=lambda: list(PASS_DOWN))
+    pass_through: list[str] = []
     max_response: int = 64 * 1024 * 1024
     max_duration: float = 3600.0
     max_grace: float = 3600.0
@@ -247,6 +249,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name in ("pass_up", "pass_down"):
             if (problem := problem_with(getattr(self, name))) is not None:
                 raise ValueError(f"{name}: {problem}")
+        for path in self.pass_through:
+            # Elsewhere nothing keeps web pages of other origins away.
+            if not path.startswith("/v1/") or "*" in path[:-1] or set(path.split("/")) & {".", ".."}:
+                raise ValueError(
+                    f"pass_through: {path!r} is not a path below '/v1/', with or without a '*' at its end"
+                )
         if not 0 <= self.long_poll <= 3600:
             raise ValueError("long_poll must be from 0 to 3600 seconds")
 

@@ -51,7 +51,9 @@ class CountedProtocol(HttpToolsProtocol):
             return ""
         self.limits = getattr(self.app, "config", None) or _DEFAULTS
         self.connections.add(self)
-        addresses = _by_address.setdefault(self.server_state, Counter())
+        addresses = _by_address.get(self.server_state)
+        if addresses is None:
+            addresses = _by_address[self.server_state] = Counter()
         self._address = counted = _counted_as(address)
         addresses[counted] += 1
         if len(self.connections) > self.limits.max_connections:

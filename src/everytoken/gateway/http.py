@@ -25,7 +25,14 @@ from everytoken.errors import (
 from everytoken.gateway.paths import canonical
 from everytoken.gateway.server import direct_of
 from everytoken.json import dumps, loads
-from everytoken.json.bounds import MAX_VALUES, has_too_many_values, is_too_deep, problem_in, problem_in_text
+from everytoken.json.bounds import (
+    MAX_VALUES,
+    has_too_many_values,
+    is_too_deep,
+    is_within,
+    problem_in,
+    problem_in_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -181,7 +188,7 @@ def read_json_object(data: bytes) -> dict[str, Any]:
     if problem is None:
         if not isinstance(value, dict):
             raise InvalidRequestError("the body must be a JSON object")
-        problem = problem_in(value)
+        problem = None if is_within(data) else problem_in(value)
         if problem is None:
             return value
     path, what = problem
@@ -205,8 +212,10 @@ def _with_halves(data: bytes) -> Any:
 async def start(request: Request, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Send the head of an answer."""
     request.started = True
-    said = {name for name, _ in request.extra}
-    head = [*(header for header in headers if header[0] not in said), *request.extra]
+    head = [*headers, *request.extra]
+    if len(request.extra) > 1:  # besides the request's id, which no other header of ours has the name of
+        said = {name for name, _ in request.extra}
+        head = [*(header for header in headers if header[0] not in said), *request.extra]
     await request.emit({"type": "http.response.start", "status": status, "headers": head})
 
 

@@ -34,11 +34,20 @@ if TYPE_CHECKING:
     from everytoken.gateway.services import Services
     from everytoken.journal import Log
 
-__all__ = ["ModelApi", "complete", "retries", "show_head", "stream_headers", "wait_for_head", "wants_ids"]
+__all__ = [
+    "STREAM_HEADERS",
+    "ModelApi",
+    "complete",
+    "retries",
+    "show_head",
+    "stream_headers",
+    "wait_for_head",
+    "wants_ids",
+]
 
 # What keeps intermediaries from holding a stream back: nginx reads X-Accel-Buffering, compressing proxies
 # no-transform, RFC 10036 defines Incremental.
-_STREAM_HEADERS = [
+STREAM_HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
     (b"incremental", b"?1"),
@@ -151,7 +160,7 @@ def wants_ids(gateway: Services, request: Request) -> bool:
 def stream_headers(request: Request, stream_id: str, offset: int = 0) -> list[tuple[bytes, bytes]]:
     """Return the headers of a streamed answer: no buffering, and where to read it again."""
     return [
-        *_STREAM_HEADERS,
+        *STREAM_HEADERS,
         (b"location", request.url(f"/v1/stream/{stream_id}")),
         (b"stream-next-offset", format_offset(offset).encode()),
         (b"access-control-expose-headers", b"Location, Stream-Next-Offset"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from everytoken.gateway.http import Request
 
-__all__ = ["check_host", "check_json", "check_origin", "preflight"]
+__all__ = ["check_body", "check_host", "check_json", "check_origin", "is_json", "preflight"]
 
 _METHODS = b"GET, HEAD, PUT, POST, DELETE, OPTIONS"
 _ALLOWED = (
@@ -30,6 +30,8 @@ _ALLOWED = (
 _NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
 _LONG_NAME = 256  # characters of a Host that is not remembered
 _MAX_NAMES = 2000  # characters of the header names that a preflight asks for
+_FILES = frozenset({"multipart/form-data", "application/octet-stream"})
+_JSON = frozenset({"", "application/json", "text/plain", "application/x-www-form-urlencoded"})
 _PORTS = {"http": 80, "https": 443}
 _OWN = frozenset({"same-origin", "none"})
 
@@ -122,7 +124,7 @@ def check_json(request: Request) -> None:
     told = request.header(b"content-type")
     if told is None or not told:
         return
-    media = told.partition(";")[0].strip().lower()
+    media = _media(told)
     if media == "application/json" or media.endswith("+json"):
         return
     if media == "text/plain" and not is_foreign(request):
@@ -131,6 +133,26 @@ def check_json(request: Request) -> None:
     if media == "application/x-www-form-urlencoded" and not from_page:
         return
     raise MediaTypeError("the body must be JSON: send it as 'Content-Type: application/json'")
+
+
+def check_body(request: Request) -> None:
+    """Raise `MediaTypeError` for a body that is neither JSON nor a form with files, nor such a file by itself.
+
+    A page of another origin can send a form without asking, so it has to be refused before, by `check_origin`.
+    """
+    media = _media(request.header(b"content-type") or "")
+    if media not in _FILES and not media.startswith(("audio/", "image/", "video/")):
+        check_json(request)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a body that `check_json` lets pass from a program, by its type, is JSON."""
+    media = _media(content_type)
+    return media in _JSON or media.endswith("+json")
+
+
+def _media(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def preflight(request: Request) -> list[tuple[bytes, bytes]]:

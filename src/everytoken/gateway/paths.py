@@ -17,6 +17,10 @@ _MODELS: Final = re.compile(_BASE + r"models/*")
 _MODEL: Final = re.compile(_BASE + r"models/+(.+?)/*", re.DOTALL)
 # Anthropic's SDKs put `/v1` in front themselves; servers that speak several APIs have it below `/anthropic`.
 _MESSAGES: Final = re.compile(r"/+(?:anthropic/+)?(?:v1/+)*messages(/+count_tokens)?/*")
+# What is passed on, and the same below an Azure deployment.
+_PASSED: Final = r"(embeddings|completions|rerank|moderations|(?:images|audio)/+.*[^/])/*"
+_PASSED_ON: Final = re.compile(_BASE + _PASSED, re.DOTALL)
+_PASSED_DEPLOYMENT: Final = re.compile(r"/+openai/+deployments/+(.+?)/+" + _PASSED, re.DOTALL)
 _OTHERS: Final = re.compile(r"/+(api/+chat|healthz|readyz)/*")
 _BELOW: Final = re.compile(r"/+(v1/+stream|api/+chat)/+(.+)", re.DOTALL)
 
@@ -41,6 +45,10 @@ def canonical(path: str) -> tuple[str, str]:
         return f"/v1/models/{match[1]}", ""
     if match := _MESSAGES.fullmatch(path):
         return "/v1/messages/count_tokens" if match[1] else "/v1/messages", ""
+    if match := _PASSED_DEPLOYMENT.fullmatch(path):
+        return "/v1/" + re.sub("/+", "/", match[2]), match[1]
+    if match := _PASSED_ON.fullmatch(path):
+        return "/v1/" + re.sub("/+", "/", match[1]), ""
     if match := _OTHERS.fullmatch(path):
         return "/" + re.sub("/+", "/", match[1]), ""
     if match := _BELOW.fullmatch(path):

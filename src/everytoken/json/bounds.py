@@ -22,6 +22,7 @@ __all__ = [
     "excess_in",
     "has_too_many_values",
     "is_too_deep",
+    "is_within",
     "problem_in",
     "problem_in_text",
     "storable",
@@ -44,6 +45,8 @@ _SCALARS: Final = frozenset({str, bool, type(None)})
 _STRING: Final = re.compile(rb'"[^"]*"?')
 _NO_BRACKET: Final = re.compile(rb"[^\[\]{}]+")
 _TOKEN: Final = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"?|[\[\]{},:]|[-+.0-9eE]+', re.DOTALL)
+_GLANCED: Final = 8 * 1024  # bytes
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{18}|[0-9][eE]")
 _SCANNED: Final = 256 * 1024  # bytes that are searched for where a text goes wrong
 _MAX_STEP: Final = 64  # characters of one field's name in a path
 _MAX_STEPS: Final = 8
@@ -54,6 +57,18 @@ _NOT_FINITE: Final = "is not a finite number: a double goes to 1.8e308"
 _TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
 
 _Step = str | int
+
+
+def is_within(data: bytes) -> bool:
+    """Whether a glance at a text shows that nothing in it is out of bounds; False where one has to look closer.
+
+    That costs less than looking at each value, as long as the text is short.
+    """
+    return (
+        len(data) < _GLANCED
+        and data.count(b"[") + data.count(b"{") < MAX_DEPTH
+        and _LONG_NUMBER.search(data) is None
+    )
 
 
 def problem_in(value: Any) -> tuple[str, str] | None:

@@ -160,7 +160,7 @@ class Relays:
         request.stream_id = info.id
         recovery = Recovery(
             request=request,
-            targets=self._ordered(request, targets),
+            targets=self.ordered(request, targets),
             seed=info.meta.get("seed"),
             jitter=self._jitter,
             experience=lambda target: self.learned.of(target.name, target.model or model),
@@ -189,7 +189,7 @@ class Relays:
         self._relays[info.id] = relay
         return relay
 
-    def _ordered(self, request: ModelRequest, targets: Sequence[Target]) -> Sequence[Target]:
+    def ordered(self, request: ModelRequest, targets: Sequence[Target]) -> Sequence[Target]:
         """Return the upstreams for a request, the first to be asked in front; a prompt is read only if it matters."""
         if self.router.route == "order" or len(targets) < 2:
             return targets

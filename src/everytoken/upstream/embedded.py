@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from everytoken.errors import ConnectError
+from everytoken.errors import ConnectError, NotImplementedHereError, StatusError
 from everytoken.upstream.http import HttpUpstream
 from everytoken.upstream.local import LocalModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from everytoken.errors import EverytokenError
     from everytoken.upstream import Connection, Sink
+    from everytoken.upstream.passage import Passed
 
 __all__ = ["EmbeddedUpstream"]
 
@@ -35,6 +37,23 @@ class EmbeddedUpstream:
     ) -> Connection:
         """Begin an attempt: returns at once, reports to `sink`."""
         return self._server.connect(body, sink, streamed=streamed, path=path, headers=headers)
+
+    @property
+    def takes_pieces(self) -> bool:
+        """Whether a request's body may follow in pieces."""
+        return True
+
+    def pass_on(self, passed: Passed, sink: Sink) -> Connection:
+        """Begin a request of any kind."""
+        return self._server.pass_on(passed, sink)
+
+    def explained(self, path: str, error: EverytokenError) -> EverytokenError:
+        """Return what to tell a caller in place of `error`, where it means that the model's server has no such API."""
+        if not isinstance(error, StatusError) or error.upstream_status not in {404, 405, 501}:
+            return error
+        return NotImplementedHereError(
+            f"the embedded model does not answer {path}; configure an upstream that does"
+        )
 
     def redact(self, text: str) -> str:
         """Return `text` without the child's key."""

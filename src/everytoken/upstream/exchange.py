@@ -54,6 +54,8 @@ class Connection(Protocol):
 class Exchange:
     """The connection of one attempt, as the relay sees it."""
 
+    raw = uploads = False  # see `everytoken.upstream.passage.RawExchange`
+
     __slots__ = (
         "_body",
         "_compressed",
@@ -174,7 +176,7 @@ class Exchange:
                 self._retry_after = _seconds(named.get(b"retry-after"))
             self._should_retry = _SHOULD_RETRY.get(named.get(b"x-should-retry", b"").strip().lower())
             return
-        if media == b"text/event-stream":
+        if media == b"text/event-stream" or self.raw:
             self._begin_stream()
         elif media == b"application/json" or media.endswith(b"+json"):
             self._kind = "json"

@@ -20,8 +20,10 @@ from everytoken.json.bounds import excess_in
 from everytoken.redaction import MASK, Redactor, is_secret_header, secrets_in_header
 from everytoken.upstream.connecting import Connector
 from everytoken.upstream.exchange import Exchange
+from everytoken.upstream.passage import RawExchange, asked_of
 from everytoken.upstream.protocol import HttpProtocol
 from everytoken.upstream.redirects import QUERY, Asked, moved, origin_of
+from everytoken.upstream.rendering import head_of, more_of, rendered
 from everytoken.upstream.tls import client_context
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from everytoken.upstream import Sink
+    from everytoken.upstream.passage import Passed
     from everytoken.upstream.protocol import Pooled
     from everytoken.upstream.redirects import Origin
 
@@ -78,35 +81,13 @@ class HttpUpstream:
         self._headers = dict(headers or {})
         self._redirect_hosts = frozenset(host.lower() for host in redirect_hosts)
         self._elsewhere: dict[Origin, HttpUpstream] = {}
-        self._head = self._render_head(parts.netloc.rpartition("@")[2], headers or {})
+        self._head = head_of(name, parts.netloc.rpartition("@")[2], api_key, headers or {})
         self._redactor = Redactor(
             _secrets(self._api_key, proxy.secrets if proxy is not None else (), parts, headers or {})
         )
         self._idle: dict[Pooled, None] = {}  # the one used last is used next
         self._open: set[Pooled] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def _render_head(self, host: str, headers: Mapping[str, str]) -> bytes:
-        lines = {
-            "host": host,
-            "user-agent": "everytoken",
-            "accept-encoding": "identity",  # compression delays tokens
-            **({"authorization": f"Bearer {self._api_key}"} if self._api_key else {}),
-            **{name.lower(): value for name, value in headers.items()},
-        }
-        for name, value in lines.items():
-            if not (name.isascii() and value.isascii()) or any(c in name + value for c in "\r\n\0"):
-                raise ConfigurationError(f"upstream {self.name!r}: the header {name!r} cannot be sent")
-        return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
-
-    def _more(self, headers: Mapping[str, str]) -> bytes:
-        """Render headers of a caller behind our own."""
-        more, own = b"", b"\r\n" + self._head
-        for name, value in headers.items():
-            line = f"{name}: {value}"
-            if line.isascii() and line.isprintable() and b"\r\n%b:" % name.encode() not in own:
-                more += f"{line}\r\n".encode()
-        return more
 
     def connect(
         self,
@@ -122,10 +103,24 @@ class HttpUpstream:
         `headers`, names in lower case, are sent too, except those that the upstream has of its own.
         """
         accept = "text/event-stream" if streamed else "application/json"
-        payload, more = dumps(body), self._more(headers or {})
+        payload, more = dumps(body), more_of(headers or {}, self._head)
         return self._begin(
             Asked("POST", self._origin, f"{self._path}{path}{self._query}", accept, payload, more), sink
         )
+
+    @property
+    def takes_pieces(self) -> bool:
+        """Whether a request's body may follow in pieces: not in HTTP/2."""
+        return not self._connector.http2
+
+    def pass_on(self, passed: Passed, sink: Sink) -> Exchange:
+        """Begin a request of any kind, behind the base URL: returns at once, reports the body as it comes.
+
+        A body in pieces follows by the exchange's `Upload`, once it is connected.
+        """
+        more = more_of(passed.headers, self._head)
+        asked = asked_of(passed, self._origin, self._path, self._query.removeprefix("?"), more)
+        return self._begin(asked, sink, raw=True)
 
     async def models(self) -> list[dict[str, Any]]:
         """Return what `GET /models` lists. Raises `UpstreamError`; an upstream without the route has none."""
@@ -169,25 +164,6 @@ class HttpUpstream:
         """Return `text` without this upstream's secrets, which some servers quote when they reject them."""
         return self._redactor.text(text)
 
-    def _render(self, asked: Asked) -> bytes:
-        through = self._connector.through
-        place = f"http://{self._origin.netloc}" if through is not None else ""
-        head = b"%b %b HTTP/1.1\r\n%b%b%baccept: %b\r\n" % (
-            asked.method.encode(),
-            f"{place}{asked.target}".encode("ascii"),
-            self._head,
-            through.header.encode("ascii") if through is not None else b"",
-            asked.more,
-            asked.accept.encode(),
-        )
-        if asked.payload is None:
-            return head + b"\r\n"
-        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-            head,
-            len(asked.payload),
-            asked.payload,
-        )
-
     # Connections
 
     def opened(self, protocol: Pooled) -> None:
@@ -216,20 +192,31 @@ class HttpUpstream:
         problem = self._connector.switch()
         if exchange is None:
             return
+        if exchange.uploads:
+            exchange.on_error(ConnectError(f"upstream {self.name!r} speaks only HTTP/2; try again"))
+            return
         exchange.start_over()
         if problem is None:
             self._connect(request, exchange)
         else:
             exchange.on_error(problem)
 
-    def _begin(self, asked: Asked, sink: Sink) -> Exchange:
-        exchange = Exchange(sink, redactor=self._redactor, later=asyncio.get_running_loop().call_soon)
-        self._send(asked, exchange, self)
+    def _begin(self, asked: Asked, sink: Sink, *, raw: bool = False) -> Exchange:
+        later, uploads = asyncio.get_running_loop().call_soon, bool(asked.framing)
+        exchange = (
+            RawExchange(sink, redactor=self._redactor, later=later, uploads=uploads)
+            if raw
+            else Exchange(sink, redactor=self._redactor, later=later)
+        )
+        if uploads:  # what can be sent only once gets a connection of its own
+            self._connect(rendered(asked, self._head, self._connector.through), exchange)
+        else:
+            self._send(asked, exchange, self)
         return exchange
 
     def _send(self, asked: Asked, exchange: Exchange, home: HttpUpstream) -> None:
         """Send a request of `home`, which knows where it may be sent on to."""
-        request = self._render(asked)
+        request = rendered(asked, self._head, self._connector.through)
         exchange.redirect = lambda status, location: home._redirect(
             asked, exchange, status, location
         )  # another one of these
@@ -281,6 +268,9 @@ class HttpUpstream:
             exchange.connecting = None
         if exchange.released:
             protocol.close()
+        elif exchange.uploads and not isinstance(protocol, HttpProtocol):
+            protocol.close()
+            exchange.on_error(ConnectError(f"upstream {self.name!r} speaks only HTTP/2; try again"))
         elif protocol.send(request, exchange, retry=None):
             exchange.on_sent()
         elif isinstance(protocol, HttpProtocol) and self._connector.http2:

@@ -53,6 +53,8 @@ class Pool(Protocol):
 class HttpProtocol(asyncio.Protocol):
     """Serves one exchange at a time."""
 
+    _full: asyncio.Future[None] | None = None  # while the upstream does not take what was written
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
@@ -100,6 +102,21 @@ class HttpProtocol(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def until_close(self) -> bool:
+        """Whether only the connection's end ends the body, so that a cut looks the same."""
+        return self._until_close
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the request's body."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the upstream has taken what was written, or nearly, or has gone."""
+        if self._full is not None:
+            await asyncio.shield(self._full)
+
     def pause(self) -> None:
         """Stop reading."""
         if self._transport is not None and not self._transport.is_closing():
@@ -111,6 +128,16 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.resume_reading()
 
     # What the transport reports
+
+    def pause_writing(self) -> None:
+        """The upstream does not keep up."""
+        self._full = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """The upstream has taken what was written, or nearly."""
+        full, self._full = self._full, None
+        if full is not None and not full.done():
+            full.set_result(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is established."""
@@ -151,6 +178,7 @@ class HttpProtocol(asyncio.Protocol):
         """Report the end to the exchange."""
         self._pool.lost(self)
         self._cancel_drain()
+        self.resume_writing()
         self._transport = None
         exchange, self._exchange = self._exchange, None
         if exchange is None or not self._busy:
@@ -207,6 +235,7 @@ class HttpProtocol(asyncio.Protocol):
         self._head_bytes = 0
         self._cancel_drain()
         if exchange is not None:
+            keep = keep and not exchange.uploads  # some of the request may be on its way
             exchange.on_end()
         if keep and self._transport is not None and not self._transport.is_closing():
             self._pool.idle(self)

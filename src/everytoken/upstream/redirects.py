@@ -42,7 +42,10 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request on its way; `target` is path and query, `more` headers of the caller, `hops` how often it was sent on."""
+    """A request on its way; `target` is path and query, `more` headers of the caller, `hops` how often it was sent on.
+
+    `media` is the type of the body. `framing`: the header line that says how long a body is that follows in pieces.
+    """
 
     method: str
     origin: Origin
@@ -50,6 +53,8 @@ class Asked:
     accept: str
     payload: bytes | None = None
     more: bytes = b""
+    media: bytes = b"application/json"
+    framing: bytes = b""
     hops: int = 0
 
 

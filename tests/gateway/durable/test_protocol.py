@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from durable_streams import END, JSON, TEXT, created, streams
+from durable_play import END, JSON, TEXT, created, streams
 from everytoken.errors import JournalUnavailableError
 from everytoken.gateway.durable import reads
 from everytoken.gateway.follow import KEEP_ALIVE

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from durable_streams import JSON, TEXT, created, streams
+from durable_play import JSON, TEXT, created, streams
 from gateway_serving import HELLO, ManualUpstream, Wire, serving
 
 
