@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -260,6 +261,9 @@ async def lost(client: Client, how: str) -> dict[str, str]:
         for _ in range(TURNS):
             await asyncio.sleep(0)
         await one.finish()
+        if client.edits is AT_ITS_OWN:  # no gateway in between: the client asks again itself
+            await one.begin(1)
+            await one.finish(1)
         await one.over()
         assert TEXT.startswith(ERROR.sub("", run.text)), (run.text, run.said)
         cells = {"streams": "yes" if streams else "no", how: seen(run), "rest": NOTHING}
@@ -296,17 +300,27 @@ async def interrupted(client: Client) -> str:
         await one.asked()
         run = one.start(client.program)
         if client.edits is AT_ITS_OWN:
-            await one.begin()
-            (await one.model.attempt()).fail()
+            failing = asyncio.create_task(fail_each(one))
             truth = TEXT
         else:
+            failing = None
             truth = one.model.text
         await one.over()
+        if failing is not None:
+            failing.cancel()
+            await asyncio.gather(failing, return_exceptions=True)
         text = ERROR.sub("", run.text)
         assert text, run.said
         assert truth.startswith(text)
         assert text != truth
         return seen(run)
+
+
+async def fail_each(one: Case) -> None:
+    """Let each attempt end in an error after its first words."""
+    for number in itertools.count():
+        await one.begin(number)
+        (await one.model.attempt(number)).fail()
 
 
 async def row(client: Client) -> tuple[str, ...]:

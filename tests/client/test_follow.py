@@ -10,6 +10,7 @@ import struct
 import threading
 from contextlib import asynccontextmanager
 
+import anthropic
 import httpx2
 import openai
 import pytest
@@ -29,6 +30,10 @@ from everytoken.testing import (
 )
 from gateway_serving import serving
 from guide_loops import CONTEXT, MESSAGES, ask, ask_async, client_for, read
+from messages_streams import STREAMS as MESSAGE_STREAMS
+from messages_streams import encoded
+from responses_streams import STREAMS as RESPONSE_STREAMS
+from responses_streams import wire
 
 TEXT = "Hé👍"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no time
@@ -136,6 +141,96 @@ def test_the_gateway_is_killed_and_restarted_in_the_middle(loop, tmp_path):
             reader.join(20)
         assert len(upstream.attempts) == 2
     assert [(outcome.text, outcome.error) for outcome in outcomes] == [(upstream.text, None)]
+
+
+class OfMessages:
+    """What Anthropic's SDK reads through a gateway; each cut also makes it resume."""
+
+    path, asked = "/v1/messages", {"model": "m", "max_tokens": 9, "messages": MESSAGES}
+    upstream = encoded(MESSAGE_STREAMS["tool"])
+    truth = (["Okay, let me look.", ""], {"location": "San Francisco, CA", "days": 3}, "tool_use")
+
+    def client(self, port):
+        http_client = everytoken.AsyncClient(verify=CONTEXT)
+        return anthropic.AsyncAnthropic(
+            api_key="secret", base_url=f"http://127.0.0.1:{port}", http_client=http_client, max_retries=0
+        )
+
+    async def read(self, client):
+        async with client.messages.stream(**self.asked) as stream:
+            message = await stream.get_final_message()
+        return (
+            [getattr(part, "text", "") for part in message.content],
+            message.content[-1].input,
+            message.stop_reason,
+        )
+
+
+class OfResponses:
+    """The same of openai's SDK."""
+
+    path, asked = "/v1/responses", {"model": "m", "input": "Hi"}
+    upstream = wire(RESPONSE_STREAMS["function_call"]("a"))
+    truth = ("Let me look.", '{"city":"Paris"}', "completed")
+
+    def client(self, port):
+        http_client = everytoken.AsyncClient(verify=CONTEXT)
+        return openai.AsyncOpenAI(
+            api_key="secret", base_url=f"http://127.0.0.1:{port}/v1", http_client=http_client, max_retries=0
+        )
+
+    async def read(self, client):
+        async with client.responses.stream(**self.asked) as stream:
+            response = await stream.get_final_response()
+        return response.output_text, response.output[-1].arguments, response.status
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("api", [OfMessages(), OfResponses()], ids=["messages", "responses"])
+async def test_other_apis_are_followed_and_asked_for_once(api):
+    upstream = EveryPath([*map(Send, api.upstream), CleanEnd()])
+    async with (
+        upstream,
+        serving(upstream) as served,
+        cut_once(served.port) as (port, left),
+        api.client(port) as client,
+    ):
+        whole = await served.ask("POST", api.path, {**api.asked, "stream": True})
+        size = sum(len(f"{name}: {value}\r\n") for name, value in whole.headers.items()) + len(whole.body)
+        for cut in [None, *range(1, size, 151), *range(size - 300, size, 30)]:
+            left[0] = cut
+            asked = len(upstream.requests)
+            assert (cut, *await api.read(client)) == (cut, *api.truth)
+            assert len(upstream.requests) == asked + 1, cut
+
+
+class EveryPath(ScriptedUpstream):
+    """A server that answers the paths of all APIs by one script."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def script_for(self, request):
+        if request.method == "GET":
+            return [Status(404)]
+        self.requests.append(request)
+        return self.steps
+
+
+async def test_an_error_that_the_gateway_tells_is_the_sdks_own():
+    """The gateway has tried all it may: the client asks for nothing again, and Anthropic's SDK raises its own error."""
+    upstream = EveryPath([Send(b"".join(OfMessages.upstream[:5])), CleanEnd()])
+    policy = everytoken.Policy(attempts=1)
+    async with (
+        upstream,
+        serving(upstream, policy=policy) as served,
+        OfMessages().client(served.port) as client,
+    ):
+        with pytest.raises(anthropic.APIStatusError) as caught:
+            await OfMessages().read(client)
+    assert caught.value.body["error"]["code"] == "upstream-truncated"
+    assert len(upstream.requests) == 1
 
 
 # A gateway of a few lines, which does what a script says.

@@ -1,4 +1,7 @@
-"""Anthropic's Messages and OpenAI's Responses over the clients: whole at their end mark only, else the SDK raises."""
+"""Anthropic's Messages and OpenAI's Responses over the clients: whole at their end mark only, else the SDK raises.
+
+A request that we understand is recovered; `STREAMED` is none, so its stream is watched.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,13 @@ from command_line import wait_for
 from everytoken.client import effects
 from everytoken.client.effects import Deliver, Open, Opened, Read
 from everytoken.client.guard import Ending, Guard
-from everytoken.errors import EventTooLargeError, StalledError, TruncatedError
+from everytoken.errors import (
+    ErrorEventError,
+    EventTooLargeError,
+    RecoveryExhaustedError,
+    StalledError,
+    TruncatedError,
+)
 from everytoken.testing import (
     CleanEnd,
     Head,
@@ -32,12 +41,22 @@ from everytoken.testing import (
 )
 from everytoken.testing import split_everywhere as splits
 from guide_loops import CONTEXT
+from responses_streams import Script, output_text, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TEXT = "Hé👍"
 USAGE = {"input_tokens": 1, "output_tokens": 1}
+
+
+QUICK = everytoken.Policy(backoff=0.0, retry_after_max=0.0)
+
+
+def responses_of(text: str) -> list[dict[str, Any]]:
+    script = Script("a")
+    script.message((output_text(), tuple(text)))
+    return script.end()
 
 
 def event(kind: str, **more: Any) -> bytes:
@@ -62,14 +81,7 @@ MESSAGES = [
 ]
 OVERLOADED = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 RESPONSE = {"id": "r", "object": "response", "created_at": 0, "model": "any", "output": [], "tools": []}
-RESPONSES = [
-    event("response.created", response=RESPONSE),
-    *(
-        event("response.output_text.delta", item_id="i", output_index=0, content_index=0, delta=letter)
-        for letter in TEXT
-    ),
-    event("response.completed", response=RESPONSE),
-]
+RESPONSES = wire(responses_of(TEXT))
 FAILED = event("error", code="server_error", message="Sorry", param=None, sequence_number=3)
 
 CASES = [
@@ -199,6 +211,16 @@ class Elsewhere(ScriptedUpstream):
         return self.steps
 
 
+class CutOnce(Elsewhere):
+    """Answers every other request with `first`."""
+
+    first: Any = ()
+
+    def script_for(self, request):
+        steps = super().script_for(request)
+        return self.first if len(self.requests) % 2 else steps
+
+
 ASKED: Any = {
     "messages": {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
     "responses": {"model": "m", "input": "Hi"},
@@ -212,11 +234,9 @@ def piece(event: Any) -> str:
     return event.delta if event.type == "response.output_text.delta" else ""
 
 
-def ask(
-    api: str, upstream, got: list[str], policy: everytoken.Policy | None = None, limit: float = 600
-) -> None:
+def ask(api: str, upstream, got: list[str], policy: everytoken.Policy | None = None) -> None:
     http_client = everytoken.Client(policy=policy, verify=CONTEXT)
-    options: Any = {"api_key": "any", "http_client": http_client, "max_retries": 0, "timeout": limit}
+    options: Any = {"api_key": "any", "http_client": http_client, "max_retries": 0}
     client: Any
     if api == "messages":
         client = anthropic.Anthropic(base_url=upstream.base_url.removesuffix("/v1"), **options)
@@ -226,11 +246,9 @@ def ask(
         got.extend(piece(event) for event in getattr(client, api).create(**ASKED[api], stream=True))
 
 
-async def ask_async(
-    api: str, upstream, got: list[str], policy: everytoken.Policy | None = None, limit: float = 600
-) -> None:
+async def ask_async(api: str, upstream, got: list[str], policy: everytoken.Policy | None = None) -> None:
     http_client = everytoken.AsyncClient(policy=policy, verify=CONTEXT)
-    options: Any = {"api_key": "any", "http_client": http_client, "max_retries": 0, "timeout": limit}
+    options: Any = {"api_key": "any", "http_client": http_client, "max_retries": 0}
     client: Any
     if api == "messages":
         client = anthropic.AsyncAnthropic(base_url=upstream.base_url.removesuffix("/v1"), **options)
@@ -259,6 +277,7 @@ def failure(call: Callable[[], None]) -> Exception | None:
     return None
 
 
+ONCE = everytoken.Policy(attempts=1, first_content=20, content_gap=20, thinking=20, give_up=20)
 EVENTS = {"messages": MESSAGES, "responses": RESPONSES}
 RAISED = {
     "messages": (
@@ -287,7 +306,10 @@ class TestTheSdks:
         assert len(upstream.requests) == 2
         for request in upstream.requests:
             assert request.headers["accept-encoding"] == "identity"
-            assert request.json == {**ASKED[api], "stream": True}
+            # A seed makes an answer repeatable; Messages has none.
+            asked = {name: value for name, value in request.json.items() if name != "seed"}
+            assert asked == {**ASKED[api], "stream": True}
+            assert ("seed" in request.json) == (api == "responses")
 
     @pytest.mark.parametrize("end", [CleanEnd(), Reset()], ids=lambda end: type(end).__name__)
     def test_an_answer_that_is_cut_anywhere(self, api, end):
@@ -300,11 +322,27 @@ class TestTheSdks:
             for cut in cuts:
                 upstream.steps = (Send(data[:cut]), *wait, end) if cut else (Head(), *wait, end)
                 got: list[str] = []
+                before = len(upstream.requests)
                 with pytest.raises(RAISED[api]) as caught:
-                    asks(upstream, api, got)
-                assert isinstance(ours(caught.value), TruncatedError), cut
+                    asks(upstream, api, got, QUICK)
+                error = ours(caught.value)
+                assert isinstance(error, RecoveryExhaustedError), cut
+                assert isinstance(error.attempts[0], TruncatedError), cut
                 assert TEXT.startswith("".join(got)), cut
-            assert len(upstream.requests) == 2 * len(cuts)
+                assert len(upstream.requests) - before <= 2 * 4, cut
+
+    @pytest.mark.parametrize("end", [CleanEnd(), Reset()], ids=lambda end: type(end).__name__)
+    def test_an_answer_that_is_cut_once_anywhere(self, api, end):
+        data = b"".join(EVENTS[api])
+        wait = () if isinstance(end, CleanEnd) else (Wait(0.01),)
+        with CutOnce() as upstream:
+            for cut in range(0, len(data), 37):
+                upstream.first = (Send(data[:cut]), *wait, end) if cut else (Head(), *wait, end)
+                upstream.steps = (Send(data), CleanEnd())
+                got: list[str] = []
+                asks(upstream, api, got, QUICK)
+                assert "".join(got) == TEXT, cut
+            assert len(upstream.requests) == 4 * len(range(0, len(data), 37))
 
     def test_an_error_event_is_the_sdks_to_tell(self, api):
         got: list[str] = []
@@ -312,9 +350,15 @@ class TestTheSdks:
         with Elsewhere(Send(EVENTS[api][0] + said), CleanEnd()) as upstream:
             if api == "messages":
                 with pytest.raises(anthropic.APIStatusError, match="Overloaded"):
-                    asks(upstream, api, got)
+                    asks(upstream, api, got, QUICK)
             else:
-                asks(upstream, api, got)  # hands the event on
+                with pytest.raises(openai.APIConnectionError) as caught:
+                    asks(upstream, api, got, QUICK)
+                error = ours(caught.value)
+                assert isinstance(error, RecoveryExhaustedError)
+                assert isinstance(error.attempts[0], ErrorEventError)
+                assert "Sorry" in error.message
+            assert len(upstream.requests) > 2
 
     @pytest.mark.parametrize("step", [Reset(), Stall()], ids=lambda step: type(step).__name__)
     def test_what_comes_behind_the_end_does_not_matter(self, api, step):
@@ -327,11 +371,12 @@ class TestTheSdks:
     @pytest.mark.parametrize("begun", [False, True])
     @pytest.mark.parametrize("sign", [PING, b": alive\n"])
     async def test_pings_for_ever_are_a_stall(self, api, begun, sign):
-        first = [Head(), *([Wait(5), Send(EVENTS[api][0])] if begun else [])]
+        told = b"".join(EVENTS[api][: 6 if api == "responses" else 5])  # with a piece of the text
+        first = [Head(), *([Wait(5), Send(told)] if begun else [])]
         async with Elsewhere(*first, Repeat((Wait(1), Send(sign)))) as upstream:
             started = asyncio.get_running_loop().time()
             with pytest.raises((httpx2.ReadTimeout, openai.APITimeoutError)) as caught:
-                await ask_async(api, upstream, [], limit=20)
+                await ask_async(api, upstream, [], ONCE)
             cause = ours(caught.value)
             assert isinstance(cause, StalledError)
             assert cause.phase == ("gap" if begun else "first-content")
@@ -344,7 +389,12 @@ class TestTheSdks:
         steps = [Head(), *[step for _ in range(200) for step in (Send(PING), Wait(0.01))]]
         with Elsewhere(*steps) as upstream:
             with pytest.raises((httpx2.ReadTimeout, openai.APITimeoutError)) as caught:
-                ask(api, upstream, [], limit=0.3)
+                ask(
+                    api,
+                    upstream,
+                    [],
+                    everytoken.Policy(attempts=1, first_content=0.3, thinking=0.3, give_up=0.3),
+                )
             assert isinstance(ours(caught.value), StalledError)
 
     @pytest.mark.virtual_time
@@ -353,7 +403,9 @@ class TestTheSdks:
             with pytest.raises((anthropic.APITimeoutError, openai.APITimeoutError)) as caught:
                 await ask_async(api, upstream, [])
             assert caught.value.__cause__ is not None
-            assert isinstance(caught.value.__cause__.__cause__, StalledError)
+            error = caught.value.__cause__.__cause__
+            assert isinstance(error, RecoveryExhaustedError)
+            assert all(isinstance(cause, StalledError) for cause in error.attempts)
 
     @pytest.mark.virtual_time
     async def test_a_slow_caller_is_no_stall(self, api):
@@ -384,7 +436,7 @@ class Reads(httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
 
 URL = "http://model/v1/messages"
-STREAMED = {"model": "m", "stream": True}
+STREAMED = {"model": "m", "stream": True}  # without a message or an input: for the server to judge
 EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8"}
 
 

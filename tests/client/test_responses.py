@@ -9,7 +9,6 @@ import openai
 import pytest
 
 import everytoken
-from everytoken.client import shared
 from everytoken.recovery import Policy
 from gateway_serving import ManualUpstream, limit, serving
 from guide_loops import CONTEXT
@@ -17,16 +16,6 @@ from responses_streams import STREAMS, check_one_stream, wire
 
 POLICY = Policy(backoff=0.0, retry_after_max=0.0)
 ASK = {"model": "m", "input": "Hello", "stream": True}
-
-
-@pytest.fixture(autouse=True)
-def _recovered(monkeypatch):
-    """What our clients only watch so far, they recover here."""
-
-    class Unknown:
-        of = staticmethod(lambda _: None)
-
-    monkeypatch.setattr(shared, "Ending", Unknown)
 
 
 class Server:

@@ -92,20 +92,27 @@ def test_importing_a_client_takes_little_longer_than_importing_the_http_library(
 
 
 def test_the_page_s_code_runs():
-    with ScriptedUpstream(faults=[(0, "clean-end", "middle"), (2, "reset", "one")]) as upstream:
+    with ScriptedUpstream(
+        faults=[(0, "clean-end", "middle"), (2, "reset", "one"), (6, "reset", "middle")]
+    ) as upstream:
         run = subprocess.run(
             [sys.executable, "-c", "".join(SNIPPETS)],
             env={
                 **os.environ,
                 "OPENAI_BASE_URL": upstream.base_url,
                 "OPENAI_API_KEY": "any",
+                "ANTHROPIC_BASE_URL": upstream.base_url.removesuffix("/v1"),
+                "ANTHROPIC_API_KEY": "any",
                 "PYTHONIOENCODING": "utf-8",
             },
             capture_output=True,
             encoding="utf-8",
             check=False,
         )
-        assert (run.stderr, run.stdout) == ("", upstream.text * 4 + "\n" + upstream.text * 2)
+        assert (run.stderr, run.stdout) == (
+            "",
+            upstream.text * 4 + "\n" + upstream.text + "\n" + upstream.text * 2,
+        )
 
 
 def test_the_guides_lines_are_on_the_page_as_they_are():

@@ -57,7 +57,7 @@ BLOCKS = {
     },
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py")},
-    "docs/python.md": {"python": (7, "client/test_surface.py")},
+    "docs/python.md": {"python": (8, "client/test_surface.py")},
     "docs/react.md": {"tsx": (3, "project/test_js.py")},
     "docs/streams.md": {"sh": (1, HERE)},
     "docs/testing.md": {"console": (1, HERE), "python": (6, "project/test_testing_docs.py")},

@@ -83,6 +83,7 @@ COVERED = {
         "what they do together is seen by the SDK",
         "aio asked failures heads shared watch",
     ),
+    "client/test_sdks.py": ("what the SDKs read of them", "events"),
     "client/test_faults.py": (
         "the attempts behind the SDK's loops",
         "driver network network_aio network_sync",

@@ -56,7 +56,7 @@ class Asked:
             return None
         try:
             value = msgspec.json.decode(body)
-            if not isinstance(value, dict):
+            if not isinstance(value, dict) or _runs_on(value, dialect):
                 return None
             wanted = dialect.request(value)
         except (msgspec.DecodeError, RecursionError, InvalidRequestError):
@@ -153,7 +153,12 @@ class Asked:
                 if name not in _OF_THE_HOST and not is_secret_header(name)
             ]
         )
-        if upstream.api_key:
+        given = self.request.headers
+        if (
+            upstream.api_key and "x-api-key" in given and "authorization" not in given
+        ):  # as Anthropic's SDKs send it
+            headers["x-api-key"] = upstream.api_key
+        elif upstream.api_key:
             headers["authorization"] = f"Bearer {upstream.api_key}"
         headers.update(upstream.headers)
         return headers
@@ -171,3 +176,8 @@ class Asked:
         timeout = httpx2.Timeout(policy.connect, read=silence * 2).as_dict()
         extensions = {**self.request.extensions, "timeout": timeout}
         return httpx2.Request(method, url, headers=headers, content=content, extensions=extensions)
+
+
+def _runs_on(body: dict[str, Any], dialect: Dialect) -> bool:
+    """Whether the server continues the response when nobody reads it, so that asking again would run it twice."""
+    return bool(body.get("background")) and dialect.name == "openai-responses"

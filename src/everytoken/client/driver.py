@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from everytoken.client.effects import Close, Deliver, Head, Open, Opened, Read, Sleep
+from everytoken.client.events import encoder_for, tells_errors
 from everytoken.client.failures import CALLERS_FAULT, as_ours, as_theirs
 from everytoken.client.follow import Follower
 from everytoken.client.heads import head_of, refusal
-from everytoken.errors import EverytokenError, StatusError
+from everytoken.errors import ErrorEventError, EverytokenError, StatusError
 from everytoken.recovery import Connect, Disconnect, End, Recovery, State
 from everytoken.upstream.exchange import Exchange
 
@@ -52,7 +53,9 @@ class Driver:
         self._exchange = Exchange(self, redactor=self._asked.redactor)
         self._opened: Opened | None = None
         self._has_head = False  # whether the caller has been given one
+        self._encode = encoder_for(asked.dialect)
         self._records: list[bytes] = []
+        self._count = 0  # records delivered
         self._patience = 0.0  # until when the read under way goes on
 
     def run(self) -> Generator[Effect, Result, None]:
@@ -177,7 +180,8 @@ class Driver:
         if self._records:
             if not self._has_head and self._opened is not None:
                 yield self._head(self._opened)
-            data = b"".join([_event(record) for record in self._records])
+            data = self._encode(self._records)
+            self._count += len(self._records)
             self._records.clear()
             yield from self._hand_over(data)
 
@@ -200,14 +204,17 @@ class Driver:
             yield refusal(self._opened, error)
             yield Deliver(cause.body)
             return
+        if self._has_head and tells_errors(self._asked.dialect):
+            yield from self._tell()
         raise as_theirs(error, self._asked.request)
 
-
-def _event(record: bytes) -> bytes:
-    """Return a record as an event; a line end in it (only between JSON's tokens) becomes a space."""
-    if b"\n" in record or b"\r" in record:
-        record = record.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b"data: %b\n\n" % record
+    def _tell(self) -> Generator[Effect, Result, None]:
+        """Hand on the error event that the last stream ended in, if it did."""
+        streams = [attempt for attempt in self._recovery.attempts if attempt.streamed]
+        cause = streams[-1].cause if streams else None
+        if isinstance(cause, ErrorEventError):
+            told = cause.error if isinstance(cause.error, dict) else {"message": cause.message}
+            yield Deliver(self._encode([self._asked.dialect.error({"error": told}, number=self._count)]))
 
 
 def _is_event_stream(opened: Opened) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from everytoken.client.effects import Close, Deliver, Open, Opened, Read, Sleep
+from everytoken.client.events import encoder_for, tells_errors
 from everytoken.client.failures import as_ours, as_theirs
 from everytoken.errors import (
     TABLE,
@@ -50,7 +51,8 @@ class Follower:
         self._policy = policy
         self._clock = clock
         dialect = asked.dialect
-        self._decoder = dialect.decoder(asked.wanted, dialect.history(), first=True, usage=True)
+        self._history = dialect.history()
+        self._decoder = dialect.decoder(asked.wanted, self._history, first=True, usage=True)
         self._events = SSEDecoder()
         self._offset = ""
         self._told: EverytokenError | None = None
@@ -68,7 +70,7 @@ class Follower:
                     failures, last_progress = 0, self._clock()
                 if self._decoder.done:
                     yield Close(reusable=True)
-                    yield Deliver(self._asked.dialect.end_mark)
+                    yield Deliver(self._end())
                     return
                 if self._told is None:
                     continue
@@ -81,7 +83,7 @@ class Follower:
                 last_progress = self._clock()
             failures = yield from self._reconnect(failures, last_progress + _RECONNECTING, cause)
             if self._decoder.done:
-                yield Deliver(self._asked.dialect.end_mark)
+                yield Deliver(self._end())
                 return
 
     def _receive(self, data: bytes) -> bytes:
@@ -97,8 +99,19 @@ class Follower:
                     break
                 self._offset = event.id
         except EverytokenError as error:
+            if isinstance(error, ErrorEventError) and tells_errors(self._asked.dialect):
+                events.append(encode(event))
             self._told = _with_the_gateways_code(error)
         return b"".join(events)
+
+    def _end(self) -> bytes:
+        """Return the end of the response: its mark, or its last events, which a decoder keeps until all have come."""
+        dialect = self._asked.dialect
+        if dialect.end_mark or self._decoder.shown_usage:
+            return dialect.end_mark
+        usage = self._decoder.usage
+        kept = dialect.closing(self._asked.wanted, self._history, None, usage=usage, attempts=[])
+        return encoder_for(dialect)(kept)
 
     def _cause(self, result: Result) -> EverytokenError:
         if isinstance(result, httpx2.TimeoutException):

@@ -1,7 +1,8 @@
-"""Streamed responses that are watched but not recovered: Anthropic's Messages and OpenAI's Responses.
+"""Streams of Anthropic's Messages and OpenAI's Responses that are watched but not recovered.
 
-Their SDKs take any end of the body for the end of the response. The bytes are passed to the caller as they arrive; the
-guard checks that they contain the response's own end mark, and when they last had content.
+These are the responses to requests that we do not understand, and those that run in the background. Their
+SDKs take any end of the body for the end of the response. The bytes are passed to the caller as they arrive; the guard
+checks that they contain the response's own end mark, and when they last had content.
 """
 
 from __future__ import annotations

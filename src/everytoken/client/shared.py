@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from everytoken.client.asked import Asked
 from everytoken.client.driver import Driver
-from everytoken.client.guard import Ending, Guard
+from everytoken.client.guard import Guard
 from everytoken.recovery import Breaker, LearnedCapabilities, Policy, Recovery, Target
 from everytoken.redaction import Redactor, secrets_in_header
 
@@ -52,8 +52,7 @@ class Shared:
         An SDK retries a request whose connection failed. By then we have tried it as often as the policy allows, so its
         retry gets the same error at once, raised here, instead of waiting as long again.
         """
-        # What has a known end is watched so far, not recovered.
-        asked = None if Ending.of(request.url.path) is not None else Asked.read(request)
+        asked = Asked.read(request)
         if asked is None:
             return None
         failed = self._failed.get(asked.fingerprint) if asked.repeated else None

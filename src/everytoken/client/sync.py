@@ -34,12 +34,13 @@ _clock = time.monotonic
 
 
 class Client(httpx2.Client):
-    """An `httpx2.Client` whose streamed chat completions arrive complete, or raise.
+    """An `httpx2.Client` whose streamed responses arrive complete, or raise.
 
-    It takes the arguments of `httpx2.Client`, and the `policy` for recovering responses. Streamed chat completions (`POST`
-    to a path that ends in `/chat/completions`, with `"stream": true`) follow the policy, not `timeout`. Streams of Anthropic's
-    Messages (`/messages`) and OpenAI's Responses (`/responses`) keep to `timeout`, in which pings do not count, and raise if
-    they end early; no later attempt is made. Everything else is passed through untouched.
+    It takes the arguments of `httpx2.Client`, and the `policy` for recovering responses: streams (`POST` with
+    `"stream": true`) of chat completions (to a path that ends in `/chat/completions`), of Anthropic's Messages (`/messages`)
+    and of OpenAI's Responses (`/responses`). They follow the policy, not `timeout`. Where such a request cannot be sent
+    twice, no later attempt is made: its stream keeps to `timeout`, in which pings do not count, and raises if it ends
+    early. Everything else is passed through untouched.
 
     `prefill` says whether the upstream continues an assistant message that comes last ("yes", "no", or "auto": only once it
     has shown so). `upstreams` are asked, in this order, where the one of the request fails.

@@ -17,7 +17,7 @@ from everytoken.formats.output import Ending, OutputFormat
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["KEEP_ALIVE", "AnthropicEvents", "encode"]
+__all__ = ["KEEP_ALIVE", "AnthropicEvents", "encode", "encode_without_ids"]
 
 KEEP_ALIVE: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 """A sign of life as Anthropic's API gives it; its SDKs' time-outs count events, not comments."""
