@@ -10,7 +10,6 @@ import struct
 import threading
 from contextlib import asynccontextmanager
 
-import anthropic
 import httpx2
 import openai
 import pytest
@@ -151,6 +150,7 @@ class OfMessages:
     truth = (["Okay, let me look.", ""], {"location": "San Francisco, CA", "days": 3}, "tool_use")
 
     def client(self, port):
+        anthropic = pytest.importorskip("anthropic")  # this file also runs where only everytoken is installed
         http_client = everytoken.AsyncClient(verify=CONTEXT)
         return anthropic.AsyncAnthropic(
             api_key="secret", base_url=f"http://127.0.0.1:{port}", http_client=http_client, max_retries=0
@@ -222,6 +222,7 @@ async def test_an_error_that_the_gateway_tells_is_the_sdks_own():
     """The gateway has tried all it may: the client asks for nothing again, and Anthropic's SDK raises its own error."""
     upstream = EveryPath([Send(b"".join(OfMessages.upstream[:5])), CleanEnd()])
     policy = everytoken.Policy(attempts=1)
+    anthropic = pytest.importorskip("anthropic")
     async with (
         upstream,
         serving(upstream, policy=policy) as served,
