@@ -37,3 +37,22 @@ def receive(decoder: ChatDecoder, *items: Any) -> list[Chunk | None]:
     return [
         decoder.receive_event(item if isinstance(item, ServerSentEvent) else event(item)) for item in items
     ]
+
+
+# What no client could read as a chunk: a name, and the data of an event.
+MALFORMED = [
+    ("no JSON", "{"),
+    ("a list", "[]"),
+    ("a string", '"x"'),
+    ("two objects", "{}{}"),
+    ("NaN", '{"choices": [], "x": NaN}'),
+    ("a bomb of arrays", '{"x":' + "[" * 100_000),
+    ("a bomb of objects in error", '{"error":' + '{"error":' * 100_000),
+    ("a closed bomb in usage", '{"usage":{"x":' + "[" * 100_000 + "]" * 100_000 + "}}"),
+    ("choices that are no list", '{"choices": {"index": 0}}'),
+    ("a choice that is null", '{"choices": [null]}'),
+    ("a delta that is text", '{"choices": [{"delta": "x"}]}'),
+    ("tool calls that are no list", '{"choices": [{"delta": {"tool_calls": {}}}]}'),
+    ("a whole message in place of a delta", '{"choices": [{"message": {"content": "x"}}]}'),
+    ("the text of another endpoint in place of a delta", '{"choices": [{"text": "x"}]}'),
+]

@@ -150,7 +150,10 @@ COVERED = {
     "upstream/test_http2.py": ("which protocol a connection is made for", "connecting"),
     "upstream/test_proxy.py": ("TLS to upstreams", "tls"),
     "upstream/test_exchange.py": ("the words of a refusal", "../errors/reason"),
-    "upstream/test_http.py": ("requests as a server gets them", "rendering"),
+    "upstream/test_http.py": (
+        "requests as a server gets them, and what is asked beside them",
+        "one_piece rendering",
+    ),
     "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),
 }
 

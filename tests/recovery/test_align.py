@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from delivered import chunk, delivered
 from everytoken.dialects.openai_chat import Accumulator, decode_chunk
 from everytoken.dialects.openai_chat.calls import Calls
 from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
 from everytoken.dialects.openai_chat.pieces import chunk_from
 from everytoken.errors import DivergedError
 from everytoken.recovery.align import ContinueAligner, PrefillAligner, ReplayAligner
-from everytoken.recovery.transcript import Transcript
 from simulation import text_of
 
 TEXTS = [
@@ -24,28 +24,6 @@ TEXTS = [
     pytest.param("  \n\t \n", id="nothing but white space"),
     pytest.param("line\u2028separator\r\n\0end", id="separators and a NUL"),
 ]
-
-
-def chunk(delta, *, finish=None, number=0, **fields):
-    choice = {"index": 0, "delta": delta, "finish_reason": finish, **fields}
-    return json.dumps(
-        {
-            "id": f"chatcmpl-{number}",
-            "object": "chat.completion.chunk",
-            "created": number,
-            "model": "m",
-            "choices": [choice],
-        },
-        ensure_ascii=False,
-    )
-
-
-def delivered(*raws):
-    transcript = Transcript(OPENAI_CHAT)
-    for raw in raws:
-        transcript.first = transcript.first or raw.encode()
-        transcript.add(transcript.history.read(raw.encode()))
-    return transcript
 
 
 def replay(transcript):

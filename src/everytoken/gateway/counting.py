@@ -12,6 +12,7 @@ from everytoken.gateway.models import with_model
 from everytoken.gateway.passing import passed_up
 from everytoken.recovery.plan import is_only_here
 from everytoken.relay.heads import passed_on
+from everytoken.upstream.one_piece import OnePiece
 
 if TYPE_CHECKING:
     from everytoken.gateway.http import Request
@@ -55,7 +56,7 @@ async def count_tokens(gateway: Services, request: Request) -> None:
 
 async def _ask(upstream: Upstream, body: dict[str, Any], headers: dict[str, str]) -> bytes:
     """Return an upstream's answer in one piece. Raises `UpstreamError`."""
-    sink = _OnePiece(asyncio.get_running_loop().create_future())
+    sink = OnePiece(asyncio.get_running_loop().create_future())
     connection = upstream.connect(body, sink, streamed=False, path=_BELOW, **passed_on(upstream, headers))
     try:
         async with asyncio.timeout(_LIMIT):
@@ -66,30 +67,3 @@ async def _ask(upstream: Upstream, body: dict[str, Any], headers: dict[str, str]
         ) from error
     finally:
         connection.release(reusable=sink.body.done())
-
-
-class _OnePiece:
-    """A sink for one complete body."""
-
-    def __init__(self, body: asyncio.Future[bytes]) -> None:
-        self.body = body
-
-    def on_connected(self) -> None:
-        """Nothing to do."""
-
-    def on_accepted(self) -> None:
-        """Nothing to do."""
-
-    def on_data(self, data: bytes) -> None:
-        """Ignore an event stream, which was not requested."""
-
-    def on_non_streaming(self, body: bytes) -> None:
-        if not self.body.done():
-            self.body.set_result(body)
-
-    def on_eof(self) -> None:
-        self.on_non_streaming(b"")
-
-    def on_error(self, error: EverytokenError) -> None:
-        if not self.body.done():
-            self.body.set_exception(error)

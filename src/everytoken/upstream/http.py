@@ -14,12 +14,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
-from everytoken.errors import ConfigurationError, ConnectError, EverytokenError, StalledError, UpstreamError
+from everytoken.errors import ConfigurationError, ConnectError, StalledError, UpstreamError
 from everytoken.json import dumps
 from everytoken.json.bounds import excess_in
 from everytoken.redaction import MASK, Redactor, is_secret_header, secrets_in_header
 from everytoken.upstream.connecting import Connector
 from everytoken.upstream.exchange import Exchange
+from everytoken.upstream.one_piece import OnePiece
 from everytoken.upstream.passage import RawExchange, asked_of
 from everytoken.upstream.protocol import HttpProtocol
 from everytoken.upstream.redirects import QUERY, Asked, moved, origin_of
@@ -125,7 +126,7 @@ class HttpUpstream:
     async def models(self) -> list[dict[str, Any]]:
         """Return what `GET /models` lists. Raises `UpstreamError`; an upstream without the route has none."""
         loop = asyncio.get_running_loop()
-        sink = _Once(loop.create_future())
+        sink = OnePiece(loop.create_future())
         exchange = self._begin(
             Asked("GET", self._origin, f"{self._path}/models{self._query}", "application/json"), sink
         )
@@ -315,30 +316,3 @@ def _without_credentials(url: str) -> str:
     scheme, separator, rest = place.rpartition("://")
     _, at, host = rest.rpartition("@")
     return f"{scheme}{separator}{MASK + at if at else ''}{host}{found and '?' + MASK}"
-
-
-class _Once:
-    """A sink for one complete body."""
-
-    def __init__(self, body: asyncio.Future[bytes]) -> None:
-        self.body = body
-
-    def on_connected(self) -> None:
-        """Nothing to do."""
-
-    def on_accepted(self) -> None:
-        """Nothing to do."""
-
-    def on_data(self, data: bytes) -> None:
-        """Ignore an event stream, which was not requested."""
-
-    def on_non_streaming(self, body: bytes) -> None:
-        if not self.body.done():
-            self.body.set_result(body)
-
-    def on_eof(self) -> None:
-        self.on_non_streaming(b"")
-
-    def on_error(self, error: EverytokenError) -> None:
-        if not self.body.done():
-            self.body.set_exception(error)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import everytoken.dialects.openai_chat.decoder as decoder_module
-from chat_wire import HELLO, STOP, chunk_of, event, receive
+from chat_wire import HELLO, MALFORMED, STOP, chunk_of, event, receive
 from everytoken.dialects.openai_chat import ChatDecoder
 from everytoken.errors import EverytokenError, TruncatedError
 
@@ -95,24 +95,6 @@ def test_a_complete_answer_stays_complete_whatever_follows(late: Any):
     decoder = ChatDecoder()
     receive(decoder, HELLO, STOP, late)
     decoder.receive_eof()
-
-
-MALFORMED = [
-    ("no JSON", "{"),
-    ("a list", "[]"),
-    ("a string", '"x"'),
-    ("two objects", "{}{}"),
-    ("NaN", '{"choices": [], "x": NaN}'),
-    ("a bomb of arrays", '{"x":' + "[" * 100_000),
-    ("a bomb of objects in error", '{"error":' + '{"error":' * 100_000),
-    ("a closed bomb in usage", '{"usage":{"x":' + "[" * 100_000 + "]" * 100_000 + "}}"),
-    ("choices that are no list", '{"choices": {"index": 0}}'),
-    ("a choice that is null", '{"choices": [null]}'),
-    ("a delta that is text", '{"choices": [{"delta": "x"}]}'),
-    ("tool calls that are no list", '{"choices": [{"delta": {"tool_calls": {}}}]}'),
-    ("a whole message in place of a delta", '{"choices": [{"message": {"content": "x"}}]}'),
-    ("the text of another endpoint in place of a delta", '{"choices": [{"text": "x"}]}'),
-]
 
 
 IGNORED = [

@@ -6,26 +6,9 @@ from typing import Any
 
 import pytest
 
-from chat_wire import HELLO, chunk_of, receive
+from chat_wire import HELLO, MALFORMED, chunk_of, receive
 from everytoken.dialects.openai_chat import ChatDecoder
 from everytoken.errors import MalformedEventError
-
-MALFORMED = [
-    ("no JSON", "{"),
-    ("a list", "[]"),
-    ("a string", '"x"'),
-    ("two objects", "{}{}"),
-    ("NaN", '{"choices": [], "x": NaN}'),
-    ("a bomb of arrays", '{"x":' + "[" * 100_000),
-    ("a bomb of objects in error", '{"error":' + '{"error":' * 100_000),
-    ("a closed bomb in usage", '{"usage":{"x":' + "[" * 100_000 + "]" * 100_000 + "}}"),
-    ("choices that are no list", '{"choices": {"index": 0}}'),
-    ("a choice that is null", '{"choices": [null]}'),
-    ("a delta that is text", '{"choices": [{"delta": "x"}]}'),
-    ("tool calls that are no list", '{"choices": [{"delta": {"tool_calls": {}}}]}'),
-    ("a whole message in place of a delta", '{"choices": [{"message": {"content": "x"}}]}'),
-    ("the text of another endpoint in place of a delta", '{"choices": [{"text": "x"}]}'),
-]
 
 
 @pytest.mark.parametrize("data", [case[1] for case in MALFORMED], ids=[case[0] for case in MALFORMED])
