@@ -1,4 +1,4 @@
-"""A further attempt laid against what was delivered: every cut, every split of the second attempt, byte for byte."""
+"""A further attempt compared with what was delivered: every cut, every split of the second attempt, byte for byte."""
 
 from __future__ import annotations
 
