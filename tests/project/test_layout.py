@@ -108,6 +108,7 @@ COVERED = {
         "dialect history message non_streaming request rewrite usage",
     ),
     "dialects/test_dialect.py": ("how a dialect is found, and what it gives", "pieces registry"),
+    "dialects/openai_chat/test_request.py": ("requests of the first API that has them", "../fields"),
     "errors/test_table.py": ("every error is tested there", "base journal protocol shown upstream"),
     "gateway/durable/test_protocol.py": (
         "the protocol, request by request",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from everytoken.dialects.fields import check_messages, flag_in, model_in
 from everytoken.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -31,15 +32,9 @@ class MessagesRequest:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self.body: dict[str, Any] = dict(body)
         self.stream_id = ""
-        _check_messages(self.body.get("messages"))
-        model = self.body.get("model")
-        if model is not None and not isinstance(model, str):
-            raise InvalidRequestError("'model' must be a string", param="model")
-        self.model: str = model or ""
-        stream = self.body.get("stream")
-        if not (stream is None or isinstance(stream, bool)):
-            raise InvalidRequestError("'stream' must be true or false", param="stream")
-        self.stream = bool(stream)
+        check_messages(self.body.get("messages"))
+        self.model = model_in(self.body)
+        self.stream = flag_in(self.body, "stream")
         limit = self.body.get("max_tokens")
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
             raise InvalidRequestError("'max_tokens' must be a whole number", param="max_tokens")
@@ -65,15 +60,3 @@ class MessagesRequest:
         config = self.body.get("output_config")
         bound = config.get("format") if isinstance(config, dict) else None
         return bool(bound or self.body.get("output_format"))
-
-
-def _check_messages(messages: Any) -> None:
-    if messages is None:
-        raise InvalidRequestError("'messages' is required", param="messages")
-    if not isinstance(messages, list) or not messages:
-        raise InvalidRequestError("'messages' must be a list with at least one message", param="messages")
-    for position, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise InvalidRequestError("each message must be an object", param=f"messages[{position}]")
-        if not isinstance(message.get("role"), str):
-            raise InvalidRequestError("each message needs a 'role'", param=f"messages[{position}].role")

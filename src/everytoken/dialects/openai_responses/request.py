@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from everytoken.dialects.fields import flag_in, model_in
 from everytoken.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -49,13 +50,8 @@ class ResponsesRequest:
         self.body: dict[str, Any] = dict(body)
         self.stream_id = ""
         for name in _FLAGS:
-            value = self.body.get(name)
-            if not (value is None or isinstance(value, bool)):
-                raise InvalidRequestError(f"'{name}' must be true or false", param=name)
-        model = self.body.get("model")
-        if model is not None and not isinstance(model, str):
-            raise InvalidRequestError("'model' must be a string", param="model")
-        self.model: str = model or ""
+            flag_in(self.body, name)
+        self.model = model_in(self.body)
         self.stream = bool(self.body.get("stream"))
         if all(self.body.get(name) is None for name in _SOURCES):
             raise InvalidRequestError("'input' is required", param="input")
