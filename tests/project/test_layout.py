@@ -153,7 +153,7 @@ COVERED = {
     "upstream/test_exchange.py": ("the words of a refusal", "../errors/reason"),
     "upstream/test_http.py": (
         "requests as a server gets them, and what is asked beside them",
-        "one_piece rendering",
+        "one_piece pooled rendering",
     ),
     "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from everytoken.upstream.http2 import Http2Protocol
-    from everytoken.upstream.protocol import Pool
+    from everytoken.upstream.pooled import Pool
     from everytoken.upstream.redirects import Origin
 
 __all__ = ["Connector"]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from everytoken.upstream import Sink
     from everytoken.upstream.passage import Passed
-    from everytoken.upstream.protocol import Pooled
+    from everytoken.upstream.pooled import Pooled
     from everytoken.upstream.redirects import Origin
 
 __all__ = ["HttpUpstream"]

@@ -6,7 +6,6 @@ same (docs/decisions/0019-http2.md).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, cast
 
@@ -18,18 +17,19 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 
 from everytoken.errors import ConnectError, EverytokenError, RemoteProtocolError, TruncatedError
+from everytoken.upstream.pooled import PooledProtocol
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from everytoken.upstream.exchange import Exchange
-    from everytoken.upstream.protocol import Pool
+    from everytoken.upstream.pooled import Pool
 
 __all__ = ["Http2Protocol"]
 
 logger = logging.getLogger("everytoken.upstream")
 
-_DRAIN = 1.0  # seconds for a response to end properly once we have what we need
 _WINDOW = 1024 * 1024  # bytes that may be under way; what holds an upstream back is that we do not read
 _MAX_HEAD = 65_536  # bytes of headers
 
@@ -39,22 +39,16 @@ _OF_CONNECTIONS = frozenset(
 )
 
 
-class Http2Protocol(asyncio.Protocol):
+class Http2Protocol(PooledProtocol):
     """Serves one exchange at a time; see `everytoken.upstream.protocol.HttpProtocol`."""
 
     def __init__(self, pool: Pool, scheme: str) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._scheme = scheme.encode()
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
-        self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
-        self._retry: Callable[[], None] | None = None
         self._stream = 0
         self._unsent = b""
-        self._in_body = False
-        self._busy = False
         self._leaving = False  # the server takes no more requests on this connection
-        self._drain: asyncio.TimerHandle | None = None
 
     # What the upstream and the exchange call
 
@@ -74,33 +68,6 @@ class Http2Protocol(asyncio.Protocol):
         self._send_body()
         self._flush()
         return True
-
-    def let_go(self, exchange: Exchange, *, reusable: bool) -> None:
-        """Stop serving `exchange`; keep the connection only if its response ends properly, and soon."""
-        if self._busy and self._exchange is not exchange:
-            return
-        self._exchange = self._retry = None
-        if not reusable:
-            self.close()
-        elif self._busy and self._drain is None:
-            self.resume()
-            self._drain = asyncio.get_running_loop().call_later(_DRAIN, self.close)
-
-    def close(self) -> None:
-        """Close the connection at once, discarding what has not been sent."""
-        self._cancel_drain()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def pause(self) -> None:
-        """Stop reading."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Continue reading."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
 
     # What the transport reports
 
@@ -135,10 +102,6 @@ class Http2Protocol(asyncio.Protocol):
             logger.exception("internal error: the attempt has ended")
             self._report(EverytokenError("an internal error ended the attempt"))
         self._flush()
-
-    def eof_received(self) -> bool:
-        """Close our side, too."""
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # no end of HTTP/2 is told this way
         """Report the end to the exchange."""
@@ -239,11 +202,6 @@ class Http2Protocol(asyncio.Protocol):
         self.close()
         if exchange is not None:
             exchange.on_error(error)
-
-    def _cancel_drain(self) -> None:
-        if self._drain is not None:
-            self._drain.cancel()
-            self._drain = None
 
 
 def _in_http2(request: bytes, scheme: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:

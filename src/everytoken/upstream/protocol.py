@@ -4,70 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import httptools
 
 from everytoken.errors import ConnectError, EverytokenError, RemoteProtocolError, TruncatedError
+from everytoken.upstream.pooled import PooledProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from everytoken.upstream.exchange import Exchange
+    from everytoken.upstream.pooled import Pool
 
-__all__ = ["HttpProtocol", "Pool", "Pooled"]
+__all__ = ["HttpProtocol"]
 
 logger = logging.getLogger("everytoken.upstream")
 
 _MAX_HEAD = 65_536  # bytes of status line and headers; nginx allows 32 KiB
 _FRAMED = frozenset({b"content-length", b"transfer-encoding"})
-_DRAIN = 1.0  # seconds for a response to end properly once we have what we need
 
 
-class Pooled(Protocol):
-    """A connection as its owner sees it."""
-
-    def send(self, request: bytes, exchange: Exchange, *, retry: Callable[[], None] | None) -> bool:
-        """Send a request; return False if the connection takes none any more."""
-
-    def close(self) -> None:
-        """Close it at once."""
-
-
-class Pool(Protocol):
-    """The owner of the connections."""
-
-    def opened(self, protocol: Pooled) -> None:
-        """A connection has been made."""
-
-    def idle(self, protocol: Pooled) -> None:
-        """Its response has ended properly; it can take another request."""
-
-    def lost(self, protocol: Pooled) -> None:
-        """It has been lost."""
-
-    def speaks_http2(self, request: bytes, exchange: Exchange | None) -> None:
-        """The server speaks HTTP/2 only. It has not read the request, if there was one."""
-
-
-class HttpProtocol(asyncio.Protocol):
+class HttpProtocol(PooledProtocol):
     """Serves one exchange at a time."""
 
     _full: asyncio.Future[None] | None = None  # while the upstream does not take what was written
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._transport: asyncio.Transport | None = None
+        super().__init__(pool)
         self._parser: httptools.HttpResponseParser | None = None
-        self._exchange: Exchange | None = None
-        self._retry: Callable[[], None] | None = None
         self._request = b""  # until the response begins
         self._headers: list[tuple[bytes, bytes]] = []
         self._until_close = False
         self._head_bytes = 0
-        self._in_body = False
-        self._busy = False
-        self._drain: asyncio.TimerHandle | None = None
 
     # What the upstream and the exchange call
 
@@ -85,23 +54,6 @@ class HttpProtocol(asyncio.Protocol):
         self._transport.write(request)
         return True
 
-    def let_go(self, exchange: Exchange, *, reusable: bool) -> None:
-        """Stop serving `exchange`; keep the connection only if its response ends properly, and soon."""
-        if self._busy and self._exchange is not exchange:
-            return  # its response has ended, and the connection now serves another one
-        self._exchange = self._retry = None
-        if not reusable:
-            self.close()
-        elif self._busy and self._drain is None:
-            self.resume()
-            self._drain = asyncio.get_running_loop().call_later(_DRAIN, self.close)
-
-    def close(self) -> None:
-        """Close the connection at once, discarding what has not been sent."""
-        self._cancel_drain()
-        if self._transport is not None:
-            self._transport.abort()
-
     @property
     def until_close(self) -> bool:
         """Whether only the connection's end ends the body, so that a cut looks the same."""
@@ -116,16 +68,6 @@ class HttpProtocol(asyncio.Protocol):
         """Wait until the upstream has taken what was written, or nearly, or has gone."""
         if self._full is not None:
             await asyncio.shield(self._full)
-
-    def pause(self) -> None:
-        """Stop reading."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Continue reading."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
 
     # What the transport reports
 
@@ -169,10 +111,6 @@ class HttpProtocol(asyncio.Protocol):
             return
         if not self._in_body and self._head_bytes > _MAX_HEAD:
             self._report(RemoteProtocolError("the upstream's headers are too large"))
-
-    def eof_received(self) -> bool:
-        """Close our side, too."""
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end to the exchange."""
@@ -247,11 +185,6 @@ class HttpProtocol(asyncio.Protocol):
         self.close()
         if exchange is not None:
             exchange.on_error(error)
-
-    def _cancel_drain(self) -> None:
-        if self._drain is not None:
-            self._drain.cancel()
-            self._drain = None
 
 
 def _is_http2(data: bytes) -> bool:
