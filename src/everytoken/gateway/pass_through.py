@@ -29,6 +29,7 @@ from everytoken.gateway.models import with_model
 from everytoken.gateway.origin import is_json
 from everytoken.gateway.passage import Passage
 from everytoken.gateway.passing import heads_keeper, passed_up
+from everytoken.gateway.targets import offers
 from everytoken.json import dumps
 from everytoken.recovery.plan import is_only_here
 from everytoken.upstream.passage import Passed
@@ -229,10 +230,10 @@ async def _served_default(gateway: Services, request: Request) -> str:
 
 def _targets(gateway: Services, request: Request, asked: PassedRequest) -> list[Target]:
     """Return the upstreams that serve a request, in the order of the configuration."""
-    apis = ("openai-chat", "openai-responses")
+    dialects = ["openai-chat", "openai-responses"]
     if request.path.startswith("/v1/messages/"):
-        apis = ("anthropic-messages", "anthropic-messages")
-    offering = {one.name for one in gateway.config.upstream if any(one.speaks(api) for api in apis)}
+        dialects = ["anthropic-messages"]
+    offering = {one.name for one in gateway.config.upstream if offers(one, *dialects)}
     targets = [target for target in gateway.targets(asked) if target.name in offering]
     if not targets and not asked.model:
         # Nothing names a model: the first upstream is as good as any.

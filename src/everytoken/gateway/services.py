@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from everytoken import smoothing
 from everytoken.gateway import pages
 from everytoken.gateway.auth import Keys
-from everytoken.gateway.config import Config, policy_of, target_of
+from everytoken.gateway.config import Config, policy_of
 from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
 from everytoken.gateway.logs import LogGuard
@@ -21,6 +21,7 @@ from everytoken.gateway.making import (
 )
 from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
+from everytoken.gateway.targets import target_of
 from everytoken.observer import Commit, Observers
 from everytoken.redaction import Redactor
 from everytoken.relay import Relays
@@ -107,9 +108,8 @@ class Services:
     def targets(self, request: ModelRequest) -> Sequence[Target]:
         """Return the upstreams that serve a request, in the order of the configuration."""
         found = (
-            target_of(upstream, request.model, self._policies[upstream.name])
+            target_of(upstream, request.dialect, request.model, self._policies[upstream.name])
             for upstream in self.config.upstream
-            if upstream.speaks(request.dialect)
         )
         return [target for target in found if target is not None]
 

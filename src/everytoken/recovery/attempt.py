@@ -21,7 +21,7 @@ class Attempt:
     `offset` counts the records delivered before it (the seam), `chunks` the chunks with content that it sent. Times are the
     driver's, in seconds. `usage` is what the upstream reported, None when it did not come to that; `estimate` then
     is what it comes to by the chunks. `model` is what the upstream calls the model: the name it was asked for, until its
-    answer ends with another.
+    answer ends with another. `api` is the dialect that the upstream was asked in, "" for the caller's.
     """
 
     number: int
@@ -36,6 +36,7 @@ class Attempt:
     chunks: int = 0
     estimate: dict[str, Any] | None = None
     model: str = ""
+    api: str = ""
 
     def describe(self, origin: float) -> dict[str, Any]:
         """Return what logs and metadata show of it; times in seconds since `origin`."""
@@ -44,6 +45,7 @@ class Attempt:
             "number": self.number,
             "upstream": self.upstream,
             "model": self.model,
+            **({"api": self.api} if self.api else {}),
             "strategy": self.strategy,
             "streamed": self.streamed,
             "offset": self.offset,

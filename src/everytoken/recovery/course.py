@@ -14,6 +14,7 @@ from everytoken.recovery.ending import exhausted, make_presentable, not_continua
 from everytoken.recovery.live import LiveAttempt
 from everytoken.recovery.response_state import ResponseState
 from everytoken.recovery.transitions import TRANSITIONS, Event, State
+from everytoken.recovery.translated import TranslatedAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,7 +167,8 @@ class Course(ResponseState):
                 return
         plan = self._planner.next(now, self.attempts)
         if plan is None:
-            self._end(now, "interrupted" if delivered else "failed", exhausted(self.attempts))
+            nothing_left = exhausted(self.attempts, self._planner.refusal)
+            self._end(now, "interrupted" if delivered else "failed", nothing_left)
             return
         self._begin(now, plan)
 
@@ -185,8 +187,10 @@ class Course(ResponseState):
         target = plan.target
         number = len(self.attempts) + 1
         attempt = Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now)
+        attempt.api = "" if target.translation is None else target.translation.dialect.name
         attempt.model = str(plan.body.get("model") or self.request.model)
-        live = LiveAttempt(attempt, plan, self.request, self.dialect, self.transcript)
+        kind = LiveAttempt if target.translation is None else TranslatedAttempt
+        live = kind(attempt, plan, self.request, self.dialect, self.transcript)
         learned = self._planner.of(target).learned
         live.gap = self._patience(plan, learned.content_gap(target.policy.content_gap))
         live.wait(now, target.policy.connect)
@@ -202,6 +206,10 @@ class Course(ResponseState):
         return max(limit, plan.target.policy.thinking) if self.request.reasons else limit
 
     def _complete(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
+        self._take_rest(live, records)
+        if live.wrong is not None:
+            self._fail(now, live, live.wrong, records)
+            return
         self._win(now, live)
         more = live.take_held()
         self._close(now, live, None, reusable=True)
@@ -218,6 +226,13 @@ class Course(ResponseState):
             usage = self.usage = self._total_usage()
             records[-1] = self.dialect.with_total(records[-1], usage=usage, attempts=self._described())
         self._end(now, "completed", None)
+
+    def _take_rest(self, live: LiveAttempt, records: list[bytes]) -> None:
+        """Take what an attempt has only told once nothing more is to be read."""
+        more = live.finish()
+        if more:
+            self.transcript.count(more)
+            records += more
 
     def _closing(self) -> list[bytes]:
         """Return the records behind the last one of a complete response."""

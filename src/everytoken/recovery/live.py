@@ -11,6 +11,7 @@ from everytoken.recovery.align import PrefillAligner, aligner_for
 from everytoken.recovery.held import Held
 from everytoken.recovery.transitions import TRANSITIONS, Event, State
 from everytoken.sse import ServerSentEvent, SSEDecoder
+from everytoken.translation.stream import StreamBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.plan import Plan
     from everytoken.recovery.transcript import Transcript
+    from everytoken.translation.stream import TranslatedStream
 
 __all__ = ["MAX_QUIET", "LiveAttempt"]
 
@@ -33,7 +35,7 @@ class LiveAttempt:
     chunks are passed on as they were sent), `state`, `deadline` (seconds of the driver's clock), `gap` (seconds that may
     pass between two pieces of content), `limit` (of what is waited for now) since `mark`, `suspected` (whether it has
     passed), `began` (when its first content came), `steady` (whether it streams, alone and in time, so that content does no more than move the deadline), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
-    `quiet` (bytes since then).
+    `quiet` (bytes since then), `wrong` (what is wrong with its end, or None).
     """
 
     __slots__ = (
@@ -64,6 +66,7 @@ class LiveAttempt:
         "state",
         "steady",
         "suspected",
+        "wrong",
     )
 
     def __init__(
@@ -78,19 +81,21 @@ class LiveAttempt:
             first=self.aligner is None,
             # Of several attempts the usage is told together, at the end.
             usage=request.shows_usage and attempt.number == 1,
-            omits_end=plan.target.omits_finish_reason,
+            # A translated stream has every end that its own API has.
+            omits_end=plan.target.omits_finish_reason and plan.target.translation is None,
         )
         self._dialect = dialect
         self._transcript = transcript
-        self._sse = SSEDecoder()
+        self.plan = plan
+        self._sse = self._stream(request)
         self._held = Held()
         self._holding = True
         self._before = transcript.chunks
         self._repeated = 0
         self.counted: int | None = None
         self.attempt = attempt
-        self.plan = plan
         self.error: EverytokenError | None = None
+        self.wrong: EverytokenError | None = None
         self.state = State.CONNECTING
         self.deadline = 0.0
         self.began = 0.0
@@ -104,6 +109,10 @@ class LiveAttempt:
         self.last_bytes: float | None = None
         self.quiet = 0
         self.content = False
+
+    def _stream(self, request: Request) -> SSEDecoder | TranslatedStream:  # noqa: ARG002  # see `TranslatedAttempt`
+        """Return what makes bytes into events."""
+        return SSEDecoder()
 
     def to(self, event: Event) -> None:
         """Change the state."""
@@ -146,19 +155,26 @@ class LiveAttempt:
         return self.aligner is None or self.aligner.caught_up
 
     @property
+    def terminal(self) -> bool:
+        """Whether the upstream's own end mark has come."""
+        return self.decoder.terminal
+
+    @property
     def complete(self) -> bool:
         """Whether the whole response has come, so that what goes wrong now does not matter."""
         decoder = self.decoder
-        return decoder.terminal and self.caught_up and (decoder.done or not self._transcript.continued)
+        return self.terminal and self.caught_up and (decoder.done or not self._transcript.continued)
 
     def receive_data(self, now: float, data: bytes) -> list[bytes]:
         """Take bytes of a stream; return the records to deliver, in order."""
-        too_large: EverytokenError | None = None
+        broken: EverytokenError | None = None
         self.last_bytes = now
         try:
             events: Sequence[ServerSentEvent] = self._sse.receive_data(data)
         except EventTooLargeError as error:
-            events, too_large = error.events, error
+            events, broken = error.events, error
+        except StreamBrokenError as error:
+            events, broken = error.events, error.cause
         records: list[bytes] = []
         content = False
         decoder = self.decoder
@@ -177,8 +193,8 @@ class LiveAttempt:
                     break
         except EverytokenError as error:
             self.error = None if self.complete else error
-        if too_large is not None:
-            self.error = None if self.complete else self.error or too_large
+        if broken is not None:
+            self.error = None if self.complete else self.error or broken
         if records:
             transcript = self._transcript
             if not transcript.records:
@@ -199,17 +215,29 @@ class LiveAttempt:
         """Take a response in one piece; a JSON document that is complete is an end."""
         records: list[bytes] = []
         try:
-            for record in self._dialect.records_in(body):
-                chunk = self.decoder.read(ServerSentEvent("message", record.decode()))
-                if isinstance(chunk, str):
-                    chunk = Chunk(record.decode(), [Piece("text", MAIN, chunk)])
-                if chunk is not None:
-                    self._receive_chunk(chunk, records)
+            self._receive_events(self._events_in(body), records)
         except EverytokenError as error:
             self.error = error
         else:
             self.decoder.terminal = True
         return records
+
+    def _events_in(self, body: bytes) -> list[ServerSentEvent]:
+        """Return a response in one piece as the events it would have been."""
+        return [ServerSentEvent("message", record.decode()) for record in self._dialect.records_in(body)]
+
+    def _receive_events(self, events: Sequence[ServerSentEvent], records: list[bytes]) -> None:
+        """Take events of a response that has ended."""
+        for event in events:
+            chunk = self.decoder.read(event)
+            if isinstance(chunk, str):
+                chunk = Chunk(event.data, [Piece("text", MAIN, chunk)])
+            if chunk is not None:
+                self._receive_chunk(chunk, records)
+
+    def finish(self) -> list[bytes]:
+        """Return the records that are only told once nothing more is to be read; `wrong` is then what is wrong with them."""
+        return []
 
     def end(self) -> EverytokenError | None:
         """Record that the bytes have ended; return what is wrong with that, or None."""

@@ -181,14 +181,14 @@ class Recovery(Course):
         """Act on the first content, an end mark, an error or a flood in the bytes."""
         if live.content:
             self._advance(now, live, records)
-        elif live.decoder.terminal and live.caught_up:
+        elif live.terminal and live.caught_up:
             self._win(now, live)
         decoder = live.decoder
         if live.error is not None:
             self._fail(now, live, live.error, records)
         elif decoder.done:
             self._receive_end(now, live, records)
-        elif decoder.terminal and live.caught_up:
+        elif live.terminal and live.caught_up:
             if live.state is not State.LINGERING:
                 # The response is whole; usage and the end mark may still follow.
                 live.to(Event.FINISH)
@@ -201,7 +201,8 @@ class Recovery(Course):
 
     def _receive_end(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
         """The bytes of the attempt have ended, or its end mark has come."""
-        error = live.end()
+        self._take_rest(live, records)
+        error = live.wrong or live.end()
         if error is None:
             self._complete(now, live, records)
         else:

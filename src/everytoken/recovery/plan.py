@@ -14,6 +14,7 @@ from everytoken.errors import (
     ErrorEventError,
     EventTooLargeError,
     EverytokenError,
+    InvalidRequestError,
     NotAnEventStreamError,
     StalledError,
     StatusError,
@@ -46,6 +47,9 @@ _ONLY_HERE_CODES = frozenset(
     }
 )
 _SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # 429, and for good
+
+_NO_SUCH_PATH = frozenset({404, 405, 501})
+_MISSES = 3600.0  # seconds for which an upstream is not asked again in an API that it lacks
 
 _STREAM = re.compile(r"\bstream(ed|ing)?\b", re.IGNORECASE)
 
@@ -86,6 +90,7 @@ class Standing:
     streams have broken. `unusable`: it refuses this request. `unfaithful`: kinds of plans that turned out not to repeat or
     continue; `stuck`: of those that broke again where they had broken before. `not_before`: when it may be asked again;
     `told`: the same as far as it said so itself. `learned`: what all responses have learned of it and the model.
+    `request`: the caller's in the API that it is asked in, once that was needed.
     """
 
     learned: LearnedCapabilities
@@ -100,6 +105,7 @@ class Standing:
     stuck: frozenset[str] = frozenset()
     not_before: float = -_FOREVER
     told: float = -_FOREVER
+    request: Request | None = None
 
     def wait(self, now: float) -> float:
         """Return how many seconds to leave it alone."""
@@ -110,7 +116,8 @@ class Standing:
 class Planner:
     """Chooses the attempts of one response. Pure: `now` and the jitter are arguments.
 
-    `standings`: what was seen of the upstreams, by name. `oversized`: whether an event was too large.
+    `standings`: what was seen of the upstreams, by name and API. `oversized`: whether an event was too large. `refusal`:
+    why the request cannot be said in the API of an upstream, or None.
     """
 
     dialect: Dialect
@@ -121,14 +128,16 @@ class Planner:
     experience: Callable[[Target], LearnedCapabilities]
     transcript: Transcript
     policy: Policy
-    standings: dict[str, Standing] = field(default_factory=dict)
+    standings: dict[tuple[str, str], Standing] = field(default_factory=dict)
     oversized: bool = False
+    refusal: InvalidRequestError | None = None
 
     def of(self, target: Target) -> Standing:
         """Return what was seen of an upstream."""
-        standing = self.standings.get(target.name)
+        key = target.name, target.api(self.dialect.name)
+        standing = self.standings.get(key)
         if standing is None:
-            standing = self.standings[target.name] = Standing(self.experience(target))
+            standing = self.standings[key] = Standing(self.experience(target))
         return standing
 
     # What is learned
@@ -197,6 +206,8 @@ class Planner:
             standing.without_additions = True
         elif plan.streamed and refuses_streaming(error, self.request):
             standing.unstreamed = True
+        elif plan.target.instead is not None and lacks_path(error):
+            standing.learned.missing_until = now + _MISSES
         elif error.upstream_status in {400, 422} and plan.strategy == "prefill":
             standing.learned.prefill = "refused"
             standing.unfaithful |= {plan.kind}
@@ -276,7 +287,7 @@ class Planner:
         """
         targets = [
             target
-            for target in self.targets
+            for target in self._spoken(now)
             if not (standing := self.of(target)).unusable
             and standing.told - now <= self.policy.retry_after_max
         ]
@@ -298,6 +309,18 @@ class Planner:
             ),
         )
 
+    def _spoken(self, now: float) -> Sequence[Target]:
+        """Return the targets, each in the first API that it is not known to lack."""
+        for target in self.targets:
+            if target.instead is not None:
+                return [self._offered(target, now) for target in self.targets]
+        return self.targets
+
+    def _offered(self, target: Target, now: float) -> Target:
+        while target.instead is not None and self.of(target).learned.missing_until > now:
+            target = target.instead
+        return target
+
     def _strategies(self, target: Target, *, streamed: bool, first: bool) -> list[Strategy]:
         """Return the strategies to try at `target`, the most dependable one first."""
         if not self.transcript.chunks:
@@ -318,28 +341,32 @@ class Planner:
 
     def _plan(self, target: Target, strategy: Strategy, *, streamed: bool) -> Plan | None:
         """Return the plan of one strategy, None where it could not be faithful."""
-        request = self.request
         standing = self.of(target)
+        dialect, request = self._spoken_to(target, standing)
+        if request is None:
+            return None
         plain = standing.without_additions or standing.learned.additions == "refused"
         seed = self.seed if target.seeds and not plain else None
         usage = target.usage and not plain
-        body = self.dialect.body(request, model=target.model, seed=seed, usage=usage, extra=target.extra)
+        body = dialect.body(request, model=target.model, seed=seed, usage=usage, extra=target.extra)
         added = (seed is not None and request.seed is None) or (usage and not request.shows_usage)
         overlap: int | None = None
         if strategy == "prefill":
             text, pieces = self.transcript.text, 0
-            if not text or not self.transcript.text_only or request.has_grammar:
+            if not text or not self.transcript.text_only or self.request.has_grammar:
                 return None
             if not self._trusts(target, streamed=streamed):
                 overlap, pieces = self.transcript.overlap(_OVERLAP, _LEAST_OVERLAP)
                 if not overlap:
                     return None
-            given = self.dialect.prefix(request, text[: len(text) - (overlap or 0)])
+            given = self.dialect.prefix(self.request, text[: len(text) - (overlap or 0)])
+            if target.translation is not None:
+                given = dialect.prefix(request, given)
             if not given:
                 return None
             # What may not be sent has to come back, so it is proved even where the upstream is trusted.
             overlap = (len(text) - len(given)) or None
-            body = self.dialect.prefill(
+            body = dialect.prefill(
                 body,
                 given,
                 extra=target.prefill_extra,
@@ -347,8 +374,20 @@ class Planner:
                 delivered_tokens=self.transcript.chunks - pieces,
             )
         if not streamed:
-            body = self.dialect.non_streaming(body)
+            body = dialect.non_streaming(body)
         return Plan(target, strategy, streamed, body, overlap=overlap, added=added)
+
+    def _spoken_to(self, target: Target, standing: Standing) -> tuple[Dialect, Request | None]:
+        """Return the dialect of an upstream and the request in it; None for one that cannot be said in it."""
+        if target.translation is None:
+            return self.dialect, self.request
+        if standing.request is None:
+            try:
+                standing.request = target.translation.request(self.request)
+            except InvalidRequestError as error:
+                self.refusal = self.refusal or error
+                standing.unusable = True
+        return target.translation.dialect, standing.request
 
 
 def refusal_in(error: ErrorEventError) -> StatusError:
@@ -367,6 +406,13 @@ def may_pass(error: StatusError, policy: Policy) -> bool:
 def is_only_here(error: StatusError) -> bool:
     """Whether another upstream may well accept what this one refuses: its keys, money, models, limits and region."""
     return error.upstream_status in _ONLY_HERE or _code_of(error) in _ONLY_HERE_CODES
+
+
+def lacks_path(error: StatusError) -> bool:
+    """Whether an upstream has no such path: it does not say that it is the model that it lacks."""
+    told = _told(error)
+    words = repr(told) if told else error.body.decode("utf-8", "replace")
+    return error.upstream_status in _NO_SUCH_PATH and "model" not in words.lower()
 
 
 def refuses_additions(error: StatusError) -> bool:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
-    from everytoken.recovery import Route, Target
+    from everytoken.recovery import LearnedCapabilities, Route, Target
     from everytoken.recovery.breaker import Circuit
     from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
@@ -156,14 +156,13 @@ class Relays:
     def _relay(
         self, request: ModelRequest, info: StreamInfo, writer: Writer, targets: Sequence[Target]
     ) -> Relay:
-        model = request.model
         request.stream_id = info.id
         recovery = Recovery(
             request=request,
             targets=self.ordered(request, targets),
             seed=info.meta.get("seed"),
             jitter=self._jitter,
-            experience=lambda target: self.learned.of(target.name, target.model or model),
+            experience=self._experience(request),
             breaker=self._breaker,
             hedging=True,
             redact=_redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())]),
@@ -200,9 +199,16 @@ class Relays:
             conversation=conversation_of(request.body.get("messages")),
             now=now,
             chance=self._jitter(),
-            learned=lambda target: self.learned.of(target.name, target.model or model),
+            learned=self._experience(request),
             is_well=lambda target: self._breaker.allows((target.name, target.model or model), now),
         )
+
+    def _experience(self, request: ModelRequest) -> Callable[[Target], LearnedCapabilities]:
+        """Return what was learned of an upstream, the model and the API that it is asked in."""
+        model, dialect, learned = request.model, request.dialect, self.learned
+        if dialect == "pass-through":
+            return lambda target: learned.of(target.name, target.model or model)
+        return lambda target: learned.of(target.name, target.model or model, target.api(dialect))
 
     # Taking over
 

@@ -17,11 +17,21 @@ __all__ = ["EventReader", "EventWriter", "TranslatedApi"]
 class EventReader(Protocol):
     """Reads the stream of one attempt, by the rules of its dialect's own decoder.
 
-    `terminal`: it has said that it is complete, though more may follow. `done`: nothing more is to be read.
+    `terminal`: it has said that it is complete, though more may follow. `over`: it is complete, so that nothing that goes
+    wrong now makes it less so. `done`: nothing more is to be read.
     """
 
-    terminal: bool
-    done: bool
+    @property
+    def terminal(self) -> bool:
+        """See above."""
+
+    @property
+    def over(self) -> bool:
+        """See above."""
+
+    @property
+    def done(self) -> bool:
+        """See above."""
 
     def read(self, event: ServerSentEvent) -> Sequence[NeutralEvent]:
         """Return what an event brings. `Ended` is returned once, when `done`. Raises what the decoder raises."""
@@ -49,8 +59,8 @@ class TranslatedApi(Protocol):
     def write_request(self, request: NeutralRequest) -> dict[str, Any]:
         """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the neutral field."""
 
-    def reader(self) -> EventReader:
-        """Return a reader of an upstream's stream."""
+    def reader(self, *, omits_end: bool = False) -> EventReader:
+        """Return a reader of the stream of one attempt; `omits_end` as for a dialect's decoder."""
 
     def writer(self, request: Mapping[str, Any]) -> EventWriter:
         """Return a writer for a caller whose request was `request`."""

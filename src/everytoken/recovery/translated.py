@@ -1,0 +1,72 @@
+"""An attempt at an upstream that speaks another API than the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everytoken.errors import EverytokenError
+from everytoken.recovery.live import LiveAttempt
+from everytoken.translation.stream import StreamBrokenError
+
+if TYPE_CHECKING:
+    from everytoken.dialects.dialect import Request
+    from everytoken.sse import ServerSentEvent
+    from everytoken.translation.stream import TranslatedStream
+    from everytoken.translation.translation import Translation
+
+__all__ = ["TranslatedAttempt"]
+
+
+class TranslatedAttempt(LiveAttempt):
+    """See `LiveAttempt`. What it reads has been translated into the caller's API, so the rest of recovery sees no difference.
+
+    Only the end is told later: it says in one go what some APIs tell in parts.
+    """
+
+    __slots__ = ("_finished", "_translated")
+
+    def _stream(self, request: Request) -> TranslatedStream:
+        target = self.plan.target
+        translation: Translation = target.translation
+        self._translated = translation.stream(request, omits_end=target.omits_finish_reason)
+        self._finished = False
+        return self._translated
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the upstream's own end mark has come."""
+        return self.decoder.terminal or self._translated.terminal
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole response has come, so that what goes wrong now does not matter."""
+        if self.decoder.terminal:
+            return super().complete
+        return self._translated.over and self.caught_up and self.wrong is None
+
+    def receive_data(self, now: float, data: bytes) -> list[bytes]:
+        """Take bytes of a stream; return the records to deliver, in order."""
+        records = super().receive_data(now, data)
+        if self._translated.terminal:
+            self.steady = False
+        return records
+
+    def _events_in(self, body: bytes) -> list[ServerSentEvent]:
+        translation: Translation = self.plan.target.translation
+        try:
+            events = translation.events_in(self._translated, body)
+        except StreamBrokenError as error:
+            raise error.cause from error
+        self._finished = True
+        return [*events, *self._translated.receive_eof()]
+
+    def finish(self) -> list[bytes]:
+        """Return the records of the end, unless they have been returned; `wrong` is then what is wrong with them."""
+        records: list[bytes] = []
+        if not self._finished:
+            self._finished = True
+            try:
+                self._receive_events(self._translated.receive_eof(), records)
+            except EverytokenError as error:
+                self.wrong = error
+        return records

@@ -1,0 +1,23 @@
+"""The translations between the APIs of callers and upstreams, by the names of their dialects."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from everytoken.translation.translation import Translation
+
+if TYPE_CHECKING:
+    from everytoken.translation.api import TranslatedApi
+
+__all__ = ["translation"]
+
+_APIS: dict[str, TranslatedApi] = {}
+
+
+@lru_cache(maxsize=64)
+def translation(caller: str, upstream: str) -> Translation | None:
+    """Return what has callers of one dialect served by an upstream of another; None where there is no such translation."""
+    if caller == upstream or caller not in _APIS or upstream not in _APIS:
+        return None
+    return Translation(_APIS[caller], _APIS[upstream])

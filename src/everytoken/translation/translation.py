@@ -1,0 +1,51 @@
+"""How callers of one API are served by an upstream of another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everytoken.dialects.registry import dialect_named
+from everytoken.sse import ServerSentEvent
+from everytoken.translation.stream import TranslatedStream
+
+if TYPE_CHECKING:
+    from everytoken.dialects.dialect import Request
+    from everytoken.translation.api import TranslatedApi
+
+__all__ = ["Translation"]
+
+
+class Translation:
+    """From the API of a `caller` to that of an `upstream`, and back. A value: what it makes belongs to one response.
+
+    `dialect` is the upstream's: requests that were translated are made into attempts by it.
+    """
+
+    def __init__(self, caller: TranslatedApi, upstream: TranslatedApi) -> None:
+        self._caller = caller
+        self._upstream = upstream
+        self._callers_dialect = dialect_named(caller.name)
+        self.dialect = dialect_named(upstream.name)
+
+    def request(self, request: Request) -> Request:
+        """Return a caller's request as one of the upstream's API. Raises `InvalidRequestError`, which names the field."""
+        # As it would be sent to an upstream of the caller's API: without what is ours to do.
+        body = self._callers_dialect.body(request, model=None, seed=None, usage=False, extra={})
+        body["stream"] = request.stream
+        return self.dialect.request(self._upstream.write_request(self._caller.read_request(body)))
+
+    def stream(self, request: Request, *, omits_end: bool = False) -> TranslatedStream:
+        """Return what reads the stream of one attempt at a caller's `request`.
+
+        `omits_end`: this upstream is known to leave out what tells a true end from a cut.
+        """
+        reader = self._upstream.reader(omits_end=omits_end)
+        return TranslatedStream(reader, self._caller.writer(request.body))
+
+    def events_in(self, stream: TranslatedStream, body: bytes) -> list[ServerSentEvent]:
+        """Return a response in one piece as the events it would have been.
+
+        Raises `NotAnEventStreamError`, and what `stream` raises.
+        """
+        records = self.dialect.records_in(body)
+        return stream.translate([ServerSentEvent("message", record.decode()) for record in records])
