@@ -16,6 +16,7 @@ from everytoken.errors import ConfigurationError
 from everytoken.gateway.passing import PASS_DOWN, PASS_UP, problem_with
 from everytoken.journal.quota import Quota
 from everytoken.recovery import Policy, Route
+from everytoken.translation.registry import ApiName  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,9 +65,6 @@ _POSITIVE = (
     "body_timeout",
     "idle_timeout",
 )
-
-
-ApiName = Literal["chat", "messages", "responses"]
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

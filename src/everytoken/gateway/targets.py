@@ -8,19 +8,13 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from everytoken.recovery import Policy, Target
-from everytoken.translation.registry import translation
+from everytoken.translation.registry import DIALECTS, translation
 
 if TYPE_CHECKING:
-    from everytoken.gateway.config import ApiName, UpstreamConfig
+    from everytoken.gateway.config import UpstreamConfig
+    from everytoken.translation.registry import ApiName
 
-__all__ = ["DIALECTS", "offered", "offers", "target_of"]
-
-DIALECTS: Final[dict[ApiName, str]] = {
-    "chat": "openai-chat",
-    "responses": "openai-responses",
-    "messages": "anthropic-messages",
-}
-"""The dialects by the names that the configuration has for them; in this order they are used for callers of another one."""
+__all__ = ["offered", "offers", "target_of"]
 
 _OFFERS: Final[dict[str, tuple[ApiName, ...]]] = {
     "api.openai.com": ("chat", "responses"),

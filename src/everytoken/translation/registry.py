@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from everytoken.translation.translation import Translation
 
 if TYPE_CHECKING:
     from everytoken.translation.api import TranslatedApi
 
-__all__ = ["translation"]
+__all__ = ["DIALECTS", "ApiName", "translation"]
+
+ApiName = Literal["chat", "messages", "responses"]
+"""The APIs as settings name them."""
+
+DIALECTS: Final[dict[ApiName, str]] = {
+    "chat": "openai-chat",
+    "responses": "openai-responses",
+    "messages": "anthropic-messages",
+}
+"""Their dialects. In this order they are used for callers of another one."""
 
 _APIS: dict[str, TranslatedApi] = {}
 
