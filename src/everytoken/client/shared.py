@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING, Literal
 
 from everytoken.client.asked import Asked
@@ -96,6 +97,7 @@ class Shared:
             jitter=random.random,
             experience=lambda target: self._experience_of(target.name, asked.wanted.model),
             breaker=self._breaker,
+            created=int(time.time()),
             redact=lambda text: self._secrets.text(asked.redact(text)),
         )
         return Driver(asked, recovery, self._policy, clock, self._upstreams)

@@ -189,8 +189,13 @@ class Course(ResponseState):
         attempt = Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now)
         attempt.api = "" if target.translation is None else target.translation.dialect.name
         attempt.model = str(plan.body.get("model") or self.request.model)
-        kind = LiveAttempt if target.translation is None else TranslatedAttempt
-        live = kind(attempt, plan, self.request, self.dialect, self.transcript)
+        live = (
+            LiveAttempt(attempt, plan, self.request, self.dialect, self.transcript)
+            if target.translation is None
+            else TranslatedAttempt(
+                attempt, plan, self.request, self.dialect, self.transcript, created=self.created
+            )
+        )
         learned = self._planner.of(target).learned
         live.gap = self._patience(plan, learned.content_gap(target.policy.content_gap))
         live.wait(now, target.policy.connect)

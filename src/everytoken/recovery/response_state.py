@@ -39,6 +39,7 @@ class ResponseState:
     breaker: Breaker
     redact: Callable[[str], str] = str
     hedging: bool = False  # whether the driver can have two attempts at a time
+    created: int = 0  # when the response began, in seconds since 1970, for an API that has to tell
     decisions: deque[Decision] = field(default_factory=deque)
     attempts: list[Attempt] = field(default_factory=list)
     accepted: bool = False

@@ -9,7 +9,10 @@ from everytoken.recovery.live import LiveAttempt
 from everytoken.translation.stream import StreamBrokenError
 
 if TYPE_CHECKING:
-    from everytoken.dialects.dialect import Request
+    from everytoken.dialects.dialect import Dialect, Request
+    from everytoken.recovery.attempt import Attempt
+    from everytoken.recovery.plan import Plan
+    from everytoken.recovery.transcript import Transcript
     from everytoken.sse import ServerSentEvent
     from everytoken.translation.stream import TranslatedStream
     from everytoken.translation.translation import Translation
@@ -23,12 +26,28 @@ class TranslatedAttempt(LiveAttempt):
     Only the end is told later: it says in one go what some APIs tell in parts.
     """
 
-    __slots__ = ("_finished", "_translated")
+    __slots__ = ("_created", "_finished", "_translated")
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        plan: Plan,
+        request: Request,
+        dialect: Dialect,
+        transcript: Transcript,
+        *,
+        created: int = 0,
+    ) -> None:
+        """`created`: when the response began, in seconds since 1970, for an upstream that does not say."""
+        self._created = created
+        super().__init__(attempt, plan, request, dialect, transcript)
 
     def _stream(self, request: Request) -> TranslatedStream:
         target = self.plan.target
         translation: Translation = target.translation
-        self._translated = translation.stream(request, omits_end=target.omits_finish_reason)
+        self._translated = translation.stream(
+            request, omits_end=target.omits_finish_reason, created=self._created
+        )
         self._finished = False
         return self._translated
 

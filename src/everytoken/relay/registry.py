@@ -165,6 +165,7 @@ class Relays:
             experience=self._experience(request),
             breaker=self._breaker,
             hedging=True,
+            created=int(info.created),
             redact=_redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())]),
         )
         grace = info.meta.get("grace")

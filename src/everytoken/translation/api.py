@@ -62,5 +62,8 @@ class TranslatedApi(Protocol):
     def reader(self, *, omits_end: bool = False) -> EventReader:
         """Return a reader of the stream of one attempt; `omits_end` as for a dialect's decoder."""
 
-    def writer(self, request: Mapping[str, Any]) -> EventWriter:
-        """Return a writer for a caller whose request was `request`."""
+    def writer(self, request: Mapping[str, Any], *, created: int = 0) -> EventWriter:
+        """Return a writer for a caller whose request was `request`.
+
+        `created`: when the response began, in seconds since 1970, for an upstream that does not say.
+        """

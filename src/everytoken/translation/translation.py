@@ -34,13 +34,14 @@ class Translation:
         body["stream"] = request.stream
         return self.dialect.request(self._upstream.write_request(self._caller.read_request(body)))
 
-    def stream(self, request: Request, *, omits_end: bool = False) -> TranslatedStream:
+    def stream(self, request: Request, *, omits_end: bool = False, created: int = 0) -> TranslatedStream:
         """Return what reads the stream of one attempt at a caller's `request`.
 
-        `omits_end`: this upstream is known to leave out what tells a true end from a cut.
+        `omits_end`: this upstream is known to leave out what tells a true end from a cut. `created`: when the response
+        began, in seconds since 1970, for an upstream that does not say.
         """
         reader = self._upstream.reader(omits_end=omits_end)
-        return TranslatedStream(reader, self._caller.writer(request.body))
+        return TranslatedStream(reader, self._caller.writer(request.body, created=created))
 
     def events_in(self, stream: TranslatedStream, body: bytes) -> list[ServerSentEvent]:
         """Return a response in one piece as the events it would have been.
