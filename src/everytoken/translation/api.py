@@ -20,8 +20,13 @@ class EventReader(Protocol):
     `terminal`: it has said that it is complete, though more may follow. `done`: nothing more is to be read.
     """
 
-    terminal: bool
-    done: bool
+    @property
+    def terminal(self) -> bool:
+        """See above."""
+
+    @property
+    def done(self) -> bool:
+        """See above."""
 
     def read(self, event: ServerSentEvent) -> Sequence[NeutralEvent]:
         """Return what an event brings. `Ended` is returned once, when `done`. Raises what the decoder raises."""
@@ -49,8 +54,11 @@ class TranslatedApi(Protocol):
     def write_request(self, request: NeutralRequest) -> dict[str, Any]:
         """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the neutral field."""
 
-    def reader(self) -> EventReader:
-        """Return a reader of an upstream's stream."""
+    def reader(self, *, omits_end: bool = False) -> EventReader:
+        """Return a reader of an upstream's stream. `omits_end`: see `everytoken.dialects.dialect.Dialect.decoder`."""
 
-    def writer(self, request: Mapping[str, Any]) -> EventWriter:
-        """Return a writer for a caller whose request was `request`."""
+    def writer(self, request: Mapping[str, Any], *, created: int = 0) -> EventWriter:
+        """Return a writer for a caller whose request was `request`.
+
+        `created`: when the response began, in seconds since 1970, for an upstream that does not say.
+        """
