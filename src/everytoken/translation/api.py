@@ -60,7 +60,7 @@ class TranslatedApi(Protocol):
         """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the neutral field."""
 
     def reader(self, *, omits_end: bool = False) -> EventReader:
-        """Return a reader of the stream of one attempt; `omits_end` as for a dialect's decoder."""
+        """Return a reader of an upstream's stream. `omits_end`: see `everytoken.dialects.dialect.Dialect.decoder`."""
 
     def writer(self, request: Mapping[str, Any], *, created: int = 0) -> EventWriter:
         """Return a writer for a caller whose request was `request`.

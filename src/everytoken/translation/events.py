@@ -7,10 +7,13 @@ from typing import Any, Literal
 import msgspec
 
 __all__ = [
+    "CLOSED",
     "Arguments",
     "Began",
     "CallBegan",
+    "CallEnded",
     "Citation",
+    "Closed",
     "Ended",
     "NeutralEvent",
     "Other",
@@ -39,6 +42,10 @@ class Wrote(msgspec.Struct, gc=False):
     text: str
 
 
+class Closed(msgspec.Struct, gc=False):
+    """The text, or the reasoning, is finished: what follows is another. Chat does not say so."""
+
+
 class Reasoned(msgspec.Struct, gc=False):
     """More of the reasoning, or with `summary` of a summary of it."""
 
@@ -47,10 +54,9 @@ class Reasoned(msgspec.Struct, gc=False):
 
 
 class Sealed(msgspec.Struct, gc=False):
-    """The reasoning so far, signed or encrypted by the provider: only the same provider can read it."""
+    """The reasoning so far is signed by its provider, who alone can read that. It comes before its `Closed`."""
 
-    signature: str | None = None
-    encrypted: str | None = None
+    signature: str
 
 
 class Refused(msgspec.Struct, gc=False):
@@ -75,16 +81,23 @@ class Arguments(msgspec.Struct, gc=False):
     text: str
 
 
-class Citation(msgspec.Struct):
-    """A source of the text so far: a `url`, or any JSON of the provider's in `value`."""
+class CallEnded(msgspec.Struct, gc=False):
+    """The arguments of a call are complete. Told of every call but one that a limit of tokens has cut."""
 
-    url: str | None = None
-    title: str | None = None
-    value: Any = None
+    index: int
+
+
+class Citation(msgspec.Struct, gc=False):
+    """A source of the text: from character `start` to `end` of what was written since the last `Closed`, if that is told."""
+
+    url: str
+    title: str = ""
+    start: int | None = None
+    end: int | None = None
 
 
 class Other(msgspec.Struct):
-    """What this form has no event for: a field of the upstream's API, such as `audio`, and its value."""
+    """What this form has no event for: a field of the upstream's API, such as `audio`, and its value. No API can say it."""
 
     field: str
     value: Any
@@ -101,11 +114,29 @@ class Usage(msgspec.Struct):
 
 
 class Ended(msgspec.Struct):
-    """The response is complete, by the upstream's own end. `sequence`: the stop sequence that ended it."""
+    """The response is complete, by the upstream's own end. `sequence`: the stop sequence that ended it.
+
+    A `stop` may have a sequence too: servers of chat tell what a `stop` stopped at, which may also be a mark of the model.
+    """
 
     reason: Reason
     usage: Usage | None = None
     sequence: str | None = None
 
 
-NeutralEvent = Began | Wrote | Reasoned | Sealed | Refused | CallBegan | Arguments | Citation | Other | Ended
+NeutralEvent = (
+    Began
+    | Wrote
+    | Closed
+    | Reasoned
+    | Sealed
+    | Refused
+    | CallBegan
+    | Arguments
+    | CallEnded
+    | Citation
+    | Other
+    | Ended
+)
+
+CLOSED = Closed()

@@ -1,0 +1,95 @@
+"""Calls of custom tools, which take text, out of calls of the functions that stand for them at servers with functions only."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from everytoken.translation.events import Arguments, CallBegan, CallEnded
+from everytoken.translation.text import Halves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from everytoken.translation.events import NeutralEvent
+
+__all__ = ["CustomCalls", "custom_names"]
+
+# The function has one argument, `input`: a string.
+_BEGIN: Final = re.compile(r'\s*\{\s*"input"\s*:\s*"')
+_WHOLE: Final = re.compile(r'(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+_MAX_BEGIN: Final = 256  # characters, in which the text has begun if it does
+
+
+def custom_names(tools: Any) -> frozenset[str]:
+    """Return the names of the custom tools among the tools of a request to chat or Responses."""
+    found = set()
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and tool.get("type") == "custom":
+            inner = tool.get("custom")
+            name = inner.get("name") if isinstance(inner, dict) else tool.get("name")
+            if isinstance(name, str):
+                found.add(name)
+    return frozenset(found)
+
+
+class CustomCalls:
+    """Has the caller see its own custom tools called, with the text that the function's argument is."""
+
+    __slots__ = ("_inputs", "_names")
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self._names = custom_names(request.get("tools"))
+        self._inputs: dict[int, _Input] = {}
+
+    def unwrapped(self, event: CallBegan | Arguments | CallEnded) -> Iterable[NeutralEvent]:
+        """Return what the caller sees of an event of a call."""
+        if isinstance(event, CallBegan):
+            if event.custom or event.name not in self._names:
+                return (event,)
+            self._inputs[event.index] = _Input()
+            return (CallBegan(event.index, event.id, event.name, custom=True),)
+        text = self._inputs.get(event.index)
+        if text is None:
+            return (event,)
+        if isinstance(event, Arguments):
+            more = text.add(event.text)
+            return (Arguments(event.index, more),) if more else ()
+        del self._inputs[event.index]
+        rest = text.rest()
+        return (Arguments(event.index, rest), event) if rest else (event,)
+
+
+class _Input:
+    """The string in `{"input": "…"}` while it comes. Arguments of another form are taken for the text itself, at the end."""
+
+    __slots__ = ("_begun", "_ended", "_halves", "_raw")
+
+    def __init__(self) -> None:
+        self._raw = ""
+        self._begun = False
+        self._ended = False
+        self._halves = Halves()
+
+    def add(self, text: str) -> str:
+        """Return what a piece of the arguments adds to the text."""
+        if self._ended:
+            return ""
+        self._raw += text
+        if not self._begun:
+            begin = _BEGIN.match(self._raw) if len(self._raw) <= _MAX_BEGIN + len(text) else None
+            if begin is None:
+                return ""
+            self._begun = True
+            self._raw = self._raw[begin.end() :]
+        whole = _WHOLE.match(self._raw)
+        end = whole.end() if whole is not None else 0
+        more, self._raw = self._raw[:end], self._raw[end:]
+        self._ended = self._raw[:1] == '"'
+        # As models write it: with line breaks that JSON does not allow.
+        return self._halves.join(0, json.loads(f'"{more}"', strict=False)) if more else ""
+
+    def rest(self) -> str:
+        """Return what is to be added at the end of the call."""
+        return "" if self._begun else self._raw

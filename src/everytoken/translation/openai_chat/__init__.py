@@ -1,0 +1,1 @@
+"""Chat completions, from and to the neutral form."""
