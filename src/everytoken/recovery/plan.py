@@ -18,6 +18,7 @@ from everytoken.errors import (
     StalledError,
     StatusError,
 )
+from everytoken.recovery.authors import Author, is_same, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ class Plan:
 
     `overlap`: how many delivered characters a prefill leaves out, for the upstream to prove itself by; None where it
     is trusted. `added`: the body carries our own fields. `last_resort`: it does without streaming because that
-    keeps breaking.
+    keeps breaking. `continues`: the model that has written the delivered text, if this one is another.
     """
 
     target: Target
@@ -70,6 +71,7 @@ class Plan:
     wait: float = 0.0
     added: bool = False
     last_resort: bool = False
+    continues: str = ""
 
     @property
     def kind(self) -> str:
@@ -85,7 +87,8 @@ class Standing:
     additions. `unstreamed`: it is asked without streaming; `asked_non_streaming`: it was, as a last resort. `broken`: its
     streams have broken. `unusable`: it refuses this request. `unfaithful`: kinds of plans that turned out not to repeat or
     continue; `stuck`: of those that broke again where they had broken before. `not_before`: when it may be asked again;
-    `told`: the same as far as it said so itself. `learned`: what all responses have learned of it and the model.
+    `told`: the same as far as it said so itself. `other_model`: it has answered with another model than the one that has
+    written the text, whatever it was asked for. `learned`: what all responses have learned of it and the model.
     """
 
     learned: LearnedCapabilities
@@ -100,6 +103,7 @@ class Standing:
     stuck: frozenset[str] = frozenset()
     not_before: float = -_FOREVER
     told: float = -_FOREVER
+    other_model: bool = False
 
     def wait(self, now: float) -> float:
         """Return how many seconds to leave it alone."""
@@ -304,8 +308,7 @@ class Planner:
             return ["first" if first else "retry"]
         allowed = self.policy.strategies
         strategies: list[Strategy] = ["replay"] if "replay" in allowed else []
-        known = self.of(target).learned.prefill
-        if "prefill" in allowed and target.prefill != "no" and known not in {"refused", "restarts"}:
+        if "prefill" in allowed and may_prefill(target, self.of(target), same=self._is_same_model(target)):
             # A repetition is checked from its first byte, a continuation only by the overlap it gives back. So only
             # those continue at once whose word we have, in text that no tool call can follow.
             trusted = self._trusts(target, streamed=streamed) and not self.request.has_tools
@@ -314,7 +317,13 @@ class Planner:
 
     def _trusts(self, target: Target, *, streamed: bool) -> bool:
         """Whether `target` is known to continue a prefill; without streaming llama.cpp for one repeats it."""
-        return streamed and (target.prefill == "yes" or self.of(target).learned.prefill == "continues")
+        known = target.prefill == "yes" or self.of(target).learned.prefill == "continues"
+        return streamed and known and self._is_same_model(target)
+
+    def _is_same_model(self, target: Target) -> bool:
+        """Whether the delivered text is, by all that is known, of the model that `target` would be asked for."""
+        asked = Author(target.model or self.request.model)
+        return is_same(self.transcript.authors, asked) and not self.of(target).other_model
 
     def _plan(self, target: Target, strategy: Strategy, *, streamed: bool) -> Plan | None:
         """Return the plan of one strategy, None where it could not be faithful."""
@@ -348,7 +357,17 @@ class Planner:
             )
         if not streamed:
             body = self.dialect.non_streaming(body)
-        return Plan(target, strategy, streamed, body, overlap=overlap, added=added)
+        plan = Plan(target, strategy, streamed, body, overlap=overlap, added=added)
+        if strategy == "prefill" and not self._is_same_model(target):
+            plan.continues = names_of(self.transcript.authors)
+        return plan
+
+
+def may_prefill(target: Target, standing: Standing, *, same: bool) -> bool:
+    """Whether an upstream may be asked to continue the delivered text; `same`: its model is the one that has written it."""
+    known = standing.learned.prefill
+    allowed = same or target.policy.failover == "continue"
+    return allowed and target.prefill != "no" and known not in {"refused", "restarts"}
 
 
 def refusal_in(error: ErrorEventError) -> StatusError:
