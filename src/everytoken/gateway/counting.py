@@ -16,7 +16,7 @@ from everytoken.errors import (
 from everytoken.gateway.http import answer, read_json_object
 from everytoken.gateway.models import with_model
 from everytoken.gateway.passing import passed_up
-from everytoken.recovery.plan import is_only_here
+from everytoken.recovery.refusals import is_only_here
 from everytoken.relay.heads import passed_on
 from everytoken.upstream.one_piece import OnePiece
 

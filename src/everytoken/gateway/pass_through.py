@@ -31,7 +31,7 @@ from everytoken.gateway.passage import Passage
 from everytoken.gateway.passing import heads_keeper, passed_up
 from everytoken.gateway.targets import offers
 from everytoken.json import dumps
-from everytoken.recovery.plan import is_only_here
+from everytoken.recovery.refusals import is_only_here
 from everytoken.upstream.passage import Passed
 
 if TYPE_CHECKING:

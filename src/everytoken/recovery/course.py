@@ -122,6 +122,7 @@ class Course(ResponseState):
         if self.transcript.chunks and not_continuable(cause, self.request, self.transcript) is not None:
             return None
         name = live.plan.target.name
+        live.share.credit()
         plan = planner.next(now, self.attempts, beside=name)
         if plan is None or (self.hedging and planner.policy.hedge) or plan.target.name != name:
             return plan
@@ -137,6 +138,7 @@ class Course(ResponseState):
             return
         make_presentable(error, self.redact)
         progressed = self.records > live.attempt.offset
+        live.share.credit()
         self._close(now, live, error, reusable=False)
         may_go_on = self._planner.blame(now, error, live.plan, progressed=progressed, jitter=self.jitter())
         if self._lives:
@@ -151,6 +153,8 @@ class Course(ResponseState):
     def _close(self, now: float, live: LiveAttempt, cause: EverytokenError | None, *, reusable: bool) -> None:
         """Write down how the attempt ended and what it has shown, and let go of its connection."""
         verdict = live.close(now, cause)
+        if live.share.other_model:
+            self._planner.of(live.plan.target).other_model = True
         if verdict is not None:
             self._planner.of(live.plan.target).learned.prefill = verdict
         self._lives = tuple(other for other in self._lives if other is not live)
@@ -189,6 +193,7 @@ class Course(ResponseState):
         attempt = Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now)
         attempt.api = "" if target.translation is None else target.translation.dialect.name
         attempt.model = str(plan.body.get("model") or self.request.model)
+        attempt.continues = plan.continues
         live = (
             LiveAttempt(attempt, plan, self.request, self.dialect, self.transcript)
             if target.translation is None

@@ -9,6 +9,7 @@ from everytoken.errors import DivergedError, EventTooLargeError, EverytokenError
 from everytoken.json.bounds import storable
 from everytoken.recovery.align import PrefillAligner, aligner_for
 from everytoken.recovery.held import Held
+from everytoken.recovery.share import Share
 from everytoken.recovery.transitions import TRANSITIONS, Event, State
 from everytoken.sse import ServerSentEvent, SSEDecoder
 from everytoken.translation.stream import StreamBrokenError
@@ -35,11 +36,10 @@ class LiveAttempt:
     chunks are passed on as they were sent), `state`, `deadline` (seconds of the driver's clock), `gap` (seconds that may
     pass between two pieces of content), `limit` (of what is waited for now) since `mark`, `suspected` (whether it has
     passed), `began` (when its first content came), `steady` (whether it streams, alone and in time, so that content does no more than move the deadline), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
-    `quiet` (bytes since then), `wrong` (what is wrong with its end, or None).
+    `quiet` (bytes since then), `share` (what it has in the delivered text), `wrong` (what is wrong with its end, or None).
     """
 
     __slots__ = (
-        "_before",
         "_dialect",
         "_held",
         "_holding",
@@ -63,6 +63,7 @@ class LiveAttempt:
         "plan",
         "quiet",
         "replaceable",
+        "share",
         "state",
         "steady",
         "suspected",
@@ -74,6 +75,7 @@ class LiveAttempt:
     ) -> None:
         self.aligner = aligner_for(plan, dialect, transcript) if attempt.offset else None
         # What came before a first attempt was never delivered.
+        self.share = Share(dialect, transcript, plan, attempt, self.aligner)
         self.history: History = transcript.history if self.aligner else dialect.history()
         self.decoder: Decoder = dialect.decoder(
             request,
@@ -90,17 +92,14 @@ class LiveAttempt:
         self._sse = self._stream(request)
         self._held = Held()
         self._holding = True
-        self._before = transcript.chunks
         self._repeated = 0
         self.counted: int | None = None
         self.attempt = attempt
         self.error: EverytokenError | None = None
         self.wrong: EverytokenError | None = None
         self.state = State.CONNECTING
-        self.deadline = 0.0
-        self.began = 0.0
-        self.limit = 0.0
-        self.mark = 0.0
+        self.deadline = self.began = 0.0
+        self.limit = self.mark = 0.0
         self.number = attempt.number
         self.steady = False
         self.suspected = False
@@ -147,7 +146,7 @@ class LiveAttempt:
         """How many chunks with content the attempt has sent."""
         if self.counted is not None and self.aligner is None:
             return self.counted
-        return self._repeated if self.aligner is not None else self._transcript.chunks - self._before
+        return self._repeated if self.aligner is not None else self._transcript.chunks - self.share.before
 
     @property
     def caught_up(self) -> bool:
@@ -257,6 +256,7 @@ class LiveAttempt:
         attempt.usage = storable(decoder.usage)
         attempt.chunks = self.chunks
         attempt.model = storable(getattr(decoder, "model", "") or attempt.model)
+        self.share.close()
         if not attempt.usage:
             attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
         self._transcript.halved = self._transcript.halved or decoder.holds_half
@@ -283,10 +283,13 @@ class LiveAttempt:
             else:
                 self._pass_empty(chunk, records)
             return lives
+        if self.share.reported is None:
+            self.share.look_at(chunk)
         self._repeated += bool(chunk.pieces) and not chunk.frame
         for record in self.aligner.feed(chunk):
             transcript.add(self.history.read(record))
             records.append(record)
+            self.share.delivers = True
         return lives
 
     def _pass_empty(self, chunk: Chunk, records: list[bytes]) -> None:

@@ -16,6 +16,7 @@ from everytoken.errors import (
     UpstreamError,
 )
 from everytoken.recovery.attempt import lost_attempt
+from everytoken.recovery.authors import Author, reported_in
 from everytoken.recovery.course import Course
 from everytoken.recovery.ending import stalled
 from everytoken.recovery.live import MAX_QUIET
@@ -65,6 +66,10 @@ class Recovery(Course):
             self.transcript.add(history.read(record))
         self.transcript.count(records)
         self.attempts.append(lost_attempt(now, cause, self.dialect, self.transcript))
+        if records:
+            names = {target.model or self.request.model for target in self.targets}
+            asked = names.pop() if len(names) == 1 else None
+            self.transcript.authors = (Author(asked, reported_in(self.dialect, records[0])),)
         if not history.is_complete(self.request):
             self._next(now, cause)
             return []

@@ -37,7 +37,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     many of these a response may have. `linger`: how long usage and `[DONE]` may lag behind the finish_reason.
     `attempts`: how many may fail at one upstream through its own fault; `max_attempts`: how many a response may take in
     all. `backoff` doubles with every fault of an upstream up to `backoff_max`, half of it jitter; `retry_after_max` is
-    the longest `Retry-After` that is waited for. A status that is not in `retry_statuses` is not tried again.
+    the longest `Retry-After` that is waited for. A status that is not in `retry_statuses` is not tried again. `failover`:
+    whether an upstream may `continue` a text that another model has written, or only repeat it (`exact`).
     """
 
     connect: float = 10.0
@@ -58,6 +59,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     strategies: frozenset[Literal["prefill", "replay", "non-streaming"]] = frozenset(
         {"prefill", "replay", "non-streaming"}
     )
+    failover: Literal["exact", "continue"] = "exact"
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""

@@ -8,7 +8,9 @@ import msgspec
 
 from everytoken.dialects.openai_chat.calls import as_tool_call
 from everytoken.dialects.openai_chat.decoder import decode_chunk
-from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
+from everytoken.dialects.openai_chat.pieces import ChatHistory
+from everytoken.dialects.openai_chat.reader import ChatReader
+from everytoken.dialects.openai_chat.request import ChatRequest
 from everytoken.translation.events import Began, Citation, Ended, Other, Reasoned, Refused, Sealed, Wrote
 from everytoken.translation.openai_chat.calls import CallEvents
 from everytoken.translation.openai_chat.usage import usage_in
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REASONS", "ChatEventReader"]
 
-_REQUEST: Final = OPENAI_CHAT.request({"messages": [{"role": "user", "content": ""}]})
+_REQUEST: Final = ChatRequest({"messages": [{"role": "user", "content": ""}]})
 
 REASONS: Final[dict[str, Reason]] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "complete", "stop_sequence"), "stop"),
@@ -58,7 +60,9 @@ class ChatEventReader:
     )
 
     def __init__(self, *, omits_end: bool = False) -> None:
-        self._decoder = OPENAI_CHAT.decoder(_REQUEST, OPENAI_CHAT.history(), first=True, omits_end=omits_end)
+        self._decoder = ChatReader(
+            _REQUEST, ChatHistory(), first=True, usage=False, omits_finish_reason=omits_end
+        )
         self._calls = CallEvents()
         self._halves = Halves()
         self._id: str | None = None  # of the response; None before it has begun
