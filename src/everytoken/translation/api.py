@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from everytoken.sse import ServerSentEvent
     from everytoken.translation.events import NeutralEvent
@@ -47,23 +48,18 @@ class EventWriter(Protocol):
         """Return the events of the API. Raises `UntranslatableError` for what it cannot say."""
 
 
-class TranslatedApi(Protocol):
-    """An API that can be translated, from and to."""
+@dataclass(frozen=True, slots=True)
+class TranslatedApi:
+    """An API that can be translated, from and to.
+
+    `name`: its dialect's. `read_request` returns a caller's request, `write_request` the body of one; both raise
+    `InvalidRequestError`, whose `param` names the caller's field. `reader(omits_end=…)` returns a reader of the stream of one
+    attempt; `omits_end` as for a dialect's decoder. `writer(request, created=…)` returns a writer for a caller whose request
+    was `request`; `created`: when the response began, in seconds since 1970, for an upstream that does not say.
+    """
 
     name: str
-    """Its dialect's."""
-
-    def read_request(self, body: Mapping[str, Any]) -> NeutralRequest:
-        """Return a caller's request. Raises `InvalidRequestError`, whose `param` names the field."""
-
-    def write_request(self, request: NeutralRequest) -> dict[str, Any]:
-        """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the neutral field."""
-
-    def reader(self, *, omits_end: bool = False) -> EventReader:
-        """Return a reader of an upstream's stream. `omits_end`: see `everytoken.dialects.dialect.Dialect.decoder`."""
-
-    def writer(self, request: Mapping[str, Any], *, created: int = 0) -> EventWriter:
-        """Return a writer for a caller whose request was `request`.
-
-        `created`: when the response began, in seconds since 1970, for an upstream that does not say.
-        """
+    read_request: Callable[[Mapping[str, Any]], NeutralRequest]
+    write_request: Callable[[NeutralRequest], dict[str, Any]]
+    reader: Callable[..., EventReader]
+    writer: Callable[..., EventWriter]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal
 
 from everytoken.translation.translation import Translation
@@ -22,12 +23,22 @@ DIALECTS: Final[dict[ApiName, str]] = {
 }
 """Their dialects. In this order they are used for callers of another one."""
 
-_APIS: dict[str, TranslatedApi] = {}
+_PACKAGES: Final = {
+    "openai-chat": "openai_chat",
+    "openai-responses": "openai_responses",
+    "anthropic-messages": "anthropic_messages",
+}
 
 
 @lru_cache(maxsize=64)
 def translation(caller: str, upstream: str) -> Translation | None:
     """Return what has callers of one dialect served by an upstream of another; None where there is no such translation."""
-    if caller == upstream or caller not in _APIS or upstream not in _APIS:
+    if caller == upstream or caller not in _PACKAGES or upstream not in _PACKAGES:
         return None
-    return Translation(_APIS[caller], _APIS[upstream])
+    return Translation(_api(caller), _api(upstream))
+
+
+def _api(dialect: str) -> TranslatedApi:
+    # Most processes never translate, and a client's import should not wait for it.
+    api: TranslatedApi = import_module(f"everytoken.translation.{_PACKAGES[dialect]}.api").API
+    return api
