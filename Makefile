@@ -20,6 +20,7 @@ serve: .venv/.runtime ## everytoken serve, with options in ARGS: make serve ARGS
 test: .venv/.dev ## everything that must hold; pytest's options in ARGS
 	@sh tools/system.sh chromium redis-server nginx caddy || echo "test: the tests that need it are skipped"
 	@$(MAKE) --no-print-directory -s var/clients/.installed || echo "test: the tests of these two are skipped"
+	@$(MAKE) --no-print-directory -s var/frameworks/.installed || echo "test: the tests of these are skipped"
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
@@ -74,6 +75,10 @@ var/clients/.installed: requirements/clients.txt .venv/.base
 	@sh tools/setup.sh clients
 	@touch $@
 
+var/frameworks/.installed: requirements/frameworks.txt .venv/.base
+	@sh tools/setup.sh frameworks
+	@touch $@
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --upgrade
 
@@ -85,6 +90,7 @@ lock: .venv/.dev ## write requirements/*.txt anew from pyproject.toml, everythin
 	@$(LOCK) pyproject.toml --group setup --group dev --group bench -o requirements/dev.txt
 	@$(LOCK) pyproject.toml --group setup -c requirements/dev.txt -o requirements/base.txt
 	@$(LOCK) --group clients $(UNUSED) -o requirements/clients.txt
+	@$(LOCK) --group frameworks -o requirements/frameworks.txt
 
 clean: ## remove everything that make has made, the fetched weights included
 	rm -rf .venv var dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache

@@ -37,7 +37,7 @@ BLOCKS = {
     "docs/cli.md": {"sh": (3, HERE), "text": (5, "project/test_cli_docs.py")},
     "docs/clients.md": {
         "js": (5, "project/test_clients_docs.py"),
-        "python": (7, "project/test_clients_docs.py"),
+        "python": (16, "project/test_clients_docs.py"),
         "sh": (3, "project/test_clients_docs.py"),
         "yaml": (1, "project/test_clients_docs.py"),
     },
@@ -59,6 +59,7 @@ BLOCKS = {
     "docs/node.md": {"js": (6, "project/test_js.py")},
     "docs/python.md": {"python": (8, "client/test_surface.py")},
     "docs/react.md": {"tsx": (3, "project/test_js.py")},
+    "docs/recipes.md": {"toml": (13, "project/test_recipes_docs.py")},
     "docs/streams.md": {"sh": (1, HERE)},
     "docs/testing.md": {"console": (1, HERE), "python": (6, "project/test_testing_docs.py")},
     "examples/README.md": {"sh": (2, HERE)},
