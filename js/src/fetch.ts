@@ -105,7 +105,7 @@ export const fetchWith =
       if (!stream && !transcript) return response;
       const offset = posts ? "" : (response.headers.get("Stream-Next-Offset") ?? "");
       const pieces = stream
-        ? follow({ url: stream, offset, init: get, signal }, around, response)
+        ? follow({ url: stream, offset, rest: !posts, init: get, signal }, around, response)
         : recover(response, send, around, signal, transcript!);
       return new Response(body(pieces, abort), { headers: streamHeaders(response) });
     };

@@ -25,6 +25,8 @@ export interface Following {
   url: string;
   /** Behind the last record that was given out; "" for the start. */
   offset: string;
+  /** Whether there may be nothing behind that. */
+  rest?: boolean;
   /** The request that begins the response; its Idempotency-Key lets it be sent again. */
   post?: { url: string; init: RequestInit };
   /** What every other request has. */
@@ -72,6 +74,7 @@ export async function* follow(of: Following, around: Surroundings, response?: Re
         response = await ask(around, url, { ...init, signal }, (policy.connect + policy.firstContent) * 1000, silent);
         of.url ||= streamUrl(response, url);
       }
+      if (response.status === 204 && of.rest && !given) return;
       if (response.status === 204 && finished) {
         yield { data: DONE, id: offset }; // closed, and we have all of it
         return;

@@ -332,6 +332,13 @@ describe("everytoken's stream of them", () => {
     assert.equal(server.asked[1].headers.get("Last-Event-ID"), "3");
   });
 
+  test("read behind its end it is nothing", async () => {
+    const server = new Server(sse("", { id: "s1", "Stream-Next-Offset": "9" }), new Response(null, { status: 204 }));
+    const run = await ask(server, { path: "/v1/responses/resp_s1?stream=true&starting_after=8", init: { method: "GET", body: undefined } });
+    assert.deepEqual([run.end, run.events], ["completed", []]);
+    assert.equal(server.asked[1].headers.get("Last-Event-ID"), "9");
+  });
+
   test("an error that it tells is passed on as it is", async () => {
     const error = { type: "error", error: { type: "api_error", message: "3 attempts failed", code: "recovery-exhausted" } };
     const [first] = STREAMS.messages.text;
