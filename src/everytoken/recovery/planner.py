@@ -166,9 +166,13 @@ class Planner(Standings):
                 overlap, pieces = self.transcript.overlap(_OVERLAP, _LEAST_OVERLAP)
                 if not overlap:
                     return None
-            given = self.dialect.prefix(self.request, text[: len(text) - (overlap or 0)])
-            if target.translation is not None:
+            given = text[: len(text) - (overlap or 0)]
+            if self.dialect.prefix(
+                self.request, given
+            ):  # else an answer of the caller's API cannot begin in the middle
                 given = dialect.prefix(request, given)
+            else:
+                given = ""
             if not given:
                 return None
             # What may not be sent has to come back, so it is proved even where the upstream is trusted.
