@@ -24,11 +24,11 @@ test: .venv/.dev ## everything that must hold; pytest's options in ARGS
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
-soak: .venv/.dev ## pull the plug for ten minutes, abuse a gateway for ten, send 1 GiB, cut every wire shape at every byte; options of the first two in ARGS: --seconds 60
+soak: .venv/.dev ## pull the plug for ten minutes, abuse a gateway for ten, send 1 GiB, cut every wire shape at every byte, and every API on every journal; options of the first two in ARGS: --seconds 60
 	@$(BIN)/python tests/plug.py $(ARGS)
 	@$(BIN)/python tests/abuse.py $(ARGS)
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/security/test_long_response.py
-	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q $(PARALLEL) tests/project/test_content_shapes.py
+	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q $(PARALLEL) tests/project/test_content_shapes.py tests/project/test_api_faults.py
 
 agents: .venv/.dev ## Claude Code and Codex through the gateway, with the provider cut; installs them (660 MB)
 	@EVERYTOKEN_AGENTS=1 $(BIN)/pytest -q tests/agents
