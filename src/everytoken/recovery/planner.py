@@ -167,12 +167,8 @@ class Planner(Standings):
                 if not overlap:
                     return None
             given = text[: len(text) - (overlap or 0)]
-            if self.dialect.prefix(
-                self.request, given
-            ):  # else an answer of the caller's API cannot begin in the middle
-                given = dialect.prefix(request, given)
-            else:
-                given = ""
+            # An answer of the caller's API has to be one that can begin in the middle.
+            given = dialect.prefix(request, given) if self.dialect.prefix(self.request, given) else ""
             if not given:
                 return None
             # What may not be sent has to come back, so it is proved even where the upstream is trusted.
