@@ -47,7 +47,7 @@ class TranslatedApi(Protocol):
         """Return a caller's request. Raises `InvalidRequestError`, whose `param` names the field."""
 
     def write_request(self, request: NeutralRequest) -> dict[str, Any]:
-        """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the neutral field."""
+        """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the caller's field."""
 
     def reader(self) -> EventReader:
         """Return a reader of an upstream's stream."""
