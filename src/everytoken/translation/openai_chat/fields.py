@@ -93,7 +93,7 @@ WRITES: Final = rows(
     said("temperature"),
     said("top_p"),
     refused("top_k", "the API has no such setting"),
-    said("stop"),
+    said("stop", note="OpenAI takes up to four"),
     said("output", note="as `response_format`"),
     said("reasons", note="thinking that is disabled is `reasoning_effort: none`"),
     said("effort", note="as `reasoning_effort`"),

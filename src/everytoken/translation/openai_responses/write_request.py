@@ -36,7 +36,7 @@ def write_request(request: NeutralRequest) -> dict[str, Any]:
     shown = None if request.shown == "omitted" else request.shown
     body: dict[str, Any] = {
         "model": request.model,
-        "instructions": "\n\n".join(_text_of(one) for one in leading) or None,
+        "instructions": "\n\n".join(filter(None, map(_text_of, leading))) or None,
         "input": _items(rest),
         "max_output_tokens": request.max_tokens,
         "temperature": request.temperature,
