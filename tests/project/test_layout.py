@@ -147,6 +147,20 @@ COVERED = {
     "testing/test_faults.py": ("every fault, on the wire", "address broken fault healthy plan statuses"),
     "testing/test_upstream.py": ("parts of the scripted upstream", "connection"),
     "test_sse.py": ("reads cut in all ways, used as such", "testing/splits"),
+    "translation/anthropic_messages/test_read_request.py": (
+        "parts of a request, by their paths",
+        "read_blocks read_tools",
+    ),
+    "translation/anthropic_messages/test_write_request.py": (
+        "turns, as the API takes them",
+        "write_messages ../effort ../results ../turns ../wrapping",
+    ),
+    "translation/openai_responses/test_read_request.py": (
+        "parts of a request, by their paths",
+        "read_items read_tools ../hosted",
+    ),
+    "translation/test_fields.py": ("what the rows say is done", "table"),
+    "translation/test_round_trips.py": ("requests of all APIs", "request"),
     "upstream/test_local.py": ("the embedded model's process", "embedded llama_child"),
     "upstream/test_http2.py": ("which protocol a connection is made for", "connecting"),
     "upstream/test_proxy.py": ("TLS to upstreams", "tls"),

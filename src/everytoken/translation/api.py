@@ -52,7 +52,7 @@ class TranslatedApi(Protocol):
         """Return a caller's request. Raises `InvalidRequestError`, whose `param` names the field."""
 
     def write_request(self, request: NeutralRequest) -> dict[str, Any]:
-        """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the neutral field."""
+        """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the caller's field."""
 
     def reader(self, *, omits_end: bool = False) -> EventReader:
         """Return a reader of an upstream's stream. `omits_end`: see `everytoken.dialects.dialect.Dialect.decoder`."""

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 __all__ = [
+    "EFFORTS",
+    "Effort",
     "File",
     "Image",
     "JsonOutput",
@@ -23,17 +25,24 @@ __all__ = [
 ]
 
 Role = Literal["system", "developer", "user", "assistant"]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS: tuple[Effort, ...] = ("minimal", "low", "medium", "high", "xhigh", "max")
 
 
-class Text(msgspec.Struct, kw_only=True):
+class _Placed(msgspec.Struct, kw_only=True):
+    """Something that the caller wrote `at` a path of the request, such as `messages[2].content[0]`."""
+
+    at: str = ""
+
+
+class Text(_Placed, kw_only=True):
     """Text of a message."""
 
     text: str
 
 
-class Image(msgspec.Struct, kw_only=True):
-    """An image: a `url`, or `data` in base64 of a `media_type`."""
+class Image(_Placed, kw_only=True):
+    """An image: a `url`, or `data` in base64 of a `media_type`. `detail`: how closely it is to be looked at."""
 
     url: str | None = None
     data: str | None = None
@@ -41,8 +50,8 @@ class Image(msgspec.Struct, kw_only=True):
     detail: str | None = None
 
 
-class File(msgspec.Struct, kw_only=True):
-    """A document: a `url`, or `data` in base64 (of text: as it is) of a `media_type`."""
+class File(_Placed, kw_only=True):
+    """A document: a `url`, or `data` in base64 of a `media_type`."""
 
     url: str | None = None
     data: str | None = None
@@ -50,21 +59,19 @@ class File(msgspec.Struct, kw_only=True):
     name: str | None = None
 
 
-class Reasoning(msgspec.Struct, kw_only=True):
-    """What the model has thought. `signature` and `encrypted` are the provider's, and mean nothing to another."""
+class Reasoning(_Placed, kw_only=True):
+    """What the model has thought. Signatures and encrypted content are left out: no other provider can read them."""
 
     text: str = ""
-    signature: str | None = None
-    encrypted: str | None = None
 
 
-class Refusal(msgspec.Struct, kw_only=True):
+class Refusal(_Placed, kw_only=True):
     """What the model has said in place of an answer."""
 
     text: str
 
 
-class ToolCall(msgspec.Struct, kw_only=True):
+class ToolCall(_Placed, kw_only=True):
     """A call by the model. `arguments` is JSON text as the model wrote it, or plain text of a `custom` tool."""
 
     id: str
@@ -73,7 +80,7 @@ class ToolCall(msgspec.Struct, kw_only=True):
     custom: bool = False
 
 
-class ToolResult(msgspec.Struct, kw_only=True):
+class ToolResult(_Placed, kw_only=True):
     """What a call has returned."""
 
     call_id: str
@@ -84,21 +91,28 @@ class ToolResult(msgspec.Struct, kw_only=True):
 Part = Text | Image | File | Reasoning | Refusal | ToolCall | ToolResult
 
 
-class Message(msgspec.Struct, kw_only=True):
-    """A turn, or a part of one: an API that needs turns to alternate joins neighbours of one role."""
+class Message(_Placed, kw_only=True):
+    """A turn, or a part of one: an API that needs turns to alternate joins neighbours of one role.
+
+    Messages of `system` and `developer` have text only, those of `assistant` no results, and only they have calls.
+    """
 
     role: Role
     parts: list[Part]
 
 
-class Tool(msgspec.Struct, kw_only=True):
-    """A function that the model may call. `schema`: that of its arguments; None of a `custom` tool, which takes text."""
+class Tool(_Placed, kw_only=True):
+    """A function that the model may call. `schema`: that of its arguments.
+
+    A `custom` one takes text, of the form that its `grammar` describes: a `syntax` (`lark`, `regex`) and a `definition`.
+    """
 
     name: str
     description: str | None = None
     schema: dict[str, Any] | None = None
     strict: bool | None = None
     custom: bool = False
+    grammar: dict[str, str] | None = None
 
 
 class JsonOutput(msgspec.Struct, kw_only=True):
@@ -113,26 +127,39 @@ class JsonOutput(msgspec.Struct, kw_only=True):
 class NeutralRequest(msgspec.Struct, kw_only=True):
     """A request. None, or an empty list: the caller does not say.
 
-    `tool_choice`: `auto`, `none`, `required`, or a tool in a list of one. `budget`: tokens of reasoning, `effort` the same in
-    words. `user`: who asks, for the provider's abuse checks. `max_tokens`: of the answer, reasoning included.
+    `tool_choice`: whether tools may or must be called; `allowed`: only these of them. `max_tokens`: of the answer,
+    reasoning included. `reasons`: whether reasoning is asked for, `effort` how much, `budget` the same in tokens, `shown`
+    what of it is to be seen. `user` and `safety_identifier`: who asks, for the provider's abuse checks. `paths`: where the
+    caller wrote a field.
     """
 
     model: str = ""
     messages: list[Message] = []
     tools: list[Tool] = []
-    tool_choice: Literal["auto", "none", "required"] | list[str] | None = None
+    tool_choice: Literal["auto", "none", "required"] | None = None
+    allowed: list[str] = []
     parallel_calls: bool | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
     stop: list[str] = []
-    seed: int | None = None
     output: JsonOutput | None = None
+    reasons: bool | None = None
     effort: Effort | None = None
     budget: int | None = None
-    shows_reasoning: bool = False
+    shown: Literal["omitted", "auto", "concise", "detailed"] | None = None
+    verbosity: str | None = None
     user: str | None = None
+    safety_identifier: str | None = None
     metadata: dict[str, Any] | None = None
     service_tier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
     stream: bool = False
+    paths: dict[str, str] = {}
+
+    def path(self, field: str) -> str:
+        """Return where the caller wrote what is in `field`."""
+        return self.paths.get(field, field)

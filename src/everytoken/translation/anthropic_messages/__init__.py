@@ -1,1 +1,1 @@
-"""Messages, from and to the neutral form."""
+"""Messages, translated."""

@@ -1,1 +1,1 @@
-"""Chat completions, from and to the neutral form."""
+"""Chat completions, translated."""

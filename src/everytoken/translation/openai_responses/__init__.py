@@ -1,1 +1,1 @@
-"""Responses, from and to the neutral form."""
+"""Responses, translated."""

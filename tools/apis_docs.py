@@ -1,0 +1,112 @@
+"""Write docs/apis.md anew from the tables of `everytoken.translation`; with `--check`, fail if it is not as they say."""  # noqa: INP001
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from everytoken.translation.anthropic_messages import fields as messages
+from everytoken.translation.openai_chat import fields as chat
+from everytoken.translation.openai_responses import fields as responses
+from everytoken.translation.table import fate_of
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from everytoken.translation.table import Row, Rows
+
+PAGE = Path(__file__).parents[1] / "docs" / "apis.md"
+APIS: tuple[ModuleType, ...] = (chat, messages, responses)
+
+_HEAD = f"""# APIs
+
+Callers use the API that their programs speak: chat completions (`/v1/chat/completions`), Messages (`/v1/messages`) or
+Responses (`/v1/responses`). An upstream may speak another one. Then the gateway translates the request to it, and the
+answer back. Each of the three works over each of the three.
+
+This page says what that does to a request. It is made by `python tools/apis_docs.py` from the tables that the gateway
+itself works by. An upstream of the caller's own API gets the request as it is, and none of this applies.
+
+## What you can rely on
+
+- **Nothing that can change an answer is lost in silence.** What the other API cannot say is refused with status 400 and
+  the name of your field, as in `messages[2].content[0]`. If another upstream is configured, it is asked in its place.
+- **Left out is only what changes no answer**: hints about price, speed, caches and storage. The tables give the reason
+  for each.
+- **An unknown field is refused**, because what it does is not known either. `null` asks for nothing and is never
+  refused. Unknown fields inside a message, a tool or a content part are left out: programs send earlier answers back with
+  whatever their provider had put into them.
+- **A value that is the default is not refused**: `n: 1`, `logprobs: false`, `frequency_penalty: 0`.
+
+## What is added or changed
+
+- Messages requires `max_tokens`. Where you give no limit, it is {messages.DEFAULT_MAX_TOKENS:,}.
+- Messages takes a `temperature` of at most 1. A higher one becomes 1, as in Anthropic's own chat completions. Current
+  Claude models refuse any `temperature` but 1, and `top_p` and `top_k`; that refusal is passed on.
+- Responses gets `store: false`. Only the gateway keeps the response.
+- Reasoning in the conversation is left out. It is signed or encrypted, and only the provider that made it can read it.
+- An identifier of a user that the provider would refuse (over 64 characters, an e-mail address or a telephone number)
+  is sent as its SHA-256.
+- In Messages, turns alternate, results of tools come right behind their calls, and ids of calls match
+  `^[a-zA-Z0-9_-]+$`: messages are joined, results moved and ids changed as needed. A result without a call is refused, and
+  so is a call without a result that is not the last message.
+- The last message may be one of the assistant, which the model then continues. It is sent as it is, and stays the last.
+- A tool that the provider runs itself, such as a web search, is left out where the request offers other tools, too. It is
+  refused where it is the only one, or where `tool_choice` names it.
+- A custom tool, which takes plain text, is a function with one argument (`input`) in Messages and chat completions.
+
+An upstream may still refuse what its API can say: a model without reasoning refuses an effort, and one without eyes an
+image. That refusal is treated as any other, see [recovery](recovery.md).
+"""
+
+
+def page() -> str:
+    """Return the page as it should be."""
+    sections = [_HEAD]
+    for caller in APIS:
+        others = [api for api in APIS if api is not caller]
+        sections.append(f"## {_title(caller)} over {others[0].API} or {others[1].API}\n")
+        sections.append(_table("field", caller.READS, [(api.API, api.WRITES) for api in others]))
+        sections.append("What messages and tools are made of:\n")
+        sections.append(_table("type", caller.TYPES, [(api.API, api.KINDS) for api in others]))
+    return "\n".join(sections)
+
+
+def _title(api: ModuleType) -> str:
+    name: str = api.API
+    return name[0].upper() + name[1:]
+
+
+def _table(head: str, rows: Rows, upstreams: list[tuple[str, Rows]]) -> str:
+    lines = [
+        f"| {head} | " + " | ".join(f"over {name}" for name, _ in upstreams) + " |",
+        "|---|" + "---|" * len(upstreams),
+    ]
+    for row in rows.values():
+        cells = [_cell(row, writes) for _, writes in upstreams]
+        lines.append(f"| {_name(row)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _name(row: Row) -> str:
+    group, space, name = row.name.partition(" ")
+    return f"{group} `{name}`" if space else f"`{group}`"
+
+
+def _cell(row: Row, writes: Rows) -> str:
+    fate, note = fate_of(row, writes)
+    match fate:
+        case "said":
+            return f"yes; {note}" if note else "yes"
+        case "dropped":
+            return f"left out: {note}"
+    return f"**refused**: {note}"
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv[1:]:
+        sys.exit(
+            0 if PAGE.read_text(encoding="utf-8") == page() else "docs/apis.md: run python tools/apis_docs.py"
+        )
+    PAGE.write_text(page(), encoding="utf-8")
