@@ -121,8 +121,9 @@ class MessagesEventWriter:
                 self._close(written)
             case Sealed():
                 self._seal(event, written)
+            case Citation() if not self._head:
+                pass  # an empty text would be refused in the next request
             case Citation():
-                self._block("text", written)
                 written.append(_delta(self._index, type="citations_delta", citation=_citation(event)))
             case Began():
                 written.append(_event("message_start", message=_message(event)))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from everytoken.dialects.openai_chat.calls import as_tool_call
-from everytoken.dialects.openai_chat.decoder import decode_chunk
 from everytoken.dialects.openai_chat.pieces import ChatHistory
 from everytoken.dialects.openai_chat.reader import ChatReader
 from everytoken.dialects.openai_chat.request import ChatRequest
+from everytoken.json import loads
 from everytoken.translation.events import Began, Citation, Ended, Other, Reasoned, Refused, Sealed, Wrote
 from everytoken.translation.openai_chat.calls import CallEvents
 from everytoken.translation.openai_chat.usage import usage_in
@@ -53,6 +53,7 @@ class ChatEventReader:
         "_ended",
         "_halves",
         "_id",
+        "_late",
         "_plain",
         "_reason",
         "_sequence",
@@ -72,6 +73,7 @@ class ChatEventReader:
         self._sequence: str | None = None
         self._ended = False
         self._urls: set[str] = set()
+        self._late: list[NeutralEvent] = []  # sources that are told once the text is whole
 
     @property
     def terminal(self) -> bool:
@@ -95,7 +97,8 @@ class ChatEventReader:
             if self._plain:
                 return [Wrote(found)]
             events: list[NeutralEvent] = []
-            self._begin(decode_chunk(event.data), events)
+            self._begin(event.data, events)
+            self._take_index(0)
             self._settle(events)
             events.append(Wrote(found))
             return events
@@ -111,7 +114,7 @@ class ChatEventReader:
         typed: TypedChunk = chunk.own
         events: list[NeutralEvent] = []
         if typed.id or chunk.pieces:
-            self._begin(typed, events)
+            self._begin(chunk.record, events)
         positions = iter(
             [int(place[0]) for kind, place, _, _ in chunk.pieces if kind == "tool_call" and len(place) == 1]
         )
@@ -122,28 +125,25 @@ class ChatEventReader:
         self._read_beside(typed.others or {}, events)
         return events
 
-    def _begin(self, typed: TypedChunk, events: list[NeutralEvent]) -> None:
-        if self._id is None:
-            self._id = typed.id or ""
-            model, created = _value(typed.model), _value(typed.created)
-            events.append(
-                Began(
-                    self._id,
-                    model if isinstance(model, str) else "",
-                    int(created) if isinstance(created, int | float) else 0,
-                )
-            )
+    def _begin(self, record: str, events: list[NeutralEvent]) -> None:
+        if self._id is not None:
+            return
+        value = loads(record)
+        identity, model, created = (value.get(name) for name in ("id", "model", "created"))
+        self._id = identity if isinstance(identity, str) else ""
+        model = model if isinstance(model, str) else ""
+        events.append(Began(self._id, model, int(created) if isinstance(created, int | float) else 0))
 
     def _settle(self, events: list[NeutralEvent]) -> None:
         self._calls.settle(events)
         self._plain = self._calls.is_settled
 
+    def _flush(self, events: list[NeutralEvent]) -> None:
+        events += self._late
+        self._late.clear()
+
     def _take_choice(self, choice: Choice) -> None:
-        index = choice.index or 0
-        if self._choice is None:
-            self._choice = index  # some servers count from 1
-        elif index != self._choice:
-            raise untranslatable("choices")
+        self._take_index(choice.index or 0)
         if choice.finish_reason:
             self._reason = REASONS.get(choice.finish_reason.lower())
             if self._reason is None:
@@ -151,6 +151,12 @@ class ChatEventReader:
             # vLLM and SGLang tell what the text has stopped at.
             told = _value(choice.stop_reason) or _value(choice.matched_stop)
             self._sequence = told if isinstance(told, str) else None
+
+    def _take_index(self, index: int) -> None:
+        if self._choice is None:
+            self._choice = index  # some servers count from 1
+        elif index != self._choice:
+            raise untranslatable("choices")
 
     def _read_delta(self, delta: Delta, positions: Iterator[int], events: list[NeutralEvent]) -> None:
         others = dict(delta.others or {})
@@ -172,8 +178,10 @@ class ChatEventReader:
         fragments: list[ToolCallDelta] = list(delta.tool_calls or ())
         if delta.function_call is not None:
             fragments.append(as_tool_call(delta.function_call))
-        for fragment in fragments:
+        if fragments:
             self._plain = False
+            self._flush(events)
+        for fragment in fragments:
             self._calls.add(next(positions), fragment, self._id or "", events)
             # A signature on a call, as Gemini's: only its provider can read it. See the table of dispositions.
             rest = {name: value for name, value in (fragment.others or {}).items() if name != "extra_content"}
@@ -217,9 +225,12 @@ class ChatEventReader:
             url = told.get("url") if isinstance(told, dict) else None
             if isinstance(told, dict) and isinstance(url, str):
                 self._urls.add(url)
-                yield Citation(
-                    url, _word(told, "title"), _number(told, "start_index"), _number(told, "end_index")
-                )
+                start, end = _number(told, "start_index"), _number(told, "end_index")
+                citation = Citation(url, _word(told, "title"), start, start if end is None else end)
+                if start is None:
+                    self._late.append(citation)
+                else:
+                    yield citation
             else:
                 yield Other("annotations", note)
 
@@ -236,7 +247,10 @@ class ChatEventReader:
                     found.append(Other(name, source))
                 elif url not in self._urls:
                     self._urls.add(url)
-                    found.append(Citation(url, _word(source, "title") if isinstance(source, dict) else ""))
+                    # Where a server does not say what text it is a source of, it is one of all of it.
+                    self._late.append(
+                        Citation(url, _word(source, "title") if isinstance(source, dict) else "")
+                    )
         if found:
             self._settle(events)
             events += found
@@ -247,6 +261,7 @@ class ChatEventReader:
         events: list[NeutralEvent] = [] if self._id is not None else [Began("", "")]
         # Without a reason is only an upstream that is known to give none.
         reason = self._reason or ("tool_calls" if len(self._calls) else "stop")
+        self._flush(events)
         self._calls.finish(events, complete=reason != "length")
         events.append(Ended(reason, usage_in(self._decoder.usage), self._sequence))
         return events

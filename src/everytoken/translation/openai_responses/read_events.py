@@ -89,7 +89,18 @@ class ResponsesEventReader:
     """
 
     __slots__ = (
-        *("_begun", "_calls", "_current", "_decoder", "_ended", "_halves", "_notes", "_open", "_places"),
+        *(
+            "_begun",
+            "_calls",
+            "_current",
+            "_decoder",
+            "_ended",
+            "_halves",
+            "_late",
+            "_notes",
+            "_open",
+            "_places",
+        ),
         *("_plain", "_refused", "_told"),
     )
 
@@ -101,6 +112,7 @@ class ResponsesEventReader:
         self._open: set[int] = set()  # items of calls under way
         self._told: set[_Place] = set()  # the texts of which a piece has come
         self._notes: dict[_Place, int] = {}  # how many sources of a text have been told
+        self._late: list[Citation] = []  # sources that are told once the text is whole
         self._current: _Place | None = None  # the text that is told
         self._plain = False  # that is the main text
         self._refused = False
@@ -208,6 +220,8 @@ class ResponsesEventReader:
         if place == self._current:
             return
         if self._current is not None:
+            events += self._late
+            self._late.clear()
             events.append(CLOSED)
         self._current = place
         places: Any = self._places
@@ -224,14 +238,11 @@ class ResponsesEventReader:
             events.append(Other(f"annotations.{kind}", note))
             return
         title, start, end = (note.get(name) for name in ("title", "start_index", "end_index"))
-        events.append(
-            Citation(
-                url,
-                title if isinstance(title, str) else "",
-                start if isinstance(start, int) else None,
-                end if isinstance(end, int) else None,
-            )
-        )
+        title = title if isinstance(title, str) else ""
+        if isinstance(start, int) and isinstance(end, int):
+            events.append(Citation(url, title, start, end))
+        else:
+            self._late.append(Citation(url, title))  # a source of the whole text, as far as is told
 
     def _part_done(self, place: _Place, part: Any, events: list[NeutralEvent]) -> None:
         if isinstance(part, dict):

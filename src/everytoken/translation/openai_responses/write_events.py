@@ -58,6 +58,7 @@ class ResponsesEventWriter:
             "_calls",
             "_created",
             "_head",
+            "_holder",
             "_id",
             "_item",
             "_kind",
@@ -80,6 +81,7 @@ class ResponsesEventWriter:
         self._calls: dict[int, Call] = {}
         self._item: dict[str, Any] | None = None  # the message or the reasoning under way, at `_position`
         self._position = -1
+        self._holder = ("", "")
         self._kind: TextKind | None = None  # of the part under way in it
         self._part: dict[str, Any] = {}
         self._part_index = -1
@@ -181,9 +183,11 @@ class ResponsesEventWriter:
         if self._kind is kind:
             return
         self._close_part(written)
-        if self._item is None or self._item["type"] != kind.item:
+        # Reasoning and a summary of it, in turns, are items of their own: so their order is kept.
+        if self._item is None or self._holder != (kind.item, kind.holder):
             self._close_item(written)
             self._new_holder(kind.item, written)
+            self._holder = (kind.item, kind.holder)
         assert self._item is not None
         parts = self._item.setdefault(kind.holder, [])
         self._kind, self._part_index = kind, len(parts)
