@@ -169,7 +169,7 @@ KINDS: Final = rows(
     said("message user"),
     said("message assistant"),
     said("part text"),
-    said("part refusal", note="as text"),
+    said("part refusal"),
     said("image"),
     said("file", note="a plain text is said as text"),
     dropped("reasoning", "another provider's reasoning means nothing to this one"),
