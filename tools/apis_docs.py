@@ -31,12 +31,12 @@ itself works by. An upstream of the caller's own API gets the request as it is, 
 ## What you can rely on
 
 - **Nothing that can change an answer is lost in silence.** What the other API cannot say is refused with status 400 and
-  the name of your field, as in `messages[2].content[0]`. If another upstream is configured, it is asked in its place.
-- **Left out is only what changes no answer**: hints about price, speed, caches and storage. The tables give the reason
-  for each.
+  the name of your field, as in `messages[2].content[0]`.
+- **Left out is only what the answer does not depend on**: hints about price, speed, caches, storage and style. The
+  tables give the reason for each.
 - **An unknown field is refused**, because what it does is not known either. `null` asks for nothing and is never
-  refused. Unknown fields inside a message, a tool or a content part are left out: programs send earlier answers back with
-  whatever their provider had put into them.
+  refused. Other fields inside a message, a tool or a content part are left out: programs send earlier answers back with
+  whatever their provider had put into them. So are `cache_control` there, and the `name` of a participant.
 - **A value that is the default is not refused**: `n: 1`, `logprobs: false`, `frequency_penalty: 0`.
 
 ## What is added or changed
