@@ -128,6 +128,11 @@ def test_leading_system_messages_are_the_instructions():
     assert (body["instructions"], body["input"]) == ("A\n\nB\n\nC", [{"role": "user", "content": "D"}])
 
 
+def test_a_system_message_alone_is_what_is_answered():
+    body = written(("system", text("A")), ("system", text("B")))
+    assert (body["instructions"], body["input"]) == ("A", [{"role": "system", "content": "B"}])
+
+
 def test_what_is_refused_is_named_as_the_caller_wrote_it():
     for fields, param in (
         ({"stop": ["END"], "paths": {"stop": "stop_sequences"}}, "stop_sequences"),

@@ -32,6 +32,8 @@ def write_request(request: NeutralRequest) -> dict[str, Any]:
     """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the caller's field."""
     refuse_unsaid(request, WRITES, API)
     leading, rest = split_leading(request.messages)
+    if leading and not rest:  # the API wants something to answer
+        rest = [leading.pop()]
     effort = "none" if request.reasons is False else effort_in(request)
     shown = None if request.shown == "omitted" else request.shown
     body: dict[str, Any] = {
