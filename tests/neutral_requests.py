@@ -99,7 +99,7 @@ def requests(*apis: str) -> Any:
         if chat
         else st.lists(text | image | file, min_size=1, max_size=3)
     )
-    in_answers = text | st.builds(Refusal, text=texts) if apis == (CHAT,) else text
+    in_answers = text | st.builds(Refusal, text=texts) if not messages else text
     custom = st.booleans() if apis == (RESPONSES,) else st.just(value=False)
 
     @st.composite

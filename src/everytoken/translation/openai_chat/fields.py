@@ -102,8 +102,10 @@ WRITES: Final = rows(
     ),
     dropped("shown", "the API shows no reasoning, or all of it"),
     said("verbosity"),
-    said("user", note="one over 64 characters as a hash"),
-    said("safety_identifier", note="one over 64 characters as a hash"),
+    said("user", note="one over 64 characters, an e-mail address or a telephone number as a hash"),
+    said(
+        "safety_identifier", note="one over 64 characters, an e-mail address or a telephone number as a hash"
+    ),
     said("metadata"),
     said("service_tier"),
     said("prompt_cache_key"),

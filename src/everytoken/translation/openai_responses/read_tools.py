@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from everytoken.errors import InvalidRequestError
 from everytoken.translation.hosted import refuse_unknown_choice
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from everytoken.translation.request import NeutralRequest
 
-__all__ = ["flat_name", "names_in", "read_choice", "read_tools"]
+__all__ = ["Called", "called_in", "flat_name", "read_choice", "read_tools"]
 
 _DATE: Final = re.compile(r"_20\d\d_\d\d_\d\d$")
 
@@ -27,21 +27,28 @@ def flat_name(namespace: Any, name: str) -> str:
     return f"{namespace}__{name}" if isinstance(namespace, str) and namespace else name
 
 
-def names_in(body: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return the namespace and name of each tool that has a namespace, by the name that other APIs call it by.
+class Called(NamedTuple):
+    """A tool as its caller knows it."""
 
-    `body` is a request that was read. What a model calls by such a name is told to the caller by both.
-    """
+    name: str
+    namespace: str | None
+    custom: bool
+
+
+def called_in(body: Mapping[str, Any]) -> dict[str, Called]:
+    """Return the tools of a request that was read, by the names that a model calls them by through another API."""
     given = body.get("input")
     items = given if isinstance(given, list) else []
-    lists = [body.get("tools"), *(item.get("tools") for item in items if isinstance(item, dict))]
-    return {
-        flat_name(tool["name"], inner["name"]): (tool["name"], inner["name"])
-        for tools in lists
-        for tool in tools or ()
-        if tool.get("type") == "namespace"
-        for inner in tool.get("tools") or ()
-    }
+    added = [item.get("tools") for item in items if item.get("type") == "additional_tools"]
+    found: dict[str, Called] = {}
+    for tools in (body.get("tools"), *added):
+        for tool in tools or ():
+            namespace = tool.get("name") if tool.get("type") == "namespace" else None
+            for inner in (tool.get("tools") or ()) if namespace else (tool,):
+                if inner.get("type") in ("function", "custom"):
+                    custom = inner["type"] == "custom"
+                    found[flat_name(namespace, inner["name"])] = Called(inner["name"], namespace, custom)
+    return found
 
 
 def read_tools(value: Any, at: str, request: NeutralRequest, namespace: str | None = None) -> list[str]:
