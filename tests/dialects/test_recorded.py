@@ -21,6 +21,7 @@ FOLDERS = {"openai-chat": "", "anthropic-messages": "messages", "openai-response
 ENDS = {"message_stop", "response.completed", "response.incomplete"}
 POLICY = Policy(backoff=0.0, backoff_max=0.0)
 SOAK = bool(os.environ.get("EVERYTOKEN_SOAK"))
+PARTS = 24 if SOAK else 1  # each within the time that a test may take
 
 
 def recordings():
@@ -79,10 +80,10 @@ def answer_in(dialect, records):
     return {name: whole[name] for name in names if name in whole}
 
 
-def places(body):
+def places(body, part):
     """Return where to cut: at every byte in a soak; else around the end of each event, in its middle, and in every character."""
     if SOAK:
-        return range(len(body))
+        return range(part, len(body), PARTS)
     borders = [0, *(match.end() for match in re.finditer(b"\n\n", body))]
     middles = [(begin + end) // 2 for begin, end in pairwise(borders)]
     characters = [match.start() + 1 for match in re.finditer(rb"[\xc2-\xf4]", body)]
@@ -94,14 +95,15 @@ def continuable(asked):
     return asked.get("n", 1) == 1 and not asked.get("logprobs")
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("ends_well", [True, False], ids=["a clean end", "a break"])
 @pytest.mark.parametrize(("name", "asked", "body"), list(recordings()))
-def test_cut_once_it_is_the_uncut_answer(name, asked, body, ends_well):
+def test_cut_once_it_is_the_uncut_answer(name, asked, body, ends_well, part):
     dialect = dialect_named(name)
     recovery, records = play(dialect, asked, lambda _: (body, True))
     assert recovery.outcome == "completed"
     whole = answer_in(dialect, records)
-    for at in places(body):
+    for at in places(body, part):
         cut = (body[:at], ends_well)
         recovery, records = play(dialect, asked, lambda number, cut=cut: (body, True) if number else cut)
         if recovery.outcome != "completed":
@@ -111,12 +113,13 @@ def test_cut_once_it_is_the_uncut_answer(name, asked, body, ends_well):
         assert (at, answer_in(dialect, records)) == (at, whole)
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(("name", "asked", "body"), list(recordings()))
-def test_cut_always_it_is_a_beginning_and_an_error(name, asked, body):
+def test_cut_always_it_is_a_beginning_and_an_error(name, asked, body, part):
     dialect = dialect_named(name)
     _, records = play(dialect, asked, lambda _: (body, True))
     whole = "".join(spoken(list(map(json.loads, records)))) if continuable(asked) else ""
-    for at in places(body)[:: 1 if SOAK else 3]:
+    for at in places(body, part)[:: 1 if SOAK else 3]:
         cut = (body[:at], True)
         recovery, records = play(dialect, asked, lambda _, cut=cut: cut)
         values = list(map(json.loads, records))
