@@ -177,8 +177,12 @@ async def _asked(gateway: Served, api: Api, *, streamed: bool) -> str:
     return judged(api, [data for data, _ in answer.events])
 
 
-def judged(api: Api, events: list[str]) -> str:
-    """Return what a stream is: `exact`, or the outcome and code of its error. Raises `AssertionError` if it is neither."""
+def judged(api: Api, events: list[str], truth: str | None = None) -> str:
+    """Return what a stream is: `exact`, or the outcome and code of its error. Raises `AssertionError` if it is neither.
+
+    `truth` is what it has to say, that of the table's answer if it is not given.
+    """
+    truth = TRUTH if truth is None else truth
     assert events, "the stream is empty"
     values = [json.loads(data) if data != "[DONE]" else {"type": data} for data in events]
     *before, last = values
@@ -187,12 +191,12 @@ def judged(api: Api, events: list[str]) -> str:
     assert not any(value.get("error") for value in before), "it goes on behind an error"
     if last.get("type") == api.end:
         assert len(ends) == 1, "it ends twice"
-        assert said == TRUTH, f"it is not the answer: {said!r}"
+        assert said == truth, f"it is not the answer: {said!r}"
         return "exact"
     error = last.get("error")
     assert error, "it ends without an end and without an error"
     assert not ends, "an end came before the error"
-    assert TRUTH.startswith(said), f"what came is no beginning of the answer: {said!r}"
+    assert truth.startswith(said), f"what came is no beginning of the answer: {said!r}"
     return f"{'interrupted' if said else 'failed'}: `{error['code']}`"
 
 

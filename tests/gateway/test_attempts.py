@@ -9,7 +9,8 @@ import pytest
 
 from everytoken.gateway import UpstreamConfig
 from everytoken.recovery import Policy
-from everytoken.testing import CleanEnd, Close, Head, Send, Status
+from everytoken.testing import Answer, CleanEnd, Close, Head, Send, Status
+from everytoken.testing.messages import plan_message
 from gateway_serving import HELLO, event, serving
 
 CHAT = "/v1/chat/completions"
@@ -143,3 +144,30 @@ async def test_by_default_no_answer_is_of_two_models(scripted_upstream):
     assert last["error"]["code"] == "recovery-exhausted"
     assert b"[DONE]" not in answer.body
     assert all(one.json["messages"][-1]["role"] == "user" for one in second.attempts)
+
+
+@pytest.mark.parametrize("failover", ["exact", "continue"])
+async def test_a_message_of_two_models_says_so_too(failover, scripted_upstream):
+    answer = Answer(SAID, prefill="refuse")
+
+    def script(request):
+        given = request.json["messages"][-1]["role"] == "assistant"
+        said = Answer(SAID).variant(0 if given else 1)
+        return plan_message(said, request.json, number=request.attempt).whole()
+
+    first = await scripted_upstream(answer, faults=[("always", "close", 6)])
+    second = await scripted_upstream(script)
+    upstreams = configured("a", first, "claude-a"), configured("b", second, "claude-b")
+    policy = Policy(attempts=1, backoff=0.0, failover=failover)
+    ask = {"model": "m", "max_tokens": 99, "stream": True, "messages": HELLO["messages"]}
+    async with serving(*upstreams, policy=policy) as gateway:
+        told = await gateway.ask("POST", "/v1/messages", ask)
+    events = [json.loads(data) for data, _ in told.events]
+    said = "".join(value.get("delta", {}).get("text", "") for value in events)
+    if failover == "exact":
+        assert events[-1]["type"] == "error"
+        assert SAID.startswith(said)
+        return
+    assert said == SAID
+    ending = next(value for value in events if value["type"] == "message_delta")
+    assert [one.get("continues") for one in ending["everytoken"]["attempts"]][-1] == "claude-a"
