@@ -5,6 +5,7 @@
 import { ENDS, errorIn, isTyped } from "./chunk.js";
 import { diverged, truncated } from "./errors.js";
 import type { Sent, Told } from "./recover.js";
+import { eventsIn } from "./whole.js";
 
 const IDENTITY = /^((item_|call_|tool_use_|response_)?id|created_at|encrypted_content)$/;
 const NO_CONTENT = /^(logprobs|obfuscation|sequence_number)$/;
@@ -20,6 +21,7 @@ export class Events {
   readonly continued = false;
   readonly typed = true;
   takes = isTyped;
+  eventsIn = eventsIn;
   #said: Record<string, string> = {};
   #ids: Record<string, any> = {};
   #length = 0; // of all that was said
@@ -72,6 +74,11 @@ export class Events {
     }
     const number = value.sequence_number;
     if (this.kept && number <= this.#number!) return { out: [] };
+    if (this.kept && number == null) {
+      // Nobody could say where to go on.
+      this.begun = true;
+      this.plain = false;
+    }
     if (type === "message_delta") {
       // Nobody is shown a stop_reason of a message that is cut behind it.
       this.#reason ||= !!delta?.stop_reason;
@@ -102,7 +109,7 @@ export class Events {
     if (!head) this.#length += text.length - known;
     const fresh = !!text && !head && (!!field || !FRAME.test(type));
     this.begun ||= fresh;
-    if (value.logprobs?.length) this.plain = this.kept;
+    if (value.logprobs?.length && !this.kept) this.plain = false;
     if (!this.#repeats) {
       this.#number = number ?? this.#number;
       this.#id ||= response?.id;

@@ -51,6 +51,17 @@ export class Transcript {
   readonly typed = false;
   /** Whether another attempt only gives the rest. */
   readonly kept = false;
+
+  /** A whole answer as its only event. */
+  eventsIn(completion: any): Record<string, any>[] | undefined {
+    if (!completion?.choices?.length) return;
+    for (const choice of completion.choices) {
+      choice.delta = choice.message;
+      delete choice.message;
+      choice.delta?.tool_calls?.forEach((call: any, index: number) => (call.index = index));
+    }
+    return [{ ...completion, object: "chat.completion.chunk" }];
+  }
   takes = isChunk;
   #ended = false; // a finish_reason stands behind all that was delivered
   #said: Record<string, string> = {};
@@ -166,16 +177,6 @@ export class Transcript {
   }
 }
 
-// A whole answer as its only event.
-function whole(completion: any): { event?: string; data: string } {
-  for (const choice of completion.choices ?? []) {
-    choice.delta = choice.message;
-    delete choice.message;
-    choice.delta?.tool_calls?.forEach((call: any, index: number) => (call.index = index));
-  }
-  return { data: JSON.stringify({ ...completion, object: "chat.completion.chunk" }) };
-}
-
 /**
  * Give every event of an answer, of which `response` is the first try; `again(streamed, last)` asks once more. Ends with
  * the answer's own end mark, or throws.
@@ -209,13 +210,13 @@ export async function* recover(
     };
     try {
       // It was streaming that broke, every time; silence would only be a longer silence.
-      const streamed = transcript.typed || !last || !causes.length || causes.length < 2 || causes.some(({ code }) => /connect|status|stalled/.test(code));
+      const streamed = transcript.kept || !last || !causes.length || causes.length < 2 || causes.some(({ code }) => /connect|status|stalled/.test(code));
       next ??= await again(streamed, last);
       if (!next.ok) throw await errorOf(next);
       const events = isEventStream(next);
       allow(events ? policy.firstContent : policy.nonStreaming);
       let done = false;
-      for await (const { event, data } of events ? read(next, clock, left, stalled) : json(next)) {
+      for await (const { event, data } of events ? read(next, clock, left, stalled) : json(next, transcript)) {
         if (data === DONE) {
           done = true;
           break;
@@ -260,8 +261,9 @@ export async function* recover(
   }
 }
 
-async function* json(response: Response) {
+async function* json(response: Response, transcript: Transcript | Events): AsyncGenerator<Sent> {
   const value = readJson(await response.text());
-  if (!value?.choices?.length && !errorIn(value)) throw notAnEventStream();
-  yield whole(value);
+  const events = transcript.eventsIn(value);
+  if (!events && !errorIn(value)) throw notAnEventStream();
+  for (const event of events ?? [value]) yield { event: event.type, data: JSON.stringify(event) };
 }

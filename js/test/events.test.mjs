@@ -79,7 +79,8 @@ function said(events) {
       texts = place;
     }
   }
-  return told.filter(({ type }) => type !== "message_delta"); // its usage is the last attempt's
+  for (const { message } of told) delete message?.usage; // of one attempt, as that of message_delta
+  return told.filter(({ type }) => type !== "message_delta");
 }
 
 /** Every item has one id in all its events, no attempt's secret under another's id, and the numbers run on. */
@@ -204,6 +205,61 @@ for (const [api, streams] of Object.entries(STREAMS)) {
   });
 }
 
+describe("an answer in one piece", () => {
+  const json = (value) => new Response(JSON.stringify(value), { headers: { "Content-Type": "application/json" } });
+  // Not those whose events nobody could make up afterwards.
+  const NAMES = { messages: ["text", "thinking", "citations", "length", "nothing"], responses: ["text", "two_parts", "refusal", "function_call", "custom_tool", "reasoning", "encrypted", "incomplete"] };
+
+  function wholeOf(events) {
+    if (events[0].response) return events.at(-1).response;
+    const message = structuredClone(events[0].message);
+    for (const { type, index, content_block, delta, usage } of events) {
+      const block = message.content[index];
+      if (type === "content_block_start") message.content[index] = structuredClone(content_block);
+      if (type === "message_delta") Object.assign(message, delta, { usage: { ...message.usage, ...usage } });
+      if (type !== "content_block_delta") continue;
+      const { type: kind, citation, ...texts } = delta;
+      if (citation) block.citations.push(citation);
+      for (const [name, text] of Object.entries(texts)) block[name] += text;
+    }
+    return message;
+  }
+
+  for (const [api, names] of Object.entries(NAMES)) {
+    test(`${api}: is read as the events that it would have been`, async () => {
+      for (const name of names) {
+        const [events] = STREAMS[api][name];
+        const run = await ask(new Server(json(wholeOf(events))), { api });
+        assert.deepEqual([run.end, said(run.events)], ["completed", said(shown(events))], name);
+        checkIds(run.events);
+      }
+    });
+
+    test(`${api}: is asked for when streaming itself keeps breaking`, async () => {
+      for (const name of names) {
+        const [first, again] = STREAMS[api][name];
+        for (let at = 0; at < first.length; at++) {
+          const server = new Server(cut(first.slice(0, at)), cut(again.slice(0, 2)), json(wholeOf(again)));
+          const run = await ask(server, { api, request: { stream: true, stream_options: {}, input: "x" } });
+          assert.deepEqual(server.asked.map(({ body }) => JSON.parse(body)).at(-1), { stream: false, input: "x" });
+          if (name === "encrypted" && isDiverged(run.end)) continue;
+          assert.equal(run.end, "completed", `${name} behind ${at}: ${run.end.message}`);
+          assert.deepEqual(said(run.events), said(shown(first)), `${name} behind ${at} events`);
+          checkIds(run.events);
+        }
+      }
+    });
+
+    test(`${api}: that is none is an error`, async () => {
+      for (const value of [{}, [], null, { content: [] }, { output: [], status: "in_progress" }, { object: "response", status: "failed", output: [], error: { code: "x", message: "no" } }, { type: "error", error: { message: "no" } }]) {
+        const run = await ask(new Server(json(value), json(value), json(value)), { api });
+        assert.equal(run.end.code, "recovery-exhausted");
+        assert.deepEqual(run.events, []);
+      }
+    });
+  }
+});
+
 describe("half a tool call", () => {
   const [call, again] = STREAMS.messages.tool;
   const [made] = STREAMS.responses.function_call;
@@ -300,6 +356,15 @@ describe("responses that a server keeps", () => {
     }
   });
 
+  test("without numbers they are not read again", async () => {
+    const bare = events.map(({ sequence_number, ...event }) => event);
+    const server = new Server(cut(bare.slice(0, 1)));
+    const run = await ask(server, { path: "/v1/responses/resp_a?stream=true", init: { method: "GET", body: undefined } });
+    assert.deepEqual([run.end.code, run.events], ["upstream-truncated", bare.slice(0, 1)]);
+    const healthy = await ask(new Server(whole(bare)), { path: "/v1/responses/resp_a?stream=true", init: { method: "GET", body: undefined } });
+    assert.deepEqual([healthy.end, healthy.events], ["completed", bare]);
+  });
+
   test("its end for good is told", async () => {
     const path = "/v1/responses/resp_a?stream=true";
     const run = await ask(new Server(...[1, 2, 3].map(() => cut(events.slice(0, 4)))), { path, init: { method: "GET", body: undefined } });
@@ -344,5 +409,32 @@ describe("everytoken's stream of them", () => {
     const [first] = STREAMS.messages.text;
     const run = await ask(new Server(sse([...first.slice(0, 3), error].map(wire).join(""), { id: "s1" })), { api: "messages" });
     assert.deepEqual(run.events.at(-1), error);
+  });
+});
+
+describe("a bundle for browsers", async () => {
+  const { createFetch: forBrowsers } = await import(new URL("browser.js", import.meta.resolve("everytoken")));
+  const init = { method: "POST", body: '{"stream":true}' };
+
+  test("passes on what comes from other servers", async () => {
+    const [events] = STREAMS.messages.text;
+    const body = events.slice(0, 4).map(wire).join("");
+    const answer = sse(body);
+    const server = new Server(answer);
+    assert.equal(await forBrowsers({ fetch: server.fetch })("http://model.test/v1/messages", init), answer);
+    const kept = new Server(sse(body));
+    await forBrowsers({ fetch: kept.fetch })("http://model.test/v1/responses/r?stream=true", {});
+    assert.equal(kept.asked.length, 1);
+  });
+
+  test("resumes at everytoken", async () => {
+    const [events] = STREAMS.messages.text;
+    const kept = events.map((event, at) => `event: ${event.type}\nid: ${at + 1}\ndata: ${JSON.stringify(event)}\n\n`);
+    const server = new Server(sse(new Body().write(kept.slice(0, 4).join("")).end(), { id: "s1" }), sse(kept.slice(4).join("")));
+    const clock = new ManualClock();
+    const text = (await forBrowsers({ fetch: server.fetch, clock })("http://model.test/v1/messages", init)).text();
+    await clock.advance(1000);
+    assert.match(await text, /message_stop/);
+    assert.equal(server.asked[1].headers.get("Last-Event-ID"), "4");
   });
 });

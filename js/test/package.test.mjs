@@ -30,7 +30,7 @@ describe("minified and compressed", () => {
   for (const [what, code, limit] of [
     ["the core", 'export { stream } from "everytoken"', 5],
     ["the core and fetch with its recovery", 'export * from "everytoken"', 7.5],
-    ["all of it", 'export * from "everytoken/full"', 9],
+    ["all of it", 'export * from "everytoken/full"', 10],
     ["react with the core", 'export * from "everytoken/react"', 9],
   ]) {
     test(`${what} is at most ${limit} kB`, async (context) => {

@@ -120,8 +120,8 @@ class Provider {
     for await (const piece of request) body += piece;
     const [path] = request.url.split("?");
     const script = { "/v1/messages": message, "/v1/responses": response }[path];
-    const [found, spot, way, when] = /ask:(\w+):(\w+):(\w+):\d+/.exec(body) ?? [];
-    if (!script || !found) return reply.writeHead(404).end("{}");
+    const [found, spot, way, when] = /ask:(\w+):(\w+):(\w+):\d+/.exec(body) ?? ["", "none"];
+    if (!script) return reply.writeHead(404).end("{}");
     const asked = JSON.parse(body);
     if (asked.messages?.at(-1).role === "assistant") return reply.writeHead(400).end('{"type":"error","error":{"type":"invalid_request_error","message":"no prefill"}}');
     const ran = /"tool_result"|"function_call_output"/.test(body);
