@@ -67,7 +67,12 @@ _POSITIVE = (
 
 
 ApiName = Literal["chat", "messages", "responses"]
-_DIALECTS = {"openai-chat": "chat", "anthropic-messages": "messages", "openai-responses": "responses"}
+_DIALECTS = {
+    "openai-chat": "chat",
+    "openai-completions": "chat",
+    "anthropic-messages": "messages",
+    "openai-responses": "responses",
+}
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
