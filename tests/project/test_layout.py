@@ -101,6 +101,10 @@ COVERED = {
         "attempts compared with what was delivered",
         "blocks decoder events halves pieces",
     ),
+    "dialects/openai_completions/test_dialect.py": (
+        "a dialect's parts, by what it answers",
+        "chunks reader request",
+    ),
     "dialects/openai_chat/test_message.py": ("how the parts of a message are joined", "merge"),
     "dialects/openai_chat/test_upstreams.py": ("from bytes to pieces, with real streams", "dialect reader"),
     "dialects/openai_responses/test_recovery.py": (

@@ -107,8 +107,8 @@ def methods_of(path: str) -> tuple[str, ...]:
     return ("GET", "HEAD", "POST") if path.startswith("/v1/audio/") else ("POST",)
 
 
-async def pass_through(gateway: Services, request: Request) -> None:
-    """Pass a request on, and its answer back.
+async def pass_through(gateway: Services, request: Request, data: bytes | None = None) -> None:
+    """Pass a request on, and its answer back; `data` is its body if that has been read, as JSON is.
 
     Raises `InvalidRequestError`, `ModelNotFoundError`, `RequestTooLargeError`, `ResponseTooLongError`, and the error of the
     last upstream that was asked.
@@ -121,7 +121,7 @@ async def pass_through(gateway: Services, request: Request) -> None:
         raise RouteNotFoundError(f"Unknown path {request.path[:_MAX_LOGGED]}")  # not where it seems to lead
     try:
         async with asyncio.timeout(gateway.config.max_duration) as limit:
-            incoming = await _read(gateway, request)
+            incoming = await _read(gateway, request, data)
             release = None
             if gateway.admission is not None:
                 release = await admitted(gateway.admission, request, incoming.asked, owner=owner)
@@ -140,7 +140,7 @@ async def pass_through(gateway: Services, request: Request) -> None:
 # The request
 
 
-async def _read(gateway: Services, request: Request) -> _Incoming:
+async def _read(gateway: Services, request: Request, data: bytes | None) -> _Incoming:
     """Read as much of a request as tells its model."""
     named = request.query().get("model") or request.deployment
     media = request.header(b"content-type") or ""
@@ -164,7 +164,8 @@ async def _read(gateway: Services, request: Request) -> _Incoming:
     if not is_json(media):
         model = named or await _served_default(gateway, request)
         return _Incoming(asked=PassedRequest(model=model), data=b"", open=True, names_model=bool(named))
-    data = await request.body(gateway.config.max_body)
+    if data is None:
+        data = await request.body(gateway.config.max_body)
     if not data and _BUILT_IN.fullmatch(request.path) is None:
         return _Incoming(asked=PassedRequest(model=named or _default(gateway)), data=data)
     body = read_json_object(data)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["offered", "offers", "target_of"]
 
+_COMPLETIONS: Final = "openai-completions"  # offered by those that offer chat completions, and translated to nothing
 _OFFERS: Final[dict[str, tuple[ApiName, ...]]] = {
     "api.openai.com": ("chat", "responses"),
     "openai.azure.com": ("chat", "responses"),
@@ -70,9 +71,11 @@ def target_of(upstream: UpstreamConfig, dialect: str, model: str, policy: Policy
         cost=upstream.cost,
         policy=policy,
     )
+    apis = offered(upstream)
+    if dialect == _COMPLETIONS and apis is not None and "chat" not in apis:
+        return None
     if dialect not in DIALECTS.values():
         return target  # an API that is not ours: only trying tells
-    apis = offered(upstream)
     if apis is None:
         chat = translation(dialect, DIALECTS["chat"])
         return target if chat is None else replace(target, instead=replace(target, translation=chat))
