@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["offered", "offers", "target_of"]
 
-_COMPLETIONS: Final = "openai-completions"  # offered by those that offer chat completions, and translated to nothing
+_COMPLETIONS: Final = (
+    "openai-completions"  # offered by those that offer chat completions, and translated to nothing
+)
 _OFFERS: Final[dict[str, tuple[ApiName, ...]]] = {
     "api.openai.com": ("chat", "responses"),
     "openai.azure.com": ("chat", "responses"),
