@@ -8,6 +8,7 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from everytoken.gateway import UpstreamConfig
 from messages_streams import begin, encoded, end, inputs, start, stop, texts
 from responses_streams import Script, output_text, wire
 
@@ -24,15 +25,20 @@ AFTER = ("It is ", "sunny.")
 
 
 class Provider:
-    """Breaks the first answer that calls a tool behind the event with `cut` in it; with `always`, each of them."""
+    """Breaks the first answers that call a tool: each behind the event with its cut in it, a text; with `always`, all of them."""
 
-    def __init__(self, answers: Mapping[str, Answers], cut: str, *, always: bool = False) -> None:
+    def __init__(self, answers: Mapping[str, Answers], *cuts: str, always: bool = False) -> None:
         self._answers = answers
-        self._cut = cut.encode()
+        self._cuts = [cut.encode() for cut in cuts if cut]
         self._always = always
         self.calls = 0  # answers with the call that were begun
         self.cuts = 0
         self.port = 0
+
+    @property
+    def upstream(self) -> UpstreamConfig:
+        """The configuration of this server."""
+        return UpstreamConfig(name="provider", url=f"http://127.0.0.1:{self.port}/v1")
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[Provider]:
@@ -62,11 +68,13 @@ class Provider:
             return True
         calls, events = answers(body, self.calls)
         self.calls += calls
+        number = 0 if self._always else self.cuts
+        cut = self._cuts[number] if calls and number < len(self._cuts) else None
         writer.write(HEAD)
         for event in events:
             writer.write(b"%x\r\n%b\r\n" % (len(event), event))
             await writer.drain()
-            if calls and self._cut and self._cut in event and (self._always or not self.cuts):
+            if cut is not None and cut in event:
                 self.cuts += 1
                 writer.transport.abort()
                 return False
