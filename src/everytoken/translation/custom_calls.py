@@ -4,43 +4,34 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from everytoken.translation.events import Arguments, CallBegan, CallEnded
 from everytoken.translation.text import Halves
+from everytoken.translation.wrapping import ARGUMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable
 
     from everytoken.translation.events import NeutralEvent
 
-__all__ = ["CustomCalls", "custom_names"]
+__all__ = ["CustomCalls"]
 
-# The function has one argument, `input`: a string.
-_BEGIN: Final = re.compile(r'\s*\{\s*"input"\s*:\s*"')
+_BEGIN: Final = re.compile(rf'\s*\{{\s*"{ARGUMENT}"\s*:\s*"')
 _WHOLE: Final = re.compile(r'(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _MAX_BEGIN: Final = 256  # characters, in which the text has begun if it does
 
 
-def custom_names(tools: Any) -> frozenset[str]:
-    """Return the names of the custom tools among the tools of a request to chat or Responses."""
-    found = set()
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict) and tool.get("type") == "custom":
-            inner = tool.get("custom")
-            name = inner.get("name") if isinstance(inner, dict) else tool.get("name")
-            if isinstance(name, str):
-                found.add(name)
-    return frozenset(found)
-
-
 class CustomCalls:
-    """Has the caller see its own custom tools called, with the text that the function's argument is."""
+    """Has the caller see its own custom tools called, with the text that the function's argument is.
+
+    `names` are those of its custom tools, as the upstream calls them.
+    """
 
     __slots__ = ("_inputs", "_names")
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
-        self._names = custom_names(request.get("tools"))
+    def __init__(self, names: Container[str]) -> None:
+        self._names = names
         self._inputs: dict[int, _Input] = {}
 
     def unwrapped(self, event: CallBegan | Arguments | CallEnded) -> Iterable[NeutralEvent]:

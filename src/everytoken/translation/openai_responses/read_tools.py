@@ -13,11 +13,11 @@ from everytoken.translation.table import checked_type
 from everytoken.translation.values import flag, obj, objects, optional_text, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from everytoken.translation.request import NeutralRequest
 
-__all__ = ["flat_name", "names_in", "read_choice", "read_tools"]
+__all__ = ["custom_names_in", "flat_name", "names_in", "read_choice", "read_tools"]
 
 _DATE: Final = re.compile(r"_20\d\d_\d\d_\d\d$")
 
@@ -32,16 +32,32 @@ def names_in(body: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
     `body` is a request that was read. What a model calls by such a name is told to the caller by both.
     """
+    return {
+        flat_name(namespace, tool["name"]): (namespace, tool["name"])
+        for namespace, tool in _tools_in(body)
+        if namespace is not None
+    }
+
+
+def custom_names_in(body: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the custom tools of a request that was read, as other APIs call them."""
+    return frozenset(
+        flat_name(namespace, tool["name"])
+        for namespace, tool in _tools_in(body)
+        if tool.get("type") == "custom"
+    )
+
+
+def _tools_in(body: Mapping[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Return every tool with its namespace, also those that come in items of the input."""
     given = body.get("input")
     items = given if isinstance(given, list) else []
-    lists = [body.get("tools"), *(item.get("tools") for item in items if isinstance(item, dict))]
-    return {
-        flat_name(tool["name"], inner["name"]): (tool["name"], inner["name"])
-        for tools in lists
-        for tool in tools or ()
-        if tool.get("type") == "namespace"
-        for inner in tool.get("tools") or ()
-    }
+    for tools in (body.get("tools"), *(item.get("tools") for item in items if isinstance(item, dict))):
+        for tool in tools or ():
+            if tool.get("type") != "namespace":
+                yield None, tool
+            for inner in tool.get("tools") or () if tool.get("type") == "namespace" else ():
+                yield tool["name"], inner
 
 
 def read_tools(value: Any, at: str, request: NeutralRequest, namespace: str | None = None) -> list[str]:
