@@ -70,6 +70,12 @@ def test_arguments_of_another_form_are_the_text_itself(given):
     assert "".join(unwrapped(*given)) == given
 
 
+def test_a_backslash_that_begins_no_escape_is_text():
+    given = r'{"input": "\d+ \u12 \n \\"}'
+    for pieces in ([given], given):
+        assert "".join(unwrapped(*pieces)) == "\\d+ \\u12 \n \\"
+
+
 def test_line_breaks_as_models_write_them_are_text():
     assert unwrapped('{"input": "a\nb"}') == ["a\nb"]
 

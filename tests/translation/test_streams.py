@@ -10,7 +10,17 @@ from content_shapes import SHAPES, wire
 from everytoken.dialects.registry import dialect_named
 from everytoken.errors import ErrorEventError, MalformedEventError, TruncatedError, UntranslatableError
 from everytoken.sse import ServerSentEvent
-from everytoken.translation.events import Sealed
+from everytoken.translation.events import (
+    CLOSED,
+    Arguments,
+    Began,
+    CallBegan,
+    CallEnded,
+    Ended,
+    Sealed,
+    Usage,
+    Wrote,
+)
 from messages_streams import STREAMS as OF_MESSAGES
 from messages_streams import again as messages_again
 from responses_streams import STREAMS as OF_RESPONSES
@@ -30,6 +40,7 @@ from translated import (
     read_by_sdk,
     recovery_of,
     translated,
+    written,
 )
 
 
@@ -185,3 +196,29 @@ def test_a_piece_of_text_takes_the_short_way_through_the_decoders_of_all_callers
         events = translated(source, target, STREAMS[source][many[source]])
         assert str in [type(decoder.read(event)) for event in events], (source, target)
         assert decoder.terminal
+
+
+ANSWER = [
+    Began("id1", "m", 7),
+    *(Wrote("One "), Wrote("two "), Wrote("three."), CLOSED),
+    *(CallBegan(0, "c1", "look"), Arguments(0, '{"a"'), Arguments(0, ":1}"), CallEnded(0)),
+    *(CallBegan(1, "c2", "see"), Arguments(1, "{}"), CallEnded(1)),
+    Ended("tool_calls", Usage(9, 4, 2, 0, 3)),
+]
+
+
+@pytest.mark.parametrize("target", APIS)
+@pytest.mark.parametrize(("source", "other"), PAIRS)
+def test_an_upstream_of_another_api_continues_what_one_has_begun(source, other, target):
+    events = written(source, ANSWER)
+    truth = read_by_sdk(target, translated(source, target, events))
+    for cut in range(len(events)):
+        reader, writer = READERS[source](), WRITERS[target](ASK[target])
+        first = [one for event in events[:cut] for one in writer.write(reader.read(event))]
+        if reader.terminal:
+            continue
+        recovery = recovery_of(target)
+        records = _play(recovery, [first, translated(other, target, written(other, ANSWER))])
+        assert (cut, recovery.outcome, recovery.error) == (cut, "completed", None)
+        seen = read_by_sdk(target, _events([json.loads(record) for record in records]))
+        assert (seen.said, seen.calls, seen.finish) == (truth.said, truth.calls, truth.finish)
