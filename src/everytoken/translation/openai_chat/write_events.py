@@ -132,7 +132,7 @@ class ChatEventWriter:
             "start_index": self._start if start is None else self._start + start,
             "end_index": self._length if end is None else self._start + end,
             "url": citation.url,
-            "title": citation.title,
+            **({"title": citation.title} if citation.title else {}),
         }
         return {"type": "url_citation", "url_citation": told}
 
