@@ -250,3 +250,19 @@ def recovery_of(api: str) -> Recovery:
         experience=lambda _: learned,
         breaker=Breaker(threshold=1000),
     )
+
+
+def content_of(api: str, records: Iterable[bytes]) -> Any:
+    """Return what records of an API join to, but for ids and counts, which another attempt has otherwise."""
+    joined = dialect_named(api).accumulator()
+    for record in records:
+        joined.add(record)
+    message = joined.message()
+    own = {"id", "call_id", "usage", "created", "created_at", "everytoken"}
+    return _without(message, own)
+
+
+def _without(value: Any, names: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(item, names) for name, item in value.items() if name not in names}
+    return [_without(item, names) for item in value] if isinstance(value, list) else value

@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from everytoken.translation.anthropic_messages import answer_fields as message_answers
 from everytoken.translation.anthropic_messages import fields as messages
+from everytoken.translation.openai_chat import answer_fields as chat_answers
 from everytoken.translation.openai_chat import fields as chat
+from everytoken.translation.openai_responses import answer_fields as response_answers
 from everytoken.translation.openai_responses import fields as responses
 from everytoken.translation.table import fate_of
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[1] / "docs" / "apis.md"
 APIS: tuple[ModuleType, ...] = (chat, messages, responses)
+ANSWERS: tuple[Rows, ...] = (chat_answers.ANSWERS, message_answers.ANSWERS, response_answers.ANSWERS)
 
 _HEAD = f"""# APIs
 
@@ -25,7 +29,7 @@ Callers use the API that their programs speak: chat completions (`/v1/chat/compl
 Responses (`/v1/responses`). An upstream may speak another one. Then the gateway translates the request to it, and the
 answer back. Each of the three works over each of the three.
 
-This page says what that does to a request. It is made by `python tools/apis_docs.py` from the tables that the gateway
+This page says what that does to a request and to [what comes back](#what-comes-back). It is made by `python tools/apis_docs.py` from the tables that the gateway
 itself works by. An upstream of the caller's own API gets the request as it is, and none of this applies.
 
 ## What you can rely on
@@ -60,6 +64,25 @@ An upstream may still refuse what its API can say: a model without reasoning ref
 image. That refusal is treated as any other, see [recovery](recovery.md).
 """
 
+_BACK = """## What comes back
+
+The answer of the upstream is read piece by piece and written as your API says the same. A piece of text is passed on as it
+came, at once. The error for what your API cannot say has the code `upstream-untranslatable` and names the field; other
+upstreams are asked before you get it.
+
+- **An end is the upstream's own.** A cut answer has no `finish_reason`, `message_stop` or `response.completed`.
+- Ids of tool calls stay as they are. The ids of answers and items are made from the upstream's.
+- Usage is counted as your API counts: chat completions and Responses include cached tokens in the prompt, Messages does
+  not. Messages has to give counts; where the upstream gives none, they are marked `"estimated": true`.
+- Reasoning is `reasoning_content` in chat completions and a `thinking` block in Messages. In Responses it is
+  `reasoning_text`, or a summary if you asked for summaries.
+- A signature of reasoning is never made up. A `thinking` block that no provider has signed has an empty `signature`, and
+  Anthropic refuses such a block in a later request. Translated requests leave reasoning out.
+- A source of the text is a `url_citation` in chat completions and Responses. In Messages it is a
+  `web_search_result_location` whose `cited_text` and `encrypted_index` are empty.
+- `stop_reason` is `tool_use` whenever a message has calls and was not cut by a limit, whatever the upstream says.
+"""
+
 
 def page() -> str:
     """Return the page as it should be."""
@@ -75,6 +98,10 @@ def page() -> str:
             _list("Left out", "dropped", [(caller.READS, fields), (caller.TYPES, kinds)]),
             _list("Refused", "refused", [(caller.READS, fields), (caller.TYPES, kinds)]),
         ]
+    sections.append(_BACK)
+    for upstream, table in zip(APIS, ANSWERS, strict=True):
+        sections.append(f"### From {upstream.API}\n")
+        sections.append(_answers(table))
     return "\n".join(sections)
 
 
@@ -114,12 +141,18 @@ def _is_listed(fates: list[tuple[Fate, str]]) -> bool:
     return len(set(fates)) == 1 and fates[0][0] != "said"
 
 
+def _answers(rows: Rows) -> str:
+    lines = ["| part of the answer | for callers of the other two |", "|---|---|"]
+    lines += [f"| {_name(row)} | {_cell(row.fate, row.note)} |" for row in rows.values()]
+    return "\n".join(lines) + "\n"
+
+
 def _name(row: Row) -> str:
     group, space, name = row.name.partition(" ")
     return f"{group} `{name}`" if space else f"`{group}`"
 
 
-def _cell(fate: Fate, note: str) -> str:
+def _cell(fate: str, note: str) -> str:
     match fate:
         case "said":
             return f"yes; {note}" if note else "yes"

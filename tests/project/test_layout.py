@@ -173,6 +173,15 @@ COVERED = {
         "requests as a server gets them, and what is asked beside them",
         "one_piece pooled rendering",
     ),
+    "translation/openai_chat/test_read_events.py": ("every kind of fragment a server sends", "calls"),
+    "translation/openai_responses/test_write_events.py": (
+        "what is seen of them in the events",
+        "output response_object",
+    ),
+    "translation/test_pairs.py": (
+        "usage, texts and refusals of every API in every other",
+        "counts refusing text anthropic_messages/usage openai_chat/usage openai_responses/usage",
+    ),
     "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),
 }
 

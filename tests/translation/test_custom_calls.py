@@ -6,17 +6,41 @@ import json
 
 import pytest
 
-from everytoken.translation.custom_calls import CustomCalls, custom_names
-from everytoken.translation.events import Arguments, CallBegan, CallEnded
+from everytoken.translation.anthropic_messages import read_request as read_messages
+from everytoken.translation.anthropic_messages import write_request as write_messages
+from everytoken.translation.custom_calls import CustomCalls
+from everytoken.translation.events import Arguments, Began, CallBegan, CallEnded, Ended
+from everytoken.translation.openai_chat import read_request as read_chat
+from everytoken.translation.openai_chat import write_request as write_chat
+from everytoken.translation.openai_responses import read_request as read_responses
+from everytoken.translation.openai_responses import write_request as write_responses
+from everytoken.translation.wrapping import wrapped_input
+from translated import ASK, CHAT, MESSAGES, RESPONSES, read_by_sdk, translated, written
 
-RESPONSES = {"tools": [{"type": "custom", "name": "patch"}, {"type": "function", "name": "f"}]}
-CHAT = {"tools": [{"type": "custom", "custom": {"name": "patch"}}]}
+REQUESTS = {
+    CHAT: (read_chat.read_request, write_chat.write_request),
+    MESSAGES: (read_messages.read_request, write_messages.write_request),
+    RESPONSES: (read_responses.read_request, write_responses.write_request),
+}
+
+TOOLS = {
+    CHAT: [{"type": "custom", "custom": {"name": "patch"}}],
+    RESPONSES: [
+        {"type": "custom", "name": "patch"},
+        {
+            "type": "namespace",
+            "name": "git",
+            "description": "",
+            "tools": [{"type": "custom", "name": "patch"}],
+        },
+    ],
+}
 TEXT = '*** Begin\n+"a" \\ \u2028 😀\t*** End'
 
 
 def unwrapped(*pieces, end=True):
     """Return the text that the caller's tool gets of these arguments."""
-    calls = CustomCalls(RESPONSES)
+    calls = CustomCalls({"patch"})
     events = [
         CallBegan(0, "c", "patch"),
         *(Arguments(0, piece) for piece in pieces),
@@ -46,6 +70,12 @@ def test_arguments_of_another_form_are_the_text_itself(given):
     assert "".join(unwrapped(*given)) == given
 
 
+def test_a_backslash_that_begins_no_escape_is_text():
+    given = r'{"input": "\d+ \u12 \n \\"}'
+    for pieces in ([given], given):
+        assert "".join(unwrapped(*pieces)) == "\\d+ \\u12 \n \\"
+
+
 def test_line_breaks_as_models_write_them_are_text():
     assert unwrapped('{"input": "a\nb"}') == ["a\nb"]
 
@@ -55,7 +85,7 @@ def test_a_call_cut_by_a_limit_has_the_text_that_came():
 
 
 def test_calls_of_other_tools_are_left_alone():
-    calls = CustomCalls(RESPONSES)
+    calls = CustomCalls({"patch"})
     events = [
         *(CallBegan(0, "c", "f"), Arguments(0, '{"input": "x"}'), CallEnded(0)),
         *(CallBegan(1, "d", "patch", custom=True), Arguments(1, "x"), CallEnded(1)),
@@ -63,7 +93,19 @@ def test_calls_of_other_tools_are_left_alone():
     assert [seen for event in events for seen in calls.unwrapped(event)] == events
 
 
-def test_which_tools_are_custom():
-    assert custom_names(RESPONSES["tools"]) == custom_names(CHAT["tools"]) == {"patch"}
-    for tools in (None, "x", [None, {"type": "custom"}, {"type": "custom", "custom": {}}]):
-        assert custom_names(tools) == set()
+@pytest.mark.parametrize(
+    ("caller", "name"), [(CHAT, "patch"), (RESPONSES, "patch"), (RESPONSES, "git__patch")]
+)
+@pytest.mark.parametrize("upstream", [CHAT, MESSAGES])
+def test_a_tool_that_was_wrapped_in_the_request_is_called_as_the_callers_own(caller, name, upstream):
+    ask = {**ASK[caller], "tools": TOOLS[caller]}
+    sent = REQUESTS[upstream][1](REQUESTS[caller][0](ask))
+    tools = [tool.get("function", tool) for tool in sent["tools"]]
+    assert name in [tool["name"] for tool in tools]
+    called = [
+        *(Began("id", "m"), CallBegan(0, "c", name), Arguments(0, wrapped_input(TEXT)), CallEnded(0)),
+        Ended("tool_calls"),
+    ]
+    seen = translated(upstream, caller, written(upstream, called), ask)
+    assert read_by_sdk(caller, seen).calls == [("c", "patch", TEXT)]
+    assert ('"namespace":"git"' in seen[-1].data) is (name == "git__patch")

@@ -10,7 +10,17 @@ from content_shapes import SHAPES, wire
 from everytoken.dialects.registry import dialect_named
 from everytoken.errors import ErrorEventError, MalformedEventError, TruncatedError, UntranslatableError
 from everytoken.sse import ServerSentEvent
-from everytoken.translation.events import Sealed
+from everytoken.translation.events import (
+    CLOSED,
+    Arguments,
+    Began,
+    CallBegan,
+    CallEnded,
+    Ended,
+    Sealed,
+    Usage,
+    Wrote,
+)
 from messages_streams import STREAMS as OF_MESSAGES
 from messages_streams import again as messages_again
 from responses_streams import STREAMS as OF_RESPONSES
@@ -25,11 +35,13 @@ from translated import (
     RESPONSES,
     WRITERS,
     bytes_of,
+    content_of,
     events_of,
     neutral,
     read_by_sdk,
     recovery_of,
     translated,
+    written,
 )
 
 
@@ -97,7 +109,8 @@ def test_cut_anywhere_it_is_repeated_in_translation_and_continued(source, name, 
     if name in CUSTOM and target == MESSAGES:
         pytest.skip("refused")
     events, second = STREAMS[source][name], translated(source, target, AGAIN[source][name])
-    truth = read_by_sdk(target, translated(source, target, events))
+    whole = translated(source, target, events)
+    truth = content_of(target, [event.data.encode() for event in whole if event.data != "[DONE]"])
     for cut in range(len(events)):
         reader, writer = READERS[source](), WRITERS[target](ASK[target])
         first = [one for event in events[:cut] for one in writer.write(reader.read(event))]
@@ -106,9 +119,7 @@ def test_cut_anywhere_it_is_repeated_in_translation_and_continued(source, name, 
         recovery = recovery_of(target)
         records = _play(recovery, [first, second])
         assert (cut, recovery.outcome, recovery.error) == (cut, "completed", None)
-        seen = read_by_sdk(target, _events([json.loads(record) for record in records]))
-        assert (seen.said, seen.reasoning, seen.finish) == (truth.said, truth.reasoning, truth.finish)
-        assert [call[1:] for call in seen.calls] == [call[1:] for call in truth.calls]
+        assert content_of(target, records) == truth
 
 
 def _play(recovery, attempts):
@@ -185,3 +196,29 @@ def test_a_piece_of_text_takes_the_short_way_through_the_decoders_of_all_callers
         events = translated(source, target, STREAMS[source][many[source]])
         assert str in [type(decoder.read(event)) for event in events], (source, target)
         assert decoder.terminal
+
+
+ANSWER = [
+    Began("id1", "m", 7),
+    *(Wrote("One "), Wrote("two "), Wrote("three."), CLOSED),
+    *(CallBegan(0, "c1", "look"), Arguments(0, '{"a"'), Arguments(0, ":1}"), CallEnded(0)),
+    *(CallBegan(1, "c2", "see"), Arguments(1, "{}"), CallEnded(1)),
+    Ended("tool_calls", Usage(9, 4, 2, 0, 3)),
+]
+
+
+@pytest.mark.parametrize("target", APIS)
+@pytest.mark.parametrize(("source", "other"), PAIRS)
+def test_an_upstream_of_another_api_continues_what_one_has_begun(source, other, target):
+    events = written(source, ANSWER)
+    whole = translated(source, target, events)
+    truth = content_of(target, [event.data.encode() for event in whole if event.data != "[DONE]"])
+    for cut in range(len(events)):
+        reader, writer = READERS[source](), WRITERS[target](ASK[target])
+        first = [one for event in events[:cut] for one in writer.write(reader.read(event))]
+        if reader.terminal:
+            continue
+        recovery = recovery_of(target)
+        records = _play(recovery, [first, translated(other, target, written(other, ANSWER))])
+        assert (cut, recovery.outcome, recovery.error) == (cut, "completed", None)
+        assert content_of(target, records) == truth

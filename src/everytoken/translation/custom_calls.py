@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from everytoken.translation.events import Arguments, CallBegan, CallEnded
 from everytoken.translation.text import Halves
+from everytoken.translation.wrapping import ARGUMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Iterator
 
     from everytoken.translation.events import NeutralEvent
 
-__all__ = ["CustomCalls", "custom_names"]
+__all__ = ["CustomCalls"]
 
-# The function has one argument, `input`: a string.
-_BEGIN: Final = re.compile(r'\s*\{\s*"input"\s*:\s*"')
+_BEGIN: Final = re.compile(rf'\s*\{{\s*"{ARGUMENT}"\s*:\s*"')
 _WHOLE: Final = re.compile(r'(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+_PART: Final = re.compile(r"(\\(u[0-9a-fA-F]{0,3})?)?")
 _MAX_BEGIN: Final = 256  # characters, in which the text has begun if it does
 
 
-def custom_names(tools: Any) -> frozenset[str]:
-    """Return the names of the custom tools among the tools of a request to chat or Responses."""
-    found = set()
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict) and tool.get("type") == "custom":
-            inner = tool.get("custom")
-            name = inner.get("name") if isinstance(inner, dict) else tool.get("name")
-            if isinstance(name, str):
-                found.add(name)
-    return frozenset(found)
-
-
 class CustomCalls:
-    """Has the caller see its own custom tools called, with the text that the function's argument is."""
+    """Has the caller see its own custom tools called, with the text that the function's argument is.
+
+    `names` are those of its custom tools, as the upstream calls them.
+    """
 
     __slots__ = ("_inputs", "_names")
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
-        self._names = custom_names(request.get("tools"))
+    def __init__(self, names: Container[str]) -> None:
+        self._names = names
         self._inputs: dict[int, _Input] = {}
 
     def unwrapped(self, event: CallBegan | Arguments | CallEnded) -> Iterable[NeutralEvent]:
@@ -64,32 +56,49 @@ class CustomCalls:
 class _Input:
     """The string in `{"input": "…"}` while it comes. Arguments of another form are taken for the text itself, at the end."""
 
-    __slots__ = ("_begun", "_ended", "_halves", "_raw")
+    __slots__ = ("_begun", "_ended", "_halves", "_others", "_raw")
 
     def __init__(self) -> None:
-        self._raw = ""
+        self._raw = ""  # what is not decoded yet: a beginning, or a part of an escape
         self._begun = False
         self._ended = False
+        self._others: list[str] = []  # arguments of another form
         self._halves = Halves()
 
     def add(self, text: str) -> str:
         """Return what a piece of the arguments adds to the text."""
         if self._ended:
             return ""
-        self._raw += text
+        if self._others:
+            self._others.append(text)
+            return ""
+        raw = self._raw + text
         if not self._begun:
-            begin = _BEGIN.match(self._raw) if len(self._raw) <= _MAX_BEGIN + len(text) else None
+            begin = _BEGIN.match(raw)
             if begin is None:
+                if len(raw) > _MAX_BEGIN:
+                    self._others, raw = [raw], ""
+                self._raw = raw
                 return ""
             self._begun = True
-            self._raw = self._raw[begin.end() :]
-        whole = _WHOLE.match(self._raw)
-        end = whole.end() if whole is not None else 0
-        more, self._raw = self._raw[:end], self._raw[end:]
-        self._ended = self._raw[:1] == '"'
-        # As models write it: with line breaks that JSON does not allow.
-        return self._halves.join(0, json.loads(f'"{more}"', strict=False)) if more else ""
+            raw = raw[begin.end() :]
+        return self._halves.join(0, "".join(self._decoded(raw)))
 
     def rest(self) -> str:
         """Return what is to be added at the end of the call."""
-        return "" if self._begun else self._raw
+        return "" if self._begun else "".join(self._others) or self._raw
+
+    def _decoded(self, raw: str) -> Iterator[str]:
+        at = 0
+        while True:
+            whole = _WHOLE.match(raw, at)
+            end = whole.end() if whole is not None else at
+            if end > at:
+                # As models write it: with line breaks that JSON does not allow.
+                yield json.loads(f'"{raw[at:end]}"', strict=False)
+            self._ended = raw[end : end + 1] == '"'
+            if self._ended or _PART.fullmatch(raw, end):
+                self._raw = "" if self._ended else raw[end:]
+                return
+            yield "\\"  # it begins no escape, so it is meant as it stands
+            at = end + 1

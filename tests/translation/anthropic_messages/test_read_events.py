@@ -189,5 +189,9 @@ def test_content_in_the_beginning_is_refused():
 def test_what_is_wrong_is_raised():
     with pytest.raises(MalformedEventError):
         read(*texts(0, "a"))
+    with pytest.raises(MalformedEventError):
+        MessagesEventReader().read(ServerSentEvent("message", '{"type": []}'))
+    with pytest.raises(UntranslatableError):
+        read(start(), *end(["end_turn"]))
     with pytest.raises(ErrorEventError):
         read(start(), {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})

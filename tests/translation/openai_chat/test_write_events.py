@@ -76,7 +76,7 @@ def test_a_source_is_one_of_the_text_so_far_or_of_a_part_of_it():
     notes = [delta["annotations"][0]["url_citation"] for delta in deltas(*events) if "annotations" in delta]
     assert notes == [
         {"start_index": 3, "end_index": 7, "url": "u", "title": "T"},
-        {"start_index": 4, "end_index": 6, "url": "v", "title": ""},
+        {"start_index": 4, "end_index": 6, "url": "v"},
     ]
 
 

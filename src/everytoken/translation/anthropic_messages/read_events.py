@@ -140,10 +140,10 @@ class MessagesEventReader:
             self._turn_to(block, events)
             if text := start.get(block.kind):
                 events.append(Wrote(text) if block.kind == "text" else Reasoned(text))
-            for citation in start.get("citations") or ():
+            citations = start.get("citations")
+            for citation in citations if isinstance(citations, list) else ():
                 self._cite(citation, events)
-            if signature := start.get("signature"):
-                events.append(Sealed(signature=signature))
+            self._sign(start.get("signature"), events)
         elif block.kind == "redacted_thinking":
             self._turn_to(None, events)  # see the table of dispositions
         elif block.kind == _CALL:
@@ -163,8 +163,7 @@ class MessagesEventReader:
             return
         if kind == "signature_delta":
             self._turn_to(block, events)
-            if signature := delta.get("signature"):
-                events.append(Sealed(signature=signature))
+            self._sign(delta.get("signature"), events)
             return
         for piece in chunk.pieces:
             if piece.kind == "other":
@@ -202,6 +201,10 @@ class MessagesEventReader:
         self._current = block
         self._plain = block is not None and block.kind == "text" and not block.place
 
+    def _sign(self, signature: Any, events: list[NeutralEvent]) -> None:
+        if signature and isinstance(signature, str):
+            events.append(Sealed(signature))
+
     def _cite(self, citation: Any, events: list[NeutralEvent]) -> None:
         """Keep a source until its text is whole: it is one of all of it."""
         url = citation.get("url") if isinstance(citation, dict) else None
@@ -224,7 +227,7 @@ class MessagesEventReader:
             if isinstance(delta, dict) and delta.get("stop_reason"):
                 reason, sequence = delta["stop_reason"], delta.get("stop_sequence")
         # Without a reason is only an upstream that is known to give none.
-        said = REASONS.get(reason) if reason else ("tool_calls" if self._calls else "stop")
+        said = REASONS.get(str(reason)) if reason else ("tool_calls" if self._calls else "stop")
         if said is None:
             raise untranslatable(f"stop_reason {str(reason)[:64]}")
         sequence = sequence if isinstance(sequence, str) else None

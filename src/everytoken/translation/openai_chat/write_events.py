@@ -48,7 +48,7 @@ class ChatEventWriter:
     __slots__ = ("_created", "_customs", "_envelope", "_head", "_length", "_start", "_wrapped")
 
     def __init__(self, request: Mapping[str, Any], *, created: int = 0) -> None:
-        self._wrapped = CustomCalls(request)
+        self._wrapped = CustomCalls(_custom_names(request.get("tools")))
         self._created = created
         self._envelope: dict[str, Any] = {}
         self._head = ""
@@ -132,7 +132,7 @@ class ChatEventWriter:
             "start_index": self._start if start is None else self._start + start,
             "end_index": self._length if end is None else self._start + end,
             "url": citation.url,
-            "title": citation.title,
+            **({"title": citation.title} if citation.title else {}),
         }
         return {"type": "url_citation", "url_citation": told}
 
@@ -145,3 +145,13 @@ class ChatEventWriter:
         if ended.usage is not None:
             chunks.append({**self._envelope, "choices": [], "usage": usage_object(ended.usage)})
         return [*(ServerSentEvent("message", dumps(chunk).decode()) for chunk in chunks), _DONE]
+
+
+def _custom_names(tools: Any) -> frozenset[str]:
+    """Return the names of the caller's custom tools."""
+    customs = [
+        tool.get("custom")
+        for tool in (tools if isinstance(tools, list) else ())
+        if isinstance(tool, dict) and tool.get("type") == "custom"
+    ]
+    return frozenset(str(custom.get("name")) for custom in customs if isinstance(custom, dict))

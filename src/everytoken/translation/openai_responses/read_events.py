@@ -175,11 +175,13 @@ class ResponsesEventReader:
             self._item_done(value["output_index"], value["item"], events)
         elif kind == _PART_DONE:
             self._part_done(
-                (value["output_index"], "content", value["content_index"]), value.get("part"), events
+                (value.get("output_index", 0), "content", value["content_index"]), value.get("part"), events
             )
         elif kind == _NOTE:
             self._note(
-                (value["output_index"], "content", value["content_index"]), value.get("annotation"), events
+                (value.get("output_index", 0), "content", value["content_index"]),
+                value.get("annotation"),
+                events,
             )
         elif kind == "response.reasoning_summary_part.done":
             self._close(events)
@@ -264,7 +266,7 @@ class ResponsesEventReader:
             self._note(place, note, events)
 
     def _item_added(self, index: int, item: dict[str, Any], events: list[NeutralEvent]) -> None:
-        kind = item.get("type")
+        kind = str(item.get("type"))
         self._close(events)
         if kind in _CALLS:
             call = self._calls[index] = len(self._calls)
@@ -274,7 +276,7 @@ class ResponsesEventReader:
                 CallBegan(call, str(identity or ""), str(item.get("name") or ""), kind == "custom_tool_call")
             )
         elif kind not in {"message", "reasoning"}:
-            events.append(Other(str(kind), item))
+            events.append(Other(kind, item))
 
     def _argue(self, index: int, delta: Any, events: list[NeutralEvent]) -> None:
         if delta and index in self._calls:
@@ -284,7 +286,7 @@ class ResponsesEventReader:
                 events.append(Arguments(self._calls[index], text))
 
     def _item_done(self, index: int, item: dict[str, Any], events: list[NeutralEvent]) -> None:
-        kind = item.get("type")
+        kind = str(item.get("type"))
         if kind in _CALLS:
             if index not in self._calls:
                 self._item_added(index, item, events)
@@ -292,7 +294,7 @@ class ResponsesEventReader:
                 self._call_done(index, item, events)
             return
         if kind not in {"message", "reasoning"}:
-            events.append(Other(str(kind), item))
+            events.append(Other(kind, item))
             return
         for holder in ("summary", "content"):
             parts = item.get(holder)
