@@ -58,7 +58,10 @@ def said(request: NeutralRequest) -> dict[str, Any]:
 
 def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_paths(one) for name, one in value.items() if name not in ("at", "paths")}
+        value = {name: one for name, one in value.items() if name not in ("at", "paths")}
+        if "custom" in value and "strict" in value:
+            value["strict"] = bool(value["strict"])  # what is not asked for is the default
+        return {name: _without_paths(one) for name, one in value.items()}
     return [_without_paths(one) for one in value] if isinstance(value, list) else value
 
 
@@ -96,7 +99,7 @@ def requests(*apis: str) -> Any:
         if chat
         else st.lists(text | image | file, min_size=1, max_size=3)
     )
-    in_answers = text | st.builds(Refusal, text=texts) if apis == (CHAT,) else text
+    in_answers = text | st.builds(Refusal, text=texts) if not messages else text
     custom = st.booleans() if apis == (RESPONSES,) else st.just(value=False)
 
     @st.composite
@@ -108,7 +111,7 @@ def requests(*apis: str) -> Any:
                 grammar = draw(maybe(st.just({"syntax": "lark", "definition": "start: /x+/"})))
                 found.append(Tool(name=name, description=description, custom=True, grammar=grammar))
             else:
-                strict = draw(st.booleans() if responses else maybe(st.booleans()))
+                strict = draw(st.booleans())
                 found.append(Tool(name=name, description=description, schema=draw(schemas), strict=strict))
         return found
 

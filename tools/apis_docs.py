@@ -17,7 +17,7 @@ from everytoken.translation.table import fate_of
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from everytoken.translation.table import Row, Rows
+    from everytoken.translation.table import Fate, Row, Rows
 
 PAGE = Path(__file__).parents[1] / "docs" / "apis.md"
 APIS: tuple[ModuleType, ...] = (chat, messages, responses)
@@ -35,12 +35,12 @@ itself works by. An upstream of the caller's own API gets the request as it is, 
 ## What you can rely on
 
 - **Nothing that can change an answer is lost in silence.** What the other API cannot say is refused with status 400 and
-  the name of your field, as in `messages[2].content[0]`. If another upstream is configured, it is asked in its place.
-- **Left out is only what changes no answer**: hints about price, speed, caches and storage. The tables give the reason
-  for each.
+  the name of your field, as in `messages[2].content[0]`.
+- **Left out is only what the answer does not depend on**: hints about price, speed, caches, storage and style. The
+  tables give the reason for each.
 - **An unknown field is refused**, because what it does is not known either. `null` asks for nothing and is never
-  refused. Unknown fields inside a message, a tool or a content part are left out: programs send earlier answers back with
-  whatever their provider had put into them.
+  refused. Other fields inside a message, a tool or a content part are left out: programs send earlier answers back with
+  whatever their provider had put into them. So are `cache_control` there, and the `name` of a participant.
 - **A value that is the default is not refused**: `n: 1`, `logprobs: false`, `frequency_penalty: 0`.
 
 ## What is added or changed
@@ -63,6 +63,7 @@ itself works by. An upstream of the caller's own API gets the request as it is, 
 An upstream may still refuse what its API can say: a model without reasoning refuses an effort, and one without eyes an
 image. That refusal is treated as any other, see [recovery](recovery.md).
 """
+
 
 _BACK = """## What comes back
 
@@ -89,14 +90,18 @@ def page() -> str:
     sections = [_HEAD]
     for caller in APIS:
         others = [api for api in APIS if api is not caller]
-        sections.append(f"## {_title(caller)} over {others[0].API} or {others[1].API}\n")
-        sections.append(_table("field", caller.READS, [(api.API, api.WRITES) for api in others]))
-        sections.append("What messages and tools are made of:\n")
-        sections.append(_table("type", caller.TYPES, [(api.API, api.KINDS) for api in others]))
+        fields = [(api.API, api.WRITES) for api in others]
+        kinds = [(api.API, api.KINDS) for api in others]
+        sections += [
+            f"## {_title(caller)} over {others[0].API} or {others[1].API}\n",
+            _table("field", caller.READS, fields),
+            _table("message, part or tool", caller.TYPES, kinds),
+            _list("Left out", "dropped", [(caller.READS, fields), (caller.TYPES, kinds)]),
+            _list("Refused", "refused", [(caller.READS, fields), (caller.TYPES, kinds)]),
+        ]
     sections.append(_BACK)
     for upstream, table in zip(APIS, ANSWERS, strict=True):
-        sections.append(f"### From {upstream.API}\n")
-        sections.append(_answers(table))
+        sections += [f"### From {upstream.API}\n", _answers(table)]
     return "\n".join(sections)
 
 
@@ -106,19 +111,39 @@ def _title(api: ModuleType) -> str:
 
 
 def _table(head: str, rows: Rows, upstreams: list[tuple[str, Rows]]) -> str:
+    """Return the rows of which some upstream gets something."""
     lines = [
         f"| {head} | " + " | ".join(f"over {name}" for name, _ in upstreams) + " |",
         "|---|" + "---|" * len(upstreams),
     ]
     for row in rows.values():
-        cells = [_cell(row, writes) for _, writes in upstreams]
-        lines.append(f"| {_name(row)} | " + " | ".join(cells) + " |")
+        fates = [fate_of(row, writes) for _, writes in upstreams]
+        if _is_listed(fates):
+            continue
+        lines.append(f"| {_name(row)} | " + " | ".join(_cell(*fate) for fate in fates) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _list(head: str, fate: Fate, tables: list[tuple[Rows, list[tuple[str, Rows]]]]) -> str:
+    """Return what no upstream gets, by the reason."""
+    found: dict[str, list[str]] = {}
+    for rows, upstreams in tables:
+        for row in rows.values():
+            fates = [fate_of(row, writes) for _, writes in upstreams]
+            if _is_listed(fates) and fates[0][0] == fate:
+                found.setdefault(fates[0][1], []).append(_name(row))
+    lines = [f"- {', '.join(names)}: {note}" for note, names in found.items()]
+    return "\n".join([f"{head}:\n", *lines]) + "\n"
+
+
+def _is_listed(fates: list[tuple[Fate, str]]) -> bool:
+    """Whether all upstreams are the same, and get nothing."""
+    return len(set(fates)) == 1 and fates[0][0] != "said"
 
 
 def _answers(rows: Rows) -> str:
     lines = ["| part of the answer | for callers of the other two |", "|---|---|"]
-    lines += [f"| {_name(row)} | {_fate(row.fate, row.note)} |" for row in rows.values()]
+    lines += [f"| {_name(row)} | {_cell(row.fate, row.note)} |" for row in rows.values()]
     return "\n".join(lines) + "\n"
 
 
@@ -127,11 +152,7 @@ def _name(row: Row) -> str:
     return f"{group} `{name}`" if space else f"`{group}`"
 
 
-def _cell(row: Row, writes: Rows) -> str:
-    return _fate(*fate_of(row, writes))
-
-
-def _fate(fate: str, note: str) -> str:
+def _cell(fate: Fate, note: str) -> str:
     match fate:
         case "said":
             return f"yes; {note}" if note else "yes"

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["HOSTED", "refuse_hosted_only", "refuse_unknown_choice"]
 
 HOSTED: Final = (
-    "the provider runs it, and the upstream has none like it; left out where other tools are offered, refused where it is the "
-    "only tool or `tool_choice` names it"
+    "the provider runs it itself; refused where it is the only tool, or where `tool_choice` names it"
 )
 
 

@@ -22,15 +22,16 @@ class CallIds:
     def __init__(self) -> None:
         self._given: dict[str, str] = {}
         self._used: set[str] = set()
+        self._next: dict[str, int] = {}
 
     def call(self, call_id: str) -> str:
         """Return the id to write for a call."""
         name = _REFUSED.sub("_", call_id) or "call"
         if len(name) > _LONGEST:
             name = f"call_{hashlib.sha256(call_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
-        given, number = name, 1
+        given = name
         while given in self._used:
-            number += 1
+            self._next[name] = number = self._next.get(name, 1) + 1
             given = f"{name[: _LONGEST - 12]}_{number}"
         self._used.add(given)
         self._given[call_id] = given

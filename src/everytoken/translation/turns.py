@@ -57,7 +57,7 @@ def _joined(messages: Sequence[Message], roles: Collection[str]) -> list[Message
     turns: list[Message] = []
     for message in messages:
         if turns and message.role in roles and turns[-1].role == message.role:
-            turns[-1] = Message(role=message.role, parts=[*turns[-1].parts, *message.parts], at=turns[-1].at)
+            turns[-1].parts.extend(message.parts)
         else:
-            turns.append(message)
+            turns.append(Message(role=message.role, parts=list(message.parts), at=message.at))
     return turns

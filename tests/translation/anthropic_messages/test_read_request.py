@@ -159,6 +159,22 @@ def test_blocks_of_the_user(block, expected):
     assert [bare(part) for part in read.messages[0].parts] == expected
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda block: {"type": "tool_result", "tool_use_id": "a", "content": [block]},
+        lambda block: source(type="content", content=[block]),
+        lambda block: {"type": "search_result", "title": "", "source": "", "content": [block]},
+    ],
+)
+def test_blocks_inside_each_other_end(around):
+    block = {"type": "text", "text": "A"}
+    for _ in range(500):
+        block = around(block)
+    with pytest.raises(InvalidRequestError):
+        read_request(user(block))
+
+
 def test_blocks_of_the_assistant():
     blocks = [
         {"type": "thinking", "thinking": "Hm", "signature": "s"},

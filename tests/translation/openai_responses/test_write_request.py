@@ -32,6 +32,15 @@ def written(*turns, **fields):
     return write_request(NeutralRequest(model="m", messages=messages, **fields))
 
 
+def said(value):
+    return {"type": "output_text", "text": value, "annotations": []}
+
+
+def answer(position, *parts):
+    message = {"type": "message", "id": f"msg_{position}", "role": "assistant", "status": "completed"}
+    return {**message, "content": list(parts)}
+
+
 CALL = ToolCall(id="a.1", name="f", arguments="")
 CUSTOM = ToolCall(id="b", name="g", arguments="x", custom=True)
 CASES = {
@@ -39,8 +48,7 @@ CASES = {
         [("user", text("A")), ("assistant", Reasoning(text="Hm"), text("B"), Refusal(text="No"))],
         [
             {"role": "user", "content": "A"},
-            {"role": "assistant", "content": "B"},
-            {"role": "assistant", "content": "No"},
+            answer(1, said("B"), {"type": "refusal", "refusal": "No"}),
         ],
     ),
     "calls and results": (
@@ -105,7 +113,7 @@ CASES = {
     ),
     "a prefill stays the last, and as it is": (
         [("user", text("A")), ("assistant", text("B "))],
-        [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B "}],
+        [{"role": "user", "content": "A"}, answer(1, said("B "))],
     ),
 }
 
@@ -118,6 +126,11 @@ def test_items(turns, expected):
 def test_leading_system_messages_are_the_instructions():
     body = written(("system", text("A"), text("B")), ("developer", text("C")), ("user", text("D")))
     assert (body["instructions"], body["input"]) == ("A\n\nB\n\nC", [{"role": "user", "content": "D"}])
+
+
+def test_a_system_message_alone_is_what_is_answered():
+    body = written(("system", text("A")), ("system", text("B")))
+    assert (body["instructions"], body["input"]) == ("A", [{"role": "system", "content": "B"}])
 
 
 def test_what_is_refused_is_named_as_the_caller_wrote_it():

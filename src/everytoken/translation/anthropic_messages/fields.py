@@ -17,7 +17,7 @@ API: Final = "Messages"
 DEFAULT_MAX_TOKENS: Final = 32_000
 """`max_tokens`, which Messages requires, where the caller gives no limit: what every current Claude model allows."""
 
-_LABEL = "it tells who is accounted or helped with an error, and is for Anthropic only"
+_LABEL = "it is for accounts and support at Anthropic"
 _CONTEXT = (
     "it only shortens what the model is given; a conversation that is too long is refused by the upstream"
 )
@@ -60,7 +60,7 @@ READS: Final = rows(
     dropped("user_profile_id", _LABEL),
     dropped("workspace_id", _LABEL),
     dropped("fallback_credit_token", _LABEL),
-    dropped("fallbacks", "upstreams stand in for each other"),
+    dropped("fallbacks", "other upstreams stand in for one that fails"),
     refused("container", _STATE),
     refused("thread", _STATE),
     refused("mcp_servers", "the provider calls these servers itself", []),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.errors import InvalidRequestError
 from everytoken.json import dumps
@@ -13,18 +13,20 @@ from everytoken.translation.table import checked_type
 from everytoken.translation.values import flag, obj, objects, optional_text, text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from everytoken.translation.request import Part
 
 __all__ = ["blocks_in", "text_blocks"]
 
+_TEXT: Final = ("text",)
+_IN_DOCUMENTS: Final = ("text", "image")
+_IN_RESULTS: Final = ("text", "image", "search_result", "document", "tool_reference")
+
 
 def text_blocks(content: Any, at: str) -> list[Text]:
     """Return content that is text only."""
-    parts = _content(content, at)
-    for part in parts:
-        if not isinstance(part, Text):
-            raise InvalidRequestError(f"'{part.at}' must be text", param=part.at)
-    return parts  # type: ignore[return-value]
+    return _content(content, at, _TEXT)  # type: ignore[return-value]
 
 
 def blocks_in(content: Any, at: str, role: str) -> list[Part]:
@@ -38,14 +40,20 @@ def blocks_in(content: Any, at: str, role: str) -> list[Part]:
     return parts
 
 
-def _content(content: Any, at: str) -> list[Part]:
+def _content(content: Any, at: str, allowed: Collection[str] | None = None) -> list[Part]:
+    """Return content. `allowed`: the types of blocks that it may have; blocks in blocks are of ever fewer types."""
     if content is None:
         return []
     if isinstance(content, str):
         return [Text(text=content, at=at)]
     if not isinstance(content, list):
         raise InvalidRequestError(f"'{at}' must be a string or a list of content blocks", param=at)
-    return [part for block, path in objects(content, at) for part in _block(block, path)]
+    parts: list[Part] = []
+    for block, path in objects(content, at):
+        if allowed is not None and block.get("type") not in allowed:
+            raise InvalidRequestError(f"'{path}' must be of type {' or '.join(allowed)}", param=path)
+        parts += _block(block, path)
+    return parts
 
 
 def _block(block: dict[str, Any], at: str) -> list[Part]:
@@ -79,10 +87,7 @@ def _block(block: dict[str, Any], at: str) -> list[Part]:
 
 
 def _result(block: dict[str, Any], at: str) -> ToolResult:
-    parts = _content(block.get("content"), f"{at}.content")
-    for part in parts:
-        if not isinstance(part, Text | Image | File):
-            raise InvalidRequestError(f"'{part.at}' cannot be in a tool result", param=part.at)
+    parts = _content(block.get("content"), f"{at}.content", _IN_RESULTS)
     return ToolResult(
         call_id=text(block, "tool_use_id", at),
         parts=parts,  # type: ignore[arg-type]
@@ -119,7 +124,7 @@ def _document(block: dict[str, Any], at: str) -> list[Part]:
         case "url":
             return [*before, File(url=text(source, "url", within), name=title, at=at)]
         case "content":
-            parts = _content(source.get("content"), f"{within}.content")
+            parts = _content(source.get("content"), f"{within}.content", _IN_DOCUMENTS)
             return [*before, *([Text(text=title, at=f"{at}.title")] if title else []), *parts]
     raise _unreadable(source, within)
 

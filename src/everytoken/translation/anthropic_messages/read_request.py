@@ -37,8 +37,8 @@ def read_request(body: Mapping[str, Any]) -> NeutralRequest:
     )
     if request.max_tokens == 0:
         raise InvalidRequestError("'max_tokens' of 0 only fills Anthropic's cache", param="max_tokens")
-    read_tools(body.get("tools"), request)
-    read_choice(body.get("tool_choice"), request)
+    left_out = read_tools(body.get("tools"), request)
+    read_choice(body.get("tool_choice"), request, left_out=bool(left_out))
     _read_thinking(body.get("thinking"), request)
     _read_output(body, request)
     return request

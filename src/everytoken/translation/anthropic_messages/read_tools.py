@@ -21,8 +21,8 @@ _DATE: Final = re.compile(r"_\d{8}$")
 _OWN: Final = "custom"
 
 
-def read_tools(value: Any, request: NeutralRequest) -> None:
-    """Read `tools`."""
+def read_tools(value: Any, request: NeutralRequest) -> list[str]:
+    """Read `tools`; return the paths of those that are left out."""
     left_out = []
     for tool, at in objects(value, "tools"):
         kind = tool.get("type") or _OWN
@@ -47,10 +47,11 @@ def read_tools(value: Any, request: NeutralRequest) -> None:
             )
         )
     refuse_hosted_only(request, left_out)
+    return left_out
 
 
-def read_choice(value: Any, request: NeutralRequest) -> None:
-    """Read `tool_choice`, which also says whether calls may be parallel."""
+def read_choice(value: Any, request: NeutralRequest, *, left_out: bool) -> None:
+    """Read `tool_choice`, which also says whether calls may be parallel. `left_out`: some tools are not in the request."""
     if value is None:
         return
     choice = obj(value, "tool_choice")
@@ -62,7 +63,7 @@ def read_choice(value: Any, request: NeutralRequest) -> None:
         case "tool":
             request.tool_choice = "required"
             request.allowed = [text(choice, "name", "tool_choice")]
-            refuse_unknown_choice(request, left_out=True)
+            refuse_unknown_choice(request, left_out=left_out)
         case other:
             raise InvalidRequestError(
                 f"'tool_choice' of type {other!r} cannot be translated", param="tool_choice.type"

@@ -107,8 +107,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
         written["description"] = description
     # The API refuses a schema that does not say that it is of an object.
     written["input_schema"] = schema if "type" in schema else {"type": "object", **schema}
-    if tool.strict is not None:
-        written["strict"] = tool.strict
+    if tool.strict:
+        written["strict"] = True
     return written
 
 

@@ -93,7 +93,7 @@ WRITES: Final = rows(
     said("temperature"),
     said("top_p"),
     refused("top_k", "the API has no such setting"),
-    said("stop"),
+    said("stop", note="OpenAI takes up to four"),
     said("output", note="as `response_format`"),
     said("reasons", note="thinking that is disabled is `reasoning_effort: none`"),
     said("effort", note="as `reasoning_effort`"),
@@ -102,8 +102,10 @@ WRITES: Final = rows(
     ),
     dropped("shown", "the API shows no reasoning, or all of it"),
     said("verbosity"),
-    said("user", note="one over 64 characters as a hash"),
-    said("safety_identifier", note="one over 64 characters as a hash"),
+    said("user", note="one over 64 characters, an e-mail address or a telephone number as a hash"),
+    said(
+        "safety_identifier", note="one over 64 characters, an e-mail address or a telephone number as a hash"
+    ),
     said("metadata"),
     said("service_tier"),
     said("prompt_cache_key"),

@@ -149,9 +149,13 @@ def _tool(tool: dict[str, Any], at: str) -> Tool:
     inner, at = obj(tool.get(kind), f"{at}.{kind}"), f"{at}.{kind}"
     name, description = text(inner, "name", at), optional_text(inner, "description", at)
     if kind == "custom":
-        form = inner.get("format") or {}
-        grammar = form.get("grammar") if isinstance(form, dict) else None
-        return Tool(name=name, description=description, custom=True, grammar=grammar, at=at)
+        return Tool(
+            name=name,
+            description=description,
+            custom=True,
+            grammar=_grammar(inner.get("format"), f"{at}.format"),
+            at=at,
+        )
     schema = inner.get("parameters")
     return Tool(
         name=name,
@@ -160,6 +164,14 @@ def _tool(tool: dict[str, Any], at: str) -> Tool:
         strict=flag(inner, "strict", at),
         at=at,
     )
+
+
+def _grammar(form: Any, at: str) -> dict[str, str] | None:
+    if not isinstance(form, dict) or form.get("type") != "grammar":
+        return None
+    at = f"{at}.grammar"
+    grammar = obj(form.get("grammar"), at)
+    return {name: text(grammar, name, at) for name in ("syntax", "definition")}
 
 
 def _message(message: dict[str, Any], at: str) -> Message:

@@ -90,16 +90,17 @@ def _tool(tool: Tool) -> dict[str, Any]:
     schema = wrapped_schema() if tool.custom else tool.schema
     if schema is not None:
         function["parameters"] = schema
-    if tool.strict is not None:
-        function["strict"] = tool.strict
+    if tool.strict:  # not asked for is the default, and many servers do not know the field
+        function["strict"] = True
     return {"type": "function", "function": function}
 
 
 def _messages(messages: list[Message]) -> list[dict[str, Any]]:
     leading, rest = split_leading(messages)
     written: list[dict[str, Any]] = []
-    if leading:
-        written.append({"role": "system", "content": "\n\n".join(_text_of(one) for one in leading)})
+    system = "\n\n".join(filter(None, map(_text_of, leading)))
+    if system:
+        written.append({"role": "system", "content": system})
     shown: list[Any] = []  # images of results: they follow the last of them
     for turn in turns_of(rest, ("assistant",)):
         match turn.role:

@@ -152,8 +152,10 @@ WRITES: Final = rows(
     ),
     said("shown", note="as `reasoning.summary`; nothing where it is omitted"),
     said("verbosity", note="as `text.verbosity`"),
-    said("user", note="one over 64 characters as a hash"),
-    said("safety_identifier", note="one over 64 characters as a hash"),
+    said("user", note="one over 64 characters, an e-mail address or a telephone number as a hash"),
+    said(
+        "safety_identifier", note="one over 64 characters, an e-mail address or a telephone number as a hash"
+    ),
     said("metadata"),
     said("service_tier"),
     said("prompt_cache_key"),
@@ -169,7 +171,7 @@ KINDS: Final = rows(
     said("message user"),
     said("message assistant"),
     said("part text"),
-    said("part refusal", note="as text"),
+    said("part refusal"),
     said("image"),
     said("file", note="a plain text is said as text"),
     dropped("reasoning", "another provider's reasoning means nothing to this one"),

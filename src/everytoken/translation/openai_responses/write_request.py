@@ -32,11 +32,13 @@ def write_request(request: NeutralRequest) -> dict[str, Any]:
     """Return the body of a request. Raises `InvalidRequestError`, whose `param` names the caller's field."""
     refuse_unsaid(request, WRITES, API)
     leading, rest = split_leading(request.messages)
+    if leading and not rest:  # the API wants something to answer
+        rest = [leading.pop()]
     effort = "none" if request.reasons is False else effort_in(request)
     shown = None if request.shown == "omitted" else request.shown
     body: dict[str, Any] = {
         "model": request.model,
-        "instructions": "\n\n".join(_text_of(one) for one in leading) or None,
+        "instructions": "\n\n".join(filter(None, map(_text_of, leading))) or None,
         "input": _items(rest),
         "max_output_tokens": request.max_tokens,
         "temperature": request.temperature,
@@ -113,10 +115,14 @@ def _items(messages: list[Message]) -> list[dict[str, Any]]:
         if message.role in ("system", "developer"):
             items.append({"role": message.role, "content": _text_of(message)})
         elif message.role == "assistant":
+            said: list[dict[str, Any]] = []
             for part in message.parts:
                 if isinstance(part, Text | Refusal):
-                    items.append({"role": "assistant", "content": part.text})
+                    if not said:
+                        items.append(_answer(len(items), said))
+                    said.append(_said_part(part))
                 elif isinstance(part, ToolCall):
+                    said = []
                     items.append(_call(part, ids))
                     (custom.add if part.custom else custom.discard)(part.id)
                 elif not isinstance(part, Reasoning):
@@ -128,6 +134,18 @@ def _items(messages: list[Message]) -> list[dict[str, Any]]:
             if parts or not results:
                 items.append({"role": "user", "content": _plain(parts)})
     return items
+
+
+def _answer(position: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an earlier answer, in the form that it came in: some servers take no other. That has an id."""
+    message = {"type": "message", "id": f"msg_{position}", "role": "assistant", "status": "completed"}
+    return {**message, "content": parts}
+
+
+def _said_part(part: Text | Refusal) -> dict[str, Any]:
+    if isinstance(part, Refusal):
+        return {"type": "refusal", "refusal": part.text}
+    return {"type": "output_text", "text": part.text, "annotations": []}
 
 
 def _call(call: ToolCall, ids: CallIds) -> dict[str, Any]:
