@@ -64,6 +64,7 @@ An upstream may still refuse what its API can say: a model without reasoning ref
 image. That refusal is treated as any other, see [recovery](recovery.md).
 """
 
+
 _BACK = """## What comes back
 
 The answer of the upstream is read piece by piece and written as your API says the same. A piece of text is passed on as it
@@ -100,8 +101,7 @@ def page() -> str:
         ]
     sections.append(_BACK)
     for upstream, table in zip(APIS, ANSWERS, strict=True):
-        sections.append(f"### From {upstream.API}\n")
-        sections.append(_answers(table))
+        sections += [f"### From {upstream.API}\n", _answers(table)]
     return "\n".join(sections)
 
 
@@ -152,7 +152,7 @@ def _name(row: Row) -> str:
     return f"{group} `{name}`" if space else f"`{group}`"
 
 
-def _cell(fate: str, note: str) -> str:
+def _cell(fate: Fate, note: str) -> str:
     match fate:
         case "said":
             return f"yes; {note}" if note else "yes"

@@ -6,7 +6,7 @@ import pytest
 
 from everytoken.errors import InvalidRequestError
 from everytoken.translation.openai_responses.read_request import read_request
-from everytoken.translation.openai_responses.read_tools import custom_names_in, names_in
+from everytoken.translation.openai_responses.read_tools import Called, called_in
 from everytoken.translation.request import (
     File,
     Image,
@@ -223,8 +223,12 @@ def test_tools_of_all_kinds():
         Tool(name="p", custom=True, grammar={"syntax": "lark", "definition": "d"}, at="tools[3]"),
         Tool(name="late", schema=schema, strict=False, at="input[0].tools[0]"),
     ]
-    assert names_in(body) == {"crm__f": ("crm", "f")}
-    assert custom_names_in(body) == {"p"}
+    assert called_in(body) == {
+        "f": Called("f", None, custom=False),
+        "crm__f": Called("f", "crm", custom=False),
+        "p": Called("p", None, custom=True),
+        "late": Called("late", None, custom=False),
+    }
 
 
 @pytest.mark.parametrize(

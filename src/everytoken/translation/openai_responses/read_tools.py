@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from everytoken.errors import InvalidRequestError
 from everytoken.translation.hosted import refuse_unknown_choice
@@ -13,11 +13,11 @@ from everytoken.translation.table import checked_type
 from everytoken.translation.values import flag, obj, objects, optional_text, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from everytoken.translation.request import NeutralRequest
 
-__all__ = ["custom_names_in", "flat_name", "names_in", "read_choice", "read_tools"]
+__all__ = ["Called", "called_in", "flat_name", "read_choice", "read_tools"]
 
 _DATE: Final = re.compile(r"_20\d\d_\d\d_\d\d$")
 
@@ -27,37 +27,28 @@ def flat_name(namespace: Any, name: str) -> str:
     return f"{namespace}__{name}" if isinstance(namespace, str) and namespace else name
 
 
-def names_in(body: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return the namespace and name of each tool that has a namespace, by the name that other APIs call it by.
+class Called(NamedTuple):
+    """A tool as its caller knows it."""
 
-    `body` is a request that was read. What a model calls by such a name is told to the caller by both.
-    """
-    return {
-        flat_name(namespace, tool["name"]): (namespace, tool["name"])
-        for namespace, tool in _tools_in(body)
-        if namespace is not None
-    }
+    name: str
+    namespace: str | None
+    custom: bool
 
 
-def custom_names_in(body: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of the custom tools of a request that was read, as other APIs call them."""
-    return frozenset(
-        flat_name(namespace, tool["name"])
-        for namespace, tool in _tools_in(body)
-        if tool.get("type") == "custom"
-    )
-
-
-def _tools_in(body: Mapping[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Return every tool with its namespace, also those that come in items of the input."""
+def called_in(body: Mapping[str, Any]) -> dict[str, Called]:
+    """Return the tools of a request that was read, by the names that a model calls them by through another API."""
     given = body.get("input")
     items = given if isinstance(given, list) else []
-    for tools in (body.get("tools"), *(item.get("tools") for item in items if isinstance(item, dict))):
+    added = [item.get("tools") for item in items if item.get("type") == "additional_tools"]
+    found: dict[str, Called] = {}
+    for tools in (body.get("tools"), *added):
         for tool in tools or ():
-            if tool.get("type") != "namespace":
-                yield None, tool
-            for inner in tool.get("tools") or () if tool.get("type") == "namespace" else ():
-                yield tool["name"], inner
+            namespace = tool.get("name") if tool.get("type") == "namespace" else None
+            for inner in (tool.get("tools") or ()) if namespace else (tool,):
+                if inner.get("type") in ("function", "custom"):
+                    custom = inner["type"] == "custom"
+                    found[flat_name(namespace, inner["name"])] = Called(inner["name"], namespace, custom)
+    return found
 
 
 def read_tools(value: Any, at: str, request: NeutralRequest, namespace: str | None = None) -> list[str]:

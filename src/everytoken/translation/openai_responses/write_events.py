@@ -21,7 +21,7 @@ from everytoken.translation.events import (
     Wrote,
 )
 from everytoken.translation.openai_responses.output import KINDS, Call
-from everytoken.translation.openai_responses.read_tools import custom_names_in, names_in
+from everytoken.translation.openai_responses.read_tools import called_in
 from everytoken.translation.openai_responses.response_object import begun_response
 from everytoken.translation.openai_responses.usage import usage_object
 from everytoken.translation.refusing import untranslatable
@@ -68,13 +68,13 @@ class ResponsesEventWriter:
             "_part",
             "_part_index",
         ),
-        *("_pieces", "_position", "_request", "_response", "_summary", "_wrapped", "_names"),
+        *("_pieces", "_position", "_request", "_response", "_summary", "_wrapped", "_tools"),
     )
 
     def __init__(self, request: Mapping[str, Any], *, created: int = 0) -> None:
         self._request = request
-        self._wrapped = CustomCalls(custom_names_in(request))
-        self._names = names_in(request)
+        self._tools = called_in(request)
+        self._wrapped = CustomCalls({name for name, tool in self._tools.items() if tool.custom})
         self._created = created
         self._response: dict[str, Any] = {}
         self._id = ""  # what the ids of items end in
@@ -247,10 +247,10 @@ class ResponsesEventWriter:
 
     def _called(self, name: str) -> dict[str, str]:
         """Return the name of a tool as the caller has given it, with its namespace."""
-        if name not in self._names:
+        tool = self._tools.get(name)
+        if tool is None or tool.namespace is None:
             return {"name": name}
-        namespace, own = self._names[name]
-        return {"name": own, "namespace": namespace}
+        return {"name": tool.name, "namespace": tool.namespace}
 
     def _end_call(self, call: Call, status: str, written: list[ServerSentEvent]) -> None:
         given = "".join(call.pieces)
