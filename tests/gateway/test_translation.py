@@ -85,6 +85,11 @@ async def test_an_answer_goes_on_at_an_upstream_of_another_api(
         UpstreamConfig(name="well", url=well.base_url, api=second),
     ]
     async with serving(*configs, policy=QUICK) as gateway, limit():
+        if answer.reasoning and caller == "responses" and "responses" in (first, second):
+            # One has sent a summary of what it thought, the other one the thoughts.
+            with pytest.raises(openai.APIError):
+                await ask(caller, gateway.url)
+            return
         check(await ask(caller, gateway.url), answer)
     assert (len(broken.attempts), len(well.attempts)) == (2, 1)
 

@@ -11,10 +11,12 @@ from everytoken.recovery import Policy, Target
 from everytoken.translation.registry import DIALECTS, translation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from everytoken.gateway.config import UpstreamConfig
     from everytoken.translation.registry import ApiName
 
-__all__ = ["offered", "offers", "target_of"]
+__all__ = ["native_first", "offered", "offers", "target_of"]
 
 _COMPLETIONS: Final = (
     "openai-completions"  # offered by those that offer chat completions, and translated to nothing
@@ -43,7 +45,7 @@ def offered(upstream: UpstreamConfig) -> tuple[ApiName, ...] | None:
         host = f".{parts.hostname or ''}"
     except ValueError:
         return None
-    if host == ".api.deepseek.com" and parts.path.rstrip("/").endswith("/anthropic"):
+    if host == ".api.deepseek.com" and "/anthropic" in parts.path:
         return ("messages",)
     return next((apis for name, apis in _OFFERS.items() if host.endswith(f".{name}")), None)
 
@@ -87,3 +89,17 @@ def target_of(upstream: UpstreamConfig, dialect: str, model: str, policy: Policy
         if api in apis and (found := translation(dialect, spoken)) is not None:
             return replace(target, translation=found)
     return None
+
+
+def native_first(found: Sequence[tuple[str, Target]]) -> list[Target]:
+    """Return targets, given with the URLs of their upstreams, in that order, but for those of one server.
+
+    One that offers the caller's API stands before one of the same server that would have to be translated to.
+    """
+    if all(target.translation is None for _, target in found):
+        return [target for _, target in found]
+    servers = [url.split("/")[2:3] for url, _ in found]
+    order = sorted(
+        range(len(found)), key=lambda i: (servers.index(servers[i]), found[i][1].translation is not None)
+    )
+    return [found[i][1] for i in order]

@@ -11,14 +11,14 @@ from everytoken.errors import (
 from everytoken.recovery.attempt import Attempt
 from everytoken.recovery.decisions import Connect, Disconnect, End, Rearm
 from everytoken.recovery.ending import exhausted, make_presentable, not_continuable, stalled
-from everytoken.recovery.live import LiveAttempt
 from everytoken.recovery.response_state import ResponseState
 from everytoken.recovery.transitions import TRANSITIONS, Event, State
-from everytoken.recovery.translated import TranslatedAttempt
+from everytoken.recovery.translated import live_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from everytoken.recovery.live import LiveAttempt
     from everytoken.recovery.plan import Plan
     from everytoken.recovery.policy import Outcome
 
@@ -194,13 +194,7 @@ class Course(ResponseState):
         attempt.api = "" if target.translation is None else target.translation.dialect.name
         attempt.model = str(plan.body.get("model") or self.request.model)
         attempt.continues = plan.continues
-        live = (
-            LiveAttempt(attempt, plan, self.request, self.dialect, self.transcript)
-            if target.translation is None
-            else TranslatedAttempt(
-                attempt, plan, self.request, self.dialect, self.transcript, created=self.created
-            )
-        )
+        live = live_attempt(attempt, plan, self)
         learned = self._planner.of(target).learned
         live.gap = self._patience(plan, learned.content_gap(target.policy.content_gap))
         live.wait(now, target.policy.connect)

@@ -10,7 +10,7 @@ from everytoken.json.bounds import storable
 from everytoken.recovery.align import PrefillAligner, aligner_for
 from everytoken.recovery.held import Held
 from everytoken.recovery.share import Share
-from everytoken.recovery.transitions import TRANSITIONS, Event, State
+from everytoken.recovery.waiting import Waiting
 from everytoken.sse import ServerSentEvent, SSEDecoder
 from everytoken.translation.stream import StreamBrokenError
 
@@ -26,17 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["MAX_QUIET", "LiveAttempt"]
 
 MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-alive
-_LISTENING = (State.STREAMING, State.WAITING, State.LINGERING)
 
 
-class LiveAttempt:
+class LiveAttempt(Waiting):
     """An attempt while it lasts. What it returns has been added to the transcript.
 
-    Attributes: `attempt` (what is recorded of it), `plan`, `aligner` (None where nothing was delivered before, so that
-    chunks are passed on as they were sent), `state`, `deadline` (seconds of the driver's clock), `gap` (seconds that may
-    pass between two pieces of content), `limit` (of what is waited for now) since `mark`, `suspected` (whether it has
-    passed), `began` (when its first content came), `steady` (whether it streams, alone and in time, so that content does no more than move the deadline), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
-    `quiet` (bytes since then), `share` (what it has in the delivered text), `wrong` (what is wrong with its end, or None).
+    Attributes, besides those of `Waiting`: `attempt` (what is recorded of it), `number` (its), `plan`, `aligner` (None where
+    nothing was delivered before, so that chunks are passed on as they were sent), `began` (when its first content came),
+    `error` (why it cannot continue, or None), `wrong` (what is wrong with its end, or None), `content` (whether the last
+    read brought any), `quiet` (bytes since then), `share` (what it has in the delivered text).
     """
 
     __slots__ = (
@@ -51,28 +49,20 @@ class LiveAttempt:
         "began",
         "content",
         "counted",
-        "deadline",
         "decoder",
         "error",
-        "gap",
         "history",
-        "last_bytes",
-        "limit",
-        "mark",
         "number",
         "plan",
         "quiet",
-        "replaceable",
         "share",
-        "state",
-        "steady",
-        "suspected",
         "wrong",
     )
 
     def __init__(
         self, attempt: Attempt, plan: Plan, request: Request, dialect: Dialect, transcript: Transcript
     ) -> None:
+        super().__init__()
         self.aligner = aligner_for(plan, dialect, transcript) if attempt.offset else None
         # What came before a first attempt was never delivered.
         self.share = Share(dialect, transcript, plan, attempt, self.aligner)
@@ -97,45 +87,14 @@ class LiveAttempt:
         self.attempt = attempt
         self.error: EverytokenError | None = None
         self.wrong: EverytokenError | None = None
-        self.state = State.CONNECTING
-        self.deadline = self.began = 0.0
-        self.limit = self.mark = 0.0
+        self.began = 0.0
         self.number = attempt.number
-        self.steady = False
-        self.suspected = False
-        self.replaceable: bool | None = None  # whether another could take its place; None: not looked at
-        self.gap = 0.0
-        self.last_bytes: float | None = None
         self.quiet = 0
         self.content = False
 
     def _stream(self, request: Request) -> SSEDecoder | TranslatedStream:  # noqa: ARG002  # see `TranslatedAttempt`
         """Return what makes bytes into events."""
         return SSEDecoder()
-
-    def to(self, event: Event) -> None:
-        """Change the state."""
-        self.state, _ = TRANSITIONS[self.state, event]
-
-    def wait(self, now: float, limit: float) -> None:
-        """Begin to wait for something that may take `limit` seconds."""
-        self.mark, self.limit, self.deadline = now, limit, now + limit
-
-    def may_think(self, thinking: float) -> bool:
-        """Move a deadline that has passed while bytes keep coming, for `thinking` seconds in all; return whether."""
-        if self.steady:
-            self.mark, self.steady = self.deadline - self.gap, False
-        last = self.last_bytes
-        if last is None or last <= self.mark:
-            return False
-        later = min(last + self.limit, self.mark + thinking)
-        moved, self.deadline = later > self.deadline, max(later, self.deadline)
-        return moved
-
-    @property
-    def is_listening(self) -> bool:
-        """Whether bytes of a response may come."""
-        return self.state in _LISTENING
 
     def stand_by(self) -> None:
         """Fix the count of its chunks: another attempt runs beside it, and whichever has content next has won."""
@@ -214,16 +173,19 @@ class LiveAttempt:
         """Take a response in one piece; a JSON document that is complete is an end."""
         records: list[bytes] = []
         try:
-            self._receive_events(self._events_in(body), records)
+            records_in = self._records_in(body)
+            self._receive_events(
+                [ServerSentEvent("message", record.decode()) for record in records_in], records
+            )
         except EverytokenError as error:
             self.error = error
         else:
             self.decoder.terminal = True
         return records
 
-    def _events_in(self, body: bytes) -> list[ServerSentEvent]:
-        """Return a response in one piece as the events it would have been."""
-        return [ServerSentEvent("message", record.decode()) for record in self._dialect.records_in(body)]
+    def _records_in(self, body: bytes) -> list[bytes]:
+        """Return a response in one piece as the records it would have been."""
+        return self._dialect.records_in(body)
 
     def _receive_events(self, events: Sequence[ServerSentEvent], records: list[bytes]) -> None:
         """Take events of a response that has ended."""

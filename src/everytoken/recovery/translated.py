@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 from everytoken.errors import EverytokenError
 from everytoken.recovery.live import LiveAttempt
-from everytoken.translation.stream import StreamBrokenError
 
 if TYPE_CHECKING:
     from everytoken.dialects.dialect import Dialect, Request
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.plan import Plan
+    from everytoken.recovery.response_state import ResponseState
     from everytoken.recovery.transcript import Transcript
-    from everytoken.sse import ServerSentEvent
     from everytoken.translation.stream import TranslatedStream
     from everytoken.translation.translation import Translation
 
-__all__ = ["TranslatedAttempt"]
+__all__ = ["TranslatedAttempt", "live_attempt"]
 
 
 class TranslatedAttempt(LiveAttempt):
@@ -26,7 +25,7 @@ class TranslatedAttempt(LiveAttempt):
     Only the end is told later: it says in one go what some APIs tell in parts.
     """
 
-    __slots__ = ("_created", "_finished", "_translated")
+    __slots__ = ("_created", "_finished", "_request", "_translated")
 
     def __init__(
         self,
@@ -40,6 +39,7 @@ class TranslatedAttempt(LiveAttempt):
     ) -> None:
         """`created`: when the response began, in seconds since 1970, for an upstream that does not say."""
         self._created = created
+        self._request = request
         super().__init__(attempt, plan, request, dialect, transcript)
 
     def _stream(self, request: Request) -> TranslatedStream:
@@ -70,14 +70,10 @@ class TranslatedAttempt(LiveAttempt):
             self.steady = False
         return records
 
-    def _events_in(self, body: bytes) -> list[ServerSentEvent]:
+    def _records_in(self, body: bytes) -> list[bytes]:
         translation: Translation = self.plan.target.translation
-        try:
-            events = translation.events_in(self._translated, body)
-        except StreamBrokenError as error:
-            raise error.cause from error
         self._finished = True
-        return [*events, *self._translated.receive_eof()]
+        return translation.records_in(body, self._request, created=self._created)
 
     def finish(self) -> list[bytes]:
         """Return the records of the end, unless they have been returned; `wrong` is then what is wrong with them."""
@@ -89,3 +85,11 @@ class TranslatedAttempt(LiveAttempt):
             except EverytokenError as error:
                 self.wrong = error
         return records
+
+
+def live_attempt(attempt: Attempt, plan: Plan, response: ResponseState) -> LiveAttempt:
+    """Return an attempt at a response, translated if its upstream speaks another API."""
+    request, dialect, transcript = response.request, response.dialect, response.transcript
+    if plan.target.translation is None:
+        return LiveAttempt(attempt, plan, request, dialect, transcript)
+    return TranslatedAttempt(attempt, plan, request, dialect, transcript, created=response.created)

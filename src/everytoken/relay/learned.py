@@ -13,9 +13,11 @@ from everytoken.journal import Append, StreamInfo
 from everytoken.recovery import LearnedCapabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from everytoken.dialects.dialect import Request
     from everytoken.journal import Journal, Log
+    from everytoken.recovery import Target
 
 __all__ = ["Learned"]
 
@@ -57,6 +59,13 @@ class Learned:
                 self._stored.clear()
             known = self._known[upstream, model] = LearnedCapabilities()
         return known
+
+    def by_target(self, request: Request) -> Callable[[Target], LearnedCapabilities]:
+        """Return a function to what is known of an upstream that may be asked for the response to `request`."""
+        model, dialect = request.model, request.dialect
+        if dialect == "pass-through":
+            dialect = _FIRST_API  # it is not measured
+        return lambda target: self.of(target.name, target.model or model, target.api(dialect))
 
     async def load(self) -> None:
         """Read what was stored before."""

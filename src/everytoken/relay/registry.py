@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
-    from everytoken.recovery import LearnedCapabilities, Route, Target
+    from everytoken.recovery import Route, Target
     from everytoken.recovery.breaker import Circuit
     from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
@@ -162,7 +162,7 @@ class Relays:
             targets=self.ordered(request, targets),
             seed=info.meta.get("seed"),
             jitter=self._jitter,
-            experience=self._experience(request),
+            experience=self.learned.by_target(request),
             breaker=self._breaker,
             hedging=True,
             created=int(info.created),
@@ -200,16 +200,9 @@ class Relays:
             conversation=conversation_of(request.body.get("messages")),
             now=now,
             chance=self._jitter(),
-            learned=self._experience(request),
+            learned=self.learned.by_target(request),
             is_well=lambda target: self._breaker.allows((target.name, target.model or model), now),
         )
-
-    def _experience(self, request: ModelRequest) -> Callable[[Target], LearnedCapabilities]:
-        """Return what was learned of an upstream, the model and the API that it is asked in."""
-        model, dialect, learned = request.model, request.dialect, self.learned
-        if dialect == "pass-through":
-            return lambda target: learned.of(target.name, target.model or model)
-        return lambda target: learned.of(target.name, target.model or model, target.api(dialect))
 
     # Taking over
 

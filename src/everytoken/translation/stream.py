@@ -53,13 +53,6 @@ class TranslatedStream:
             events = self._sse.receive_data(data)
         except EventTooLargeError as error:
             events, cause = error.events, error
-        translated = self.translate(events)
-        if cause is not None:
-            raise StreamBrokenError(translated, cause)
-        return translated
-
-    def translate(self, events: Sequence[ServerSentEvent]) -> list[ServerSentEvent]:
-        """Return the events that the upstream's `events` bring. Raises `StreamBrokenError`."""
         reader, writer = self._reader, self._writer
         translated: list[ServerSentEvent] = []
         try:
@@ -71,6 +64,8 @@ class TranslatedStream:
                     translated += writer.write(found)
         except EverytokenError as error:
             raise StreamBrokenError(translated, error) from error
+        if cause is not None:
+            raise StreamBrokenError(translated, cause)
         return translated
 
     def receive_eof(self) -> list[ServerSentEvent]:

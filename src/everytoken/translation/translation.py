@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everytoken.dialects.registry import dialect_named
-from everytoken.sse import ServerSentEvent
+from everytoken.translation.in_one_piece import translated_answer
 from everytoken.translation.stream import TranslatedStream
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ class Translation:
         reader = self._upstream.reader(omits_end=omits_end)
         return TranslatedStream(reader, self._caller.writer(request.body, created=created))
 
-    def events_in(self, stream: TranslatedStream, body: bytes) -> list[ServerSentEvent]:
-        """Return a response in one piece as the events it would have been.
+    def records_in(self, body: bytes, request: Request, *, created: int = 0) -> list[bytes]:
+        """Return an answer in one piece to a caller's `request` as the records it would have been; the rest as for `stream`.
 
-        Raises `NotAnEventStreamError`, and what `stream` raises.
+        Raises `NotAnEventStreamError`, `ErrorEventError`, `UntranslatableError`.
         """
-        records = self.dialect.records_in(body)
-        return stream.translate([ServerSentEvent("message", record.decode()) for record in records])
+        reader = self._upstream.reader(omits_end=True)  # a JSON document that is complete is an end
+        return translated_answer(
+            body, self.dialect, reader, self._caller.writer(request.body, created=created)
+        )
