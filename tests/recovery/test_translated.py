@@ -114,13 +114,13 @@ def test_a_broken_connection_behind_text_behind_a_finish_reason_is_a_cut():
     assert recovery.outcome is None
 
 
-@pytest.mark.parametrize("cut", range(len(b"".join(WHOLE)) - len(DONE)))
-def test_cut_at_every_byte_it_is_the_same_message(cut):
+def test_cut_at_any_byte_it_is_the_same_message():
     data = b"".join(WHOLE)
-    records, _ = play(translated(), [[data[:cut]], WHOLE])
-    message = message_of(records)
-    assert message["content"] == [{"type": "text", "text": TEXT}]
-    assert message["stop_reason"] == "end_turn"
+    for cut in range(len(data) - len(DONE)):
+        records, _ = play(translated(), [[data[:cut]], WHOLE])
+        message = message_of(records)
+        told = (message["content"], message["stop_reason"])
+        assert told == ([{"type": "text", "text": TEXT}], "end_turn"), cut
 
 
 def test_a_prefill_is_one_of_the_upstreams_api_with_what_its_server_needs():
