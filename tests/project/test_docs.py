@@ -53,7 +53,7 @@ BLOCKS = {
     },
     "docs/gateway.md": {
         "python": (1, "project/test_gateway_docs.py"),
-        "toml": (1, "project/test_gateway_docs.py"),
+        "toml": (2, "project/test_gateway_docs.py"),
     },
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py"), "ts": (2, "sdks/test_node_sdks.py")},
