@@ -36,7 +36,7 @@ BLOCKS = {
     },
     "docs/cli.md": {"sh": (3, HERE), "text": (5, "project/test_cli_docs.py")},
     "docs/clients.md": {
-        "js": (5, "project/test_clients_docs.py"),
+        "js": (10, "project/test_clients_docs.py"),
         "python": (16, "project/test_clients_docs.py"),
         "sh": (3, "project/test_clients_docs.py"),
         "yaml": (1, "project/test_clients_docs.py"),
