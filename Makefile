@@ -20,14 +20,16 @@ serve: .venv/.runtime ## everytoken serve, with options in ARGS: make serve ARGS
 test: .venv/.dev ## everything that must hold; pytest's options in ARGS
 	@sh tools/system.sh chromium redis-server nginx caddy || echo "test: the tests that need it are skipped"
 	@$(MAKE) --no-print-directory -s var/clients/.installed || echo "test: the tests of these two are skipped"
+	@$(MAKE) --no-print-directory -s var/frameworks/.installed || echo "test: the tests of these are skipped"
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
-soak: .venv/.dev ## pull the plug for ten minutes, abuse a gateway for ten, send 1 GiB, cut every wire shape at every byte; options of the first two in ARGS: --seconds 60
+soak: .venv/.dev ## pull the plug for ten minutes, abuse a gateway for ten, send 1 GiB, cut every wire shape at every byte, and every API on every journal; options of the first two in ARGS: --seconds 60
 	@$(BIN)/python tests/plug.py $(ARGS)
 	@$(BIN)/python tests/abuse.py $(ARGS)
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/security/test_long_response.py
-	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q $(PARALLEL) tests/project/test_content_shapes.py
+	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q $(PARALLEL) tests/project/test_content_shapes.py tests/project/test_api_faults.py tests/dialects/test_recorded.py
+	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/project/test_clients_docs.py -k TestATool
 
 agents: .venv/.dev ## Claude Code and Codex through the gateway, with the provider cut; installs them (660 MB)
 	@EVERYTOKEN_AGENTS=1 $(BIN)/pytest -q tests/agents
@@ -74,6 +76,10 @@ var/clients/.installed: requirements/clients.txt .venv/.base
 	@sh tools/setup.sh clients
 	@touch $@
 
+var/frameworks/.installed: requirements/frameworks.txt .venv/.base
+	@sh tools/setup.sh frameworks
+	@touch $@
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --upgrade
 
@@ -85,6 +91,7 @@ lock: .venv/.dev ## write requirements/*.txt anew from pyproject.toml, everythin
 	@$(LOCK) pyproject.toml --group setup --group dev --group bench -o requirements/dev.txt
 	@$(LOCK) pyproject.toml --group setup -c requirements/dev.txt -o requirements/base.txt
 	@$(LOCK) --group clients $(UNUSED) -o requirements/clients.txt
+	@$(LOCK) --group frameworks -o requirements/frameworks.txt
 
 clean: ## remove everything that make has made, the fetched weights included
 	rm -rf .venv var dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache

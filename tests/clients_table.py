@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from anthropic_server import anthropic_server
 from cutting_proxy import CuttingProxy, cutting
 from everytoken.recovery import Policy
-from everytoken.testing import ScriptedUpstream
-from gateway_serving import HELLO, ManualAttempt, ManualUpstream, Wire, serving
+from gateway_serving import HELLO, ManualAttempt, Wire, serving
 from node_packages import BROWSER_TESTS
-from other_programs import APART, LIMIT, ROOT, Node, Python, Run, Shell, Way
+from other_programs import APART, FRAMEWORKS, LIMIT, ROOT, Node, Python, Run, Shell, Way
+from three_apis import Broken, Spoken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,13 +94,26 @@ LIKE_A_PAGE = {
     "const whole": "globalThis.window = globalThis\n"
     "globalThis.document = { hidden: false, addEventListener() {}, removeEventListener() {} }\nconst whole"
 }
-AT_ITS_OWN = {'api_key="unused"': f'api_key="unused", base_url="{URL}"'}
+AT_ITS_OWN = dict(SYNC)  # no gateway, and `URL` is the server's
+RESPONSES = {"OpenAIChatModel": "OpenAIResponsesModel"}
+LITELLM_MESSAGES = {"openai/any": "anthropic/any", f"{URL}/v1": URL}
+LITELLM_RESPONSES = {"openai/any": "openai/responses/gpt-5"}
 
-OURS, THEIRS = Python(), Python(APART)
-THEIR_LOCK = "requirements/clients.txt"
+OURS, THEIRS, WITH_FRAMEWORKS = Python(), Python(APART), Python(FRAMEWORKS)
+NOT_OURS = {
+    "requirements/clients.txt": "LlamaIndex, LiteLLM",
+    "requirements/frameworks.txt": "the frameworks",
+}
 LOCKED = {
     "requirements/dev.txt": ["openai", "langchain-openai", "llm", "anthropic", "durable-streams"],
-    THEIR_LOCK: ["llama-index-llms-openai-like", "litellm", "openai"],
+    "requirements/clients.txt": ["llama-index-llms-openai-like", "litellm", "openai"],
+    "requirements/frameworks.txt": [
+        "openai-agents",
+        "pydantic-ai-slim",
+        "langchain-anthropic",
+        "openai",
+        "anthropic",
+    ],
     "js/package-lock.json": ["openai"],
     "tests/conformance/package-lock.json": [
         "eventsource",
@@ -139,6 +152,10 @@ CLIENTS = [
         Node(AI_SDK, "component.mjs", NODE_ENV="production"),
         "`resume: true`",
     ),
+    Client("`anthropic` (Python)", "anthropic", OURS, KEY),
+    Client("`anthropic` (Python), with `everytoken.Client`", "anthropic", OURS, KEY, SYNC),
+    Client("`anthropic` (Python), asynchronous", "anthropic-async", OURS, KEY),
+    Client("`anthropic` (Python), with `everytoken.AsyncClient`", "anthropic-async", OURS, KEY, ASYNC),
     Client(
         "`anthropic` (Python), with `everytoken.Client`, at Anthropic's API",
         "anthropic",
@@ -146,10 +163,25 @@ CLIENTS = [
         None,
         AT_ITS_OWN,
     ),
+    Client("`openai` `responses` (Python)", "responses", OURS, KEY),
+    Client("`openai` `responses` (Python), with `everytoken.Client`", "responses", OURS, KEY, SYNC),
+    Client("`openai` `responses` (Python), asynchronous", "responses-async", OURS, KEY),
+    Client(
+        "`openai` `responses` (Python), with `everytoken.AsyncClient`", "responses-async", OURS, KEY, ASYNC
+    ),
+    Client("`openai` `responses.stream` (Python)", "responses-helper", OURS, KEY),
+    Client("OpenAI Agents SDK (Python)", "openai-agents", WITH_FRAMEWORKS, KEY),
+    Client("Pydantic AI, chat", "pydantic-ai-chat", WITH_FRAMEWORKS, KEY),
+    Client("Pydantic AI, Responses", "pydantic-ai-chat", WITH_FRAMEWORKS, KEY, RESPONSES),
+    Client("Pydantic AI, Anthropic", "pydantic-ai-anthropic", WITH_FRAMEWORKS, KEY),
+    Client("LangChain, Responses", "langchain-responses", OURS, KEY),
+    Client("LangChain, `ChatAnthropic`", "langchain-anthropic", WITH_FRAMEWORKS, KEY),
+    Client("LiteLLM, `anthropic/…`", "litellm", THEIRS, KEY, LITELLM_MESSAGES),
+    Client("LiteLLM, `openai/responses/…`", "litellm", THEIRS, KEY, LITELLM_RESPONSES),
 ]
 
 
-class Model(ManualUpstream):
+class Model(Spoken):
     """One that has patience: some libraries take their time to be imported."""
 
     async def attempt(self, number: int = 0) -> ManualAttempt:
@@ -194,10 +226,10 @@ class Case:
             return
         async with Wire.to(self.proxy.port) as wire:
             wire.send("POST", "/v1/chat/completions", HELLO)
-            if not isinstance(self.model, ScriptedUpstream):
+            if not isinstance(self.model, Broken):
                 await self.begin()
             answer = await wire.head()
-            if isinstance(self.model, ScriptedUpstream):
+            if isinstance(self.model, Broken):
                 await wire.rest(answer)
         self.known["/ID"] = "/" + answer.headers["location"].rpartition("/")[2]
 
@@ -225,9 +257,7 @@ async def case(client: Client, *, breaks: bool = False) -> AsyncIterator[Case]:
             model = await stack.enter_async_context(anthropic_server())
             port = model.port
         else:
-            model = ScriptedUpstream(faults=[("always", "reset", "middle")]) if breaks else Model()
-            if breaks:
-                await stack.enter_async_context(model)
+            model = Broken(FIRST) if breaks else Model()
             served = await stack.enter_async_context(serving(model, grace=-1.0, policy=Policy(backoff=0.0)))
             port = served.port
         one = Case(client, await stack.enter_async_context(cutting(port)), model)
@@ -299,20 +329,15 @@ async def interrupted(client: Client) -> str:
     async with case(client, breaks=True) as one:
         await one.asked()
         run = one.start(client.program)
-        if client.edits is AT_ITS_OWN:
-            failing = asyncio.create_task(fail_each(one))
-            truth = TEXT
-        else:
-            failing = None
-            truth = one.model.text
+        failing = asyncio.create_task(fail_each(one)) if client.edits is AT_ITS_OWN else None
         await one.over()
         if failing is not None:
             failing.cancel()
             await asyncio.gather(failing, return_exceptions=True)
         text = ERROR.sub("", run.text)
         assert text, run.said
-        assert truth.startswith(text)
-        assert text != truth
+        assert TEXT.startswith(text)
+        assert text != TEXT
         return seen(run)
 
 
@@ -344,9 +369,8 @@ def versions() -> str:
                 rf'^{name}==([\w.]+)|"node_modules/{name}": {{\s+"version": "([\w.]+)"', text, re.MULTILINE
             )
             assert locked is not None, name
-            found.append(
-                f"`{name}` {locked[1] or locked[2]}{' (LlamaIndex, LiteLLM)' if file == THEIR_LOCK and name == 'openai' else ''}"
-            )
+            whose = f" ({NOT_OURS[file]})" if file in NOT_OURS and name in {"openai", "anthropic"} else ""
+            found.append(f"`{name}` {locked[1] or locked[2]}{whose}")
     return f"Run with {', '.join(found)}.\n"
 
 

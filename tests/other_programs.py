@@ -22,6 +22,7 @@ from node_packages import BROWSER_TESTS, BROWSERS, built, install
 
 ROOT = Path(__file__).parents[1]
 APART = ROOT / "var" / "clients"  # what cannot stand next to what we need ourselves, or need not
+FRAMEWORKS = ROOT / "var" / "frameworks"  # what wants a newer openai than we do
 PROGRAMS = ROOT / "tests" / "programs"
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 LIMIT = 60.0  # seconds: some libraries take their time to be imported
@@ -178,7 +179,7 @@ class Python:
 
     def ready(self) -> None:
         if self._folder is not None and not (self._folder / ".installed").exists():
-            pytest.skip("LiteLLM and LlamaIndex are not installed: make var/clients/.installed")
+            pytest.skip(f"not installed: make var/{self._folder.name}/.installed")
 
     async def run(self, run: Run, code: str, url: str) -> None:
         python = sys.executable if self._folder is None else str(self._folder / "bin" / "python")

@@ -119,7 +119,10 @@ class Model:
 
 
 class Simulation:
-    """One response of some models. `split` cuts the bytes of each step into reads."""
+    """One response of some models. `split` cuts the bytes of each step into reads.
+
+    `target` is what their targets have in common, `own` what one of them, by its name, has for itself.
+    """
 
     def __init__(
         self,
@@ -131,6 +134,7 @@ class Simulation:
         breaker: Breaker | None = None,
         split: Callable[[bytes], Iterable[bytes]] = lambda data: [data],
         on_call: Callable[[Simulation], None] = lambda _: None,
+        own: dict[str, dict[str, Any]] | None = None,
         **target: Any,
     ) -> None:
         self.models = {model.name: model for model in models}
@@ -150,7 +154,10 @@ class Simulation:
         self._gone = True
         self.recovery = Recovery(
             request=ask or request(),
-            targets=[Target(name=model.name, policy=policy, **target) for model in models],
+            targets=[
+                Target(**{"name": model.name, "policy": policy, **target, **(own or {}).get(model.name, {})})
+                for model in models
+            ],
             seed=7,
             jitter=lambda: 0.5,
             experience=lambda target: self.experience.setdefault(target.name, LearnedCapabilities()),

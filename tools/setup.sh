@@ -1,6 +1,6 @@
 #!/bin/sh
-# One step of making .venv, as the Makefile orders them: base, weights, everytoken, dev; and clients, which makes
-# var/clients. PYTHON names the interpreter to use.
+# One step of making .venv, as the Makefile orders them: base, weights, everytoken, dev; and clients and frameworks, which
+# make var/clients and var/frameworks. PYTHON names the interpreter to use.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p var
@@ -65,13 +65,18 @@ everytoken)
 dev)
     pip_install "the development tools" --require-hashes -r requirements/dev.txt
     ;;
-clients) # what they would bring along and the tests do not use is not in the file: so without dependencies
-    .venv/bin/python -m venv --clear --without-pip var/clients >>"$log" 2>&1 ||
-        fail "cannot make var/clients: $(tail -n 1 "$log")"
-    export PIP_PYTHON=var/clients/bin/python
-    pip_install "LiteLLM and LlamaIndex, for the tests" --no-deps --no-compile --require-hashes -r requirements/clients.txt
+clients | frameworks) # what they would bring along and the tests do not use is not in the file: so without dependencies
+    .venv/bin/python -m venv --clear --without-pip "var/$1" >>"$log" 2>&1 ||
+        fail "cannot make var/$1: $(tail -n 1 "$log")"
+    case $1 in
+    clients) what="LiteLLM and LlamaIndex" ;;
+    *) what="OpenAI's agents, Pydantic AI and LangChain's Anthropic" ;;
+    esac
+    PIP_PYTHON="var/$1/bin/python"
+    export PIP_PYTHON
+    pip_install "$what, for the tests" --no-deps --no-compile --require-hashes -r "requirements/$1.txt"
     ;;
 *)
-    fail "usage: tools/setup.sh base|weights|everytoken|dev|clients"
+    fail "usage: tools/setup.sh base|weights|everytoken|dev|clients|frameworks"
     ;;
 esac

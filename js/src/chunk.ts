@@ -5,6 +5,9 @@ import { EverytokenError } from "./errors.js";
 /** The end mark of a completed response. */
 export const DONE = "[DONE]";
 
+/** The types of events by which Messages and Responses say that the answer is whole. */
+export const ENDS = /^(message_stop|response\.(completed|incomplete))$/;
+
 export interface ToolCallDelta {
   index?: number;
   id?: string;
@@ -89,6 +92,9 @@ export function mayPass({ status, headers }: Response): boolean {
 
 /** What has no choices, such as a ping, is no chunk, and a loop over chunks would fail on it. */
 export const isChunk = (value: any): value is Chunk => Array.isArray(value?.choices);
+
+/** Whether it is an event of an API whose events have a type, and more than a sign of life. */
+export const isTyped = (value: any): boolean => typeof value?.type === "string" && !/^(ping|keep-?alive|heart-?beat)$/.test(value.type);
 
 /** Return the error that an HTTP answer is. */
 export async function errorOf(response: Response): Promise<EverytokenError> {

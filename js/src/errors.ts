@@ -27,3 +27,6 @@ export const asError = (cause: unknown) =>
 
 /** A streamed request was answered with something else. */
 export const notAnEventStream = () => new EverytokenError("not-an-event-stream", "the answer is no event stream");
+
+/** Another attempt says something else. */
+export const diverged = () => new EverytokenError("upstream-diverged", "the repeated answer differs from what was delivered");

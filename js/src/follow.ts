@@ -1,6 +1,6 @@
 // One response of the gateway over as many connections as it takes, by its offsets.
 
-import { DONE, errorIn, errorOf, isChunk, isEventStream, readJson, retryAfter, type Chunk } from "./chunk.js";
+import { DONE, ENDS, errorIn, errorOf, isChunk, isEventStream, isTyped, readJson, retryAfter, type Choice, type Chunk } from "./chunk.js";
 import { pause } from "./clock.js";
 import { asError, EverytokenError, notAnEventStream, truncated } from "./errors.js";
 import { backOff, type Surroundings } from "./policy.js";
@@ -8,10 +8,14 @@ import { ask, read } from "./read.js";
 
 const KEEP_ALIVE_MS = 16_000; // the gateway is never quiet for longer
 
-/** One event: a chunk, the error with which the response ended, or (neither) the end mark. */
+/** How the path of a request for an answer of a model ends, or for one that is kept. */
+export const API = /\/(chat\/completions|messages|responses(?:\/([^/]+))?)$/;
+
+/** One event: a chunk (of Messages and Responses an event), the error with which the response ended, or (neither) the end mark. */
 export interface Piece {
   data: string;
   id: string;
+  event?: string;
   chunk?: Chunk | undefined;
   error?: EverytokenError | undefined;
 }
@@ -21,6 +25,8 @@ export interface Following {
   url: string;
   /** Behind the last record that was given out; "" for the start. */
   offset: string;
+  /** Whether there may be nothing behind that. */
+  rest?: boolean;
   /** The request that begins the response; its Idempotency-Key lets it be sent again. */
   post?: { url: string; init: RequestInit };
   /** What every other request has. */
@@ -38,7 +44,7 @@ export function streamUrl(response: Response, asked: string): string {
   // A redirect to another host is not followed with our credentials.
   if (url.origin !== new URL(asked).origin) return "";
   // Beside the request, where a proxy has it under a prefix that the gateway does not know of.
-  const beside = url.pathname.replace(/\/chat\/completions$/, location[0]);
+  const beside = url.pathname.replace(API, location[0]);
   return url.origin + (beside === url.pathname ? new URL(location.input, url).pathname : beside);
 }
 
@@ -68,6 +74,7 @@ export async function* follow(of: Following, around: Surroundings, response?: Re
         response = await ask(around, url, { ...init, signal }, (policy.connect + policy.firstContent) * 1000, silent);
         of.url ||= streamUrl(response, url);
       }
+      if (response.status === 204 && of.rest && !given) return;
       if (response.status === 204 && finished) {
         yield { data: DONE, id: offset }; // closed, and we have all of it
         return;
@@ -85,13 +92,13 @@ export async function* follow(of: Following, around: Surroundings, response?: Re
       for await (const { event, data, id } of read(response, clock, () => policy.silence * 1000, silent, KEEP_ALIVE_MS)) {
         const value = data !== DONE && readJson(data);
         const error = errorIn(value, event);
-        const chunk = error || !isChunk(value) ? undefined : value;
-        const end = error || data === DONE;
-        finished ||= !!chunk?.choices.some((choice) => choice.finish_reason);
+        const chunk = !error && (isChunk(value) || isTyped(value)) ? value : undefined;
+        const end = error || data === DONE || ENDS.test(value?.type);
+        finished ||= !!chunk?.choices?.some((choice: Choice) => choice.finish_reason);
         of.offset = id; // only now: an offset is committed together with its data
         if (end || (chunk && !seen)) {
           given = true;
-          yield { data, id, chunk, error };
+          yield { data, id, event, chunk, error };
           if (end) return;
         }
         if (id === seen) seen = "";

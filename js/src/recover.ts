@@ -3,7 +3,8 @@
 
 import { DONE, errorIn, errorOf, isChunk, isEventStream, isHeartbeat, readJson, retryAfter, type Chunk } from "./chunk.js";
 import { pause } from "./clock.js";
-import { asError, EverytokenError, notAnEventStream, truncated } from "./errors.js";
+import { asError, diverged, EverytokenError, notAnEventStream, truncated } from "./errors.js";
+import type { Events } from "./events.js";
 import { backOff, limitOf, type Surroundings } from "./policy.js";
 import { read } from "./read.js";
 
@@ -25,14 +26,43 @@ const flagsOf = (value: any): any => {
 
 const isObject = (value: any) => typeof value === "object" && value !== null;
 
+/** What a reader gets: the data of an event, and its name. */
+export interface Sent {
+  data: string;
+  event?: string | undefined;
+}
+
+/** What of an event is to be delivered, whether it has content, and whether it ends the answer. */
+export interface Told {
+  out: Sent[];
+  fresh?: boolean;
+  ends?: boolean;
+}
+
 /** What has been delivered, and how much of it has come again: each text by the path at which it stands. */
-class Transcript {
+export class Transcript {
   /** Whether any content has been delivered. */
   begun = false;
   /** Whether it can be compared with a repetition. */
   plain = true;
   /** Whether more has come behind a finish_reason, so that none is proof of the end. */
   continued = false;
+  /** Whether its events have a type, and the last one says that it is the last. */
+  readonly typed = false;
+  /** Whether another attempt only gives the rest. */
+  readonly kept = false;
+
+  /** A whole answer as its only event. */
+  eventsIn(completion: any): Record<string, any>[] | undefined {
+    if (!completion?.choices?.length) return;
+    for (const choice of completion.choices) {
+      choice.delta = choice.message;
+      delete choice.message;
+      choice.delta?.tool_calls?.forEach((call: any, index: number) => (call.index = index));
+    }
+    return [{ ...completion, object: "chat.completion.chunk" }];
+  }
+  takes = isChunk;
   #ended = false; // a finish_reason stands behind all that was delivered
   #said: Record<string, string> = {};
   #again: Record<string, number> = {};
@@ -47,11 +77,8 @@ class Transcript {
     this.#repeats = !!this.#identity; // else nothing has been delivered, and all of it is new
   }
 
-  /**
-   * Take a chunk, as sent; return what of it is to be delivered, "" for nothing, and whether it ends the answer. Throws
-   * `upstream-diverged`.
-   */
-  add(chunk: Chunk, data: string): { fresh: boolean; out: string; ends: boolean } {
+  /** Take a chunk, as sent. Throws `upstream-diverged`. */
+  add(chunk: Chunk, data: string, _event?: string): Told {
     const [choice, second] = chunk.choices;
     const delta: Record<string, any> = choice?.delta ?? {};
     const said: Record<string, any> = {};
@@ -87,12 +114,12 @@ class Transcript {
     this.#ended = ends ? this.#ended || !behind : this.#ended && !says;
     if (!this.#repeats) {
       this.#identity ??= { id: chunk.id, created: chunk.created };
-      return { fresh, out: data, ends };
+      return { fresh, out: [{ data }], ends };
     }
     if (choice?.delta) choice.delta = said;
     Object.assign(said, flags); // JSON has no undefined
     const out = !known && (ends || says || !chunk.choices.length);
-    return { fresh, out: out ? JSON.stringify({ ...chunk, ...this.#identity }) : "", ends: ends && !behind };
+    return { fresh, out: out ? [{ data: JSON.stringify({ ...chunk, ...this.#identity }) }] : [], ends: ends && !behind };
   }
 
   // What is new in a value, undefined if nothing is.
@@ -150,30 +177,18 @@ class Transcript {
   }
 }
 
-const diverged = () => new EverytokenError("upstream-diverged", "the repeated answer differs from what was delivered");
-
-// A whole answer as its only event.
-function whole(completion: any): { event?: string; data: string } {
-  for (const choice of completion.choices ?? []) {
-    choice.delta = choice.message;
-    delete choice.message;
-    choice.delta?.tool_calls?.forEach((call: any, index: number) => (call.index = index));
-  }
-  return { data: JSON.stringify({ ...completion, object: "chat.completion.chunk" }) };
-}
-
 /**
- * Give the data of every event of an answer, of which `response` is the first try; `again(streamed, last)` asks once
- * more. Ends with `[DONE]`, or throws.
+ * Give every event of an answer, of which `response` is the first try; `again(streamed, last)` asks once more. Ends with
+ * the answer's own end mark, or throws.
  */
 export async function* recover(
   response: Response,
   again: (streamed: boolean, last: boolean) => Promise<Response>,
   around: Surroundings,
   signal: AbortSignal,
-): AsyncGenerator<string, void> {
+  transcript: Transcript | Events,
+): AsyncGenerator<Sent, void> {
   const { policy, clock } = around;
-  const transcript = new Transcript();
   const causes: EverytokenError[] = [];
   const stalled = () =>
     new EverytokenError(`upstream-stalled-${transcript.begun ? "gap" : "first-content"}`, "no content for too long");
@@ -185,7 +200,7 @@ export async function* recover(
     let limit = 0;
     const allow = (seconds: number) => {
       mark = clock.now();
-      limit = finished && !half ? policy.linger : limitOf(policy, seconds, last);
+      limit = finished && !half ? policy.linger : limitOf(policy, seconds, last || transcript.kept);
     };
     // Asked before each read, so behind the first bytes have come: then a model may be thinking.
     const left = () => {
@@ -195,13 +210,13 @@ export async function* recover(
     };
     try {
       // It was streaming that broke, every time; silence would only be a longer silence.
-      const streamed = !last || !causes.length || causes.length < 2 || causes.some(({ code }) => /connect|status|stalled/.test(code));
+      const streamed = transcript.kept || !last || !causes.length || causes.length < 2 || causes.some(({ code }) => /connect|status|stalled/.test(code));
       next ??= await again(streamed, last);
       if (!next.ok) throw await errorOf(next);
       const events = isEventStream(next);
       allow(events ? policy.firstContent : policy.nonStreaming);
       let done = false;
-      for await (const { event, data } of events ? read(next, clock, left, stalled) : json(next)) {
+      for await (const { event, data } of events ? read(next, clock, left, stalled) : json(next, transcript)) {
         if (data === DONE) {
           done = true;
           break;
@@ -210,23 +225,24 @@ export async function* recover(
         const value = readJson(data);
         const error = errorIn(value, event);
         if (error) throw error;
-        if (!isChunk(value)) continue;
-        const calls = finished && value.choices.some(({ delta }) => delta?.tool_calls?.length || delta?.function_call);
-        const { fresh, out, ends } = transcript.add(value, data);
-        if (out) yield out;
+        if (!transcript.takes(value)) continue;
+        const calls = finished && (value as Chunk).choices.some(({ delta }) => delta?.tool_calls?.length || delta?.function_call);
+        const { fresh, out, ends } = transcript.add(value, data, event);
+        yield* out;
+        if (ends && transcript.typed) return;
         half = !ends && (half || calls);
-        finished ||= ends;
+        finished ||= !!ends;
         if (fresh || ends) allow(policy.contentGap);
       }
       if (!finished || (half && !done)) throw truncated();
-      yield DONE;
+      yield { data: DONE };
       return;
     } catch (cause) {
       signal.throwIfAborted();
       const error = asError(cause);
       // Silence is an end behind any finish_reason, a broken connection only where nothing has followed one.
       if (finished && !half && (!transcript.continued || /stalled/.test(error.code))) {
-        yield DONE;
+        yield { data: DONE };
         return;
       }
       causes.push(error);
@@ -245,8 +261,9 @@ export async function* recover(
   }
 }
 
-async function* json(response: Response) {
+async function* json(response: Response, transcript: Transcript | Events): AsyncGenerator<Sent> {
   const value = readJson(await response.text());
-  if (!value?.choices?.length && !errorIn(value)) throw notAnEventStream();
-  yield whole(value);
+  const events = transcript.eventsIn(value);
+  if (!events && !errorIn(value)) throw notAnEventStream();
+  for (const event of events ?? [value]) yield { event: event.type, data: JSON.stringify(event) };
 }

@@ -140,7 +140,7 @@ export class Stream implements AsyncIterable<Chunk> {
       for await (const { chunk, error } of follow(this.#of, this.#around)) {
         if (error) throw error;
         if (!chunk) break;
-        const choice = chunk.choices.find(({ index }) => !index);
+        const choice = chunk.choices?.find(({ index }) => !index);
         this.text += choice?.delta?.content ?? choice?.delta?.refusal ?? "";
         this.finishReason = choice?.finish_reason ?? this.finishReason;
         yield chunk;

@@ -1,5 +1,8 @@
 # ruff: noqa: INP001  (a script of the npm package's tests)
-"""Every fault behind a base URL of its own; the JSON on standard output says which. Ends with its standard input."""
+"""Every fault behind a base URL of its own; the JSON on standard output says which. Ends with its standard input.
+
+The argument is the API. Messages has no seed: there each attempt gives the same answer unasked.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from everytoken.testing import FAULTS, Answer, ScriptedUpstream
 
 async def main() -> None:
     """Serve one upstream for each fault and position: the first attempt breaks, or (`always`) every one."""
+    [_, api] = sys.argv
     async with AsyncExitStack() as stack:
         rows = []
         for fault in FAULTS.values():
             for position in fault.positions:
                 for when in (0, "always"):
-                    answer = Answer(needs_seed=True, prefill="refuse")
-                    upstream = ScriptedUpstream(answer, faults=[(when, fault, position)])
+                    answer = Answer(needs_seed=api == "chat", prefill="refuse")
+                    upstream = ScriptedUpstream(answer, faults=[(when, fault, position)], apis=[api])
                     await stack.enter_async_context(upstream)
                     rows.append(
                         {

@@ -1,9 +1,9 @@
-// The guide's loop with only `fetch` passed in, straight at a model server with every fault of `everytoken.testing`.
+// The guide's loop with only `fetch` passed in, straight at a model server with every fault of `everytoken.testing`; and a loop over Messages.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { createFetch } from "everytoken";
+import { createFetch, SSEDecoder } from "everytoken";
 import OpenAI from "openai";
 import { MESSAGES, PYTHON, start } from "./helpers.mjs";
 
@@ -16,17 +16,32 @@ const HASTY = { ...PATIENT, connect: 0, firstContent: 0.8, contentGap: 0.8, thin
 // Where the next attempt must succeed, on a machine that has other things to do.
 const CALM = { ...PATIENT, connect: 0, firstContent: 3, contentGap: 3, thinking: 3, giveUp: 6 };
 
-let server, rows;
+/** The guide's loop. */
+async function chat(url, fetch, add) {
+  const client = new OpenAI({ apiKey: "k", baseURL: url, fetch, maxRetries: 0 });
+  const stream = await client.chat.completions.create({ model: "...", messages: MESSAGES, stream: true });
+  for await (const chunk of stream) {
+    // The guide's line; one fault sends two choices in turn.
+    const content = chunk.choices[0]?.delta?.content || "";
+    if (!chunk.choices[0]?.index) add(content);
+  }
+}
 
-before(async () => {
-  server = await start(PYTHON, [fileURLToPath(new URL("faults.py", import.meta.url))]);
-  // Waiting and 50 MB are the same everywhere, and take their time.
-  const dear = ({ name }) => SILENT.test(name) || name === "huge-event";
-  rows = JSON.parse(server.first).filter((row) => !SLOW.has(row.name) && ((row.first && !dear(row)) || /start|middle/.test(row.position)));
-});
-after(() => server.kill());
+/** A loop over the events of Messages that takes any end for the answer's own, as the SDK's does. */
+async function messages(url, fetch, add) {
+  const body = JSON.stringify({ model: "m", max_tokens: 1000, messages: MESSAGES, stream: true });
+  const response = await fetch(`${url}/messages`, { method: "POST", body, headers: { "Content-Type": "application/json" } });
+  if (!response.ok) throw Object.assign(new Error("refused"), { status: response.status });
+  const decoder = new SSEDecoder();
+  for await (const bytes of response.body) {
+    for (const { data } of decoder.receive(bytes)) {
+      const { delta } = JSON.parse(data);
+      if (delta?.type === "text_delta") add(delta.text);
+    }
+  }
+}
 
-async function run({ url, name, broken, first }) {
+async function run({ url, name, broken, first }, loop) {
   // A server whose address is broken at first: the first request goes where it is not.
   const moving = (input, init) => {
     const asked = broken ? String(input).replace(url, broken) : input;
@@ -34,30 +49,19 @@ async function run({ url, name, broken, first }) {
     return globalThis.fetch(asked, init);
   };
   const fetch = createFetch({ policy: !SILENT.test(name) ? PATIENT : first ? CALM : HASTY, ...(broken && { fetch: moving }) });
-  const client = new OpenAI({ apiKey: "k", baseURL: url, fetch, maxRetries: 0 });
   let text = "";
-  let error;
-  try {
-    const stream = await client.chat.completions.create({ model: "...", messages: MESSAGES, stream: true });
-    for await (const chunk of stream) {
-      // The guide's line; one fault sends two choices in turn.
-      const content = chunk.choices[0]?.delta?.content || "";
-      if (!chunk.choices[0]?.index) text += content;
-    }
-  } catch (caught) {
-    error = caught;
-  }
+  const error = await loop(url, fetch, (piece) => (text += piece)).catch((caught) => caught);
   return { text, error };
 }
 
 // Some at a time: there are two hundred, and they share the machine.
-async function all(wanted, check) {
+async function all(loop, rows, wanted, check) {
   const left = rows.filter(wanted);
   assert.ok(left.length > 0);
   const bad = [];
   const work = async () => {
     for (let row; (row = left.shift()); ) {
-      const { text, error } = await run(row);
+      const { text, error } = await run(row, loop);
       const problem = check(row, text, error);
       if (problem) bad.push(`${row.name} at ${row.position}: ${problem}; ${JSON.stringify(text)}; ${error}`);
     }
@@ -66,28 +70,48 @@ async function all(wanted, check) {
   assert.deepEqual(bad, []);
 }
 
-describe("every fault", () => {
-  test("of the first attempt leaves the exact text", () =>
-    all(
-      ({ kind, first }) => kind === "broken" && first,
-      (row, text, error) => error ? "failed" : text !== row.text && "another text",
-    ));
+for (const loop of [chat, messages]) {
+  describe(`${loop.name}: every fault`, () => {
+    let server, rows;
 
-  test("of every attempt is an exception behind a true beginning, or the exact text", () =>
-    all(
-      ({ kind, first }) => kind === "broken" && !first,
-      (row, text, error) => (error ? !row.text.startsWith(text) : text !== row.text) && "another text",
-    ));
+    before(async () => {
+      server = await start(PYTHON, [fileURLToPath(new URL("faults.py", import.meta.url)), loop.name]);
+      // Waiting and 50 MB are the same everywhere, and take their time.
+      const dear = ({ name }) => SILENT.test(name) || name === "huge-event";
+      rows = JSON.parse(server.first).filter((row) => !SLOW.has(row.name) && ((row.first && !dear(row)) || /start|middle/.test(row.position)));
+    });
+    after(() => server.kill());
 
-  test("that is none leaves the exact text", () =>
-    all(
-      ({ kind, first }) => kind === "healthy" && first,
-      (row, text, error) => error ? "failed" : text !== row.text && "another text",
-    ));
+    test("of the first attempt leaves the exact text", () =>
+      all(
+        loop,
+        rows,
+        ({ kind, first }) => kind === "broken" && first,
+        (row, text, error) => error ? "failed" : text !== row.text && "another text",
+      ));
 
-  test("that is a refusal is the SDK's own error", () =>
-    all(
-      ({ kind, first }) => kind === "refused" && !first,
-      (row, _, error) => error?.status !== +row.name.slice(-3) && "another error",
-    ));
-});
+    test("of every attempt is an exception behind a true beginning, or the exact text", () =>
+      all(
+        loop,
+        rows,
+        ({ kind, first }) => kind === "broken" && !first,
+        (row, text, error) => (error ? !row.text.startsWith(text) : text !== row.text) && "another text",
+      ));
+
+    test("that is none leaves the exact text", () =>
+      all(
+        loop,
+        rows,
+        ({ kind, first }) => kind === "healthy" && first,
+        (row, text, error) => error ? "failed" : text !== row.text && "another text",
+      ));
+
+    test("that is a refusal is the SDK's own error", () =>
+      all(
+        loop,
+        rows,
+        ({ kind, first }) => kind === "refused" && !first,
+        (row, _, error) => error?.status !== +row.name.slice(-3) && "another error",
+      ));
+  });
+}

@@ -74,7 +74,7 @@ describe("against everytoken", () => {
 describe("what is none of its business goes through untouched", () => {
   for (const [name, init, path] of [
     ["a request that is not streamed", { method: "POST", body: '{"stream":false}' }, "/v1/chat/completions"],
-    ["another route", { method: "POST", body: '{"stream":true}' }, "/v1/responses"],
+    ["another route", { method: "POST", body: '{"stream":true}' }, "/v1/completions"],
     ["a body that is not JSON", { method: "POST", body: "stream" }, "/v1/chat/completions"],
     ["a GET", {}, "/v1/models"],
   ]) {

@@ -30,6 +30,7 @@ describe("minified and compressed", () => {
   for (const [what, code, limit] of [
     ["the core", 'export { stream } from "everytoken"', 5],
     ["the core and fetch with its recovery", 'export * from "everytoken"', 7.5],
+    ["all of it", 'export * from "everytoken/full"', 10],
     ["react with the core", 'export * from "everytoken/react"', 9],
   ]) {
     test(`${what} is at most ${limit} kB`, async (context) => {
@@ -45,6 +46,7 @@ describe("the package", () => {
     assert.equal(createRequire(import.meta.url)("everytoken/package.json").dependencies, undefined);
     for (const [name, exported] of [
       ["everytoken", "EverytokenError,SSEDecoder,Stream,createFetch,fetch,stream"],
+      ["everytoken/full", "EverytokenError,SSEDecoder,Stream,createFetch,fetch,stream"],
       ["everytoken/react", "StreamingText,useStream"],
     ]) {
       const code = `import * as all from "${name}"; console.log(Object.keys(all).sort().join())`;

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from everytoken.gateway import UpstreamConfig
 from gateway_serving import serving
 from messages_streams import begin, end, inputs, start, stop, texts
 from node_packages import install
 from responses_streams import Script, output_text, wire
+from tool_provider import Provider
 
 FOLDER = Path(__file__).parent
 DONE = ("The line ", "is there, once.")
@@ -69,47 +69,6 @@ def responses(body: dict[str, object], number: int) -> tuple[bool, list[bytes]]:
     return not ran, wire(script.end())
 
 
-class Provider:
-    """A model server of both APIs, which breaks the first response with the command at `cut`, a text in its events."""
-
-    def __init__(self, cut: str) -> None:
-        self.cut = cut.encode()
-        self.commands = 0  # responses with the command that were begun
-        self.was_cut = False
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while await self._answer(reader, writer):
-                pass
-        writer.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = next(
-            (int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length:")), 0
-        )
-        body = json.loads(await reader.readexactly(length) or b"null")
-        path = head.split(" ", 2)[1].partition("?")[0]
-        script = {"/v1/messages": messages, "/v1/responses": responses}.get(path)
-        if script is None or not body.get("stream"):
-            writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}")
-            return True
-        runs, events = script(body, self.commands)
-        self.commands += runs
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        )
-        for event in events:
-            writer.write(b"%x\r\n%b\r\n" % (len(event), event))
-            await writer.drain()
-            if runs and self.cut and not self.was_cut and self.cut in event:
-                self.was_cut = True
-                writer.transport.abort()
-                return False
-        writer.write(b"0\r\n\r\n")
-        return True
-
-
 def claude(url: str) -> tuple[list[str], dict[str, str]]:
     # The package's own link to its program is made by a script, and `npm ci` may be told to run none.
     (program,) = (FOLDER / "node_modules" / "@anthropic-ai").glob("claude-code-*/claude")
@@ -135,13 +94,14 @@ def codex(url: str) -> tuple[list[str], dict[str, str]]:
 @pytest.mark.parametrize("agent", [claude, codex])
 async def test_a_command_is_run_once_whatever_breaks(agent, cut, tmp_path):
     install(FOLDER)
-    provider = Provider(cut.replace("_stop", "output_item.done" if agent is codex else "message_delta"))
-    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    answers = {"/v1/messages": messages, "/v1/responses": responses}
+    provider = Provider(
+        answers, cut.replace("_stop", "output_item.done" if agent is codex else "message_delta")
+    )
     work, home = tmp_path / "work", tmp_path / "home"
     work.mkdir()
     home.mkdir()
-    async with serving(UpstreamConfig(name="provider", url=f"http://127.0.0.1:{port}/v1")) as gateway:
+    async with provider.served(), serving(provider.upstream) as gateway:
         command, environ = agent(gateway.url)
         run = await asyncio.create_subprocess_exec(
             *command,
@@ -157,9 +117,8 @@ async def test_a_command_is_run_once_whatever_breaks(agent, cut, tmp_path):
         finally:
             with contextlib.suppress(ProcessLookupError):
                 run.kill()
-    server.close()
     assert run.returncode == 0, output.decode()
     assert "".join(DONE) in output.decode()
     assert (work / "log.txt").read_text() == "once\n"
-    assert provider.was_cut is bool(cut)
-    assert provider.commands == (2 if cut else 1)
+    assert provider.cuts == bool(cut)
+    assert provider.calls == (2 if cut else 1)

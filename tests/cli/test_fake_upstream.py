@@ -29,6 +29,10 @@ from everytoken.testing import FAULTS, ScriptedUpstream
         pytest.param(["--chunks", "1", "--text", "-"], "exclude each other", id="a text of so many chunks"),
         pytest.param(["--text", "nowhere"], "No such file", id="no text"),
         pytest.param(["--api", "smalltalk"], "is not one of", id="an unknown API"),
+        pytest.param(
+            ["--tool-call", "look {"], "a JSON object of arguments", id="arguments that are no JSON"
+        ),
+        pytest.param(["--tool-call", ""], "a JSON object of arguments", id="a call of nothing"),
     ],
 )
 def test_a_wrong_option_is_explained(arguments, message):
@@ -91,3 +95,27 @@ def test_a_port_in_use_is_one_line():
     assert result.exit_code == 1
     assert result.output.count("\n") == 1
     assert f"cannot listen on 127.0.0.1 port {upstream.port}" in result.output
+
+
+SAYS = {
+    "chat": ('"reasoning_content":"Hm"', '"arguments":"sky"', "data: [DONE]"),
+    "messages": ('"thinking":"Hm"', '"partial_json":"sky"', '{"type":"message_stop"}'),
+    "responses": ('summary_index":0,"delta":"Hm"', '"delta":"sky"', '"type":"response.completed"'),
+}
+
+
+@pytest.mark.parametrize("api", SAYS)
+def test_reasoning_and_calls_come_in_every_api(api):
+    options = ["--api", api, "--delay", "0", "--reasoning", "Hm.", "--tool-call", 'look {"at": "sky"}']
+    code = "from everytoken.cli.fake_upstream import fake_upstream; fake_upstream()"
+    paths = {"chat": "/chat/completions", "messages": "/messages", "responses": "/responses"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *options, "--tool-call", "wait"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            body = post(process.stdout.readline().split()[-1], paths[api]).decode()
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
+    assert all(one in body for one in SAYS[api])
+    assert '"name":"wait"' in body

@@ -6,11 +6,13 @@ import asyncio
 
 import anthropic
 import langchain_openai
+import openai
 import pytest
 import trio
 
 import everytoken
-from everytoken.testing import ScriptedUpstream
+from completion_streams import PARTS, TEXT, like_openai, wire
+from everytoken.testing import CleanEnd, Head, ScriptedUpstream, Send
 from guide_loops import CONTEXT, MESSAGES
 
 CUT = [(0, "clean-end", "middle")]
@@ -50,6 +52,34 @@ def test_anthropic_passes_through():
             "/v1/v1/messages",
             "/v1/v1/messages/batches",
         ]
+
+
+@pytest.mark.parametrize("cut", range(1, len(PARTS) + 1))
+def test_completions_of_one_prompt(cut):
+    def script(request):
+        events = wire(like_openai("ab"[len(upstream.requests) > 1]))
+        return [Head(), Send(b"".join(events[:cut] if len(upstream.requests) == 1 else events)), CleanEnd()]
+
+    class Cut(ScriptedUpstream):
+        def script_for(self, request):
+            self.requests.append(request)
+            return script(request)
+
+    async def read():
+        async with openai.AsyncOpenAI(http_client=everytoken.AsyncClient(verify=CONTEXT), **options) as sdk:
+            stream = await sdk.completions.create(model="m", prompt="Tell.", stream=True)
+            return "".join([chunk.choices[0].text async for chunk in stream])
+
+    for kind in ("sync", "async"):
+        with Cut() as upstream:
+            options = {"base_url": upstream.base_url, "api_key": "any", "max_retries": 0}
+            if kind == "async":
+                assert asyncio.run(read()) == TEXT
+            else:
+                with openai.OpenAI(http_client=everytoken.Client(verify=CONTEXT), **options) as sdk:
+                    stream = sdk.completions.create(model="m", prompt="Tell.", stream=True)
+                    assert "".join(chunk.choices[0].text for chunk in stream) == TEXT
+            assert [request.path for request in upstream.requests] == ["/v1/completions"] * 2
 
 
 def test_trio():

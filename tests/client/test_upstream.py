@@ -10,6 +10,7 @@ import pytest
 import everytoken
 from everytoken import Policy, Upstream
 from everytoken.testing import Answer, ScriptedUpstream, Status
+from everytoken.testing.plan import plan_answer
 from guide_loops import CONTEXT, MESSAGES
 
 ANSWER = Answer("Streaming sends each token as soon as it exists.")
@@ -128,3 +129,35 @@ def test_what_was_learned_of_one_upstream_is_not_held_against_another():
         # The breaker has set the first aside: it is not asked each time any more.
         assert len(second.attempts) == 4
         assert len(first.attempts) < 6
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("failover", ["exact", "continue"])
+def test_another_model_continues_only_where_that_is_allowed(kind, failover):
+    words = Answer("One, two, three, four, five, six, seven, eight, nine, ten.", prefill="refuse")
+    # Repeats nothing, and continues what it is given.
+    moody = Answer(words.text)
+    with (
+        ScriptedUpstream(words, faults=[("always", "close", 8)]) as first,
+        ScriptedUpstream(_unlike(moody)) as second,
+    ):
+        further = Upstream(url=second.base_url, model="another")
+        policy = Policy(attempts=1, backoff=0.0, failover=failover)
+        if failover == "continue":
+            assert ask(first, further, kind=kind, policy=policy) == words.text
+            assert second.attempts[-1].json["messages"][-1]["role"] == "assistant"
+            return
+        with pytest.raises(openai.APIConnectionError):
+            ask(first, further, kind=kind, policy=policy)
+        assert all(one.json["messages"][-1]["role"] == "user" for one in second.attempts)
+
+
+def _unlike(answer):
+    """Return a script of an upstream that would answer otherwise, but continues what it is given."""
+
+    def script(request):
+        given = request.json["messages"][-1]["role"] == "assistant"
+        plan = plan_answer(answer.variant(0 if given else 1), request.json, number=request.attempt)
+        return plan.whole()
+
+    return script

@@ -9,7 +9,8 @@ import pytest
 
 from everytoken.errors import ConfigurationError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
-from everytoken.gateway.config import load, named, parse, policy_of, target_of
+from everytoken.gateway.config import load, named, parse, policy_of
+from everytoken.gateway.targets import target_of
 from everytoken.recovery import Policy
 
 FULL = """
@@ -184,14 +185,16 @@ def test_names_are_given_where_there_are_none():
     ],
 )
 def test_which_name_an_upstream_is_asked_for(models, asked, expected):
-    target = target_of(UpstreamConfig(name="u", url="http://x", models=models), asked, Policy())
+    target = target_of(
+        UpstreamConfig(name="u", url="http://x", models=models), "openai-chat", asked, Policy()
+    )
     assert target is not None
     assert target.model == expected
 
 
 def test_an_upstream_is_not_asked_for_what_it_does_not_have():
     upstream = UpstreamConfig(name="u", url="http://x", models=["m"])
-    assert target_of(upstream, "other", Policy()) is None
+    assert target_of(upstream, "openai-chat", "other", Policy()) is None
 
 
 def test_a_policy_of_an_upstream_is_checked_when_the_gateway_is_made():

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from clients_table import CLIENTS, COLUMNS, PROGRAMS, Client, documented, render, row
-from other_programs import stop_interpreters
+from clients_table import (
+    CLIENTS,
+    COLUMNS,
+    OURS,
+    PROGRAMS,
+    THEIRS,
+    URL,
+    WITH_FRAMEWORKS,
+    Client,
+    documented,
+    render,
+    row,
+)
+from everytoken.gateway import UpstreamConfig
+from everytoken.recovery import Policy
+from everytoken.upstream.local import MODEL, LocalModel
+from gateway_serving import serving
+from other_programs import PROGRAMS as FOLDER
+from other_programs import Run, stop_interpreters
+from tool_provider import AFTER, BEFORE, WEATHER, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,3 +64,71 @@ def test_every_row_and_every_program_is_run() -> None:
 def test_nobody_who_can_see_an_error_sees_an_end() -> None:
     for cells in rows()[1:]:
         assert re.search(r"recovery-exhausted|with the reason|anthropic\.", cells[-1]), cells
+
+
+# With tools, and the upstream cut
+
+TOOL_LOOPS = (FOLDER / "tools.py").read_text("utf-8")
+LOOPS = [
+    *((OURS, name) for name in ("openai_chat", "openai_responses", "anthropic_loop", "anthropic_runner")),
+    *((OURS, name) for name in ("langchain_chat", "langchain_responses")),
+    *((WITH_FRAMEWORKS, name) for name in ("openai_agents", "openai_agents_chat", "langchain_anthropic")),
+    *((WITH_FRAMEWORKS, f"pydantic_ai_{api}") for api in ("chat", "responses", "anthropic")),
+    *((THEIRS, f"litellm_{api}") for api in ("chat", "messages", "responses")),
+]
+TEXT, ARGUMENTS = "me ", "Par"
+CUTS: dict[str, list[str]] = {"in the text, then in the arguments": [TEXT, ARGUMENTS]}
+if "EVERYTOKEN_SOAK" in os.environ:  # `make soak`
+    CUTS |= {"in the text": [TEXT], "in the arguments": [ARGUMENTS], "behind the arguments": ['is\\"}']}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("way", "program"), LOOPS, ids=[name for _, name in LOOPS])
+class TestATool:
+    """An answer that calls a tool is cut at the upstream, and each client runs the tool once, or is told."""
+
+    async def run(self, way, program, *cuts, always=False):
+        way.ready()
+        async with (
+            Provider(WEATHER, *cuts, always=always).served() as provider,
+            serving(provider.upstream, policy=Policy(backoff=0.0)) as gateway,
+        ):
+            run = Run()
+            await way.run(run, f"{TOOL_LOOPS}\n{program}({gateway.url!r})\n", gateway.url)
+        return run, provider
+
+    @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
+    async def test_is_called_once_by_an_answer_that_was_cut(self, way, program, cuts):
+        run, provider = await self.run(way, program, *cuts)
+        assert run.error is None, run.said
+        assert run.printed == f"{''.join(BEFORE)}[Paris]{''.join(AFTER)}"
+        assert (provider.calls, provider.cuts) == (len(cuts) + 1, len(cuts))
+
+    async def test_is_never_called_by_half_a_call(self, way, program):
+        run, provider = await self.run(way, program, ARGUMENTS, always=True)
+        assert run.error is not None
+        assert run.printed == "".join(BEFORE)
+        assert "attempts failed" in run.said
+        assert provider.cuts == provider.calls > 1
+
+
+@pytest.mark.timeout(240)
+async def test_a_real_model_answers_in_every_api() -> None:
+    """llama.cpp's own server: two clients with the same key are shown one text by each API."""
+    async with LocalModel(context_tokens=512, parallel=1) as model:
+        url, key = model.endpoint.base_url, model.endpoint.api_key
+        async with serving(UpstreamConfig(name="llama", url=url, key=key)) as gateway:
+            known = {URL: gateway.url, '"any"': f'"{MODEL}"'}
+            for one in ("openai", "responses", "anthropic"):
+                said = []
+                for program in (one, f"{one}-async"):
+                    code = PROGRAMS[program]
+                    for old, new in {**known, "question-1": one}.items():
+                        assert old in code
+                        code = code.replace(old, new)
+                    run = Run()
+                    await OURS.run(run, code, gateway.url)
+                    assert run.error is None, run.said
+                    said.append(run.printed)
+                assert said[0]
+                assert said[0] == said[1]

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from api_faults import HEADING
 from everytoken.errors import TABLE
 from everytoken.testing import FAULTS, Kind
 from fault_table import ANSWER, DOCUMENT, Row, cell, fault_named, render, row
@@ -82,4 +83,5 @@ def test_the_document_shows_the_table():
     """If this fails, run `python tests/fault_table.py` and read what has changed."""
     if ROWS.keys() != FAULTS.keys():
         pytest.skip("not every row of the table was run")
-    assert DOCUMENT.read_text(encoding="utf-8") == render({name: ROWS[name] for name in FAULTS})
+    shown = DOCUMENT.read_text(encoding="utf-8").partition(f"\n{HEADING}")[0]
+    assert shown == render({name: ROWS[name] for name in FAULTS})

@@ -101,6 +101,10 @@ COVERED = {
         "attempts compared with what was delivered",
         "blocks decoder events halves pieces",
     ),
+    "dialects/openai_completions/test_dialect.py": (
+        "a dialect's parts, by what it answers",
+        "chunks reader request",
+    ),
     "dialects/openai_chat/test_message.py": ("how the parts of a message are joined", "merge"),
     "dialects/openai_chat/test_upstreams.py": ("from bytes to pieces, with real streams", "dialect reader"),
     "dialects/openai_responses/test_recovery.py": (
@@ -138,7 +142,13 @@ COVERED = {
         "parts of one machine; nothing else calls them",
         "attempt course ending held live response_state ../dialects/openai_chat/non_streaming",
     ),
-    "recovery/test_plan.py": ("policies and targets, and what is made of them", "policy"),
+    "recovery/test_planner.py": (
+        "policies and targets, and what is made of them",
+        "plan policy standing",
+    ),
+    "recovery/test_authors.py": ("whose the text is that an attempt delivers", "share"),
+    "recovery/test_hedging.py": ("limits that pass, and what is done then", "waiting"),
+    "translation/test_registry.py": ("a translation, found and used", "stream translation"),
     "relay/test_response.py": ("parts of a response's relay", "readers sink timer"),
     "test_observer.py": ("what observers are told", "relay/events"),
     "test_plugins.py": ("what a configuration names", "gateway/making"),
@@ -147,6 +157,20 @@ COVERED = {
     "testing/test_faults.py": ("every fault, on the wire", "address broken fault healthy plan statuses"),
     "testing/test_upstream.py": ("parts of the scripted upstream", "connection"),
     "test_sse.py": ("reads cut in all ways, used as such", "testing/splits"),
+    "translation/anthropic_messages/test_read_request.py": (
+        "parts of a request, by their paths",
+        "read_blocks read_tools",
+    ),
+    "translation/anthropic_messages/test_write_request.py": (
+        "turns, as the API takes them",
+        "write_messages ../effort ../results ../turns ../wrapping",
+    ),
+    "translation/openai_responses/test_read_request.py": (
+        "parts of a request, by their paths",
+        "read_items read_tools ../hosted",
+    ),
+    "translation/test_fields.py": ("what the rows say is done", "table"),
+    "translation/test_round_trips.py": ("requests of all APIs", "request"),
     "upstream/test_local.py": ("the embedded model's process", "embedded llama_child"),
     "upstream/test_http2.py": ("which protocol a connection is made for", "connecting"),
     "upstream/test_proxy.py": ("TLS to upstreams", "tls"),
@@ -154,6 +178,15 @@ COVERED = {
     "upstream/test_http.py": (
         "requests as a server gets them, and what is asked beside them",
         "one_piece pooled rendering",
+    ),
+    "translation/openai_chat/test_read_events.py": ("every kind of fragment a server sends", "calls"),
+    "translation/openai_responses/test_write_events.py": (
+        "what is seen of them in the events",
+        "output response_object",
+    ),
+    "translation/test_pairs.py": (
+        "usage, texts and refusals of every API in every other",
+        "counts refusing text anthropic_messages/usage openai_chat/usage openai_responses/usage",
     ),
     "project/test_extending.py": ("what a format of one's own needs", "../formats/output ../formats/table"),
 }

@@ -16,9 +16,9 @@ from everytoken.gateway.config import (
     is_loopback,
     parse,
     plain_text_keys,
-    target_of,
     unknown_variables,
 )
+from everytoken.gateway.targets import target_of
 from everytoken.recovery import Policy
 from everytoken.testing import ScriptedUpstream
 from gateway_serving import HELLO, ManualUpstream, Served, limit, over, served
@@ -127,7 +127,7 @@ async def test_with_models_only_those_are_served(count):
 
 
 def test_an_upstream_without_models_takes_any():
-    assert target_of(UpstreamConfig(url="http://x"), "any", Policy()).model is None
+    assert target_of(UpstreamConfig(url="http://x"), "openai-chat", "any", Policy()).model is None
 
 
 def test_openais_key_goes_to_the_first_upstream_only():

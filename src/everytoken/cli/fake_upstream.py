@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from everytoken.testing import ALL_POSITIONS, FAULTS, Answer, AtByte, ScriptedUpstream
+from everytoken.testing import ALL_POSITIONS, FAULTS, Answer, AtByte, ScriptedUpstream, ToolCall
 from everytoken.testing.upstream import APIS
 
 if TYPE_CHECKING:
@@ -36,6 +37,22 @@ def _times(_context: click.Context, _option: click.Parameter, value: str) -> int
     if value.isascii() and value.isdigit():
         return int(value)
     raise click.BadParameter(f"{value!r} is neither a number nor 'always'")
+
+
+def _calls(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> tuple[ToolCall, ...]:
+    calls = []
+    for number, value in enumerate(values, 1):
+        name, _, arguments = value.strip().partition(" ")
+        try:
+            fields = json.loads(arguments or "{}")
+        except ValueError:
+            fields = None
+        if not (name and isinstance(fields, dict)):
+            raise click.BadParameter(f"{value!r} is not a name, a space and a JSON object of arguments")
+        calls.append(ToolCall(name, arguments.strip() or "{}", f"call_{number}"))
+    return tuple(calls)
 
 
 def _faults_by_name() -> str:
@@ -86,6 +103,15 @@ def _faults_by_name() -> str:
     metavar="FILE",
     help="The response is the text of FILE; - is standard input.",
 )
+@click.option("--reasoning", default="", metavar="TEXT", help="What the model thinks before the response.")
+@click.option(
+    "--tool-call",
+    "calls",
+    callback=_calls,
+    multiple=True,
+    metavar="'NAME JSON'",
+    help="A call of a tool behind the text, with its arguments; may be given several times.",
+)
 @click.option(
     "--api",
     "apis",
@@ -102,9 +128,13 @@ def fake_upstream(
     delay: float,
     chunks: int | None,
     text: TextIO | None,
+    reasoning: str,
+    calls: tuple[ToolCall, ...],
     apis: tuple[str, ...],
 ) -> None:
     """Serve a scripted response as OpenAI and Anthropic would, and break it where you choose.
+
+    The response is the same in chat completions, Messages and Responses: what differs is how it is written.
 
     Prints one line with the base URL when it is ready.
     """
@@ -121,7 +151,11 @@ def fake_upstream(
         raise click.UsageError("--text and --chunks exclude each other.")
     answer = Answer.of_chunks(chunks) if chunks else Answer() if text is None else Answer(text.read())
     upstream = ScriptedUpstream(
-        replace(answer, delay=delay), faults=faults, host=host, port=port, apis=apis or tuple(APIS)
+        replace(answer, delay=delay, reasoning=reasoning, tool_calls=calls),
+        faults=faults,
+        host=host,
+        port=port,
+        apis=apis or tuple(APIS),
     )
     asyncio.run(_serve(upstream))
 

@@ -14,6 +14,7 @@ import msgspec
 from everytoken.dialects.registry import all_dialects
 from everytoken.errors import InvalidRequestError
 from everytoken.redaction import Redactor, is_secret_header, secrets_in_header
+from everytoken.translation.registry import DIALECTS
 
 if TYPE_CHECKING:
     from everytoken.client.effects import Opened
@@ -30,6 +31,10 @@ ELSEWHERE = "everytoken.elsewhere"
 _STREAM = re.compile(r".*/v1/stream/[A-Za-z0-9_-]+")
 _OF_THE_BODY = {"content-length", "content-type", "transfer-encoding", "idempotency-key"}
 _OF_THE_HOST = {"host", "cookie", "referer", "origin", "openai-organization", "openai-project"}
+_OF_AN_API = (
+    "anthropic-",
+    "openai-",
+)  # what the name of a header begins with that means nothing to another API
 _SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
 
 
@@ -91,9 +96,17 @@ class Asked:
         return Redactor(secret for item in headers.items() for secret in secrets_in_header(*item))
 
     def attempt(
-        self, body: dict[str, Any], policy: Policy, *, streamed: bool, upstream: Upstream | None = None
+        self,
+        body: dict[str, Any],
+        policy: Policy,
+        *,
+        streamed: bool,
+        upstream: Upstream | None = None,
+        dialect: Dialect | None = None,
     ) -> httpx2.Request:
         """Return the request of one attempt; `upstream`: where it goes, None for where the caller sends it.
+
+        `dialect`: what `body` is in, None for the caller's own.
 
         The same body is sent with the same `Idempotency-Key`, so a server that honours it (everytoken does) begins one
         response, however often the connection breaks.
@@ -101,13 +114,13 @@ class Asked:
         payload = msgspec.json.encode(body)
         given = self.request.headers.get("idempotency-key") if not self._keys else None
         key = self._keys.setdefault(payload, given or secrets.token_hex(16))
-        headers = self._headers() if upstream is None else self._headers_for(upstream)
+        headers = self._headers() if upstream is None else self._headers_for(upstream, dialect)
         headers["content-type"] = "application/json"
         headers["idempotency-key"] = key
         silence = policy.first_content if streamed else policy.non_streaming
         url = self.request.url
         if upstream is not None:
-            url = httpx2.URL(upstream.url.rstrip("/") + self.dialect.path)
+            url = httpx2.URL(upstream.url.rstrip("/") + (dialect or self.dialect).path)
         request = self._request("POST", url, headers, policy, silence, payload)
         request.extensions[ELSEWHERE] = upstream is not None
         return request
@@ -144,7 +157,7 @@ class Asked:
         headers["accept-encoding"] = "identity"  # compression delays tokens
         return headers
 
-    def _headers_for(self, upstream: Upstream) -> httpx2.Headers:
+    def _headers_for(self, upstream: Upstream, dialect: Dialect | None) -> httpx2.Headers:
         """Return the headers for another upstream: nothing that is secret, or about where the request was to go."""
         headers = httpx2.Headers(
             [
@@ -154,9 +167,13 @@ class Asked:
             ]
         )
         given = self.request.headers
-        if (
-            upstream.api_key and "x-api-key" in given and "authorization" not in given
-        ):  # as Anthropic's SDKs send it
+        bare = "x-api-key" in given and "authorization" not in given  # as Anthropic's SDKs send it
+        if dialect is not None:
+            bare = dialect.name == DIALECTS["messages"]
+            for name in [name for name in headers if name.startswith(_OF_AN_API)]:
+                del headers[name]
+            headers.update(dialect.headers)
+        if upstream.api_key and bare:
             headers["x-api-key"] = upstream.api_key
         elif upstream.api_key:
             headers["authorization"] = f"Bearer {upstream.api_key}"

@@ -98,8 +98,13 @@ class Driver:
         self._exchange = Exchange(self, redactor=self._asked.redactor)
         self._opened = None
         upstream = self._upstreams.get(decision.target.name)
+        translation = decision.target.translation
         request = self._asked.attempt(
-            decision.body, self._policy, streamed=decision.streamed, upstream=upstream
+            decision.body,
+            self._policy,
+            streamed=decision.streamed,
+            upstream=upstream,
+            dialect=None if translation is None else translation.dialect,
         )
         result = yield Open(request, self._recovery.deadline + self._away, self._sent)
         if not isinstance(result, Opened):

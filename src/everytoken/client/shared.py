@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING, Literal
 
 from everytoken.client.asked import Asked
@@ -10,6 +11,7 @@ from everytoken.client.driver import Driver
 from everytoken.client.guard import Guard
 from everytoken.recovery import Breaker, LearnedCapabilities, Policy, Recovery, Target
 from everytoken.redaction import Redactor, secrets_in_header
+from everytoken.translation.registry import DIALECTS, translation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,7 +80,14 @@ class Shared:
         host = url.netloc.decode("ascii")
         targets = [Target(name=host, usage=False, prefill=self._prefill, policy=self._policy)]
         targets += [
-            Target(name=name, model=one.model, usage=False, prefill=one.prefill, policy=self._policy)
+            Target(
+                name=name,
+                model=one.model,
+                usage=False,
+                prefill=one.prefill,
+                policy=self._policy,
+                translation=translation(asked.dialect.name, DIALECTS[one.api]) if one.api else None,
+            )
             for name, one in self._upstreams.items()
         ]
         recovery = Recovery(
@@ -88,6 +97,7 @@ class Shared:
             jitter=random.random,
             experience=lambda target: self._experience_of(target.name, asked.wanted.model),
             breaker=self._breaker,
+            created=int(time.time()),
             redact=lambda text: self._secrets.text(asked.redact(text)),
         )
         return Driver(asked, recovery, self._policy, clock, self._upstreams)

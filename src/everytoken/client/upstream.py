@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import httpx2
 import msgspec
+
+if TYPE_CHECKING:
+    from everytoken.translation.registry import ApiName
 
 __all__ = ["Upstream"]
 
@@ -13,14 +16,15 @@ __all__ = ["Upstream"]
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     """A model server that a client asks where the one of the request fails.
 
-    `url`: its base URL, up to and with `/v1`. `api_key`: sent as a bearer token; nothing of the caller's own credentials
-    goes there. `model`: what it calls the model, None for the request's own name. `prefill`: whether it continues an
+    `url`: its base URL, up to and with `/v1`. `api`: the API it is asked in, None for that of the request. `api_key`: sent as
+    its API has it; nothing of the caller's own credentials goes there. `model`: what it calls the model, None for the request's own name. `prefill`: whether it continues an
     assistant message that comes last (`auto`: only once it has shown so). `headers`: sent with every request to it.
     Raises `ValueError` for a URL that is none.
     """
 
     url: str
     api_key: str = ""
+    api: ApiName | None = None
     model: str | None = None
     prefill: Literal["yes", "no", "auto"] = "auto"
     headers: dict[str, str] = {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from everytoken import plugins
 from everytoken.dialects.anthropic_messages.dialect import ANTHROPIC_MESSAGES
 from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
+from everytoken.dialects.openai_completions.dialect import OPENAI_COMPLETIONS
 from everytoken.dialects.openai_responses.dialect import OPENAI_RESPONSES
 from everytoken.errors import EverytokenError
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["all_dialects", "dialect_named", "dialect_of", "register"]
 
 _DIALECTS: dict[str, Dialect] = {
-    dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES)
+    # Chat first: clients look for a dialect by the end of its path, and that of completions is a part of it.
+    dialect.name: dialect
+    for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, OPENAI_COMPLETIONS)
 }
 
 

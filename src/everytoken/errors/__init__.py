@@ -68,6 +68,7 @@ from everytoken.errors.upstream import (
     StalledError,
     StatusError,
     TruncatedError,
+    UntranslatableError,
     UpstreamError,
     UpstreamUnavailableError,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "StreamFullError",
     "StreamNotFoundError",
     "TruncatedError",
+    "UntranslatableError",
     "UpstreamError",
     "UpstreamUnavailableError",
     "UrlTooLongError",

@@ -49,6 +49,7 @@ TABLE: dict[str, ErrorInfo] = {
     "upstream-error-event": ErrorInfo(502, "upstream_error", retryable=True),
     "upstream-truncated": ErrorInfo(502, "upstream_error", retryable=True),
     "upstream-diverged": ErrorInfo(502, "upstream_error", retryable=True),
+    "upstream-untranslatable": ErrorInfo(502, "upstream_error", retryable=False),
     "upstream-stalled-connect": ErrorInfo(504, "upstream_error", retryable=True),
     "upstream-stalled-first-content": ErrorInfo(504, "upstream_error", retryable=True),
     "upstream-stalled-gap": ErrorInfo(504, "upstream_error", retryable=True),

@@ -21,6 +21,7 @@ __all__ = [
     "StalledError",
     "StatusError",
     "TruncatedError",
+    "UntranslatableError",
     "UpstreamError",
     "UpstreamUnavailableError",
 ]
@@ -116,6 +117,12 @@ class DivergedError(UpstreamError):
     """A repeated answer differs from what was already delivered; it is never spliced."""
 
     code = "upstream-diverged"
+
+
+class UntranslatableError(UpstreamError):
+    """The answer has something that the caller's API cannot express; `param` names it in the upstream's API."""
+
+    code = "upstream-untranslatable"
 
 
 class StalledError(UpstreamError):

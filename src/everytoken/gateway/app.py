@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
 from everytoken.gateway import (
+    completing,
     cors,
     counting,
     models,
@@ -179,6 +180,7 @@ _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
     **{path: (("POST",), partial(complete, api=api)) for path, api in APIS.items()},
     "/v1/responses": (("POST",), responses.create),  # with what the journal adds to that API
+    completing.PATH: (("POST",), completing.complete_prompt),
     counting.PATH: (("POST",), counting.count_tokens),
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),

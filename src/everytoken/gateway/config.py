@@ -15,7 +15,8 @@ import msgspec
 from everytoken.errors import ConfigurationError
 from everytoken.gateway.passing import PASS_DOWN, PASS_UP, problem_with
 from everytoken.journal.quota import Quota
-from everytoken.recovery import Policy, Route, Target
+from everytoken.recovery import Policy, Route
+from everytoken.translation.registry import ApiName  # noqa: TC001  # msgspec reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,10 +67,6 @@ _POSITIVE = (
 )
 
 
-ApiName = Literal["chat", "messages", "responses"]
-_DIALECTS = {"openai-chat": "chat", "anthropic-messages": "messages", "openai-responses": "responses"}
-
-
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[upstream]]` table.
 
@@ -78,7 +75,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     the server has refused HTTP/1.1.
     `models` maps the names callers use to the names it uses (a list: the same names); empty: any name is passed on.
     `key_header`: the header that the key goes in as it is; None: `Authorization: Bearer`, or what Anthropic's API takes for one
-    that offers nothing but Messages. `api`: which APIs it offers; None: whichever a caller speaks is tried.
+    that offers nothing but Messages. `api`: which APIs it offers, which also serve callers of
+    the others; None: those that are known of its host, or else whichever a caller speaks is tried first, then chat completions.
     The rest is explained at `everytoken.recovery.Target`.
     """
 
@@ -114,12 +112,6 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def names(self) -> dict[str, str]:
         """The models as a mapping from the callers' names."""
         return self.models if isinstance(self.models, dict) else {name: name for name in self.models}
-
-    def speaks(self, dialect: str) -> bool:
-        """Whether it offers the API of a dialect, or may: of one that is not ours, only trying tells."""
-        offered = [self.api] if isinstance(self.api, str) else self.api
-        name = _DIALECTS.get(dialect)
-        return offered is None or name is None or name in offered
 
     def header_of_key(self, url: str) -> str:
         """Return the header that the key goes in as it is, "" for `Authorization: Bearer`."""
@@ -270,27 +262,6 @@ def named(upstreams: list[UpstreamConfig]) -> list[UpstreamConfig]:
         if names.count(name) > 1:
             raise ConfigurationError(f"two upstreams are named {name!r}")
     return result
-
-
-def target_of(upstream: UpstreamConfig, model: str, policy: Policy) -> Target | None:
-    """Return how `upstream` is asked for `model`, or None when it does not serve it."""
-    names = upstream.names
-    if names and model not in names:
-        return None
-    return Target(
-        name=upstream.name,
-        model=names.get(model),
-        prefill=upstream.prefill,
-        seeds=upstream.seeds,
-        usage=upstream.usage,
-        omits_finish_reason=upstream.omits_finish_reason,
-        extra=upstream.extra,
-        prefill_extra=upstream.prefill_extra,
-        prefill_message=upstream.prefill_message,
-        weight=upstream.weight,
-        cost=upstream.cost,
-        policy=policy,
-    )
 
 
 def policy_of(upstream: UpstreamConfig, policy: Policy) -> Policy:

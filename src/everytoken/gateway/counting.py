@@ -6,11 +6,17 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.dialects.anthropic_messages.dialect import ANTHROPIC_MESSAGES
-from everytoken.errors import EverytokenError, ModelNotFoundError, StalledError, StatusError
+from everytoken.errors import (
+    EverytokenError,
+    ModelNotFoundError,
+    NotImplementedHereError,
+    StalledError,
+    StatusError,
+)
 from everytoken.gateway.http import answer, read_json_object
 from everytoken.gateway.models import with_model
 from everytoken.gateway.passing import passed_up
-from everytoken.recovery.plan import is_only_here
+from everytoken.recovery.refusals import is_only_here
 from everytoken.relay.heads import passed_on
 from everytoken.upstream.one_piece import OnePiece
 
@@ -40,6 +46,11 @@ async def count_tokens(gateway: Services, request: Request) -> None:
         f"no upstream serves the model {asked.model!r}", param="model"
     )
     for target in gateway.targets(asked):
+        if target.translation is not None:
+            error = NotImplementedHereError(
+                f"upstream {target.name!r} counts no tokens: it has no Messages API"
+            )
+            continue
         named = asked.body if target.model is None else {**asked.body, "model": target.model}
         try:
             counted = await _ask(gateway.upstreams[target.name], named, headers)

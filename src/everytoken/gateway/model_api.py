@@ -75,11 +75,14 @@ class ModelApi:
     adds: bool = True
 
 
-async def complete(gateway: Services, request: Request, api: ModelApi) -> None:
-    """Answer a request to a model."""
+async def complete(
+    gateway: Services, request: Request, api: ModelApi, body: dict[str, Any] | None = None
+) -> None:
+    """Answer a request to a model; `body` is there if it has been read."""
     owner = gateway.keys.owner(request)
     ids = wants_ids(gateway, request)
-    body = read_json_object(await request.body(gateway.config.max_body))
+    if body is None:
+        body = read_json_object(await request.body(gateway.config.max_body))
     if api.adds:
         body = await with_model(gateway, body, request.deployment)
     asked = api.dialect.request(body)

@@ -29,8 +29,9 @@ from everytoken.gateway.models import with_model
 from everytoken.gateway.origin import is_json
 from everytoken.gateway.passage import Passage
 from everytoken.gateway.passing import heads_keeper, passed_up
+from everytoken.gateway.targets import offers
 from everytoken.json import dumps
-from everytoken.recovery.plan import is_only_here
+from everytoken.recovery.refusals import is_only_here
 from everytoken.upstream.passage import Passed
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ def methods_of(path: str) -> tuple[str, ...]:
     return ("GET", "HEAD", "POST") if path.startswith("/v1/audio/") else ("POST",)
 
 
-async def pass_through(gateway: Services, request: Request) -> None:
-    """Pass a request on, and its answer back.
+async def pass_through(gateway: Services, request: Request, data: bytes | None = None) -> None:
+    """Pass a request on, and its answer back; `data` is its body if that has been read, as JSON is.
 
     Raises `InvalidRequestError`, `ModelNotFoundError`, `RequestTooLargeError`, `ResponseTooLongError`, and the error of the
     last upstream that was asked.
@@ -120,7 +121,7 @@ async def pass_through(gateway: Services, request: Request) -> None:
         raise RouteNotFoundError(f"Unknown path {request.path[:_MAX_LOGGED]}")  # not where it seems to lead
     try:
         async with asyncio.timeout(gateway.config.max_duration) as limit:
-            incoming = await _read(gateway, request)
+            incoming = await _read(gateway, request, data)
             release = None
             if gateway.admission is not None:
                 release = await admitted(gateway.admission, request, incoming.asked, owner=owner)
@@ -139,7 +140,7 @@ async def pass_through(gateway: Services, request: Request) -> None:
 # The request
 
 
-async def _read(gateway: Services, request: Request) -> _Incoming:
+async def _read(gateway: Services, request: Request, data: bytes | None) -> _Incoming:
     """Read as much of a request as tells its model."""
     named = request.query().get("model") or request.deployment
     media = request.header(b"content-type") or ""
@@ -163,7 +164,8 @@ async def _read(gateway: Services, request: Request) -> _Incoming:
     if not is_json(media):
         model = named or await _served_default(gateway, request)
         return _Incoming(asked=PassedRequest(model=model), data=b"", open=True, names_model=bool(named))
-    data = await request.body(gateway.config.max_body)
+    if data is None:
+        data = await request.body(gateway.config.max_body)
     if not data and _BUILT_IN.fullmatch(request.path) is None:
         return _Incoming(asked=PassedRequest(model=named or _default(gateway)), data=data)
     body = read_json_object(data)
@@ -229,10 +231,10 @@ async def _served_default(gateway: Services, request: Request) -> str:
 
 def _targets(gateway: Services, request: Request, asked: PassedRequest) -> list[Target]:
     """Return the upstreams that serve a request, in the order of the configuration."""
-    apis = ("openai-chat", "openai-responses")
+    dialects = ["openai-chat", "openai-responses"]
     if request.path.startswith("/v1/messages/"):
-        apis = ("anthropic-messages", "anthropic-messages")
-    offering = {one.name for one in gateway.config.upstream if any(one.speaks(api) for api in apis)}
+        dialects = ["anthropic-messages"]
+    offering = {one.name for one in gateway.config.upstream if offers(one, *dialects)}
     targets = [target for target in gateway.targets(asked) if target.name in offering]
     if not targets and not asked.model:
         # Nothing names a model: the first upstream is as good as any.

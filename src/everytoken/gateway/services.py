@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from everytoken import smoothing
 from everytoken.gateway import pages
 from everytoken.gateway.auth import Keys
-from everytoken.gateway.config import Config, policy_of, target_of
+from everytoken.gateway.config import Config, policy_of
 from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
 from everytoken.gateway.logs import LogGuard
@@ -21,6 +21,7 @@ from everytoken.gateway.making import (
 )
 from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
+from everytoken.gateway.targets import native_first, target_of
 from everytoken.observer import Commit, Observers
 from everytoken.redaction import Redactor
 from everytoken.relay import Relays
@@ -105,13 +106,15 @@ class Services:
         self._watch: asyncio.Task[None] | None = None
 
     def targets(self, request: ModelRequest) -> Sequence[Target]:
-        """Return the upstreams that serve a request, in the order of the configuration."""
+        """Return the upstreams that serve a request, in the order of the configuration.
+
+        Where several are of one server, those come first that offer the caller's API.
+        """
         found = (
-            target_of(upstream, request.model, self._policies[upstream.name])
+            (upstream.url, target_of(upstream, request.dialect, request.model, self._policies[upstream.name]))
             for upstream in self.config.upstream
-            if upstream.speaks(request.dialect)
         )
-        return [target for target in found if target is not None]
+        return native_first([(url, target) for url, target in found if target is not None])
 
     def aliases(self, upstream: str) -> list[str]:
         """Return the model names the configuration gives an upstream."""

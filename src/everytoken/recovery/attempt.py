@@ -21,7 +21,9 @@ class Attempt:
     `offset` counts the records delivered before it (the seam), `chunks` the chunks with content that it sent. Times are the
     driver's, in seconds. `usage` is what the upstream reported, None when it did not come to that; `estimate` then
     is what it comes to by the chunks. `model` is what the upstream calls the model: the name it was asked for, until its
-    answer ends with another.
+    answer ends with another. `api` is the dialect that the upstream was asked in, "" for the caller's. `continues` names the
+    model that has written the text behind which it was to go on, if that is another one: what it delivers makes the answer
+    one of several models.
     """
 
     number: int
@@ -36,6 +38,8 @@ class Attempt:
     chunks: int = 0
     estimate: dict[str, Any] | None = None
     model: str = ""
+    api: str = ""
+    continues: str = ""
 
     def describe(self, origin: float) -> dict[str, Any]:
         """Return what logs and metadata show of it; times in seconds since `origin`."""
@@ -44,7 +48,9 @@ class Attempt:
             "number": self.number,
             "upstream": self.upstream,
             "model": self.model,
+            **({"api": self.api} if self.api else {}),
             "strategy": self.strategy,
+            **({"continues": self.continues} if self.continues else {}),
             "streamed": self.streamed,
             "offset": self.offset,
             "started": round(self.started - origin, 3),

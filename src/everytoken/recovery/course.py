@@ -11,13 +11,14 @@ from everytoken.errors import (
 from everytoken.recovery.attempt import Attempt
 from everytoken.recovery.decisions import Connect, Disconnect, End, Rearm
 from everytoken.recovery.ending import exhausted, make_presentable, not_continuable, stalled
-from everytoken.recovery.live import LiveAttempt
 from everytoken.recovery.response_state import ResponseState
 from everytoken.recovery.transitions import TRANSITIONS, Event, State
+from everytoken.recovery.translated import live_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from everytoken.recovery.live import LiveAttempt
     from everytoken.recovery.plan import Plan
     from everytoken.recovery.policy import Outcome
 
@@ -121,6 +122,7 @@ class Course(ResponseState):
         if self.transcript.chunks and not_continuable(cause, self.request, self.transcript) is not None:
             return None
         name = live.plan.target.name
+        live.share.credit()
         plan = planner.next(now, self.attempts, beside=name)
         if plan is None or (self.hedging and planner.policy.hedge) or plan.target.name != name:
             return plan
@@ -136,6 +138,7 @@ class Course(ResponseState):
             return
         make_presentable(error, self.redact)
         progressed = self.records > live.attempt.offset
+        live.share.credit()
         self._close(now, live, error, reusable=False)
         may_go_on = self._planner.blame(now, error, live.plan, progressed=progressed, jitter=self.jitter())
         if self._lives:
@@ -150,6 +153,8 @@ class Course(ResponseState):
     def _close(self, now: float, live: LiveAttempt, cause: EverytokenError | None, *, reusable: bool) -> None:
         """Write down how the attempt ended and what it has shown, and let go of its connection."""
         verdict = live.close(now, cause)
+        if live.share.other_model:
+            self._planner.of(live.plan.target).other_model = True
         if verdict is not None:
             self._planner.of(live.plan.target).learned.prefill = verdict
         self._lives = tuple(other for other in self._lives if other is not live)
@@ -166,7 +171,8 @@ class Course(ResponseState):
                 return
         plan = self._planner.next(now, self.attempts)
         if plan is None:
-            self._end(now, "interrupted" if delivered else "failed", exhausted(self.attempts))
+            nothing_left = exhausted(self.attempts, self._planner.refusal)
+            self._end(now, "interrupted" if delivered else "failed", nothing_left)
             return
         self._begin(now, plan)
 
@@ -185,8 +191,10 @@ class Course(ResponseState):
         target = plan.target
         number = len(self.attempts) + 1
         attempt = Attempt(number, target.name, plan.strategy, plan.streamed, self.records, now)
+        attempt.api = "" if target.translation is None else target.translation.dialect.name
         attempt.model = str(plan.body.get("model") or self.request.model)
-        live = LiveAttempt(attempt, plan, self.request, self.dialect, self.transcript)
+        attempt.continues = plan.continues
+        live = live_attempt(attempt, plan, self)
         learned = self._planner.of(target).learned
         live.gap = self._patience(plan, learned.content_gap(target.policy.content_gap))
         live.wait(now, target.policy.connect)
@@ -202,6 +210,10 @@ class Course(ResponseState):
         return max(limit, plan.target.policy.thinking) if self.request.reasons else limit
 
     def _complete(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
+        self._take_rest(live, records)
+        if live.wrong is not None:
+            self._fail(now, live, live.wrong, records)
+            return
         self._win(now, live)
         more = live.take_held()
         self._close(now, live, None, reusable=True)
@@ -218,6 +230,13 @@ class Course(ResponseState):
             usage = self.usage = self._total_usage()
             records[-1] = self.dialect.with_total(records[-1], usage=usage, attempts=self._described())
         self._end(now, "completed", None)
+
+    def _take_rest(self, live: LiveAttempt, records: list[bytes]) -> None:
+        """Take what an attempt has only told once nothing more is to be read."""
+        more = live.finish()
+        if more:
+            self.transcript.count(more)
+            records += more
 
     def _closing(self) -> list[bytes]:
         """Return the records behind the last one of a complete response."""

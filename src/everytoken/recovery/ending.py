@@ -62,11 +62,14 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def exhausted(attempts: Sequence[Attempt]) -> EverytokenError:
-    """Return the error of a response for which nothing is left to try: the only cause, or all of them."""
+def exhausted(attempts: Sequence[Attempt], refusal: EverytokenError | None = None) -> EverytokenError:
+    """Return the error of a response for which nothing is left to try: the only cause, or all of them.
+
+    `refusal`: why upstreams could not be asked, which is the cause where none was.
+    """
     causes = [attempt.cause for attempt in attempts if attempt.cause is not None]
     if not causes:
-        return ConnectError("there is no upstream to ask")
+        return refusal or ConnectError("there is no upstream to ask")
     # When all of them were refusals of the same kind, such as 429, the caller's client knows what to do.
     refusals = (StatusError, ErrorEventError)
     if len(causes) == 1 or all(isinstance(cause, refusals) and cause.status < 500 for cause in causes):

@@ -9,8 +9,10 @@ from everytoken.errors import DivergedError, EventTooLargeError, EverytokenError
 from everytoken.json.bounds import storable
 from everytoken.recovery.align import PrefillAligner, aligner_for
 from everytoken.recovery.held import Held
-from everytoken.recovery.transitions import TRANSITIONS, Event, State
+from everytoken.recovery.share import Share
+from everytoken.recovery.waiting import Waiting
 from everytoken.sse import ServerSentEvent, SSEDecoder
+from everytoken.translation.stream import StreamBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,25 +21,23 @@ if TYPE_CHECKING:
     from everytoken.recovery.attempt import Attempt
     from everytoken.recovery.plan import Plan
     from everytoken.recovery.transcript import Transcript
+    from everytoken.translation.stream import TranslatedStream
 
 __all__ = ["MAX_QUIET", "LiveAttempt"]
 
 MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-alive
-_LISTENING = (State.STREAMING, State.WAITING, State.LINGERING)
 
 
-class LiveAttempt:
+class LiveAttempt(Waiting):
     """An attempt while it lasts. What it returns has been added to the transcript.
 
-    Attributes: `attempt` (what is recorded of it), `plan`, `aligner` (None where nothing was delivered before, so that
-    chunks are passed on as they were sent), `state`, `deadline` (seconds of the driver's clock), `gap` (seconds that may
-    pass between two pieces of content), `limit` (of what is waited for now) since `mark`, `suspected` (whether it has
-    passed), `began` (when its first content came), `steady` (whether it streams, alone and in time, so that content does no more than move the deadline), `error` (why it cannot continue, or None), `last_bytes` (when the last came, or None), `content` (whether the last read brought any),
-    `quiet` (bytes since then).
+    Attributes, besides those of `Waiting`: `attempt` (what is recorded of it), `number` (its), `plan`, `aligner` (None where
+    nothing was delivered before, so that chunks are passed on as they were sent), `began` (when its first content came),
+    `error` (why it cannot continue, or None), `wrong` (what is wrong with its end, or None), `content` (whether the last
+    read brought any), `quiet` (bytes since then), `share` (what it has in the delivered text).
     """
 
     __slots__ = (
-        "_before",
         "_dialect",
         "_held",
         "_holding",
@@ -49,28 +49,23 @@ class LiveAttempt:
         "began",
         "content",
         "counted",
-        "deadline",
         "decoder",
         "error",
-        "gap",
         "history",
-        "last_bytes",
-        "limit",
-        "mark",
         "number",
         "plan",
         "quiet",
-        "replaceable",
-        "state",
-        "steady",
-        "suspected",
+        "share",
+        "wrong",
     )
 
     def __init__(
         self, attempt: Attempt, plan: Plan, request: Request, dialect: Dialect, transcript: Transcript
     ) -> None:
+        super().__init__()
         self.aligner = aligner_for(plan, dialect, transcript) if attempt.offset else None
         # What came before a first attempt was never delivered.
+        self.share = Share(dialect, transcript, plan, attempt, self.aligner)
         self.history: History = transcript.history if self.aligner else dialect.history()
         self.decoder: Decoder = dialect.decoder(
             request,
@@ -78,56 +73,28 @@ class LiveAttempt:
             first=self.aligner is None,
             # Of several attempts the usage is told together, at the end.
             usage=request.shows_usage and attempt.number == 1,
-            omits_end=plan.target.omits_finish_reason,
+            # A translated stream has every end that its own API has.
+            omits_end=plan.target.omits_finish_reason and plan.target.translation is None,
         )
         self._dialect = dialect
         self._transcript = transcript
-        self._sse = SSEDecoder()
+        self.plan = plan
+        self._sse = self._stream(request)
         self._held = Held()
         self._holding = True
-        self._before = transcript.chunks
         self._repeated = 0
         self.counted: int | None = None
         self.attempt = attempt
-        self.plan = plan
         self.error: EverytokenError | None = None
-        self.state = State.CONNECTING
-        self.deadline = 0.0
+        self.wrong: EverytokenError | None = None
         self.began = 0.0
-        self.limit = 0.0
-        self.mark = 0.0
         self.number = attempt.number
-        self.steady = False
-        self.suspected = False
-        self.replaceable: bool | None = None  # whether another could take its place; None: not looked at
-        self.gap = 0.0
-        self.last_bytes: float | None = None
         self.quiet = 0
         self.content = False
 
-    def to(self, event: Event) -> None:
-        """Change the state."""
-        self.state, _ = TRANSITIONS[self.state, event]
-
-    def wait(self, now: float, limit: float) -> None:
-        """Begin to wait for something that may take `limit` seconds."""
-        self.mark, self.limit, self.deadline = now, limit, now + limit
-
-    def may_think(self, thinking: float) -> bool:
-        """Move a deadline that has passed while bytes keep coming, for `thinking` seconds in all; return whether."""
-        if self.steady:
-            self.mark, self.steady = self.deadline - self.gap, False
-        last = self.last_bytes
-        if last is None or last <= self.mark:
-            return False
-        later = min(last + self.limit, self.mark + thinking)
-        moved, self.deadline = later > self.deadline, max(later, self.deadline)
-        return moved
-
-    @property
-    def is_listening(self) -> bool:
-        """Whether bytes of a response may come."""
-        return self.state in _LISTENING
+    def _stream(self, request: Request) -> SSEDecoder | TranslatedStream:  # noqa: ARG002  # see `TranslatedAttempt`
+        """Return what makes bytes into events."""
+        return SSEDecoder()
 
     def stand_by(self) -> None:
         """Fix the count of its chunks: another attempt runs beside it, and whichever has content next has won."""
@@ -138,7 +105,7 @@ class LiveAttempt:
         """How many chunks with content the attempt has sent."""
         if self.counted is not None and self.aligner is None:
             return self.counted
-        return self._repeated if self.aligner is not None else self._transcript.chunks - self._before
+        return self._repeated if self.aligner is not None else self._transcript.chunks - self.share.before
 
     @property
     def caught_up(self) -> bool:
@@ -146,19 +113,26 @@ class LiveAttempt:
         return self.aligner is None or self.aligner.caught_up
 
     @property
+    def terminal(self) -> bool:
+        """Whether the upstream's own end mark has come."""
+        return self.decoder.terminal
+
+    @property
     def complete(self) -> bool:
         """Whether the whole response has come, so that what goes wrong now does not matter."""
         decoder = self.decoder
-        return decoder.terminal and self.caught_up and (decoder.done or not self._transcript.continued)
+        return self.terminal and self.caught_up and (decoder.done or not self._transcript.continued)
 
     def receive_data(self, now: float, data: bytes) -> list[bytes]:
         """Take bytes of a stream; return the records to deliver, in order."""
-        too_large: EverytokenError | None = None
+        broken: EverytokenError | None = None
         self.last_bytes = now
         try:
             events: Sequence[ServerSentEvent] = self._sse.receive_data(data)
         except EventTooLargeError as error:
-            events, too_large = error.events, error
+            events, broken = error.events, error
+        except StreamBrokenError as error:
+            events, broken = error.events, error.cause
         records: list[bytes] = []
         content = False
         decoder = self.decoder
@@ -177,8 +151,8 @@ class LiveAttempt:
                     break
         except EverytokenError as error:
             self.error = None if self.complete else error
-        if too_large is not None:
-            self.error = None if self.complete else self.error or too_large
+        if broken is not None:
+            self.error = None if self.complete else self.error or broken
         if records:
             transcript = self._transcript
             if not transcript.records:
@@ -199,17 +173,32 @@ class LiveAttempt:
         """Take a response in one piece; a JSON document that is complete is an end."""
         records: list[bytes] = []
         try:
-            for record in self._dialect.records_in(body):
-                chunk = self.decoder.read(ServerSentEvent("message", record.decode()))
-                if isinstance(chunk, str):
-                    chunk = Chunk(record.decode(), [Piece("text", MAIN, chunk)])
-                if chunk is not None:
-                    self._receive_chunk(chunk, records)
+            records_in = self._records_in(body)
+            self._receive_events(
+                [ServerSentEvent("message", record.decode()) for record in records_in], records
+            )
         except EverytokenError as error:
             self.error = error
         else:
             self.decoder.terminal = True
         return records
+
+    def _records_in(self, body: bytes) -> list[bytes]:
+        """Return a response in one piece as the records it would have been."""
+        return self._dialect.records_in(body)
+
+    def _receive_events(self, events: Sequence[ServerSentEvent], records: list[bytes]) -> None:
+        """Take events of a response that has ended."""
+        for event in events:
+            chunk = self.decoder.read(event)
+            if isinstance(chunk, str):
+                chunk = Chunk(event.data, [Piece("text", MAIN, chunk)])
+            if chunk is not None:
+                self._receive_chunk(chunk, records)
+
+    def finish(self) -> list[bytes]:
+        """Return the records that are only told once nothing more is to be read; `wrong` is then what is wrong with them."""
+        return []
 
     def end(self) -> EverytokenError | None:
         """Record that the bytes have ended; return what is wrong with that, or None."""
@@ -229,6 +218,7 @@ class LiveAttempt:
         attempt.usage = storable(decoder.usage)
         attempt.chunks = self.chunks
         attempt.model = storable(getattr(decoder, "model", "") or attempt.model)
+        self.share.close()
         if not attempt.usage:
             attempt.estimate = self._dialect.total_usage([(None, attempt.chunks)])
         self._transcript.halved = self._transcript.halved or decoder.holds_half
@@ -255,10 +245,13 @@ class LiveAttempt:
             else:
                 self._pass_empty(chunk, records)
             return lives
+        if self.share.reported is None:
+            self.share.look_at(chunk)
         self._repeated += bool(chunk.pieces) and not chunk.frame
         for record in self.aligner.feed(chunk):
             transcript.add(self.history.read(record))
             records.append(record)
+            self.share.delivers = True
         return lives
 
     def _pass_empty(self, chunk: Chunk, records: list[bytes]) -> None:

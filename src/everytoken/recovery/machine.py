@@ -16,6 +16,7 @@ from everytoken.errors import (
     UpstreamError,
 )
 from everytoken.recovery.attempt import lost_attempt
+from everytoken.recovery.authors import Author, reported_in
 from everytoken.recovery.course import Course
 from everytoken.recovery.ending import stalled
 from everytoken.recovery.live import MAX_QUIET
@@ -65,6 +66,10 @@ class Recovery(Course):
             self.transcript.add(history.read(record))
         self.transcript.count(records)
         self.attempts.append(lost_attempt(now, cause, self.dialect, self.transcript))
+        if records:
+            names = {target.model or self.request.model for target in self.targets}
+            asked = names.pop() if len(names) == 1 else None
+            self.transcript.authors = (Author(asked, reported_in(self.dialect, records[0])),)
         if not history.is_complete(self.request):
             self._next(now, cause)
             return []
@@ -181,14 +186,14 @@ class Recovery(Course):
         """Act on the first content, an end mark, an error or a flood in the bytes."""
         if live.content:
             self._advance(now, live, records)
-        elif live.decoder.terminal and live.caught_up:
+        elif live.terminal and live.caught_up:
             self._win(now, live)
         decoder = live.decoder
         if live.error is not None:
             self._fail(now, live, live.error, records)
         elif decoder.done:
             self._receive_end(now, live, records)
-        elif decoder.terminal and live.caught_up:
+        elif live.terminal and live.caught_up:
             if live.state is not State.LINGERING:
                 # The response is whole; usage and the end mark may still follow.
                 live.to(Event.FINISH)
@@ -201,7 +206,8 @@ class Recovery(Course):
 
     def _receive_end(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
         """The bytes of the attempt have ended, or its end mark has come."""
-        error = live.end()
+        self._take_rest(live, records)
+        error = live.wrong or live.end()
         if error is None:
             self._complete(now, live, records)
         else:

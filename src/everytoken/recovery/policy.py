@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from everytoken.translation.translation import Translation
 
 __all__ = ["LearnedCapabilities", "Outcome", "Policy", "Strategy", "Target"]
 
@@ -34,7 +37,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     many of these a response may have. `linger`: how long usage and `[DONE]` may lag behind the finish_reason.
     `attempts`: how many may fail at one upstream through its own fault; `max_attempts`: how many a response may take in
     all. `backoff` doubles with every fault of an upstream up to `backoff_max`, half of it jitter; `retry_after_max` is
-    the longest `Retry-After` that is waited for. A status that is not in `retry_statuses` is not tried again.
+    the longest `Retry-After` that is waited for. A status that is not in `retry_statuses` is not tried again. `failover`:
+    whether an upstream may `continue` a text that another model has written, or only repeat it (`exact`).
     """
 
     connect: float = 10.0
@@ -55,6 +59,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     strategies: frozenset[Literal["prefill", "replay", "non-streaming"]] = frozenset(
         {"prefill", "replay", "non-streaming"}
     )
+    failover: Literal["exact", "continue"] = "exact"
 
     def __post_init__(self) -> None:
         """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""
@@ -78,6 +83,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     assistant message that comes last (`auto`: only once it has shown so). `seeds` and `usage`: whether it may be sent
     a `seed` and `stream_options` that we add. `omits_finish_reason`: it is known never to send a finish_reason.
     `weight` and `cost` (of any unit) are for choosing among several. `extra`, `prefill_extra`, `prefill_message`: fields to add to every request, to a prefill, to its last message.
+    `translation`: how it is spoken to in an API that is not the caller's; None: in the caller's. `instead`: how to ask it
+    where it turns out not to offer that API.
     """
 
     name: str
@@ -92,6 +99,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 1.0
     cost: float = 0.0
     policy: Policy = Policy()
+    translation: Any = None  # a Translation; msgspec would have to resolve the name
+    instead: Target | None = None
+
+    def api(self, dialect: str) -> str:
+        """Return the name of the dialect that it is asked in for a caller of `dialect`."""
+        translation: Translation | None = self.translation
+        return dialect if translation is None else translation.dialect.name
 
 
 class LearnedCapabilities(msgspec.Struct):
@@ -99,7 +113,8 @@ class LearnedCapabilities(msgspec.Struct):
 
     `prefill`: it `continues` a prefill, has `refused` one, or `restarts` from the beginning.
     `additions`: whether it `accepted` the seed and stream_options that we add, or has `refused` them.
-    `streaming`: it has `refused` to stream. `waits`: the latest times to its first content, in seconds; `gaps`: the latest
+    `streaming`: it has `refused` to stream. `missing_until`: it lacks this API, which is worth another try only then
+    (seconds of the driver's clock). `waits`: the latest times to its first content, in seconds; `gaps`: the latest
     silences in the middle that were long, and that content ended. `first_token` (seconds) and `rate` (chunks a
     second): means that follow the latest responses, None until there was one; `measured`: when.
     """
@@ -107,6 +122,7 @@ class LearnedCapabilities(msgspec.Struct):
     prefill: Literal["unknown", "continues", "refused", "restarts"] = "unknown"
     additions: Literal["unknown", "accepted", "refused"] = "unknown"
     streaming: Literal["unknown", "refused"] = "unknown"
+    missing_until: float = 0.0
     waits: list[float] = []
     gaps: list[float] = []
     first_token: float | None = None

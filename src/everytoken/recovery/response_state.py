@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from everytoken.dialects.registry import dialect_named
-from everytoken.recovery.plan import Plan, Planner
+from everytoken.recovery.planner import Planner
 from everytoken.recovery.transcript import Transcript
 from everytoken.recovery.transitions import State
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from everytoken.recovery.breaker import Breaker
     from everytoken.recovery.decisions import Decision
     from everytoken.recovery.live import LiveAttempt
+    from everytoken.recovery.plan import Plan
     from everytoken.recovery.policy import LearnedCapabilities, Outcome, Target
 
 __all__ = ["ResponseState"]
@@ -39,6 +40,7 @@ class ResponseState:
     breaker: Breaker
     redact: Callable[[str], str] = str
     hedging: bool = False  # whether the driver can have two attempts at a time
+    created: int = 0  # when the response began, in seconds since 1970, for an API that has to tell
     decisions: deque[Decision] = field(default_factory=deque)
     attempts: list[Attempt] = field(default_factory=list)
     accepted: bool = False

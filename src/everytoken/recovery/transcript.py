@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from everytoken.dialects.dialect import Dialect, History
     from everytoken.dialects.pieces import Chunk, Kind, Piece, Place
+    from everytoken.recovery.authors import Author
 
 __all__ = ["Transcript"]
 
@@ -28,7 +29,8 @@ class Transcript:
     `records` counts what was delivered, `chunks` those with content. `first` is the first record of all. `history` is the dialect's. `obstacle`:
     why another attempt cannot continue it, None if one can. `halved`: a record ended inside a character, and nothing
     followed it. `ended`: a finish reason stands behind all of the content; `continued`: content has come behind one, so
-    none is proof of the end. `long`: there was more than can be kept for comparison, and some is gone.
+    none is proof of the end. `long`: there was more than can be kept for comparison, and some is gone. `authors`: the models
+    that have written it, as far as attempts that are over have shown.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -47,6 +49,7 @@ class Transcript:
         self.ended = False
         self.continued = False
         self.first: bytes | None = None
+        self.authors: tuple[Author, ...] = ()
 
     def count(self, records: Sequence[bytes]) -> None:
         """Count records as delivered."""

@@ -13,9 +13,11 @@ from everytoken.journal import Append, StreamInfo
 from everytoken.recovery import LearnedCapabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from everytoken.dialects.dialect import Request
     from everytoken.journal import Journal, Log
+    from everytoken.recovery import Target
 
 __all__ = ["Learned"]
 
@@ -23,6 +25,7 @@ logger = logging.getLogger("everytoken.relay")
 
 _STREAM = "~learned"  # callers cannot make a stream with such a name, nor read one that is nobody's
 _OWNER = "~"
+_FIRST_API = "openai-chat"  # the one that older versions knew
 _MOST = 1024  # upstreams and models that are remembered
 _LONG = 4096  # records from which on the stream is written anew
 _BATCH = 1024 * 1024
@@ -45,8 +48,10 @@ class Learned:
         self._known: dict[tuple[str, str], LearnedCapabilities] = {}
         self._stored: dict[tuple[str, str], bytes] = {}
 
-    def of(self, upstream: str, model: str) -> LearnedCapabilities:
-        """Return what is known of an upstream and model, to be added to."""
+    def of(self, upstream: str, model: str, api: str = _FIRST_API) -> LearnedCapabilities:
+        """Return what is known of an upstream and model, asked in the API of a dialect, to be added to."""
+        if api != _FIRST_API:
+            upstream = f"{upstream} ({api})"
         known = self._known.get((upstream, model))
         if known is None:
             if len(self._known) >= _MOST:
@@ -54,6 +59,13 @@ class Learned:
                 self._stored.clear()
             known = self._known[upstream, model] = LearnedCapabilities()
         return known
+
+    def by_target(self, request: Request) -> Callable[[Target], LearnedCapabilities]:
+        """Return a function to what is known of an upstream that may be asked for the response to `request`."""
+        model, dialect = request.model, request.dialect
+        if dialect == "pass-through":
+            dialect = _FIRST_API  # it is not measured
+        return lambda target: self.of(target.name, target.model or model, target.api(dialect))
 
     async def load(self) -> None:
         """Read what was stored before."""
@@ -73,7 +85,7 @@ class Learned:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # of a version with other fields
             # A time of another process says nothing here.
-            found.learned.measured = 0.0
+            found.learned.measured = found.learned.missing_until = 0.0
             self._known[found.upstream, found.model] = found.learned
             self._stored[found.upstream, found.model] = _lasting(found.learned)
         if len(records) > _LONG:

@@ -41,7 +41,7 @@ def log_attempt(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
     else:
         return
     logger.warning(
-        "%s: attempt %d at %s %s%s; attempt %d%s: %s at %s from offset %d",
+        "%s: attempt %d at %s %s%s; attempt %d%s: %s at %s from offset %d%s",
         name_of(info),
         before.number,
         before.upstream or "another process",
@@ -52,6 +52,7 @@ def log_attempt(info: StreamInfo, attempts: Sequence[Attempt]) -> None:
         following.strategy,
         following.upstream,
         following.offset,
+        _mixes(following),
         extra={"stream_id": info.id, "attempt": before.describe(attempts[0].started)},
     )
 
@@ -61,6 +62,12 @@ def _described(attempt: Attempt) -> str:
     if not attempt.upstream:
         return ""
     return f" ({one_line(attempt.model)[:_MAX_MODEL]}, {attempt.strategy})"
+
+
+def _mixes(attempt: Attempt) -> str:
+    """Return that the attempt continues what another model has written, if it does."""
+    written = one_line(attempt.continues)[:_MAX_MODEL]
+    return f", behind text of another model ({written})" if written else ""
 
 
 def result_of(recovery: Recovery) -> dict[str, Any]:
@@ -88,6 +95,9 @@ def log_end(info: StreamInfo, recovery: Recovery, *, unread_for: float | None) -
     if recovery.attempts:
         last = recovery.attempts[-1]
         told = f"{told}, by attempt {last.number} at {last.upstream or 'another process'}{_described(last)}"
+        mixed = next((attempt for attempt in reversed(recovery.attempts) if attempt.continues), None)
+        if mixed is not None:
+            told = f"{told}{_mixes(mixed)}"
     if error is not None and level == logging.WARNING:
         told = f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
     elif unread_for is not None:

@@ -156,16 +156,16 @@ class Relays:
     def _relay(
         self, request: ModelRequest, info: StreamInfo, writer: Writer, targets: Sequence[Target]
     ) -> Relay:
-        model = request.model
         request.stream_id = info.id
         recovery = Recovery(
             request=request,
             targets=self.ordered(request, targets),
             seed=info.meta.get("seed"),
             jitter=self._jitter,
-            experience=lambda target: self.learned.of(target.name, target.model or model),
+            experience=self.learned.by_target(request),
             breaker=self._breaker,
             hedging=True,
+            created=int(info.created),
             redact=_redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())]),
         )
         grace = info.meta.get("grace")
@@ -200,7 +200,7 @@ class Relays:
             conversation=conversation_of(request.body.get("messages")),
             now=now,
             chance=self._jitter(),
-            learned=lambda target: self.learned.of(target.name, target.model or model),
+            learned=self.learned.by_target(request),
             is_well=lambda target: self._breaker.allows((target.name, target.model or model), now),
         )
 

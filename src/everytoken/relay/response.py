@@ -18,7 +18,7 @@ from everytoken.errors import (
     error_body,
 )
 from everytoken.recovery import Connect, Disconnect, End, State
-from everytoken.relay.heads import head_of, passed_on
+from everytoken.relay.heads import head_of, passed_on, translated
 from everytoken.relay.logs import log_attempt, log_end, name_of, result_of
 from everytoken.relay.readers import Readers
 from everytoken.relay.sink import AttemptSink
@@ -241,13 +241,18 @@ class Relay:
         number = decision.attempt
         if self._events is not None:
             self._events.attempt_begun(number)
-        upstream = self._upstreams[decision.target.name]
+        target = decision.target
+        upstream, headers = self._upstreams[target.name], self.log.info.meta.get("headers")
+        dialect = self.recovery.dialect
+        if target.translation is not None:
+            headers = translated(headers, dialect, target.translation.dialect)
+            dialect = target.translation.dialect
         connection = upstream.connect(
             decision.body,
             AttemptSink(self, number),
             streamed=decision.streamed,
-            path=self.recovery.dialect.path,
-            **passed_on(upstream, self.log.info.meta.get("headers")),
+            path=dialect.path,
+            **passed_on(upstream, headers),
         )
         self._connections[number] = connection
         if self._paused:

@@ -153,7 +153,7 @@ def cut_in_character(plan: Plan, position: Position) -> list[Step]:
 @fault(Kind.BROKEN, ALL_POSITIONS, streamed_only=True)
 def done_without_finish(plan: Plan, position: Position) -> list[Step]:
     """`[DONE]` comes without a finish reason."""
-    return _cut(plan, position, Send(plan.mark), CleanEnd())
+    return _cut(plan, position, Send(plan.lone_mark or plan.mark), CleanEnd())
 
 
 @fault(Kind.BROKEN)
@@ -165,7 +165,7 @@ def empty_body(plan: Plan, _position: Position) -> list[Step]:
 @fault(Kind.BROKEN, streamed_only=True)
 def only_done(plan: Plan, _position: Position) -> list[Step]:
     """200 with nothing but `[DONE]`."""
-    return [plan.head, Send(plan.mark), CleanEnd()]
+    return [plan.head, Send(plan.lone_mark or plan.mark), CleanEnd()]
 
 
 @fault(Kind.BROKEN)
@@ -225,7 +225,10 @@ _ERROR_EVENTS = [
 
 def _error_fault(name: str, description: str, data: bytes, *, mark: bool = False) -> Fault:
     def build(plan: Plan, position: Position) -> list[Step]:
-        return _cut(plan, position, Send(data + (plan.mark if mark else b"")), CleanEnd())
+        event = plan.failure if plan.failure and name.startswith("error-finish-reason") else data
+        return _cut(
+            plan, position, Send(event + ((plan.lone_mark or plan.mark) if mark else b"")), CleanEnd()
+        )
 
     return Fault(name, Kind.BROKEN, description, build, ALL_POSITIONS, streamed_only=True)
 

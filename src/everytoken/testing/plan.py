@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
     from everytoken.testing.answer import Answer, ToolCall
 
-__all__ = ["CREATED", "AtByte", "Plan", "Position", "chunk_of", "in_pieces", "plan_answer", "sse", "to_json"]
+__all__ = [
+    "CREATED",
+    "DONE",
+    "AtByte",
+    "Plan",
+    "Position",
+    "chunk_of",
+    "in_pieces",
+    "plan_answer",
+    "sse",
+    "to_json",
+]
 
 CREATED = 1_700_000_000
 """The `created` of every chunk: the same request gets the same bytes."""
@@ -70,7 +81,9 @@ class Plan:
     """One response, ready to be sent: `opening` comes before the first content, `closing` after the last.
 
     What differs from one API to another: `mark`, the end mark, sent (`done`) or not; `empty`, an event without content;
-    the `path` that was asked; `error_frame`, what stands beside the `error` of an error.
+    the `path` that was asked; `error_frame`, what stands beside the `error` of an error; `lone_mark`, an end mark that
+    is none by itself (b"": `mark` is such a one); `failure`, how the API says inside a stream that the answer has failed
+    (b"": as chat completions do).
     """
 
     head: Head
@@ -85,6 +98,8 @@ class Plan:
     empty: bytes = sse(chunk_of({"role": "assistant", "content": ""}))
     path: str = "/v1/chat/completions"
     error_frame: dict[str, Any] = field(default_factory=dict)
+    lone_mark: bytes = b""
+    failure: bytes = b""
 
     @property
     def pieces(self) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that follows a script, down to the bytes and the TCP flags.
+"""A model server that follows a script, down to the bytes and the TCP flags.
 
 It runs in the event loop of the test (`async with`) or in a thread of its own (`with`), always on a loopback port.
 """
@@ -20,6 +20,7 @@ from everytoken.testing.fault import Fault
 from everytoken.testing.faults import find_fault
 from everytoken.testing.messages import count_tokens, plan_message
 from everytoken.testing.plan import Position, plan_answer, to_json
+from everytoken.testing.responses import plan_response
 from everytoken.testing.steps import Status, Step
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ Script: TypeAlias = Sequence[Step]
 FaultRule: TypeAlias = tuple[int | Literal["always"], Fault | str, Position]
 """Which attempt (from 0, or `"always"`), which fault (or its name), and where in the answer."""
 
-APIS = {"chat": ("/chat/completions", plan_answer), "messages": ("/messages", plan_message)}
+APIS = {
+    "chat": ("/chat/completions", plan_answer),
+    "messages": ("/messages", plan_message),
+    "responses": ("/responses", plan_response),
+}
 """The APIs by name: the end of the path of an attempt, and what renders an answer there."""
 
 _BACKLOG = 4096  # a thousand clients may connect at the same moment
@@ -42,10 +47,11 @@ class ScriptedUpstream:
 
     `answer` is an `Answer`, its text, a script (steps, the same for every attempt), or a function from the request to a
     script. `faults` says what breaks: `[(0, "reset", "middle")]` breaks the first attempt in the middle of the answer
-    and leaves the others healthy. An attempt is a `POST` to a path that ends with `/chat/completions`, or `/messages` for
-    the same answer in Anthropic's Messages; everything else is not counted.
+    and leaves the others healthy. An attempt is a `POST` to a path that ends with `/chat/completions`, with `/messages` for
+    the same answer in Anthropic's Messages, or with `/responses` for that in OpenAI's Responses; everything else is not
+    counted.
 
-    `apis` are the APIs that it offers, `chat` and `messages`; the paths of others are unknown to it.
+    `apis` are the APIs that it offers, `chat`, `messages` and `responses`; the paths of others are unknown to it.
 
     `sleep` is called for waits, with seconds; the default is `asyncio.sleep`, which follows a virtual-time loop.
     """

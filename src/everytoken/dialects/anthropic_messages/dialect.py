@@ -83,6 +83,11 @@ class _AnthropicMessages:
     def records_in(self, body: bytes) -> list[bytes]:
         return events_in(body)
 
+    def model_in(self, record: bytes) -> str:
+        message = loads(record).get("message")
+        model = message.get("model") if isinstance(message, dict) else None
+        return model if isinstance(model, str) else ""
+
     def total_usage(self, reports: Sequence[tuple[Usage | None, int]]) -> Usage | None:
         return total_usage(reports)
 

@@ -96,7 +96,7 @@ def value_of(event: ServerSentEvent) -> tuple[dict[str, Any], str] | None:
             return None
         raise in_band_error(name, value) or MalformedEventError("an event of the stream is not a JSON object")
     kind = value.get("type")
-    if kind in _NAMES and name != "error":
+    if isinstance(kind, str) and kind in _NAMES and name != "error":
         return value, event.data
     error = in_band_error(name, value)
     if error is not None:

@@ -68,6 +68,10 @@ class _OpenAIChat:
     def records_in(self, body: bytes) -> list[bytes]:
         return chunks_in(body)
 
+    def model_in(self, record: bytes) -> str:
+        model = identity_of(record).get("model")
+        return model if isinstance(model, str) else ""
+
     def total_usage(self, reports: Sequence[tuple[Usage | None, int]]) -> Usage | None:
         return total_usage(reports)
 

@@ -1,0 +1,44 @@
+"""The translations between the APIs of callers and upstreams, by the names of their dialects."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Literal
+
+from everytoken.translation.translation import Translation
+
+if TYPE_CHECKING:
+    from everytoken.translation.api import TranslatedApi
+
+__all__ = ["DIALECTS", "ApiName", "translation"]
+
+ApiName = Literal["chat", "messages", "responses"]
+"""The APIs as settings name them."""
+
+DIALECTS: Final[dict[ApiName, str]] = {
+    "chat": "openai-chat",
+    "responses": "openai-responses",
+    "messages": "anthropic-messages",
+}
+"""Their dialects. In this order they are used for callers of another one."""
+
+_PACKAGES: Final = {
+    "openai-chat": "openai_chat",
+    "openai-responses": "openai_responses",
+    "anthropic-messages": "anthropic_messages",
+}
+
+
+@lru_cache(maxsize=64)
+def translation(caller: str, upstream: str) -> Translation | None:
+    """Return what has callers of one dialect served by an upstream of another; None where there is no such translation."""
+    if caller == upstream or caller not in _PACKAGES or upstream not in _PACKAGES:
+        return None
+    return Translation(_api(caller), _api(upstream))
+
+
+def _api(dialect: str) -> TranslatedApi:
+    # Most processes never translate, and a client's import should not wait for it.
+    api: TranslatedApi = import_module(f"everytoken.translation.{_PACKAGES[dialect]}.api").API
+    return api
