@@ -76,6 +76,7 @@ AGAIN = "the same stream again"
 JS = ROOT / "js"
 PACKAGES = ROOT / "tests" / "conformance"
 AI_SDK = ROOT / "tests" / "aisdk"
+SDKS = ROOT / "tests" / "sdks"
 
 # What docs/clients.md says in words.
 SYNC = {
@@ -121,6 +122,12 @@ LOCKED = {
         "@durable-streams/client",
     ],
     "tests/aisdk/package-lock.json": ["ai", "@ai-sdk/react"],
+    "tests/sdks/package-lock.json": [
+        "@anthropic-ai/sdk",
+        "@ai-sdk/openai",
+        "@ai-sdk/anthropic",
+        "@openai/agents",
+    ],
 }
 
 CLIENTS = [
@@ -169,7 +176,13 @@ CLIENTS = [
     Client(
         "`openai` `responses` (Python), with `everytoken.AsyncClient`", "responses-async", OURS, KEY, ASYNC
     ),
+    Client("`openai` `responses` (Node.js)", "responses-node", Node(JS), KEY),
+    Client("`openai` `responses` (Node.js), with `everytoken.fetch`", "responses-node", Node(JS), KEY, FETCH),
     Client("`openai` `responses.stream` (Python)", "responses-helper", OURS, KEY),
+    Client("`@anthropic-ai/sdk`", "anthropic-node", Node(SDKS), KEY),
+    Client("`@ai-sdk/openai`", "ai-sdk-openai", Node(SDKS), KEY),
+    Client("`@ai-sdk/anthropic`", "ai-sdk-anthropic", Node(SDKS), KEY),
+    Client("OpenAI Agents SDK (Node.js)", "openai-agents-node", Node(SDKS), KEY),
     Client("OpenAI Agents SDK (Python)", "openai-agents", WITH_FRAMEWORKS, KEY),
     Client("Pydantic AI, chat", "pydantic-ai-chat", WITH_FRAMEWORKS, KEY),
     Client("Pydantic AI, Responses", "pydantic-ai-chat", WITH_FRAMEWORKS, KEY, RESPONSES),

@@ -8,6 +8,8 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from everytoken.gateway import UpstreamConfig
 from messages_streams import begin, encoded, end, inputs, start, stop, texts
 from responses_streams import Script, output_text, wire
@@ -39,6 +41,10 @@ class Provider:
     def upstream(self) -> UpstreamConfig:
         """The configuration of this server."""
         return UpstreamConfig(name="provider", url=f"http://127.0.0.1:{self.port}/v1")
+
+    def upstream_of(self, api: str) -> UpstreamConfig:
+        """Return the configuration of this server as one of an API; one of chat completions is to be found out."""
+        return replace(self.upstream, api=None if api == "chat" else api)
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[Provider]:

@@ -12,6 +12,7 @@ from everytoken.translation.openai_chat import answer_fields as chat_answers
 from everytoken.translation.openai_chat import fields as chat
 from everytoken.translation.openai_responses import answer_fields as response_answers
 from everytoken.translation.openai_responses import fields as responses
+from everytoken.translation.sparing import SPARED
 from everytoken.translation.table import fate_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[1] / "docs" / "apis.md"
 APIS: tuple[ModuleType, ...] = (chat, messages, responses)
 ANSWERS: tuple[Rows, ...] = (chat_answers.ANSWERS, message_answers.ANSWERS, response_answers.ANSWERS)
+
+
+def _spared(dialect: str) -> str:
+    return ", ".join(f"`{path}`" for path in SPARED[dialect])
+
 
 _HEAD = f"""# APIs
 
@@ -46,8 +52,11 @@ itself works by. An upstream of the caller's own API gets the request as it is, 
 ## What is added or changed
 
 - Messages requires `max_tokens`. Where you give no limit, it is {messages.DEFAULT_MAX_TOKENS:,}.
-- Messages takes a `temperature` of at most 1. A higher one becomes 1, as in Anthropic's own chat completions. Current
-  Claude models refuse any `temperature` but 1, and `top_p` and `top_k`; that refusal is passed on.
+- Messages takes a `temperature` of at most 1. A higher one becomes 1, as in Anthropic's own chat completions.
+- Where an upstream refuses one of these by its name, it is asked once more without it, and that is remembered for the
+  upstream and its model: in chat completions {_spared("openai-chat")}; in Responses {_spared("openai-responses")};
+  in Messages {_spared("anthropic-messages")}. `max_tokens` of chat completions is not left out then: it becomes
+  `max_completion_tokens`, as OpenAI's reasoning models want it.
 - Responses gets `store: false`. Only the gateway keeps the response.
 - Reasoning in the conversation is left out. It is signed or encrypted, and only the provider that made it can read it.
 - An identifier of a user that the provider would refuse (over 64 characters, an e-mail address or a telephone number)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway_serving import serving
-from messages_streams import begin, end, inputs, start, stop, texts
+from messages_streams import begin, encoded, end, inputs, start, stop, texts
 from node_packages import install
 from responses_streams import Script, output_text, wire
 from tool_provider import Provider
@@ -22,7 +22,15 @@ from tool_provider import Provider
 FOLDER = Path(__file__).parent
 DONE = ("The line ", "is there, once.")
 LIMIT = 120.0  # seconds for one run of an agent
-CUTS = {"uncut": "", "in the text": '"add the', "in the tool's arguments": "once", "before the end": "_stop"}
+BEFORE = ("I will ", "add the", " line.")
+CUTS = ["", "in the text", "in the tool's arguments", "before the end"]
+# The last event that comes of an answer: a part of the text, one of the arguments, or what is next to the end.
+MARKS = {
+    "": dict.fromkeys(("chat", "messages", "responses"), ""),
+    "in the text": dict.fromkeys(("chat", "messages", "responses"), '"add the'),
+    "in the tool's arguments": dict.fromkeys(("chat", "messages", "responses"), "once"),
+    "before the end": {"chat": "log.txt", "messages": "message_delta", "responses": "output_item.done"},
+}
 
 pytestmark = [
     pytest.mark.skipif("EVERYTOKEN_AGENTS" not in os.environ, reason="run by `make agents`"),
@@ -30,43 +38,51 @@ pytestmark = [
 ]
 
 
-def asks_for_a_command(number: int) -> list[dict[str, object]]:
-    """Return a message that runs a command; every attempt gives it other ids."""
-    return [
-        start(id=f"msg_{number}"),
-        begin(0, "text", text=""),
-        *texts(0, "I will ", "add the", " line."),
-        stop(0),
-        begin(1, "tool_use", id=f"toolu_{number}", name="Bash", input={}),
-        *inputs(1, '{"command": "echo ', 'once >> log.txt",', ' "description": "Add a line"}'),
-        stop(1),
-        *end("tool_use"),
-    ]
+class Asked:
+    """The answers of a model that asks for `tool` once, in each API, under ids that every attempt has of its own."""
 
+    def __init__(self, tool: str, arguments: tuple[str, ...]) -> None:
+        self.tool = tool
+        self.arguments = arguments
 
-def says(*parts: str) -> list[dict[str, object]]:
-    return [start(), begin(0, "text", text=""), *texts(0, *parts), stop(0), *end()]
+    def chat(self, body: dict[str, object], number: int) -> tuple[bool, list[bytes]]:
+        """Return whether a request is the one that gets the command, and the events that answer it."""
+        ran = body["messages"][-1]["role"] == "tool"
+        runs = not ran and any(one["function"]["name"] == self.tool for one in body.get("tools", ()))
+        deltas = [{"content": text} for text in (BEFORE if runs else DONE)]
+        if runs:
+            call = {"index": 0, "id": f"call_{number}", "type": "function"}
+            deltas.append({"tool_calls": [{**call, "function": {"name": self.tool, "arguments": ""}}]})
+            deltas += [
+                {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in self.arguments
+            ]
+        choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+        choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls" if runs else "stop"})
+        head = {"id": f"c{number}", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        events = [f"data: {json.dumps({**head, 'choices': [one]})}\n\n".encode() for one in choices]
+        return runs, [*events, b"data: [DONE]\n\n"]
 
+    def messages(self, body: dict[str, object], number: int) -> tuple[bool, list[bytes]]:
+        """Do the same for `/messages`."""
+        last = body["messages"][-1]["content"]
+        ran = isinstance(last, list) and any(part.get("type") == "tool_result" for part in last)
+        runs = not ran and any(tool.get("name") == self.tool for tool in body.get("tools", ()))
+        events = [start(id=f"msg_{number}"), begin(0, "text", text="")]
+        events += [*texts(0, *(BEFORE if runs else DONE)), stop(0)]
+        if runs:
+            events.append(begin(1, "tool_use", id=f"toolu_{number}", name=self.tool, input={}))
+            events += [*inputs(1, *self.arguments), stop(1)]
+        return runs, encoded([*events, *end("tool_use" if runs else "end_turn")])
 
-def messages(body: dict[str, object], number: int) -> tuple[bool, list[bytes]]:
-    """Return whether a request to `/messages` is the one that gets the command, and the events that answer it."""
-    last = body["messages"][-1]["content"]
-    ran = isinstance(last, list) and any(part.get("type") == "tool_result" for part in last)
-    runs = not ran and any(tool.get("name") == "Bash" for tool in body.get("tools", ()))
-    events = asks_for_a_command(number) if runs else says(*DONE)
-    return runs, [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events]
-
-
-def responses(body: dict[str, object], number: int) -> tuple[bool, list[bytes]]:
-    """Do the same for `/responses`."""
-    ran = any(item.get("type") == "function_call_output" for item in body["input"])
-    script = Script("abcdef"[number % 6])
-    if ran:
-        script.message((output_text(), DONE))
-    else:
-        script.message((output_text(), ("I will ", "add the", " line.")))
-        script.call("exec_command", ('{"cmd": "echo ', "once >> ", 'log.txt"}'))
-    return not ran, wire(script.end())
+    def responses(self, body: dict[str, object], number: int) -> tuple[bool, list[bytes]]:
+        """Do the same for `/responses`."""
+        ran = any(item.get("type") == "function_call_output" for item in body["input"])
+        runs = not ran and any(tool.get("name") == self.tool for tool in body.get("tools", ()))
+        script = Script("abcdef"[number % 6])
+        script.message((output_text(), BEFORE if runs else DONE))
+        if runs:
+            script.call(self.tool, self.arguments)
+        return runs, wire(script.end())
 
 
 def claude(url: str) -> tuple[list[str], dict[str, str]]:
@@ -90,18 +106,25 @@ def codex(url: str) -> tuple[list[str], dict[str, str]]:
     }
 
 
-@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+TOOLS = {
+    claude: Asked("Bash", ('{"command": "echo ', 'once >> log.txt",', ' "description": "Add a line"}')),
+    codex: Asked("exec_command", ('{"cmd": "echo ', "once >> ", 'log.txt"}')),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("api", ["chat", "messages", "responses"])
 @pytest.mark.parametrize("agent", [claude, codex])
-async def test_a_command_is_run_once_whatever_breaks(agent, cut, tmp_path):
+async def test_a_command_is_run_once_whatever_breaks(agent, api, cut, tmp_path):
+    """A provider of chat completions is found to be one; one of another API that is not the agent's is configured so."""
     install(FOLDER)
-    answers = {"/v1/messages": messages, "/v1/responses": responses}
-    provider = Provider(
-        answers, cut.replace("_stop", "output_item.done" if agent is codex else "message_delta")
-    )
+    path = {"chat": "chat/completions"}.get(api, api)
+    mark = MARKS[cut][api]
+    provider = Provider({f"/v1/{path}": getattr(TOOLS[agent], api)}, mark)
     work, home = tmp_path / "work", tmp_path / "home"
     work.mkdir()
     home.mkdir()
-    async with provider.served(), serving(provider.upstream) as gateway:
+    async with provider.served(), serving(provider.upstream_of(api)) as gateway:
         command, environ = agent(gateway.url)
         run = await asyncio.create_subprocess_exec(
             *command,
@@ -120,5 +143,5 @@ async def test_a_command_is_run_once_whatever_breaks(agent, cut, tmp_path):
     assert run.returncode == 0, output.decode()
     assert "".join(DONE) in output.decode()
     assert (work / "log.txt").read_text() == "once\n"
-    assert provider.cuts == bool(cut)
-    assert provider.calls == (2 if cut else 1)
+    assert provider.cuts == bool(mark)
+    assert provider.calls == (2 if mark else 1)

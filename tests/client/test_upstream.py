@@ -161,3 +161,22 @@ def _unlike(answer):
         return plan.whole()
 
     return script
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("api", ["messages", "responses"])
+@pytest.mark.parametrize("fault", ["status-500", "close"])
+def test_a_further_upstream_may_speak_another_api(kind, api, fault):
+    faults = [("always", fault, "middle")]
+    with (
+        ScriptedUpstream(ANSWER, faults=faults, apis=["chat"]) as first,
+        ScriptedUpstream(ANSWER, apis=[api]) as second,
+    ):
+        upstream = Upstream(url=second.base_url, api_key="second-key", api=api, model="theirs")
+        assert ask(first, upstream, kind=kind) == ANSWER.text
+    (attempt,) = second.attempts
+    assert (attempt.path, attempt.json["model"]) == (f"/v1/{api}", "theirs")
+    key = {"messages": ("x-api-key", "second-key"), "responses": ("authorization", "Bearer second-key")}[api]
+    assert attempt.headers[key[0]] == key[1]
+    assert ("anthropic-version" in attempt.headers) == (api == "messages")
+    assert "first-key" not in str(attempt.headers)

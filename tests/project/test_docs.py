@@ -36,7 +36,7 @@ BLOCKS = {
     },
     "docs/cli.md": {"sh": (3, HERE), "text": (5, "project/test_cli_docs.py")},
     "docs/clients.md": {
-        "js": (5, "project/test_clients_docs.py"),
+        "js": (10, "project/test_clients_docs.py"),
         "python": (16, "project/test_clients_docs.py"),
         "sh": (3, "project/test_clients_docs.py"),
         "yaml": (1, "project/test_clients_docs.py"),
@@ -53,7 +53,7 @@ BLOCKS = {
     },
     "docs/gateway.md": {
         "python": (1, "project/test_gateway_docs.py"),
-        "toml": (1, "project/test_gateway_docs.py"),
+        "toml": (2, "project/test_gateway_docs.py"),
     },
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py"), "ts": (2, "sdks/test_node_sdks.py")},

@@ -13,7 +13,9 @@ import pytest
 from everytoken.errors import TABLE
 from everytoken.gateway import Config, UpstreamConfig
 from everytoken.gateway.config import BreakerConfig, parse
+from everytoken.gateway.targets import target_of
 from everytoken.recovery import Policy
+from everytoken.translation.registry import DIALECTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
@@ -54,9 +56,17 @@ def test_every_setting_is_there_with_its_default(kind, heading):
 
 
 def test_the_example_of_a_file_is_one():
-    [example] = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    _, example = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     config = parse(example, {}, where="docs/gateway.md")
     assert [upstream.name for upstream in config.upstream] == ["local", "cloud"]
+
+
+def test_the_example_of_two_apis_serves_callers_of_both():
+    example, _ = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    config = parse(example, {}, where="docs/gateway.md")
+    for dialect in DIALECTS.values():
+        found = [target_of(one, dialect, "claude-sonnet-4-5", Policy()) for one in config.upstream]
+        assert [target.api(dialect) for target in found] == ["anthropic-messages", "openai-chat"]
 
 
 def test_the_example_of_mounting_runs():

@@ -114,13 +114,13 @@ def test_a_broken_connection_behind_text_behind_a_finish_reason_is_a_cut():
     assert recovery.outcome is None
 
 
-@pytest.mark.parametrize("cut", range(len(b"".join(WHOLE)) - len(DONE)))
-def test_cut_at_every_byte_it_is_the_same_message(cut):
+def test_cut_at_any_byte_it_is_the_same_message():
     data = b"".join(WHOLE)
-    records, _ = play(translated(), [[data[:cut]], WHOLE])
-    message = message_of(records)
-    assert message["content"] == [{"type": "text", "text": TEXT}]
-    assert message["stop_reason"] == "end_turn"
+    for cut in range(len(data) - len(DONE)):
+        records, _ = play(translated(), [[data[:cut]], WHOLE])
+        message = message_of(records)
+        told = (message["content"], message["stop_reason"])
+        assert told == ([{"type": "text", "text": TEXT}], "end_turn"), cut
 
 
 def test_a_prefill_is_one_of_the_upstreams_api_with_what_its_server_needs():
@@ -164,6 +164,36 @@ def test_what_messages_cannot_say_is_an_error_and_not_left_out():
     assert recovery.outcome == "interrupted"
     assert "audio" in recovery.error.message
     assert len(connects) == 1
+
+
+def test_what_an_upstream_refuses_of_the_translated_request_is_left_out_and_remembered():
+    learned = LearnedCapabilities()
+    ask = {**ASK, "temperature": 0.5, "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}
+
+    def refusal(message):
+        body = json.dumps({"error": {"message": message}}).encode()
+        return StatusError(message, upstream_status=400, body=body)
+
+    asked = []
+    for attempts in (
+        [
+            refusal("Unrecognized request argument supplied: reasoning_effort"),
+            refusal("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+            WHOLE,
+        ],
+        [WHOLE],
+    ):
+        recovery = recovery_of(ask, learned=learned, translation=TO_CHAT)
+        _, connects = play(recovery, attempts)
+        assert recovery.outcome == "completed"
+        asked += [connect.body for connect in connects]
+    names = {"reasoning_effort", "max_tokens", "max_completion_tokens", "temperature"}
+    assert [names & set(body) for body in asked] == [
+        {"reasoning_effort", "max_tokens", "temperature"},
+        {"max_tokens", "temperature"},
+        {"max_completion_tokens", "temperature"},
+        {"max_completion_tokens", "temperature"},
+    ]
 
 
 def test_an_api_that_an_upstream_lacks_is_not_asked_for_again_within_the_hour():

@@ -47,7 +47,7 @@ def test_claude_code_over_chat_completions():
     ]
     assert there["messages"][3]["tool_calls"][0]["id"] == there["messages"][4]["tool_call_id"] == "toolu_0"
     assert there["reasoning_effort"] == CLAUDE_CODE["output_config"]["effort"]
-    assert there["max_completion_tokens"] == 64000
+    assert there["max_tokens"] == 64000
     assert len(there["user"]) == 64  # of 150 characters
 
 

@@ -193,7 +193,8 @@ class Planner(Standings):
             return self.dialect, self.request
         if standing.request is None:
             try:
-                standing.request = target.translation.request(self.request)
+                refused = standing.learned.refuses
+                standing.request = target.translation.request(self.request, without=refused)
             except InvalidRequestError as error:
                 self.refusal = self.refusal or error
                 standing.unusable = True

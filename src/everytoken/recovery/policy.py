@@ -114,7 +114,7 @@ class LearnedCapabilities(msgspec.Struct):
     `prefill`: it `continues` a prefill, has `refused` one, or `restarts` from the beginning.
     `additions`: whether it `accepted` the seed and stream_options that we add, or has `refused` them.
     `streaming`: it has `refused` to stream. `missing_until`: it lacks this API, which is worth another try only then
-    (seconds of the driver's clock). `waits`: the latest times to its first content, in seconds; `gaps`: the latest
+    (seconds of the driver's clock). `refuses`: fields of translated requests that it does not take. `waits`: the latest times to its first content, in seconds; `gaps`: the latest
     silences in the middle that were long, and that content ended. `first_token` (seconds) and `rate` (chunks a
     second): means that follow the latest responses, None until there was one; `measured`: when.
     """
@@ -123,6 +123,7 @@ class LearnedCapabilities(msgspec.Struct):
     additions: Literal["unknown", "accepted", "refused"] = "unknown"
     streaming: Literal["unknown", "refused"] = "unknown"
     missing_until: float = 0.0
+    refuses: list[str] = []
     waits: list[float] = []
     gaps: list[float] = []
     first_token: float | None = None

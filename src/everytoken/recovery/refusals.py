@@ -10,15 +10,19 @@ import msgspec
 from everytoken.errors import StatusError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from everytoken.dialects.dialect import Request
     from everytoken.errors import ErrorEventError
     from everytoken.recovery.policy import Policy
 
 __all__ = [
+    "is_in",
     "is_only_here",
     "lacks_path",
     "may_pass",
     "refusal_in",
+    "refused_field",
     "refuses_additions",
     "refuses_streaming",
 ]
@@ -77,6 +81,44 @@ def refuses_additions(error: StatusError) -> bool:
     if error.upstream_status == 404:
         return "parameter" in words
     return error.upstream_status in {400, 422} and _ADDITIONS.search(words) is not None
+
+
+def is_in(body: Mapping[str, Any], path: str) -> bool:
+    """Whether a request has a field; `path`: its name, behind that of the object that it is in."""
+    name, _, inner = path.partition(".")
+    value = body.get(name)
+    return value is not None and (not inner or (isinstance(value, dict) and value.get(inner) is not None))
+
+
+def refused_field(error: StatusError, paths: Iterable[str]) -> str | None:
+    """Return which of the fields at `paths` an upstream refuses by name, or None.
+
+    Its `param` says so, or its words do, with the name in quotes or behind the word parameter, as a path, or as the subject.
+    """
+    if error.upstream_status not in {400, 422}:
+        return None
+    told = _told(error)
+    if told is None:
+        return None
+    param = told.get("param")
+    words = " ".join(str(told.get(name)) for name in _SAYING[1:])
+    for path in paths:
+        if isinstance(param, str) and param:
+            if param == path or param.startswith(f"{path}.") or param == path.partition(".")[0]:
+                return path
+        elif _names(words, path) or _names(words, path.rpartition(".")[2]):
+            return path
+    return None
+
+
+def _names(words: str, path: str) -> bool:
+    name = re.escape(path)
+    return (
+        re.search(
+            rf"""['"`]{name}['"`.]|^{name}\b|\b(parameter|argument|field)s?( supplied)?:? {name}\b""", words
+        )
+        is not None
+    )
 
 
 def refuses_streaming(error: StatusError, request: Request) -> bool:

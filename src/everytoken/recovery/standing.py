@@ -17,10 +17,12 @@ from everytoken.errors import (
     UntranslatableError,
 )
 from everytoken.recovery.refusals import (
+    is_in,
     is_only_here,
     lacks_path,
     may_pass,
     refusal_in,
+    refused_field,
     refuses_additions,
     refuses_streaming,
 )
@@ -170,6 +172,9 @@ class Standings:
             standing.unstreamed = True
         elif plan.target.instead is not None and lacks_path(error):
             standing.learned.missing_until = now + _MISSES
+        elif (path := self._spared(error, plan.target)) is not None:
+            standing.learned.refuses.append(path)
+            standing.request = None
         elif error.upstream_status in {400, 422} and plan.strategy == "prefill":
             standing.learned.prefill = "refused"
             standing.unfaithful |= {plan.kind}
@@ -178,6 +183,13 @@ class Standings:
             passing = error.upstream_status in plan.target.policy.retry_statuses
             return bool(self.transcript.chunks) or passing or is_only_here(error)
         return True
+
+    def _spared(self, error: StatusError, target: Target) -> str | None:
+        """Return the field of a translated request that an upstream refuses and that the request can do without, or None."""
+        request = self.of(target).request
+        if target.translation is None or request is None:
+            return None
+        return refused_field(error, [path for path in target.translation.spared if is_in(request.body, path)])
 
     def _fault(self, now: float, plan: Plan, jitter: float, *, too_often: bool = False) -> None:
         """Count a failure of the upstream itself, and give it a while to recover unless it has named one."""

@@ -140,7 +140,9 @@ class Learned:
 def _lasting(learned: LearnedCapabilities) -> bytes:
     """Return what is worth storing for: what upstreams take, and times to about half a second."""
     longest = round(2 * max(learned.waits, default=0.0)), round(2 * max(learned.gaps, default=0.0))
-    return msgspec.json.encode((learned.prefill, learned.additions, learned.streaming, longest))
+    return msgspec.json.encode(
+        (learned.prefill, learned.additions, learned.streaming, learned.refuses, longest)
+    )
 
 
 async def _read(log: Log) -> Sequence[bytes]:

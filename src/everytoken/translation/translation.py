@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from everytoken.dialects.registry import dialect_named
 from everytoken.translation.in_one_piece import translated_answer
+from everytoken.translation.sparing import SPARED, spare
 from everytoken.translation.stream import TranslatedStream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from everytoken.dialects.dialect import Request
     from everytoken.translation.api import TranslatedApi
 
@@ -27,12 +30,21 @@ class Translation:
         self._callers_dialect = dialect_named(caller.name)
         self.dialect = dialect_named(upstream.name)
 
-    def request(self, request: Request) -> Request:
-        """Return a caller's request as one of the upstream's API. Raises `InvalidRequestError`, which names the field."""
+    @property
+    def spared(self) -> Sequence[str]:
+        """The paths of fields that a request may do without where an upstream refuses them."""
+        return SPARED[self.dialect.name]
+
+    def request(self, request: Request, *, without: Sequence[str] = ()) -> Request:
+        """Return a caller's request as one of the upstream's API, `without` some of the fields that may be left out.
+
+        Raises `InvalidRequestError`, which names the field.
+        """
         # As it would be sent to an upstream of the caller's API: without what is ours to do.
         body = self._callers_dialect.body(request, model=None, seed=None, usage=False, extra={})
         body["stream"] = request.stream
-        return self.dialect.request(self._upstream.write_request(self._caller.read_request(body)))
+        translated = self._upstream.write_request(self._caller.read_request(body))
+        return self.dialect.request(spare(translated, without))
 
     def stream(self, request: Request, *, omits_end: bool = False, created: int = 0) -> TranslatedStream:
         """Return what reads the stream of one attempt at a caller's `request`.

@@ -205,3 +205,26 @@ def test_an_error_of_ours_keeps_its_code():
 )  # fmt: skip
 def test_what_attempts_used_together(reports, total):
     assert MESSAGES.total_usage(reports) == total
+
+
+def test_thinking_that_nobody_has_signed_is_not_sent_to_a_server_that_checks_signatures():
+    unsigned = {"type": "thinking", "thinking": "hm", "signature": ""}
+    signed = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+    text = {"type": "text", "text": "a"}
+    messages = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": [unsigned, text]},
+        {"role": "user", "content": [text]},
+        {"role": "assistant", "content": [signed, text, {"type": "thinking", "thinking": "y"}]},
+        {"role": "assistant", "content": [unsigned]},
+        {"role": "user", "content": "z"},
+    ]
+    asked = MESSAGES.request({**ASK, "messages": messages})
+    body = MESSAGES.body(asked, model=None, seed=None, usage=False, extra={})
+    assert body["messages"] == [
+        messages[0],
+        {"role": "assistant", "content": [text]},
+        *messages[2:4],
+        messages[5],
+    ]
+    assert asked.body["messages"] == messages

@@ -209,7 +209,7 @@ def test_what_is_refused_is_named_as_the_caller_wrote_it():
     ("fields", "expected"),
     [
         ({}, {}),
-        ({"max_tokens": 5}, {"max_completion_tokens": 5}),
+        ({"max_tokens": 5}, {"max_tokens": 5}),
         ({"reasons": False}, {"reasoning_effort": "none"}),
         ({"reasons": True}, {}),
         ({"reasons": True, "budget": 2048}, {"reasoning_effort": "low"}),

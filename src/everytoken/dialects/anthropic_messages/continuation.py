@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from everytoken.dialects.dialect import Request
 
@@ -20,9 +20,32 @@ _FORCED = frozenset({"any", "tool"})
 def streaming(request: Request, *, model: str | None, extra: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a streamed attempt. `model` replaces the caller's; `extra` overrides none of its fields."""
     body = {**extra, **request.body, "stream": True}
+    if any(map(_is_unsigned, request.body["messages"])):
+        body["messages"] = list(_signed(request.body["messages"]))
     if model is not None:
         body["model"] = model
     return body
+
+
+def _is_unsigned(message: Any) -> bool:
+    """Whether a message holds thinking that nobody has signed: it came from a server of another API.
+
+    Anthropic refuses it ("Extended thinking": blocks are sent back as they came), and other servers do without.
+    """
+    content = message.get("content")
+    return isinstance(content, list) and any(map(_is_unsigned_block, content))
+
+
+def _is_unsigned_block(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "thinking" and block.get("signature") == ""
+
+
+def _signed(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for message in messages:
+        if not _is_unsigned(message):
+            yield message
+        elif kept := [block for block in message["content"] if not _is_unsigned_block(block)]:
+            yield {**message, "content": kept}
 
 
 def prefix(request: Request, text: str) -> str:

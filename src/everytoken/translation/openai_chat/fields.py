@@ -89,7 +89,7 @@ WRITES: Final = rows(
     said("tool_choice"),
     said("allowed", note="as `allowed_tools`"),
     said("parallel_calls", note="as `parallel_tool_calls`"),
-    said("max_tokens", note="as `max_completion_tokens`"),
+    said("max_tokens"),
     said("temperature"),
     said("top_p"),
     refused("top_k", "the API has no such setting"),

@@ -36,7 +36,7 @@ def write_request(request: NeutralRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": request.model,
         "messages": _messages(request.messages),
-        "max_completion_tokens": request.max_tokens,
+        "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "top_p": request.top_p,
         "stop": list(request.stop) or None,
