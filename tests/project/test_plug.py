@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 import plug
+import plug_apis
 from redis_server import REDIS, RedisServer
 
 if TYPE_CHECKING:
@@ -52,3 +53,15 @@ async def test_a_node_that_slept_longer_than_its_lease_adds_nothing_when_it_wake
     with running(tmp_path) as url:
         shape = {"responses": 40, "chunks": 60, "pace": 0.02}
         assert await plug.sleeping_round(url, tmp_path, seed=seed, **shape) == []
+
+
+@pytest.mark.parametrize("journal", ["sqlite", "redis"])
+@pytest.mark.blocking_allowed("a Redis server is started and stopped beside the test")
+async def test_every_api_over_every_upstream_loses_and_doubles_nothing(tmp_path: Path, journal: str) -> None:
+    if journal == "redis" and REDIS is None:
+        pytest.skip("there is no redis-server")
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    with running(tmp_path) if journal == "redis" else nullcontext("") as url:
+        shape = {"each": 3, "words": 24, "pace": 0.04, "kills": 2}
+        assert await plug_apis.every_api_round(tmp_path, redis=url, seed=seed, **shape) == []
