@@ -231,8 +231,15 @@ class SSEDecoder:
             lines[0] = bytes(self._line)
             self._line.clear()
         if len(lines) > _MANY and len(data) <= self._max_line_bytes:
-            # Comments are nothing to look at one by one; the first line may have begun in an earlier read.
-            lines[1:] = [line for line in lines[1:] if line[:1] != b":"]
+            if not self._data and b"data" not in data and lines[0][:4] != b"data":
+                lines = _lasting(lines)
+            # Comments are nothing to look at one by one, nor is a line that only says again what the one before said; data
+            # does not. The first line may have begun in an earlier read.
+            lines[1:] = [
+                line
+                for line, before in zip(lines[1:], lines, strict=False)
+                if line[:1] != b":" and (line != before or line[:4] == b"data")
+            ]
         for line in lines:
             if not line:
                 self._dispatch(events)
@@ -291,6 +298,15 @@ class SSEDecoder:
         """Give back the memory of everything unfinished."""
         self._line.clear()
         self._data.clear()
+
+
+def _lasting(lines: list[bytes]) -> list[bytes]:
+    """Return what counts of lines without data: ids, times, what follows the last block, and the first, which may be too long."""
+    if b"" not in lines[1:]:
+        return lines
+    last = len(lines) - 1 - lines[::-1].index(b"")
+    kept = [line for line in lines[1:last] if line[:2] == b"id" or line[:5] == b"retry"]
+    return [lines[0], *kept, *lines[last:]]
 
 
 def _named_blocks(data: bytes, last_id: str, retry: int | None) -> list[ServerSentEvent]:
