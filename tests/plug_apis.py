@@ -214,6 +214,19 @@ Said = tuple[str, list[tuple[str, str]], Counter[str]]
 """The text, the calls of tools, and how often that came which has to come once."""
 
 
+# A text is the first block or item, the call of a tool the second one.
+_MESSAGE = (
+    *("message_start", "message_delta", "message_stop"),
+    *(f"content_block_{kind} {index}" for kind in ("start", "stop") for index in range(2)),
+)
+_RESPONSE = (
+    *("response.created", "response.completed"),
+    *(f"response.output_item.{kind} {index}" for kind in ("added", "done") for index in range(2)),
+    *("response.content_part.added 0", "response.content_part.done 0", "response.output_text.done 0"),
+    "response.function_call_arguments.done 1",
+)
+
+
 def _chat(events: list[dict[str, Any]]) -> Said:
     text, names, arguments = "", [], ""
     frame = Counter({"finish": 0, "id": len({event["id"] for event in events})})
@@ -228,7 +241,7 @@ def _chat(events: list[dict[str, Any]]) -> Said:
 
 def _message(events: list[dict[str, Any]]) -> Said:
     text, names, arguments = "", [], ""
-    frame = Counter(dict.fromkeys(("message_start", "message_delta", "message_stop"), 0))
+    frame = Counter(dict.fromkeys(_MESSAGE, 0))
     for event in events:
         kind, delta = event["type"], event.get("delta", {})
         if kind.startswith("message"):
@@ -244,15 +257,15 @@ def _message(events: list[dict[str, Any]]) -> Said:
 
 def _response(events: list[dict[str, Any]]) -> Said:
     text, arguments = "", ""
-    frame = Counter(dict.fromkeys(("response.created", "response.completed"), 0))
+    frame = Counter(dict.fromkeys(_RESPONSE, 0))
     for event in events:
         kind = event["type"]
-        if kind in frame or kind.endswith((".added", ".done")):
+        if kind in _RESPONSE or kind.endswith((".added", ".done")):
             frame[f"{kind} {event.get('output_index', '')}".rstrip()] += 1
         text += event["delta"] if kind == "response.output_text.delta" else ""
         arguments += event["delta"] if kind == "response.function_call_arguments.delta" else ""
     # The last event has all of it once more.
-    output = events[-1]["response"].get("output", ())
+    output = events[-1].get("response", {}).get("output", ())
     frame["response id"] = len({event["response"]["id"] for event in events if "response" in event})
     frame["whole"] = int(
         text == "".join(part["text"] for item in output for part in item.get("content") or ())
