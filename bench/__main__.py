@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from bench import durability, measure, peers, relaying, report, seams
-from bench.stacks import STACKS
+from bench.stacks import FLOOR, STACKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 REPETITIONS = 3
@@ -26,6 +26,11 @@ def options() -> argparse.Namespace:
         "--recovery",
         action="store_true",
         help="measure recovery only, and write its section into the page",
+    )
+    parser.add_argument(
+        "--apis",
+        action="store_true",
+        help="measure Messages, Responses and translation only, and write their section into the page",
     )
     return parser.parse_args()
 
@@ -55,6 +60,13 @@ def main() -> int:
         section = seams.markdown(seams.run())
         print(section)
         PAGE.write_text(seams.into(PAGE.read_text(), section))
+        return 0
+    if asked.apis:
+        stacks = [stack for stack in STACKS if stack.beside_chat or stack.name in {report.OURS, FLOOR}]
+        results = relaying.run(stacks, REPETITIONS, (relaying.MANY,))
+        section = report.other_apis(results, stacks)
+        print(section)
+        PAGE.write_text(report.with_other_apis(PAGE.read_text(), section))
         return 0
     if not measure.SUPPORTED:
         print("CPU and memory are not supported here (no /proc); times and exactness are still measured")

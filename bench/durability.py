@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests import plug
+from tests import plug_nodes as plug
 
 from bench import processes, relaying
 from bench.relaying import CALM, FEW, Point, Results, Run

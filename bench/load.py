@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httptools
 import uvloop
 
-from bench.chunks import Checker, Order, request_body
+from bench.chunks import PATHS, Checker, Order, request_body
 from bench.stats import quantile
 
 
@@ -51,18 +51,18 @@ class Tally:
 class Reader(asyncio.Protocol):
     """One response being read."""
 
-    def __init__(self, order: Order, host: str, tally: Tally) -> None:
-        self._order, self._host, self._tally = order, host, tally
-        self._checker = Checker(order)
+    def __init__(self, order: Order, host: str, tally: Tally, api: str) -> None:
+        self._order, self._host, self._tally, self._api = order, host, tally, api
+        self._checker = Checker(order, api)
         self._parser = httptools.HttpResponseParser(self)
         self._now_us = 0
         self.over = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        body = request_body(self._order)
+        body = request_body(self._order, self._api)
         head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
+            f"POST {PATHS[self._api]} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
             f"Accept: text/event-stream\r\nAuthorization: Bearer bench\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self._asked_us = time.monotonic_ns() // 1000
@@ -104,7 +104,7 @@ def say(what: dict[str, object]) -> None:
     print(json.dumps(what), flush=True)
 
 
-async def load(url: str, orders: list[Order], ramp: float | None, limit: float) -> None:
+async def load(url: str, orders: list[Order], ramp: float | None, limit: float, api: str) -> None:
     """Read all responses, opened evenly over `ramp` seconds, or, without a ramp, one after the other."""
     loop = asyncio.get_running_loop()
     target = urlsplit(url)
@@ -113,7 +113,7 @@ async def load(url: str, orders: list[Order], ramp: float | None, limit: float) 
 
     async def read(order: Order, wait: float) -> None:
         await asyncio.sleep(wait)
-        reader = Reader(order, target.netloc, tally)
+        reader = Reader(order, target.netloc, tally, api)
         try:
             await loop.create_connection(lambda: reader, str(target.hostname), target.port or 80)
         except OSError as error:
@@ -152,11 +152,12 @@ def main() -> None:
     parser.add_argument("--interval-ms", type=int, default=0)
     parser.add_argument("--hold", action="store_true")
     parser.add_argument("--ramp", type=float)
+    parser.add_argument("--api", choices=list(PATHS), default="chat")
     parser.add_argument("--limit", type=float, default=60.0)
     options = parser.parse_args()
     orders = [Order(n, options.chunks, options.interval_ms, options.hold) for n in range(options.responses)]
     gc.disable()  # a collection in here would be measured as the relay's latency
-    uvloop.run(load(options.url, orders, options.ramp, options.limit))
+    uvloop.run(load(options.url, orders, options.ramp, options.limit, options.api))
 
 
 if __name__ == "__main__":

@@ -72,12 +72,12 @@ class Results:
         return self.runs.get((stack, point.name), [])
 
 
-def load(url: str, upstream_url: str, point: Point, pid: int | None) -> Run:
+def load(url: str, upstream_url: str, point: Point, pid: int | None, api: str = "chat") -> Run:
     """Put one load on a relay (or, without pid, on the upstream itself) and measure."""
     memory = {"before": memory_kib(pid) if pid and point.holds else None}
     cpu_before = cpu_us(pid) if pid else None
     arguments = ["--url", url, "--responses", point.responses, "--chunks", point.chunks]
-    arguments += ["--interval-ms", point.interval_ms, *["--hold"] * point.holds]
+    arguments += ["--api", api, "--interval-ms", point.interval_ms, *["--hold"] * point.holds]
     arguments += [] if point.ramp is None else ["--ramp", point.ramp]
     command = [sys.executable, "-m", "bench.load", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -113,24 +113,29 @@ def load(url: str, upstream_url: str, point: Point, pid: int | None) -> Run:
 
 
 def points_of(stack: Stack) -> list[Point]:
+    if stack.beside_chat:
+        return [MANY]
     return [MANY, CALM, FEW, FLAT, ALONE] if stack.keeps_up else [FEW, FLAT_FEW, ALONE]
 
 
-def run(stacks: list[Stack], repetitions: int) -> Results:
+def run(
+    stacks: list[Stack], repetitions: int, points: tuple[Point, ...] = (MANY, CALM, FEW, FLAT, ALONE)
+) -> Results:
     """Measure all stacks, interleaved: A B C A B C, every time from a fresh process."""
     results = Results()
     with processes.upstream() as upstream_url:
         for repetition in range(repetitions):
-            for point in (MANY, CALM, FEW, FLAT, ALONE):
+            for point in points:
                 _note(results, DIRECT, point, load(upstream_url, upstream_url, point, None), repetition)
             for stack in stacks:
                 if stack.name in results.absent:
                     continue
                 try:
                     with processes.relay(stack.command, upstream_url, stack.beside) as (url, pid):
-                        load(url, upstream_url, WARM_UP, pid)
-                        for point in points_of(stack):
-                            _note(results, stack.name, point, load(url, upstream_url, point, pid), repetition)
+                        load(url, upstream_url, WARM_UP, pid, stack.api)
+                        for point in points_of(stack) if len(points) > 1 else points:
+                            found = load(url, upstream_url, point, pid, stack.api)
+                            _note(results, stack.name, point, found, repetition)
                 except Absent as reason:
                     results.absent[stack.name] = str(reason)
                     print(f"{stack.name}: skipped, {reason}", flush=True)

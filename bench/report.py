@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench import measure, peers
 from bench.chunks import Rendered
 from bench.relaying import ALONE, CALM, DIRECT, FEW, FLAT, MANY, Point, Results, Run, points_of
-from bench.stacks import FLOOR, Stack
+from bench.stacks import FLOOR, STACKS, Stack
 from bench.stats import Spread, ratios
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def markdown(
     durability: str | None = None,
     recovery: str | None = None,
 ) -> str:
+    others = [stack for stack in stacks if stack.beside_chat]
+    stacks = [stack for stack in stacks if not stack.beside_chat]
     parts = [
         "# Benchmarks",
         "This page is written by `make bench` (`python -m bench`); nothing in it is edited by hand.",
@@ -55,6 +57,7 @@ def markdown(
         _flat(results, stacks),
         f"### Time to the first token: {ALONE.responses} responses of one chunk, one after the other",
         _first_token(results, stacks),
+        *([other_apis(results, others)] if others else []),
         "### Memory per open response",
         _memory(results, stacks),
         *(["## Durability", durability] if durability else []),
@@ -77,7 +80,7 @@ def meaning(results: Results) -> str:
     memory_verdict = "within" if memory.median <= MEMORY_LIMIT_KIB else "over"
     others = [
         f"{name} {spread.text()}×{where}"
-        for name in sorted({stack for stack, _ in results.runs} - {OURS, FLOOR, DIRECT})
+        for name in sorted({stack for stack, _ in results.runs} - {OURS, FLOOR, DIRECT, *beside_chat()})
         for point, where in ((MANY, ""), (FEW, f" with {FEW.responses} responses"))
         if (spread := _times_floor(results, name, point)) and (point == MANY or not results.of(name, MANY))
     ]
@@ -88,6 +91,10 @@ def meaning(results: Results) -> str:
         f"An open response takes {_text(begun)} KiB when it has begun and {memory.text()} KiB when all its chunks, "
         f"{KEPT_KIB:.0f} KiB as the upstream sent them, are kept: {memory_verdict} our limit of {MEMORY_LIMIT_KIB:g}."
     )
+
+
+def beside_chat() -> set[str]:
+    return {stack.name for stack in STACKS if stack.beside_chat}
 
 
 def machine() -> str:
@@ -212,6 +219,35 @@ def _paced(results: Results, stacks: Iterable[Stack], point: Point) -> str:
         )
         return f"{_table(head, rows)}\n\n{without}"
     return _table(head, rows)
+
+
+def with_other_apis(page: str, section: str) -> str:
+    """Return the page with another section on other APIs."""
+    before, _, rest = page.partition("### Memory per open response")
+    return f"{before.partition('### Other APIs')[0]}{section}\n\n### Memory per open response{rest}"
+
+
+def other_apis(results: Results, stacks: Sequence[Stack]) -> str:
+    """Return what Messages, Responses and translation cost next to chat completions, in the same run."""
+    stacks = [stack for stack in stacks if stack.beside_chat]
+    chat = results.of(OURS, MANY)
+    head = ["stack", "CPU µs per chunk", f"× {FLOOR}", f"× {OURS}", "exact"]
+    rows = []
+    for name, runs in [(OURS, chat), *((stack.name, results.of(stack.name, MANY)) for stack in stacks)]:
+        if runs:
+            times = (
+                Spread.of(ratios([run.cpu_us for run in runs], [run.cpu_us for run in chat]))
+                if chat
+                else None
+            )
+            cpu = _text(Spread.of(run.cpu_us for run in runs))
+            rows.append(
+                [name, cpu, _text(_times_floor(results, name, MANY), 2), _text(times, 2), _exact(runs)]
+            )
+    return (
+        f"### Other APIs\n\nMessages and Responses, and callers of one API over a server of another, at {MANY.responses} responses × "
+        f"{MANY.chunks} chunks, one every {MANY.interval_ms} ms, in memory.\n\n{_table(head, rows)}"
+    )
 
 
 def _flat(results: Results, stacks: Iterable[Stack]) -> str:

@@ -50,6 +50,8 @@ class Stack:
     command: Callable[[Place], Command]
     keeps_up: bool = True  # with the many paced responses; if not, it is measured with the few only
     quick: bool = False  # part of a quick run
+    api: str = "chat"  # what its readers speak
+    beside_chat: bool = False  # in the table of other APIs, and in no other
     beside: Callable[[Path], AbstractContextManager[str]] | None = None  # what it needs, run in a directory
 
 
@@ -104,6 +106,19 @@ def everytoken(*options: str) -> Callable[[Place], Command]:
     return command
 
 
+def over_api(api: str) -> Callable[[Place], Command]:
+    """Return how to start `everytoken serve` over an upstream that offers only one API."""
+
+    def command(place: Place) -> Command:
+        config = place.directory / "gateway.toml"
+        config.write_text(f'[[upstream]]\nname = "model"\nurl = "{place.upstream}/v1"\napi = "{api}"\n')
+        found = everytoken("--journal", "memory", "--config", str(config))(place)
+        at = found.arguments.index("--upstream")
+        return Command(found.arguments[:at] + found.arguments[at + 2 :])
+
+    return command
+
+
 @contextmanager
 def redis(directory: Path) -> Iterator[str]:
     """Run a Redis server that writes its log of commands to disk; yield its URL. Raises Absent."""
@@ -143,6 +158,7 @@ general_settings: {{disable_spend_logs: true, disable_error_logs: true,
     )
 
 
+NAMES = {"chat": "chat", "messages": "Messages", "responses": "Responses"}
 STACKS = (
     Stack("nginx", "1 worker, proxy_buffering off, no log: the floor", nginx, quick=True),
     Stack("everytoken", "`everytoken serve --journal memory`", everytoken("--journal", "memory"), quick=True),
@@ -158,6 +174,22 @@ STACKS = (
         "CPU is not counted",
         everytoken("--journal", "{beside}"),
         beside=redis,
+    ),
+    *(
+        Stack(
+            f"everytoken, {'' if caller == upstream else f'{NAMES[caller]} over '}{NAMES[upstream]}",
+            f"`everytoken serve --journal memory`, asked for {NAMES[caller]}, over a server of {NAMES[upstream]}",
+            over_api(upstream),
+            api=caller,
+            beside_chat=True,
+        )
+        for caller, upstream in (
+            ("messages", "messages"),
+            ("responses", "responses"),
+            ("messages", "chat"),
+            ("responses", "chat"),
+            ("chat", "messages"),
+        )
     ),
     Stack("sglang-router", "Rust, passes bytes on and keeps nothing", sglang_router),
     Stack("LiteLLM proxy", "Python, 1 worker, no database, no callbacks", litellm, keeps_up=False),

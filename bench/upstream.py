@@ -17,13 +17,14 @@ from typing import cast
 import httptools
 import uvloop
 
-from bench.chunks import MODEL, Order, Rendered, read_order
+from bench.chunks import MODEL, PATHS, RENDERED, Order, read_order
 
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
     b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 TICK = 0.001
+APIS = {path: api for api, path in PATHS.items()}
 
 
 def json_answer(body: object, status: bytes = b"200 OK") -> bytes:
@@ -54,18 +55,19 @@ NOT_FOUND = json_answer(
 class Response:
     """One response being sent."""
 
-    def __init__(self, order: Order, transport: asyncio.Transport) -> None:
+    def __init__(self, order: Order, transport: asyncio.Transport, api: str) -> None:
         self.order = order
         self.transport = transport
         self.paused = False
-        self._rendered = Rendered(order.response)
+        self._rendered = RENDERED[api](order.response)
         self._number = 0
 
     def send_next(self) -> bool:
         """Send one chunk; return whether there are more."""
         if self.transport.is_closing():
             return False
-        self.transport.write(self._rendered.chunk(self._number, time.monotonic_ns() // 1000))
+        chunk = self._rendered.chunk(self._number, time.monotonic_ns() // 1000)
+        self.transport.write(chunk if self._number else self._rendered.begin() + chunk)
         self._number += 1
         return self._number < self.order.chunks
 
@@ -180,9 +182,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         path = self._url.decode().partition("?")[0]
-        if path == "/v1/chat/completions":
+        api = APIS.get(path)
+        if api is not None:
             self._transport.write(STREAM_HEAD)
-            self._response = Response(read_order(self._body), self._transport)
+            self._response = Response(read_order(self._body), self._transport, api)
             self._sender.start(self._response)
         elif path == "/release":
             self._sender.release()

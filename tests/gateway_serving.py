@@ -244,10 +244,21 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    app: Any, *, http: Any = DirectProtocol, tls: ssl.SSLContext | None = None, **options: Any
+    app: Any,
+    *,
+    http: Any = DirectProtocol,
+    tls: ssl.SSLContext | None = None,
+    buffers: int = 0,
+    **options: Any,
 ) -> AsyncIterator[int]:
-    """Serve an ASGI application with uvicorn in this loop; yield the port."""
+    """Serve an ASGI application with uvicorn in this loop; yield the port.
+
+    `buffers`: bytes that the kernel is to hold of a connection in each direction; 0: as many as it likes, which may be
+    megabytes.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF) if buffers else ():
+        listening.setsockopt(socket.SOL_SOCKET, option, buffers)
     config = uvicorn.Config(
         app,
         http=http,
@@ -299,7 +310,7 @@ def over(*upstreams: Any, kept_in: Journal | None = None, **settings: Any) -> Ga
 
 
 @asynccontextmanager
-async def serving(*upstreams: Any, **settings: Any) -> AsyncIterator[Served]:
-    """Serve a gateway over some upstreams, as `everytoken serve` does."""
-    async with over(*upstreams, **settings) as gateway, served(gateway) as port:
+async def serving(*upstreams: Any, buffers: int = 0, **settings: Any) -> AsyncIterator[Served]:
+    """Serve a gateway over some upstreams, as `everytoken serve` does; `buffers` as for `served`."""
+    async with over(*upstreams, **settings) as gateway, served(gateway, buffers=buffers) as port:
         yield Served(gateway, port)

@@ -12,149 +12,22 @@ import itertools
 import json
 import os
 import random
-import re
 import signal
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-from everytoken.sse import SSEDecoder
+from plug_apis import KINDS, every_api_round
+from plug_nodes import Node, Progress, Upstream, one_started_again, request, struck, two_of_which_one_dies
+from redis_server import REDIS, RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-EVERYTOKEN = str(Path(sys.executable).with_name("everytoken"))
-READY = 20.0  # seconds a gateway may take to start
 BACK_OFF = 0.05  # seconds between a reader's tries
 PATIENCE = 60.0  # seconds a reader may take in all
-
-
-class Upstream:
-    """A model server whose answer follows from the prompt alone, one chunk every `pace` seconds."""
-
-    def __init__(self, chunks: int, pace: float) -> None:
-        self._chunks = chunks
-        self._pace = pace
-        self.answers = 0
-        self.url = ""
-        self._serving: set[asyncio.Task[None]] = set()
-
-    def pieces(self, prompt: str) -> list[str]:
-        words = random.Random(prompt)
-        return [
-            f" {words.choice(['é', '流', 'token', '👍🏽', 'ha'])}{number}" for number in range(self._chunks)
-        ]
-
-    def text(self, prompt: str) -> str:
-        return "".join(self.pieces(prompt))
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        serving = list(self._serving)
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-        await asyncio.sleep(0)  # for the transports to close
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                while True:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE).group(1))
-                    body = json.loads(await reader.readexactly(length))
-                    self.answers += 1
-                    await self._answer(writer, body["messages"][-1]["content"])
-        finally:
-            writer.transport.abort()
-
-    async def _answer(self, writer: asyncio.StreamWriter, prompt: str) -> None:
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        )
-        for number, piece in enumerate(self.pieces(prompt)):
-            self._write(writer, self._chunk({"content": piece}, None))
-            await writer.drain()
-            await self.pause(number)
-        self._write(writer, self._chunk({}, "stop"))
-        self._write(writer, b"data: [DONE]\n\n")
-        writer.write(b"0\r\n\r\n")
-        await writer.drain()
-
-    async def pause(self, _number: int) -> None:
-        """Wait after chunk `number`."""
-        await asyncio.sleep(self._pace)
-
-    @staticmethod
-    def _chunk(delta: dict[str, str], reason: str | None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        chunk = {
-            "id": "chatcmpl-plug",
-            "object": "chat.completion.chunk",
-            "created": 1,
-            "model": "plug",
-            "choices": [choice],
-        }
-        return b"data: %b\n\n" % json.dumps(chunk).encode()
-
-    @staticmethod
-    def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
-        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-
-
-class Node:
-    """One gateway process, always on the same port."""
-
-    def __init__(self, *options: str, before: Sequence[str] = ()) -> None:
-        """`before`: a command that becomes the gateway, elsewhere."""
-        self._options = options
-        self._before = before
-        self._port = 0
-        self._process: asyncio.subprocess.Process | None = None
-        self.url = ""
-
-    async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._before,
-            EVERYTOKEN,
-            "serve",
-            "--port",
-            str(self._port),
-            "--log-level",
-            "error",
-            *self._options,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(READY):
-            line = (await self._process.stdout.readline()).decode()
-        found = re.search(r"http://\S+", line)
-        assert found is not None, f"the gateway did not start: {line!r}"
-        self.url = found.group()
-        self._port = urlsplit(self.url).port or 0
-
-    async def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-        if number is signal.SIGKILL:
-            await self._process.wait()
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
 
 
 @dataclass
@@ -167,23 +40,6 @@ class Reading:
     connections: int = 0
     ends: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-
-
-class Progress:
-    """How many records all readers together have got; who waits for a number is woken by it."""
-
-    def __init__(self) -> None:
-        self._records = 0
-        self._moved = asyncio.Event()
-
-    def add(self) -> None:
-        self._records += 1
-        self._moved.set()
-
-    async def reach(self, records: float) -> None:
-        while self._records < records:
-            self._moved.clear()
-            await self._moved.wait()
 
 
 async def read(urls: Callable[[], list[str]], prompt: str, rng: random.Random, progress: Progress) -> Reading:
@@ -238,36 +94,6 @@ def _take(reading: Reading, data: str, offset: str) -> None:
         reading.text += choice["delta"].get("content") or ""
 
 
-async def request(
-    url: str, method: str, path: str, headers: dict[str, str], body: object
-) -> AsyncGenerator[dict[str, str] | tuple[str, str], None]:
-    """Yield the head of the answer, then its events. Raises when it breaks off."""
-    parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    try:
-        data = json.dumps(body).encode() if body is not None else b""
-        lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(data)}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode() + data)
-        status, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        head = {
-            name.lower(): value.strip()
-            for name, _, value in (field.partition(":") for field in fields)
-            if value
-        }
-        yield {":status": status.split()[1], **head}
-        decoder = SSEDecoder()
-        while True:
-            size = int(await reader.readuntil(b"\r\n"), 16)
-            piece = await reader.readexactly(size + 2)
-            for event in decoder.receive_data(piece[:-2]):
-                yield event.data, event.id
-            if not size:
-                return
-    finally:
-        writer.close()
-
-
 async def run(
     upstream: Upstream,
     *,
@@ -276,7 +102,7 @@ async def run(
     seed: int,
     kills: int,
     kill: Callable[[random.Random], Awaitable[None]],
-    alive: Callable[[], list[Node]],
+    alive: Callable[[], list[str]],
 ) -> list[str]:
     """Have `responses` read while `kill` strikes `kills` times, whenever a random share of all records has been read.
 
@@ -286,7 +112,7 @@ async def run(
     readers = [
         asyncio.create_task(
             read(
-                lambda: [node.url for node in alive()],
+                alive,
                 f"{seed}-{number}",
                 random.Random(rng.random()),
                 progress,
@@ -295,17 +121,7 @@ async def run(
         for number in range(responses)
     ]
 
-    async def strike() -> None:
-        for share in sorted(rng.uniform(0.02, 0.95) for _ in range(kills)):
-            await progress.reach(share * responses * chunks)
-            await kill(rng)
-
-    striking = asyncio.create_task(strike())
-    try:
-        results = await asyncio.gather(*readers, return_exceptions=True)
-        await striking
-    finally:
-        striking.cancel()
+    results = await struck(readers, progress, responses * chunks, kills=kills, kill=kill, rng=rng)
     return [problem for result in results for problem in _problems(result, upstream)]
 
 
@@ -325,25 +141,17 @@ async def sqlite_round(
 ) -> list[str]:
     """One gateway over SQLite, killed `kills` times at random moments and started again."""
     async with Upstream(chunks, pace) as upstream:
-        node = Node("--upstream", upstream.url, "--journal", f"sqlite:///{directory}/{seed}.sqlite")
-
-        async def kill(_: random.Random) -> None:
-            await node.kill()
-            await node.start()
-
-        try:
-            await node.start()
+        options = ("--upstream", upstream.url, "--journal", f"sqlite:///{directory}/{seed}.sqlite")
+        async with one_started_again(*options) as plug:
             return await run(
                 upstream,
                 responses=responses,
                 chunks=chunks,
                 seed=seed,
                 kills=kills,
-                kill=kill,
-                alive=lambda: [node],
+                kill=plug.kill,
+                alive=plug.alive,
             )
-        finally:
-            await node.kill()
 
 
 async def redis_round(
@@ -354,27 +162,16 @@ async def redis_round(
     config.write_text("lease = 2.0\n", encoding="utf-8")
     async with Upstream(chunks, pace) as upstream:
         options = ("--upstream", upstream.url, "--journal", url, "--config", str(config))
-        nodes = [Node(*options) for _ in range(2)]
-        living = list(nodes)
-
-        async def kill(rng: random.Random) -> None:
-            dead = rng.choice(nodes)
-            living.remove(dead)
-            await dead.kill()
-
-        try:
-            await asyncio.gather(*(node.start() for node in nodes))
+        async with two_of_which_one_dies(*options) as plug:
             return await run(
                 upstream,
                 responses=responses,
                 chunks=chunks,
                 seed=seed,
                 kills=1,
-                kill=kill,
-                alive=lambda: living,
+                kill=plug.kill,
+                alive=plug.alive,
             )
-        finally:
-            await asyncio.gather(*(node.kill() for node in nodes))
 
 
 async def sleeping_round(
@@ -416,32 +213,59 @@ async def sleeping_round(
         return problems
 
 
+ROUNDS = ("chat", "apis")
+
+
+async def _soak_round(what: str, redis: str, directory: Path, responses: int, seed: int) -> list[str]:
+    """Play one round: of chat completions alone, or of every API over every upstream."""
+    if what == "apis":
+        each = max(1, responses // (4 * len(KINDS)))  # their readers do much more
+        shape = {"each": each, "words": 60, "pace": 0.05, "seed": seed}
+        return await every_api_round(directory, redis=redis, kills=4, **shape)
+    shape = {"responses": responses, "chunks": 80, "pace": 0.05, "seed": seed}
+    if redis:
+        return await redis_round(redis, directory, **shape)
+    return await sqlite_round(directory, kills=4, **shape)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Pull the plug again and again.")
+    parser = argparse.ArgumentParser(
+        description="Pull the plug again and again: on SQLite, and on a Redis server that is started for it if there is one."
+    )
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--responses", type=int, default=200)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
-    parser.add_argument("--redis", help="redis://HOST:PORT/DB: two nodes, one of which dies")
+    parser.add_argument("--round", choices=ROUNDS, help="only rounds of this kind instead of both in turn")
+    parser.add_argument("--redis", help="redis://HOST:PORT/DB: only on this server")
     options = parser.parse_args()
 
-    async def soak() -> int:
+    async def soak(directory: Path, own: str) -> int:
         loop = asyncio.get_running_loop()
         end = loop.time() + options.seconds
-        with tempfile.TemporaryDirectory(prefix="plug-") as directory:
-            for seed in itertools.count(options.seed):
-                if loop.time() >= end:
-                    return 0
-                shape = {"responses": options.responses, "chunks": 80, "pace": 0.05, "seed": seed}
-                if options.redis:
-                    problems = await redis_round(options.redis, Path(directory), **shape)
-                else:
-                    problems = await sqlite_round(Path(directory), kills=4, **shape)
-                print(f"seed {seed}: {'; '.join(problems[:5]) or 'exact'}", flush=True)  # noqa: T201
-                if problems:
-                    return 1
+        kinds = [
+            (what, redis)
+            for redis in ([options.redis] if options.redis else ["", own] if own else [""])
+            for what in ([options.round] if options.round else ROUNDS)
+        ]
+        for seed, (what, redis) in zip(itertools.count(options.seed), itertools.cycle(kinds)):  # endless
+            if loop.time() >= end:
+                break
+            problems = await _soak_round(what, redis, directory, options.responses, seed)
+            name = f"seed {seed}, {what} on {'Redis' if redis else 'SQLite'}"
+            print(f"{name}: {'; '.join(problems[:5]) or 'exact'}", flush=True)  # noqa: T201
+            if problems:
+                return 1
         return 0
 
-    sys.exit(asyncio.run(soak()))
+    with tempfile.TemporaryDirectory(prefix="plug-") as path, contextlib.ExitStack() as stack:
+        own = ""
+        if REDIS is not None and not options.redis:
+            server = RedisServer(Path(path))
+            server.start()
+            stack.callback(server.stop)
+            own = server.url
+        code = asyncio.run(soak(Path(path), own))
+    sys.exit(code)
 
 
 if __name__ == "__main__":

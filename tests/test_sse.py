@@ -141,6 +141,19 @@ def test_runs_of_blank_lines_are_what_the_standard_says(data: bytes, cuts: list[
         assert outcome(SSEDecoder(), cut(data, cuts)) == decode_document(data)
 
 
+LINE = st.sampled_from(
+    b"|event: ping|event: x|id: 1|id: 2|id|idx: 3|retry: 5|retry: x|: c|data: a|data|date: a|da".split(b"|")
+)
+
+
+@given(st.lists(LINE, max_size=30).map(b"\n".join), CUTS)
+@example(b"event: x\n\nid: 1\n\nevent: y\ndata: a\n\n", [2])
+def test_a_flood_of_lines_that_say_nothing_is_what_the_standard_says(data: bytes, cuts: list[int]):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sse, "_MANY", 0)
+        assert outcome(SSEDecoder(), cut(data, cuts)) == decode_document(data)
+
+
 def test_a_flood_of_blank_lines_costs_less_than_as_much_text():
     def cost(data: bytes) -> float:
         times = []

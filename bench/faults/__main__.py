@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,5 +36,12 @@ async def _main(here: dict[str, Contender]) -> None:
         PAGE.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}")
 
 
-_missing = [] if Path(python_of("litellm")).exists() else [litellm]
-asyncio.run(_main({name: one for name, one in CONTENDERS.items() if one not in _missing}))
+parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+parser.add_argument("--only", help="contenders, separated by commas; the page is not written")
+only = parser.parse_args().only
+chosen = {name: one for name, one in CONTENDERS.items() if only is None or name in only.split(",")}
+if not chosen:
+    parser.error(f"--only takes of: {', '.join(CONTENDERS)}")
+if not Path(python_of("litellm")).with_name("litellm").exists():
+    chosen = {name: one for name, one in chosen.items() if one is not litellm}
+asyncio.run(_main(chosen))

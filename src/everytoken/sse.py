@@ -76,7 +76,7 @@ class SSEDecoder:
     )
 
     def __init__(self, *, max_line_bytes: int = MAX_BYTES, max_event_bytes: int = MAX_BYTES) -> None:
-        self.last_event_id = ""
+        self.last_event_id = self._id = ""
         self.retry: int | None = None
         self._max_line_bytes = max_line_bytes
         self._max_event_bytes = max_event_bytes
@@ -86,7 +86,6 @@ class SSEDecoder:
         # constant time per byte and cost no object per piece.
         self._data = bytearray()
         self._event = b""
-        self._id = ""
         self._line = bytearray()
         # True between two blocks: the three buffers are as a block finds them (a line may have begun).
         self._fresh = True
@@ -121,11 +120,18 @@ class SSEDecoder:
             and not self._line
             and len(data) <= self._max_common_bytes
         ):
-            return [
-                ServerSentEvent(
-                    "message", data[6:-2].decode("utf-8", "replace"), self.last_event_id, self.retry
-                )
-            ]
+            value = data[6:-2].decode("utf-8", "replace")
+            return [ServerSentEvent("message", value, self.last_event_id, self.retry)]
+        elif (
+            # Messages and Responses name their events.
+            data[:7] == b"event: "
+            and data[-2:] == b"\n\n"
+            and self._fresh
+            and not self._line
+            and len(data) <= self._max_common_bytes
+            and (named := _named_blocks(data, self.last_event_id, self.retry))
+        ):
+            return named
         events: list[ServerSentEvent] = []
         if not self._fresh:
             # Finish the open block line by line, to be quick behind it.
@@ -231,8 +237,7 @@ class SSEDecoder:
             lines[0] = bytes(self._line)
             self._line.clear()
         if len(lines) > _MANY and len(data) <= self._max_line_bytes:
-            # Comments are nothing to look at one by one; the first line may have begun in an earlier read.
-            lines[1:] = [line for line in lines[1:] if line[:1] != b":"]
+            lines = _lasting(lines, has_data=bool(self._data) or b"data" in data)
         for line in lines:
             if not line:
                 self._dispatch(events)
@@ -291,6 +296,23 @@ class SSEDecoder:
         """Give back the memory of everything unfinished."""
         self._line.clear()
         self._data.clear()
+
+
+def _lasting(lines: list[bytes], *, has_data: bool) -> list[bytes]:
+    """Return what counts of very many lines; the first may have begun in an earlier read, and be too long.
+
+    Comments do not, nor does a line that only says again what the one before said, unless it is data. Of blocks without
+    data only ids and times are left.
+    """
+    if not has_data and lines[0][:4] != b"data" and b"" in lines[1:]:
+        last = len(lines) - 1 - lines[::-1].index(b"")
+        kept = [line for line in lines[1:last] if line[:2] == b"id" or line[:5] == b"retry"]
+        lines = [lines[0], *kept, *lines[last:]]
+    told = zip(lines[1:], lines, strict=False)
+    return [
+        lines[0],
+        *(line for line, old in told if line[:1] != b":" and (line != old or line[:4] == b"data")),
+    ]
 
 
 def _named_blocks(data: bytes, last_id: str, retry: int | None) -> list[ServerSentEvent]:

@@ -78,7 +78,7 @@ async def test_a_full_disk_loses_nothing_and_everything_goes_on_when_there_is_ro
                     seed=1,
                     kills=0,
                     kill=none,
-                    alive=lambda: [node],
+                    alive=lambda: [node.url],
                 )
             )
             refused = await _refused(node)

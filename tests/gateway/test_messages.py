@@ -209,20 +209,22 @@ async def test_keys_and_headers_go_where_they_belong(scripted_upstream):
     own = {"x-api-key": "sk-caller-0000", "anthropic-beta": "a,b", "anthropic-version": "2024-01-01"}
     async with serving(one, api_keys=["sk-caller-0000"]) as gateway:
         assert (await gateway.ask("POST", MESSAGES, ASK, own)).status == 200
-        refused = await gateway.ask("POST", "/v1/chat/completions", HELLO, own)
+        assert (await gateway.ask("POST", "/v1/chat/completions", HELLO, own)).status == 200
     async with serving(two) as gateway:
         assert (await gateway.ask("POST", MESSAGES, ASK)).status == 200
         assert (await gateway.ask("POST", "/v1/chat/completions", HELLO)).status == 200
-    first, second, third = (attempt.headers for attempt in upstream.attempts)
+    first, translated, second, third = (attempt.headers for attempt in upstream.attempts)
     assert (first["x-api-key"], first["anthropic-beta"], first["anthropic-version"]) == (
         "sk-ant-upstream",
         "a,b",
         "2024-01-01",
     )
     assert "authorization" not in first
+    # The caller of chat completions has no say in Anthropic's headers.
+    assert (translated["x-api-key"], translated["anthropic-version"]) == ("sk-ant-upstream", "2023-06-01")
+    assert "anthropic-beta" not in translated
     assert (second["x-goog-api-key"], second["anthropic-version"]) == ("sk-two", "2023-06-01")
     assert "anthropic-version" not in third
-    assert refused.status == 404  # it offers nothing but Messages
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ KEY = "a key of the caller's own"
 UP_KEY = "the-upstreams-own-key"
 MIB = 1024 * 1024
 BIG = 8 * MIB
-# What two sockets and the buffers in between may hold of a body that nobody takes.
+NARROW = 64 * 1024  # bytes that the kernel holds of a connection, where that can be said
+# What may be on the way of a body that nobody takes: Linux lets 4 MiB be written to a connection that we open (tcp_wmem),
+# and the rest is narrow.
 IN_BETWEEN = 6 * MIB
 
 
@@ -32,7 +34,7 @@ async def narrow(port: int):
     """Connect a client whose kernel takes little."""
     sock = socket.socket()
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, 64 * 1024)
+        sock.setsockopt(socket.SOL_SOCKET, option, NARROW)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=sock)
@@ -411,7 +413,7 @@ async def test_an_upload_goes_no_faster_than_the_upstream_takes_it(chunked):
     async with (
         limit(),
         upstream(script) as (up, asked),
-        serving(up) as gateway,
+        serving(up, buffers=NARROW) as gateway,
         narrow(gateway.port) as wire,
     ):
         framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(whole))}
@@ -449,7 +451,12 @@ async def test_a_download_goes_no_faster_than_the_caller_takes_it():
             await asked.writer.drain()
         asked.chunk(b"")
 
-    async with limit(), upstream(script) as (up, _), serving(up) as gateway, narrow(gateway.port) as wire:
+    async with (
+        limit(),
+        upstream(script) as (up, _),
+        serving(up, buffers=NARROW) as gateway,
+        narrow(gateway.port) as wire,
+    ):
         wire.send("POST", "/v1/audio/speech", {"model": "m", "input": "x"})
         answer = await wire.head()
         before, still = -1, 0

@@ -8,10 +8,12 @@ import logging
 import httpx2
 import pytest
 
+from everytoken.gateway import UpstreamConfig
 from everytoken.gateway.follow import ReaderConnection
 from everytoken.recovery import Policy
-from everytoken.testing import Answer
-from gateway_serving import ManualUpstream, Wire, serving
+from everytoken.testing import Answer, ToolCall
+from gateway_serving import ManualUpstream, Wire, limit, serving
+from three_sdks import ASKS
 
 TEXTS = {
     "words": "Streams are rivers of words, and words are rivers of letters.",
@@ -210,3 +212,24 @@ async def test_only_the_first_choice_is_shown():
             attempt.sink.on_data(b'data: {"object":"chat.completion.chunk","choices":[%b]}\n\n' % choice)
         attempt.sink.on_data(b"data: [DONE]\n\n")
         assert (await wire.answer()).body == b"left"
+
+
+@pytest.mark.parametrize("api", ["messages", "responses"])
+@pytest.mark.parametrize("caller", ["chat", "messages", "responses"])
+async def test_a_response_of_any_api_can_be_read_as_text(scripted_upstream, caller, api):
+    answer = Answer(reasoning="Thinking.", tool_calls=(ToolCall("look", '{"text":"no text"}'),))
+    upstream = await scripted_upstream(answer, apis=[api])
+    config = UpstreamConfig(name="a", url=upstream.base_url, api=api)
+    path = {"chat": "/v1/chat/completions"}.get(caller, f"/v1/{caller}")
+    body = {name: value for name, value in ASKS[caller].items() if name != "stream_options"}
+    async with serving(config) as gateway, limit():
+        asked = await gateway.ask("POST", path, {**body, "stream": True})
+        events = f"{asked.headers['location']}/events"
+        whole = await gateway.ask("GET", f"{events}?format=text")
+        assert (whole.status, whole.complete) == (200, True)
+        assert whole.headers["content-type"] == "text/plain; charset=utf-8"
+        assert whole.body.decode() == answer.text
+        rest = await gateway.ask("GET", f"{events}?format=text&offset={30:016d}")
+        assert rest.status == 200
+        assert 0 < len(rest.body) < len(whole.body)
+        assert whole.body.endswith(rest.body)

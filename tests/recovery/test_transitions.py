@@ -53,7 +53,7 @@ def seen(monkeypatch):
             return super().__getitem__(key)
 
     noted = Noted(TRANSITIONS)
-    for module in ("course", "live"):
+    for module in ("course", "waiting"):
         monkeypatch.setattr(f"everytoken.recovery.{module}.TRANSITIONS", noted)
     return found
 

@@ -13,9 +13,9 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from everytoken.dialects.openai_chat import decode_chunk
 from everytoken.errors import one_line
 from everytoken.formats.output import Ending, OutputFormat
+from everytoken.formats.texts import text_reader
 from everytoken.smoothing import Smoother
 
 if TYPE_CHECKING:
@@ -30,21 +30,23 @@ _SLICE = 8 * 1024  # characters segmented in one turn of the loop: a few millise
 
 
 class PlainText(OutputFormat):
-    """The text of the first choice, by words. What did not complete ends in a visible line, and is then aborted.
+    """The text of a response, of the first choice if there are several, by words. What did not complete ends in a visible line, and is then aborted.
 
-    A long text is segmented in several ticks, so that other readers have their turn in between.
+    A long text is segmented in several ticks, so that other readers have their turn in between. `dialect`: the name of
+    that of the records.
     """
 
     media_type = b"text/plain; charset=utf-8"
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: str | None = None) -> None:
+        self._text = text_reader(dialect)
         self._writer = TextWriter()
         self._slices: deque[str] = deque()  # not segmented yet
         self._writes: deque[bytes] = deque()  # segmented, and not sent yet
 
     def push(self, records: Sequence[bytes], offset: int) -> bytes:  # noqa: ARG002  # text has no offsets
         """Take the text; `tick` returns it."""
-        text = _text(records)
+        text = self._text(records)
         if text:
             self._slices.extend([text[at : at + _SLICE] for at in range(0, len(text), _SLICE)])
             self.due = -inf
@@ -129,14 +131,3 @@ def _encode(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
-
-
-def _text(records: Sequence[bytes]) -> str:
-    """Return the text of the first choice in some records; what a refusal says is text too."""
-    pieces: list[str] = []
-    for record in records:
-        for choice in decode_chunk(record).choices or ():
-            if not choice.index and choice.delta is not None:
-                pieces.append(choice.delta.text)
-                pieces.append(choice.delta.refusal or "")
-    return "".join(pieces)

@@ -154,7 +154,7 @@ LIMITS: list[Limit] = [
     Limit(
         "bytes without content between two pieces",
         "",
-        "16 MiB",
+        "16 MiB; an event counts 256 more",
         "the attempt has failed",
         "a keep-alive has 15 bytes",
     ),

@@ -119,6 +119,8 @@ async def _format(gateway: Services, request: Request, log: Log) -> OutputFormat
         foreign = [foreign_api(one).options for one in gateway.dialects.values() if one.name == dialect]
         options = foreign[0] if foreign and name == own else {}
         return FORMATS[name](ids=wants_ids(gateway, request), **options)
+    if name == "text":
+        return FORMATS[name](dialect)
     make = await asyncio.to_thread(format_named, name)
     return make()
 

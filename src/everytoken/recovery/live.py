@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_QUIET", "LiveAttempt"]
 
 MAX_QUIET = 16 * 1024 * 1024  # bytes without content: a flood, and no keep-alive
+_EVENT = 256  # bytes that an event without content counts as besides its own: reading it is the work, however short it is
 
 
 class LiveAttempt(Waiting):
@@ -164,7 +165,7 @@ class LiveAttempt(Waiting):
             if self.steady:
                 self.deadline = now + self.gap
         else:
-            self.quiet += len(data)
+            self.quiet += len(data) + _EVENT * len(events)
         if decoder.terminal or decoder.done or self.error is not None or self.quiet > MAX_QUIET:
             self.steady = False
         return records

@@ -200,9 +200,7 @@ class Recovery(Course):
                 live.steady = False
                 self._wait(now, live, live.plan.target.policy.linger)
         elif live.quiet > MAX_QUIET:
-            self._fail(
-                now, live, UpstreamError(f"the upstream sent {live.quiet} bytes without content"), records
-            )
+            self._fail(now, live, UpstreamError("the upstream sent too much without content"), records)
 
     def _receive_end(self, now: float, live: LiveAttempt, records: list[bytes]) -> None:
         """The bytes of the attempt have ended, or its end mark has come."""

@@ -6,10 +6,9 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal
 
-from everytoken.translation.translation import Translation
-
 if TYPE_CHECKING:
     from everytoken.translation.api import TranslatedApi
+    from everytoken.translation.translation import Translation
 
 __all__ = ["DIALECTS", "ApiName", "translation"]
 
@@ -35,10 +34,11 @@ def translation(caller: str, upstream: str) -> Translation | None:
     """Return what has callers of one dialect served by an upstream of another; None where there is no such translation."""
     if caller == upstream or caller not in _PACKAGES or upstream not in _PACKAGES:
         return None
-    return Translation(_api(caller), _api(upstream))
+    # Most processes never translate, and a client's import should not wait for it.
+    made: type[Translation] = import_module("everytoken.translation.translation").Translation
+    return made(_api(caller), _api(upstream))
 
 
 def _api(dialect: str) -> TranslatedApi:
-    # Most processes never translate, and a client's import should not wait for it.
     api: TranslatedApi = import_module(f"everytoken.translation.{_PACKAGES[dialect]}.api").API
     return api
