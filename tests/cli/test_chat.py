@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import itertools
 import os
 import select
 import signal
@@ -354,12 +356,19 @@ def on_terminal(upstream, *arguments, **env):
 
 
 def test_a_terminal_shows_markdown_and_a_cursor():
+    seen, chunks = threading.Event(), itertools.count()
+
+    async def until_seen(_: float) -> None:
+        if next(chunks) > 5:  # some of the text has been sent
+            await asyncio.to_thread(seen.wait, WITHIN)
+
     with (
-        ScriptedUpstream(Answer(MARKDOWN, reasoning="Hm.", delay=0.01)) as upstream,
+        ScriptedUpstream(Answer(MARKDOWN, reasoning="Hm.", delay=0.01), sleep=until_seen) as upstream,
         on_terminal(upstream, "hi") as terminal,
     ):
         terminal.read_until(lambda: "Some" in terminal.screen.text and CURSOR in terminal.screen.text)
         assert terminal.screen.cursor_hidden
+        seen.set()
         assert terminal.read_to_end() == 0
         assert terminal.screen.text == "Hm.\n\nSome bold text.\n\n • one\n • two"
         assert not terminal.screen.cursor_hidden

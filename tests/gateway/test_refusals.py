@@ -362,7 +362,7 @@ async def test_what_goes_wrong_in_the_middle_breaks_the_answer_off(caplog, monke
         attempt = await upstream.attempt()
         attempt.accept()
         head = await wire.head()
-        monkeypatch.setattr("everytoken.formats.text._text", lambda records: 1 / 0)
+        monkeypatch.setattr("everytoken.formats.texts.decode_chunk", lambda record: 1 / 0)
         attempt.send("one ")
         answer = await wire.rest(head)
         attempt.finish()

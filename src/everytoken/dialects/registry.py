@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from everytoken import plugins
-from everytoken.dialects.anthropic_messages.dialect import ANTHROPIC_MESSAGES
-from everytoken.dialects.openai_chat.dialect import OPENAI_CHAT
-from everytoken.dialects.openai_completions.dialect import OPENAI_COMPLETIONS
-from everytoken.dialects.openai_responses.dialect import OPENAI_RESPONSES
 from everytoken.errors import EverytokenError
 
 if TYPE_CHECKING:
@@ -18,11 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["all_dialects", "dialect_named", "dialect_of", "register"]
 
-_DIALECTS: dict[str, Dialect] = {
-    # Chat first: clients look for a dialect by the end of its path, and that of completions is a part of it.
-    dialect.name: dialect
-    for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, OPENAI_COMPLETIONS)
+_FIRST: Final = "openai-chat"
+# Ours, and where they are: a program imports a client before it knows which it needs. Chat completions come first: clients
+# look for a dialect by the end of its path, and that of completions is a part of it.
+_OURS: Final = {
+    _FIRST: ("openai_chat", "OPENAI_CHAT"),
+    "openai-responses": ("openai_responses", "OPENAI_RESPONSES"),
+    "anthropic-messages": ("anthropic_messages", "ANTHROPIC_MESSAGES"),
+    "openai-completions": ("openai_completions", "OPENAI_COMPLETIONS"),
 }
+_DIALECTS: dict[str, Dialect] = {}
 
 
 def register(dialect: Dialect) -> None:
@@ -32,7 +34,8 @@ def register(dialect: Dialect) -> None:
 
 def all_dialects() -> Iterable[Dialect]:
     """Return every dialect."""
-    return _DIALECTS.values()
+    ours = [dialect_named(name) for name in _OURS]
+    return [*ours, *(dialect for name, dialect in _DIALECTS.items() if name not in _OURS)]
 
 
 def dialect_named(name: str) -> Dialect:
@@ -41,6 +44,11 @@ def dialect_named(name: str) -> Dialect:
     Raises `EverytokenError` if there is none.
     """
     dialect = _DIALECTS.get(name)
+    if dialect is None and name in _OURS:
+        package, constant = _OURS[name]
+        found: Dialect = getattr(import_module(f"everytoken.dialects.{package}.dialect"), constant)
+        register(found)
+        return found
     if dialect is None:
         dialect = plugins.load("everytoken.dialects", name)
         if dialect is None:
@@ -51,4 +59,4 @@ def dialect_named(name: str) -> Dialect:
 
 def dialect_of(meta: Mapping[str, Any]) -> Dialect:
     """Return the dialect of a stored response; those of older versions name none and are chat completions."""
-    return dialect_named(meta.get("dialect", OPENAI_CHAT.name))
+    return dialect_named(meta.get("dialect", _FIRST))

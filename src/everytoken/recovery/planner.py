@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from everytoken.errors import (
@@ -31,9 +30,10 @@ _OVERLAP = 12  # characters a continuation has to give back before it is believe
 _LEAST_OVERLAP = 3  # of a short text; less could come back by chance
 
 
-@dataclass(slots=True)
 class Planner(Standings):
     """Chooses the attempts of one response."""
+
+    __slots__ = ()
 
     def next(self, now: float, attempts: Sequence[Attempt], *, beside: str | None = None) -> Plan | None:
         """Return the next attempt, or None when nothing is left that would be faithful.
