@@ -63,7 +63,8 @@ def main() -> int:
         return 0
     if asked.apis:
         stacks = [stack for stack in STACKS if stack.beside_chat or stack.name in {report.OURS, FLOOR}]
-        results = relaying.run(stacks, REPETITIONS, (relaying.MANY,))
+        points = (relaying.MANY, relaying.SHORT, relaying.LONG)
+        results = relaying.run(stacks, REPETITIONS, points)
         section = report.other_apis(results, stacks)
         print(section)
         PAGE.write_text(report.with_other_apis(PAGE.read_text(), section))

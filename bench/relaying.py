@@ -35,6 +35,9 @@ MANY = Point("many", 300, 100, 20, 0.6)
 CALM = Point("calm", 300, 40, 50, 0.6)  # 20 chunks per second each, which leaves a slow machine some room
 FEW = Point("few", 20, 100, 20, 0.1)
 ALONE = Point("alone", 50, 1, 0, None)
+# Two lengths of the same, which tell what a chunk costs from what beginning and ending do.
+SHORT = Point("short", 150, 100, 20, 0.6)
+LONG = Point("long", 150, 400, 20, 0.6)
 FLAT = Point("flat", 300, 100, 0, 0.0)
 FLAT_FEW = Point("flat", 20, 100, 0, 0.0)
 WARM_UP = Point("warm-up", 20, 20, 0, 0.0)
@@ -114,18 +117,19 @@ def load(url: str, upstream_url: str, point: Point, pid: int | None, api: str = 
 
 def points_of(stack: Stack) -> list[Point]:
     if stack.beside_chat:
-        return [MANY]
+        return [MANY, SHORT, LONG]
     return [MANY, CALM, FEW, FLAT, ALONE] if stack.keeps_up else [FEW, FLAT_FEW, ALONE]
 
 
-def run(
-    stacks: list[Stack], repetitions: int, points: tuple[Point, ...] = (MANY, CALM, FEW, FLAT, ALONE)
-) -> Results:
-    """Measure all stacks, interleaved: A B C A B C, every time from a fresh process."""
+def run(stacks: list[Stack], repetitions: int, points: tuple[Point, ...] | None = None) -> Results:
+    """Measure all stacks, interleaved: A B C A B C, every time from a fresh process.
+
+    `points`: the loads; None for those that each stack can take.
+    """
     results = Results()
     with processes.upstream() as upstream_url:
         for repetition in range(repetitions):
-            for point in points:
+            for point in points or (MANY, CALM, FEW, FLAT, ALONE):
                 _note(results, DIRECT, point, load(upstream_url, upstream_url, point, None), repetition)
             for stack in stacks:
                 if stack.name in results.absent:
@@ -133,7 +137,7 @@ def run(
                 try:
                     with processes.relay(stack.command, upstream_url, stack.beside) as (url, pid):
                         load(url, upstream_url, WARM_UP, pid, stack.api)
-                        for point in points_of(stack) if len(points) > 1 else points:
+                        for point in points or points_of(stack):
                             found = load(url, upstream_url, point, pid, stack.api)
                             _note(results, stack.name, point, found, repetition)
                 except Absent as reason:

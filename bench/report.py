@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING
 
 from bench import measure, peers
 from bench.chunks import Rendered
-from bench.relaying import ALONE, CALM, DIRECT, FEW, FLAT, MANY, Point, Results, Run, points_of
+from bench.relaying import (
+    ALONE,
+    CALM,
+    DIRECT,
+    FEW,
+    FLAT,
+    LONG,
+    MANY,
+    SHORT,
+    Point,
+    Results,
+    Run,
+    points_of,
+)
 from bench.stacks import FLOOR, STACKS, Stack
 from bench.stats import Spread, ratios
 
@@ -229,25 +242,55 @@ def with_other_apis(page: str, section: str) -> str:
 
 def other_apis(results: Results, stacks: Sequence[Stack]) -> str:
     """Return what Messages, Responses and translation cost next to chat completions, in the same run."""
-    stacks = [stack for stack in stacks if stack.beside_chat]
-    chat = results.of(OURS, MANY)
+    names = [OURS, *(stack.name for stack in stacks if stack.beside_chat)]
     head = ["stack", "CPU µs per chunk", f"× {FLOOR}", f"× {OURS}", "exact"]
     rows = []
-    for name, runs in [(OURS, chat), *((stack.name, results.of(stack.name, MANY)) for stack in stacks)]:
-        if runs:
-            times = (
-                Spread.of(ratios([run.cpu_us for run in runs], [run.cpu_us for run in chat]))
-                if chat
-                else None
-            )
-            cpu = _text(Spread.of(run.cpu_us for run in runs))
-            rows.append(
-                [name, cpu, _text(_times_floor(results, name, MANY), 2), _text(times, 2), _exact(runs)]
-            )
-    return (
+    apart = []
+    for name in names:
+        runs = results.of(name, MANY)
+        if not runs:
+            continue
+        cpu, beside_chat = _beside(
+            name, [[run.cpu_us for run in results.of(name, MANY)] for name in (name, OURS)]
+        )
+        rows.append([name, cpu, _text(_times_floor(results, name, MANY), 2), beside_chat, _exact(runs)])
+        if results.of(OURS, LONG) and results.of(name, LONG):
+            both = [_apart(results, name), _apart(results, OURS)]
+            chunk = _beside(name, [[one[0] for one in part] for part in both])
+            ends = _beside(name, [[one[1] for one in part] for part in both], 0)
+            apart.append([name, *chunk, *ends])
+    section = (
         f"### Other APIs\n\nMessages and Responses, and callers of one API over a server of another, at {MANY.responses} responses × "
         f"{MANY.chunks} chunks, one every {MANY.interval_ms} ms, in memory.\n\n{_table(head, rows)}"
     )
+    if not apart:
+        return section
+    head = ["stack", "CPU µs per chunk", f"× {OURS}", "CPU µs to begin and end", f"× {OURS}"]
+    return (
+        f"{section}\n\nA response of another API begins and ends with more events than one of chat completions, so the chunk "
+        f"by itself: {SHORT.responses} responses with {SHORT.chunks} and with {LONG.chunks} chunks each. The slope is what a "
+        f"chunk costs, the rest what beginning and ending do.\n\n{_table(head, apart)}"
+    )
+
+
+def _beside(name: str, values: list[list[float | None]], digits: int = 1) -> tuple[str, str]:
+    """Return a stack's figures and their ratio to ours with chat completions, turn by turn."""
+    own, chat = values
+    times = None if name == OURS else Spread.of(ratios(own, chat))
+    return _text(Spread.of(own), digits), "1.00" if name == OURS else _text(times, 2)
+
+
+def _apart(results: Results, name: str) -> list[tuple[float | None, float | None]]:
+    """Return what a chunk costs, and what all else of a response does, in each turn; by two lengths."""
+    found: list[tuple[float | None, float | None]] = []
+    for short, long in zip(results.of(name, SHORT), results.of(name, LONG), strict=True):
+        if short.cpu_us is None or long.cpu_us is None:
+            found.append((None, None))
+            continue
+        less, more = short.cpu_us * SHORT.chunks, long.cpu_us * LONG.chunks
+        chunk = (more - less) / (LONG.chunks - SHORT.chunks)
+        found.append((chunk, less - chunk * SHORT.chunks))
+    return found
 
 
 def _flat(results: Results, stacks: Iterable[Stack]) -> str:

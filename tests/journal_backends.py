@@ -139,7 +139,8 @@ def shared_redis() -> RedisServer:
         pytest.skip("there is no redis-server")
     if _server is None:
         directory = tempfile.TemporaryDirectory()
-        _server = RedisServer(Path(directory.name))
+        # Without its file: a disk that is busy with something else can hold a server that writes one for seconds.
+        _server = RedisServer(Path(directory.name), persistent=False)
         _server.start()
         atexit.register(directory.cleanup)
         atexit.register(_server.stop)

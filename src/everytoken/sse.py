@@ -63,11 +63,13 @@ class SSEDecoder:
         "_event",
         "_failure",
         "_fresh",
+        "_head",
         "_id",
         "_line",
         "_max_common_bytes",
         "_max_event_bytes",
         "_max_line_bytes",
+        "_name",
         "_skip_lf",
         "_special",
         "_start",
@@ -89,6 +91,9 @@ class SSEDecoder:
         self._line = bytearray()
         # True between two blocks: the three buffers are as a block finds them (a line may have begun).
         self._fresh = True
+        # How a block begins whose event has the name of the last that was read whole, and that name.
+        self._head = b""
+        self._name = ""
         # The first bytes as long as they may become a BOM; None behind them.
         self._start: bytes | None = b""
         # The last read ended in CR, which has counted as a line end; an LF that comes now belongs to it.
@@ -129,9 +134,16 @@ class SSEDecoder:
             and self._fresh
             and not self._line
             and len(data) <= self._max_common_bytes
-            and (named := _named_blocks(data, self.last_event_id, self.retry))
         ):
-            return named
+            head = self._head  # of a model that is writing: the name of the event before
+            size = len(head)
+            if head and data[:size] == head and data.find(b"\n", size) == len(data) - 2:
+                value = data[size:-2].decode("utf-8", "replace")
+                return [ServerSentEvent(self._name, value, self.last_event_id, self.retry)]
+            if named := _named_blocks(data, self.last_event_id, self.retry):
+                self._name = named[-1].event
+                self._head = b"event: %b\ndata: " % self._name.encode()
+                return named
         events: list[ServerSentEvent] = []
         if not self._fresh:
             # Finish the open block line by line, to be quick behind it.

@@ -84,8 +84,13 @@ class Asked:
 async def upstream(script: Any, name: str = "up", **settings: Any):
     """Serve `script`, a coroutine function that is given each request; yield the upstream's configuration."""
     asked: list[Asked] = []
+    under_way: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -110,6 +115,10 @@ async def upstream(script: Any, name: str = "up", **settings: Any):
     config = UpstreamConfig(name=name, url=f"http://127.0.0.1:{port}/v1", key=UP_KEY, **settings)
     try:
         yield config, asked
+    except BaseException:
+        for task in under_way:  # what a test that has failed will never let go on
+            task.cancel()
+        raise
     finally:
         server.close()
 

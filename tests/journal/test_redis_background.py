@@ -212,7 +212,12 @@ async def test_an_exception_in_the_background_stops_nothing(
     lease = LEASE.get(happens, 10.0)
     for error in EXCEPTIONS if at == 1 else EXCEPTIONS[:3]:
         kind = BACKENDS["redis"](tmp_path)
-        nodes = Nodes(await kind.open(lease=lease), await kind.open(lease=lease))
+        here = await kind.open(lease=lease)
+        try:
+            nodes = Nodes(here, await kind.open(lease=lease))
+        except BaseException:
+            await here.stop()
+            raise
         async with limit():
             await nodes.begin()
             with monkeypatch.context() as patch:

@@ -9,8 +9,8 @@ from bench.chunks import DONE, Checker, Order, Rendered, read_order, request_bod
 from bench.durability import Durability
 from bench.durability import markdown as durability_markdown
 from bench.measure import descendants, parse_pss_kib, parse_stat, total_us
-from bench.relaying import CALM, DIRECT, FEW, MANY, Results, Run, choose
-from bench.report import markdown, meaning
+from bench.relaying import CALM, DIRECT, FEW, LONG, MANY, SHORT, Results, Run, choose
+from bench.report import markdown, meaning, other_apis
 from bench.seams import KINDS, Found, into
 from bench.seams import markdown as seams_markdown
 from bench.stacks import STACKS
@@ -154,6 +154,18 @@ def test_a_stack_that_did_not_run_is_named_with_the_reason():
     page = markdown(results, list(STACKS), None, 1, 1.0)
     assert "Skipped: cannot be installed: why not" in page
     assert "everytoken could not be measured" in page
+
+
+def test_two_lengths_tell_a_chunk_from_beginning_and_ending():
+    def of(name: str, chunk: float, ends: float) -> dict[tuple[str, str], list[Run]]:
+        points = {point: [run(chunk + ends / point.chunks, 1.0)] * 3 for point in (MANY, SHORT, LONG)}
+        return {(name, point.name): runs for point, runs in points.items()}
+
+    results = Results(of("everytoken", 50.0, 1000.0) | of("everytoken, Messages", 51.0, 3000.0))
+    section = other_apis(results, STACKS)
+    first, second = [line for line in section.splitlines() if line.startswith("| everytoken, Messages")]
+    assert first == "| everytoken, Messages | 81.0 | – | 1.35 | yes |"
+    assert second == "| everytoken, Messages | 51.0 | 1.02 | 3000 | 3.00 |"
 
 
 def test_a_journals_delay_is_taken_against_memory_within_a_repetition():

@@ -15,7 +15,9 @@ __all__ = ["dumps", "join_surrogates", "loads"]
 def loads(data: str | bytes) -> Any:
     """Parse any JSON of RFC 8259. Raises `MalformedEventError`, also for NaN, Infinity and too deep nesting."""
     try:
-        return json.loads(data, parse_constant=_refuse_constant, parse_int=_parse_int)
+        if not isinstance(data, str):
+            data = data.decode(json.detect_encoding(data), "surrogatepass")
+        return _decode(data)
     except (ValueError, RecursionError) as error:
         raise MalformedEventError(f"an event of the stream is not JSON: {error}") from error
 
@@ -40,3 +42,7 @@ def _parse_int(digits: str) -> int | float:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: `json.loads` makes a new one for every call that says how numbers are read.
+_decode = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_int).decode
