@@ -258,14 +258,14 @@ def other_apis(results: Results, stacks: Sequence[Stack]) -> str:
             both = [_apart(results, name), _apart(results, OURS)]
             chunk = _beside(name, [[one[0] for one in part] for part in both])
             ends = _beside(name, [[one[1] for one in part] for part in both], 0)
-            apart.append([name, *chunk, *ends])
+            apart.append([name, *chunk, ends[0]])
     section = (
         f"### Other APIs\n\nMessages and Responses, and callers of one API over a server of another, at {MANY.responses} responses × "
         f"{MANY.chunks} chunks, one every {MANY.interval_ms} ms, in memory.\n\n{_table(head, rows)}"
     )
     if not apart:
         return section
-    head = ["stack", "CPU µs per chunk", f"× {OURS}", "CPU µs to begin and end", f"× {OURS}"]
+    head = ["stack", "CPU µs per chunk", f"× {OURS}", "CPU µs to begin and end"]
     return (
         f"{section}\n\nA response of another API begins and ends with more events than one of chat completions, so the chunk "
         f"by itself: {SHORT.responses} responses with {SHORT.chunks} and with {LONG.chunks} chunks each. The slope is what a "

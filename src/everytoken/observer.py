@@ -46,7 +46,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=Tr
 class ResponseBegun(Event, frozen=True, kw_only=True):
     """This process begins to write a response: a new one, or one behind the `offset` at which it was taken over.
 
-    `response` is its stream id, `request_id` that of the request it answers, `owner` the fingerprint of the caller's key.
+    `response` is its stream id, `request_id` that of the request it answers, `owner` the id of the caller's key.
     """
 
     response: str

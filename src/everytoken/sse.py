@@ -57,25 +57,13 @@ class SSEDecoder:
     of data, fails it for good.
     """
 
+    # fmt: off
     __slots__ = (
-        "_closed",
-        "_data",
-        "_event",
-        "_failure",
-        "_fresh",
-        "_head",
-        "_id",
-        "_line",
-        "_max_common_bytes",
-        "_max_event_bytes",
-        "_max_line_bytes",
-        "_name",
-        "_skip_lf",
-        "_special",
-        "_start",
-        "last_event_id",
-        "retry",
+        "_closed", "_data", "_event", "_failure", "_fresh", "_head", "_id",
+        "_line", "_max_common_bytes", "_max_event_bytes", "_max_line_bytes", "_name", "_skip_lf", "_special",
+        "_start", "last_event_id", "retry",
     )
+    # fmt: on
 
     def __init__(self, *, max_line_bytes: int = MAX_BYTES, max_event_bytes: int = MAX_BYTES) -> None:
         self.last_event_id = self._id = ""

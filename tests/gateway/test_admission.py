@@ -10,7 +10,7 @@ import pytest
 
 from everytoken.errors import JournalUnavailableError, QuotaExceededError, RateLimitedError
 from everytoken.gateway import Gateway
-from everytoken.gateway.auth import fingerprint
+from everytoken.gateway.keys.key import fingerprint
 from everytoken.journal.memory import MemoryJournal
 from gateway_serving import HELLO, ManualUpstream, Served, Wire, limit, over, served
 

@@ -114,6 +114,8 @@ COVERED = {
     "dialects/test_dialect.py": ("how a dialect is found, and what it gives", "pieces registry"),
     "dialects/openai_chat/test_request.py": ("requests of the first API that has them", "../fields"),
     "errors/test_table.py": ("every error is tested there", "base journal protocol shown upstream"),
+    "cli/test_keys.py": ("the commands run as programs", "admin"),
+    "gateway/keys/test_book.py": ("a key from its making to its end", "key stored"),
     "gateway/durable/test_protocol.py": (
         "the protocol, request by request",
         "answers headers live reads writes",

@@ -215,9 +215,7 @@ async def test_after_a_reload_the_old_key_is_still_a_secret():
         attempt.accept()
         attempt.send("Hi")
         answer = await wire.head()
-        gateway.gateway.change(
-            gateway.gateway.config, gateway.gateway.keys, {"manual": ONCE}, {"manual": new}
-        )
+        gateway.gateway.change(gateway.gateway.config, {"manual": ONCE}, {"manual": new})
         attempt.sink.on_data(b'data: {"error": {"message": "refused sk-old-0123456789abcdef"}}\n\n')
         await wire.rest(answer)
     assert "refused ***" in answer.body.decode()

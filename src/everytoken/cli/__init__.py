@@ -17,6 +17,7 @@ _COMMANDS = {
     "serve": ("everytoken.cli.serve", "Serve the gateway: an OpenAI-compatible API and a chat page."),
     "chat": ("everytoken.cli.chat", "Ask a language model and show its answer as it arrives."),
     "tail": ("everytoken.cli.tail", "Show a stream from any offset, and follow it to its end."),
+    "keys": ("everytoken.cli.keys", "Make, list, revoke and rotate the API keys of callers."),
     "fake-upstream": (
         "everytoken.cli.fake_upstream",
         "Serve a scripted response as OpenAI and Anthropic would, and break it where you choose.",

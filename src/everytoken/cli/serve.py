@@ -18,6 +18,7 @@ import msgspec
 import uvicorn
 
 from everytoken.cli.address import with_v1
+from everytoken.cli.admin import own_admin_key
 from everytoken.cli.process import (
     allow_many_connections,
     give_memory_back,
@@ -156,6 +157,11 @@ def serve(
 
     def configured() -> Config:
         config = _settings(load(config_file), options, upstreams, limits)
+        if not config.admin_keys:
+            try:
+                config = msgspec.structs.replace(config, admin_keys=[own_admin_key()])
+            except EverytokenError as error:
+                logger.warning("nobody can administer: %s", error.message)
         for warning in [*unknown_variables(os.environ), *plain_text_keys(config, os.environ)]:
             logger.warning("%s", warning)
         return config

@@ -16,11 +16,13 @@ __all__ = [
     "HostNotAllowedError",
     "IdempotencyConflictError",
     "InvalidRequestError",
+    "KeyNotFoundError",
     "LocalProtocolError",
     "MalformedEventError",
     "MediaTypeError",
     "MethodNotAllowedError",
     "ModelNotFoundError",
+    "NotAllowedError",
     "NotAnEventStreamError",
     "NotImplementedHereError",
     "OriginNotAllowedError",
@@ -50,9 +52,25 @@ class InvalidRequestError(LocalProtocolError):
 
 
 class AuthenticationError(LocalProtocolError):
-    """No API key, or one we do not know."""
+    """No API key, or one we do not know; `guessed`: one was given."""
 
     code = "authentication-failed"
+
+    def __init__(self, message: str, *, guessed: bool = False) -> None:
+        super().__init__(message)
+        self.guessed = guessed
+
+
+class NotAllowedError(LocalProtocolError):
+    """The caller's API key is not for this API, or not for this model."""
+
+    code = "not-allowed"
+
+
+class KeyNotFoundError(LocalProtocolError):
+    """There is no such API key to be administered."""
+
+    code = "key-not-found"
 
 
 class OriginNotAllowedError(LocalProtocolError):

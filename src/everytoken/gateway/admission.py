@@ -18,7 +18,7 @@ __all__ = ["Admission", "Asked", "Release", "admitted"]
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be decided on: the request as it was read, and who asks.
 
-    `owner` is the fingerprint of the caller's API key (`everytoken.gateway.auth.fingerprint`), "" when keys are not used.
+    `owner` is the id of the caller's API key (of a key of the configuration, its fingerprint), "" while none is needed.
     `peer` is the address of the connection, "" if it is not known; behind a proxy it is the proxy's.
     """
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from everytoken.errors import AuthenticationError, EverytokenError, MethodNotAllowedError, RouteNotFoundError
+from everytoken.errors import (
+    AuthenticationError,
+    EverytokenError,
+    MethodNotAllowedError,
+    RateLimitedError,
+    RouteNotFoundError,
+)
 from everytoken.gateway import (
+    administration,
     completing,
     cors,
     counting,
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gateway"]
 
-_API = ("/v1/", "/api/")
+_API = ("/v1/", "/api/", administration.PREFIX)
 
 logger = logging.getLogger("everytoken.gateway")
 
@@ -95,6 +103,8 @@ class Gateway(Services):
         except EverytokenError as error:
             redact_error(error, self.relays.redact)
             self.refusals.note(request, error)
+            if isinstance(error, AuthenticationError) and error.guessed:
+                error = await self._slow_down(request, error)
             if not request.started:
                 await _answer_anyway(request, error)
             else:
@@ -110,6 +120,21 @@ class Gateway(Services):
                 )
             else:
                 await break_off(request)
+
+    async def _slow_down(self, request: Request, error: EverytokenError) -> EverytokenError:
+        """Wait before a wrong key is refused, if its address has brought many; return what to refuse it with."""
+        client = request.scope.get("client")
+        address = client[0] if client else ""
+        seconds = self.slowing.note(address)
+        if not seconds:
+            return error
+        if self.slowing.begin(address):
+            return RateLimitedError("too many wrong API keys from this address", retry_after=seconds)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.slowing.end(address)
+        return error
 
     async def _admit(self, request: Request) -> None:
         """Refuse what comes from a page that may not call, before anything of the request is read."""
@@ -145,6 +170,8 @@ class Gateway(Services):
             await streams.serve(self, request)
         elif path.startswith(responses.PREFIX):
             await responses.serve(self, request)
+        elif path.startswith(administration.PREFIX):
+            await administration.serve(self, request)
         elif path in self.dialects:
             _allow(request, "POST")
             await complete(self, request, foreign_api(self.dialects[path]))
@@ -167,7 +194,7 @@ async def _healthz(services: Services, request: Request) -> None:
 
 async def _readyz(services: Services, request: Request) -> None:
     try:
-        services.keys.owner(request)
+        services.keys.of(request)
     except AuthenticationError:
         fully = False
     else:

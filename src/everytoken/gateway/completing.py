@@ -22,7 +22,7 @@ _API: Final = ModelApi(OPENAI_COMPLETIONS, "openai")
 
 async def complete_prompt(gateway: Services, request: Request) -> None:
     """Answer a completion: recovered where it is text only, and watched where it is more."""
-    gateway.keys.owner(request)  # before anything of the body is read
+    gateway.owner(request, "completions")  # before anything of the body is read
     data = await request.body(gateway.config.max_body)
     body = read_json_object(data)
     if is_text_only(body):

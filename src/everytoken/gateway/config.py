@@ -161,8 +161,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     death they survive, the process's or, with a sync at every commit, the machine's. `grace`: how long a response
     continues without a reader (negative: `max_grace`). `drain`: how long responses may continue when the server is to stop
     (SIGTERM), before they are handed over. `lease`: how long a node may give no sign of life before its responses are
-    taken over by another. `api_keys`: the keys of callers; empty: anyone who can reach it, which beyond loopback needs
-    `no_auth`. `default_model`: for callers that name none. `ids`: whether events of
+    taken over by another. `api_keys`: the keys of callers, besides those that `everytoken keys` makes; as long as there are none, anyone who can
+    reach it may call, which beyond loopback needs `no_auth`. `require_key`: nobody may call without a key, also when there is
+    none yet. `admin_keys`: the keys that may administer. `default_model`: for callers that name none. `ids`: whether events of
     responses have `id:` lines, for callers that do not say. `long_poll`: how long a reader that polls is kept waiting
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
@@ -186,6 +187,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drain: float = 20.0
     lease: float = 10.0
     api_keys: list[str] = []
+    admin_keys: list[str] = []
+    require_key: bool = False
     max_body: int = 32 * 1024 * 1024
     default_model: str = ""
     ids: bool = True
@@ -337,15 +340,18 @@ def check_open(config: Config, *, loopback: bool) -> None:
 
     `loopback`: whether it can be reached from this machine only.
     """
-    for number, key in enumerate(config.api_keys, 1):
+    named_keys = [("api_keys", *pair) for pair in enumerate(config.api_keys, 1)]
+    named_keys += [("admin_keys", *pair) for pair in enumerate(config.admin_keys, 1)]
+    for setting, number, key in named_keys:
         if len(key) < _SHORTEST_KEY or not key.isprintable() or any(char.isspace() for char in key):
             raise ConfigurationError(
-                f"api_keys: key {number} is too short or has spaces in it; use {_SHORTEST_KEY} characters or more, "
+                f"{setting}: key {number} is too short or has spaces in it; use {_SHORTEST_KEY} characters or more, "
                 "such as those of: openssl rand -hex 24"
             )
-    if not (config.api_keys or loopback or config.no_auth):
+    if not (config.api_keys or config.require_key or loopback or config.no_auth):
         raise ConfigurationError(
             f"without API keys, anyone who can reach {config.host} can use your upstreams: set EVERYTOKEN_API_KEYS, "
+            "or EVERYTOKEN_REQUIRE_KEY=true and make keys with `everytoken keys create`, "
             "or pass --no-auth if that is what you want"
         )
 

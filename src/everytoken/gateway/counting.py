@@ -14,6 +14,7 @@ from everytoken.errors import (
     StatusError,
 )
 from everytoken.gateway.http import answer, read_json_object
+from everytoken.gateway.keys.calls import check_model
 from everytoken.gateway.models import with_model
 from everytoken.gateway.passing import passed_up
 from everytoken.recovery.refusals import is_only_here
@@ -38,9 +39,10 @@ async def count_tokens(gateway: Services, request: Request) -> None:
 
     Raises `InvalidRequestError`, `ModelNotFoundError`, and the error of the last upstream that was asked.
     """
-    gateway.keys.owner(request)
+    gateway.owner(request, "messages")
     body = read_json_object(await request.body(gateway.config.max_body))
     asked = ANTHROPIC_MESSAGES.request(await with_model(gateway, body))
+    check_model(request.key, asked.model)
     headers = {**ANTHROPIC_MESSAGES.headers, **passed_up(request.scope["headers"], gateway.config.pass_up)}
     error: EverytokenError = ModelNotFoundError(
         f"no upstream serves the model {asked.model!r}", param="model"

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from everytoken.dialects.dialect import Dialect
+    from everytoken.gateway.keys import Key
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -93,6 +94,7 @@ class Request:
         "dialect",
         "extra",
         "id",
+        "key",
         "method",
         "path",
         "receive",
@@ -113,6 +115,7 @@ class Request:
         mounted = self.root and (path == self.root or path.startswith(self.root.rstrip("/") + "/"))
         self.path, self.deployment = canonical(path[len(self.root.rstrip("/")) :] if mounted else path)
         self.bodies: Bodies | None = None
+        self.key: Key | None = None  # the caller's, once it has been looked at
         self.dialect: Dialect | None = None  # in which the caller is told of errors; None: OpenAI's
         self.started = False
         self._headers: dict[bytes, bytes] | None = None

@@ -20,6 +20,7 @@ from everytoken.formats.table import FORMATS
 from everytoken.gateway.assembling import assembled, until_ended
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import ClientGoneError, answer_error, answer_json, read_json_object, start
+from everytoken.gateway.keys.calls import key_api
 from everytoken.gateway.models import with_model
 from everytoken.gateway.opening import open_response
 from everytoken.journal import format_offset
@@ -79,7 +80,7 @@ async def complete(
     gateway: Services, request: Request, api: ModelApi, body: dict[str, Any] | None = None
 ) -> None:
     """Answer a request to a model; `body` is there if it has been read."""
-    owner = gateway.keys.owner(request)
+    owner = gateway.owner(request, key_api(api.dialect.name))
     ids = wants_ids(gateway, request)
     if body is None:
         body = read_json_object(await request.body(gateway.config.max_body))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.errors import EverytokenError, InvalidRequestError, ModelNotFoundError, StatusError
 from everytoken.gateway.http import answer_json
+from everytoken.gateway.keys.calls import check_model
 from everytoken.redaction import redacted
 
 if TYPE_CHECKING:
@@ -23,14 +24,16 @@ _FRESH = 60.0  # seconds for which the one model that is served is not asked for
 
 async def list_models(gateway: Services, request: Request) -> None:
     """Answer with the models of all upstreams; one that does not answer now is left out, unless none does."""
-    gateway.keys.owner(request)
+    gateway.owner(request)
     models, _ = await _listed(gateway)
-    await answer_json(request, 200, {"object": "list", "data": list(models.values())})
+    shown = [model for name, model in models.items() if request.key is None or request.key.allows(name)]
+    await answer_json(request, 200, {"object": "list", "data": shown})
 
 
 async def show_model(gateway: Services, request: Request, model_id: str) -> None:
     """Answer with one model. Raises `ModelNotFoundError`, or the error of an upstream that might have it."""
-    gateway.keys.owner(request)
+    gateway.owner(request)
+    check_model(request.key, model_id)
     models, failed = await _listed(gateway)
     if model_id not in models:
         if failed:

@@ -10,6 +10,7 @@ from everytoken.dialects.registry import dialect_named
 from everytoken.errors import TABLE, EverytokenError, InvalidRequestError, StatusError
 from everytoken.gateway.admission import admitted
 from everytoken.gateway.idempotency import attach, find
+from everytoken.gateway.keys.calls import check_model
 from everytoken.gateway.models import HINT
 from everytoken.gateway.passing import passed_up
 
@@ -112,6 +113,7 @@ async def open_response(
     Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`,
     and what `gateway.admission` refuses with.
     """
+    check_model(request.key, asked.model)
     grace: float | None = grace_of(request, gateway.grace, gateway.config.max_grace)
     if background:
         grace = None

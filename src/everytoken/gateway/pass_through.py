@@ -25,6 +25,7 @@ from everytoken.errors import (
 from everytoken.gateway.admission import admitted
 from everytoken.gateway.forms import ModelField
 from everytoken.gateway.http import ClientGoneError, read_json_object
+from everytoken.gateway.keys.calls import check_model
 from everytoken.gateway.models import with_model
 from everytoken.gateway.origin import is_json
 from everytoken.gateway.passage import Passage
@@ -113,7 +114,7 @@ async def pass_through(gateway: Services, request: Request, data: bytes | None =
     Raises `InvalidRequestError`, `ModelNotFoundError`, `RequestTooLargeError`, `ResponseTooLongError`, and the error of the
     last upstream that was asked.
     """
-    owner = gateway.keys.owner(request)
+    owner = gateway.owner(request, "other")
     allowed = methods_of(request.path)
     if request.method not in allowed:
         raise MethodNotAllowedError(f"{request.path} allows only {' or '.join(allowed)}", allow=allowed)
@@ -122,6 +123,7 @@ async def pass_through(gateway: Services, request: Request, data: bytes | None =
     try:
         async with asyncio.timeout(gateway.config.max_duration) as limit:
             incoming = await _read(gateway, request, data)
+            check_model(request.key, incoming.asked.model)
             release = None
             if gateway.admission is not None:
                 release = await admitted(gateway.admission, request, incoming.asked, owner=owner)

@@ -27,7 +27,7 @@ __all__ = ["plain_chat"]
 
 async def plain_chat(gateway: Services, request: Request) -> None:
     """Answer `{"prompt": "..."}` or `{"messages": [...]}` with streamed text."""
-    owner = gateway.keys.owner(request)
+    owner = gateway.owner(request, "chat")
     body = read_json_object(await request.body(gateway.config.max_body))
     if is_ui_request(body):
         await ui_chat(gateway, request, owner, body)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from everytoken.gateway.auth import Keys
 from everytoken.gateway.config import policy_of
 from everytoken.gateway.making import configured_upstream
 
@@ -77,7 +76,7 @@ async def reload(
         await asyncio.gather(*(upstream.stop() for upstream in made), return_exceptions=True)
         raise
     replaced = [upstream for upstream in gateway.upstreams.values() if upstream not in upstreams.values()]
-    gateway.change(config, Keys(config.api_keys), policies, upstreams)
+    gateway.change(config, policies, upstreams)
     if replaced:
         gateway.in_background(_let_go(gateway, replaced))
     if waiting:

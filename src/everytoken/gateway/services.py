@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from everytoken import smoothing
 from everytoken.gateway import pages
-from everytoken.gateway.auth import Keys
 from everytoken.gateway.config import Config, policy_of
 from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
+from everytoken.gateway.keys import KeyBook
+from everytoken.gateway.keys.slowing import Slowing
 from everytoken.gateway.logs import LogGuard
 from everytoken.gateway.making import (
     configured_dialect,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.admission import Admission
+    from everytoken.gateway.http import Request
     from everytoken.journal import Journal
     from everytoken.journal.commit import GroupCommit
     from everytoken.observer import Observer
@@ -67,7 +69,7 @@ class Services:
         self.observers = Observers([*observers, *map(configured_observer, config.observers)])
         self.dialects = {f"/v1{one.path}": one for one in map(configured_dialect, config.dialects)}
         self.admission = admission
-        self.keys = Keys(config.api_keys)
+        self.keys = KeyBook(config, self.journal, self._stop_all_of)
         self.grace = _grace_of(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
@@ -78,7 +80,7 @@ class Services:
             grace=self.grace,
             max_response=config.max_response,
             max_duration=config.max_duration,
-            redact=Redactor(config.api_keys).text,
+            redact=Redactor([*config.api_keys, *config.admin_keys]).text,
             observers=self.observers,
             route=config.route,
             breaker=ObservedBreaker(
@@ -95,6 +97,7 @@ class Services:
         self.health = Health(self.journal, self.relays)
         self.bodies = Bodies(config.max_bodies)
         self.refusals = Refusals(time.monotonic)
+        self.slowing = Slowing(time.monotonic)
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
@@ -116,6 +119,24 @@ class Services:
         )
         return native_first([(url, target) for url, target in found if target is not None])
 
+    def owner(self, request: Request, api: str = "") -> str:
+        """Return who makes a request: the id of the caller's key, "" while none is needed.
+
+        `api`: what the key has to be for, as `everytoken.gateway.keys.key.APIS` names it; "" for what every key may do.
+        Raises `AuthenticationError`, `NotAllowedError`.
+        """
+        key = request.key = self.keys.of(request)
+        if key is None:
+            return ""
+        if api:
+            key.check_api(api)
+        return key.id
+
+    def _stop_all_of(self, owner: str) -> None:
+        for relay in map(self.relays.get, self.relays.running()):
+            if relay is not None and relay.log.info.owner == owner:
+                relay.stop()
+
     def aliases(self, upstream: str) -> list[str]:
         """Return the model names the configuration gives an upstream."""
         return [name for one in self.config.upstream if one.name == upstream for name in one.names]
@@ -128,11 +149,10 @@ class Services:
         default = self.config.default_model or next(named, "")
         return {**body, "model": default} if default else body
 
-    def change(
-        self, config: Config, keys: Keys, policies: dict[str, Policy], upstreams: dict[str, Upstream]
-    ) -> None:
+    def change(self, config: Config, policies: dict[str, Policy], upstreams: dict[str, Upstream]) -> None:
         """Use another configuration for everything that begins from now on."""
-        self.config, self.keys, self._policies = config, keys, policies
+        self.config, self._policies = config, policies
+        self.keys.change(config)
         self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.relays.router.route = config.route
@@ -143,7 +163,7 @@ class Services:
             grace=self.grace,
             max_response=config.max_response,
             max_duration=config.max_duration,
-            redact=Redactor(config.api_keys).text,
+            redact=Redactor([*config.api_keys, *config.admin_keys]).text,
         )
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -170,6 +190,7 @@ class Services:
             self._observe_commits()
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
+        await self.keys.start()
         await self.relays.learned.load()
         await self.relays.take_over()
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
@@ -196,6 +217,7 @@ class Services:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.relays.drain(0)
         await self.relays.learned.save()
+        await self.keys.stop()
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
         self._log_guard.remove()

@@ -57,7 +57,8 @@ async def serve(gateway: Services, request: Request) -> None:
 
 
 async def _serve(gateway: Services, request: Request, stream_id: str, action: str | None) -> None:
-    owner = gateway.keys.owner(request)
+    # What a response has written, its key may always read and stop.
+    owner = gateway.owner(request, "streams" if request.method == "PUT" else "")
     methods = {"events": ("GET",), "cancel": ("POST",)}.get(action or "", headers.METHODS)
     if request.method not in methods:
         raise MethodNotAllowedError(f"{request.path} allows only {' or '.join(methods)}", allow=methods)

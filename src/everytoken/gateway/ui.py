@@ -63,7 +63,7 @@ async def ui_chat(gateway: Services, request: Request, owner: str, body: dict[st
 
 async def resume(gateway: Services, request: Request, chat_id: str) -> None:
     """Send the chat's newest response from its start; 204 when its end has been delivered already."""
-    owner = gateway.keys.owner(request)
+    owner = gateway.owner(request, "chat")
     chat = _chat(gateway, chat_id, owner)
     assert chat is not None
     found = await _current(gateway, chat, owner)
@@ -89,7 +89,7 @@ async def resume(gateway: Services, request: Request, chat_id: str) -> None:
 
 async def stop(gateway: Services, request: Request, chat_id: str) -> None:
     """Stop the chat's newest response for all readers; do nothing if none is active."""
-    owner = gateway.keys.owner(request)
+    owner = gateway.owner(request, "chat")
     chat = _chat(gateway, chat_id, owner)
     assert chat is not None
     found = await _current(gateway, chat, owner)

@@ -29,7 +29,7 @@ _FLAGS = ("background", "store")
 
 async def create(gateway: Services, request: Request) -> None:
     """Answer a request for a response."""
-    owner = gateway.keys.owner(request)
+    owner = gateway.owner(request, "responses")
     ids = wants_ids(gateway, request)
     body = read_json_object(await request.body(gateway.config.max_body))
     ResponsesRequest(body)  # what is wrong in it is told before anything is looked up

@@ -35,7 +35,7 @@ async def serve(gateway: Services, request: Request) -> None:
     if found is None:
         raise RouteNotFoundError(f"Unknown path {request.path[:200]}")
     response_id, action = found.groups()
-    owner = gateway.keys.owner(request)
+    owner = gateway.owner(request)
     methods = _METHODS[action]
     if request.method not in methods:
         raise MethodNotAllowedError(f"{request.path[:200]} allows only {' or '.join(methods)}", allow=methods)

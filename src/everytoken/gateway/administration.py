@@ -1,0 +1,64 @@
+"""`/admin`: what an administrator sees and changes, with an admin key."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from everytoken.errors import InvalidRequestError, MethodNotAllowedError, RouteNotFoundError
+from everytoken.gateway.http import answer_json, read_json_object
+
+if TYPE_CHECKING:
+    from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
+
+__all__ = ["PREFIX", "serve"]
+
+PREFIX: Final = "/admin/"
+
+_KEYS: Final = re.compile(r"keys(?:/([^/]{1,100})(?:/(revoke|rotate))?)?/?")
+_MAX_BODY: Final = 64 * 1024
+_OVERLAP: Final = 86_400.0  # seconds
+_NO_STORE: Final = [(b"cache-control", b"no-store")]
+
+
+async def serve(gateway: Services, request: Request) -> None:
+    """Serve a request of an administrator. Raises `AuthenticationError`, `InvalidRequestError`, `KeyNotFoundError`."""
+    gateway.keys.administrator(request)
+    found = _KEYS.fullmatch(request.path, len(PREFIX))
+    if found is None:
+        raise RouteNotFoundError(f"Unknown path {request.path[:200]}")
+    name, action = found.groups()
+    allowed = ("POST",) if action else ("GET", "HEAD") if name else ("GET", "HEAD", "POST")
+    if request.method not in allowed:
+        raise MethodNotAllowedError(f"{request.path[:200]} allows only {' or '.join(allowed)}", allow=allowed)
+    keys = gateway.keys
+    if request.method != "POST":
+        value = keys.shown(keys.named(name)) if name else {"keys": keys.all()}
+        await answer_json(request, 200, value, _NO_STORE)
+        return
+    data = await request.body(_MAX_BODY)
+    body = read_json_object(data) if data else {}
+    if action == "revoke":
+        key = await keys.revoke(name, stop=_flag(body, "stop"))
+        await answer_json(request, 200, keys.shown(key), _NO_STORE)
+        return
+    if action == "rotate":
+        key, secret = await keys.rotate(name, _seconds(body, "overlap", _OVERLAP))
+    else:
+        key, secret = await keys.create(body)
+    await answer_json(request, 200 if action else 201, {**keys.shown(key), "secret": secret}, _NO_STORE)
+
+
+def _flag(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"{name!r} must be true or false", param=name)
+    return value
+
+
+def _seconds(body: dict[str, Any], name: str, default: float) -> float:
+    value = body.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequestError(f"{name!r} must be a number of seconds", param=name)
+    return float(value)
