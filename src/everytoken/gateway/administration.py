@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.errors import InvalidRequestError, MethodNotAllowedError, RouteNotFoundError
+from everytoken.gateway import shown_responses
 from everytoken.gateway.http import answer_json, read_json_object
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ _NO_STORE: Final = [(b"cache-control", b"no-store")]
 async def serve(gateway: Services, request: Request) -> None:
     """Serve a request of an administrator. Raises `AuthenticationError`, `InvalidRequestError`, `KeyNotFoundError`."""
     gateway.keys.administrator(request)
+    if shown_responses.PATH.fullmatch(request.path) is not None:
+        await shown_responses.serve(gateway, request)
+        return
     found = _KEYS.fullmatch(request.path, len(PREFIX))
     if found is None:
         raise RouteNotFoundError(f"Unknown path {request.path[:200]}")

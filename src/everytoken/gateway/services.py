@@ -22,6 +22,7 @@ from everytoken.gateway.making import (
 )
 from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
+from everytoken.gateway.requestlog import RequestLog
 from everytoken.gateway.targets import native_first, target_of
 from everytoken.observer import Commit, Observers
 from everytoken.redaction import Redactor
@@ -98,6 +99,8 @@ class Services:
         self.bodies = Bodies(config.max_bodies)
         self.refusals = Refusals(time.monotonic)
         self.slowing = Slowing(time.monotonic)
+        self.request_log = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
+        self.request_log.observe(self.observers, self._urls)
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
@@ -131,6 +134,9 @@ class Services:
         if api:
             key.check_api(api)
         return key.id
+
+    def _urls(self) -> dict[str, str]:
+        return {upstream.name: upstream.url for upstream in self.config.upstream}
 
     def _stop_all_of(self, owner: str) -> None:
         for relay in map(self.relays.get, self.relays.running()):
@@ -186,11 +192,12 @@ class Services:
     async def _start(self) -> None:
         self._log_guard.install()
         self.pages = await asyncio.to_thread(_read_files)
-        if self.observers and not self._observes_commits:
+        if self.observers.want_commits and not self._observes_commits:
             self._observe_commits()
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
         await self.keys.start()
+        await self.request_log.start()
         await self.relays.learned.load()
         await self.relays.take_over()
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
@@ -218,6 +225,7 @@ class Services:
         await self.relays.drain(0)
         await self.relays.learned.save()
         await self.keys.stop()
+        await self.request_log.stop()
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
         self._log_guard.remove()

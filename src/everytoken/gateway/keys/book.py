@@ -133,6 +133,13 @@ class KeyBook:
             raise KeyNotFoundError(f"there is no key {name[:100]!r}")
         return found[-1]
 
+    def name_of(self, owner: str) -> str:
+        """Return the name of the key with an id, "" for nobody's."""
+        key = self._stored.get(owner) or next(
+            (key for key in self._configured.values() if key.id == owner), None
+        )
+        return owner if key is None else key.name
+
     def shown(self, key: Key) -> dict[str, Any]:
         """Return what an administrator sees of a key."""
         return key.shown(self._now())
