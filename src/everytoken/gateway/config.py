@@ -48,6 +48,7 @@ _ELSEWHERE = frozenset(  # what other commands and the examples read
     }
 )
 _POSITIVE = (
+    "queue_timeout",
     "max_journal",
     "max_body",
     "max_response",
@@ -100,6 +101,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     prefill_message: dict[str, Any] = {}
     weight: float = 1.0
     cost: float = 0.0
+    max_running: int = 0
     policy: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
@@ -108,6 +110,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("weight must be a finite number above 0")
         if not 0 <= self.cost < math.inf:
             raise ValueError("cost must be a finite number, 0 or more")
+        if self.max_running < 0:
+            raise ValueError("max_running must be 0 or more")
 
     @property
     def names(self) -> dict[str, str]:
@@ -210,6 +214,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pass_up: list[str] = msgspec.field(default_factory=lambda: list(PASS_UP))
     pass_down: list[str] = msgspec.field(default_factory=lambda: list(PASS_DOWN))
     pass_through: list[str] = []
+    max_running: int = 0
+    queue: int = 1000
+    queue_timeout: float = 10.0
     max_response: int = 64 * 1024 * 1024
     max_duration: float = 3600.0
     max_grace: float = 3600.0
@@ -242,6 +249,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name in _POSITIVE:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number above 0")
+        for name in ("max_running", "queue"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more")
         if not 0 <= self.keep_log < math.inf:
             raise ValueError("keep_log must be a finite number of seconds, 0 or more")
         if math.isnan(self.grace):

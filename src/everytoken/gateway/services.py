@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from everytoken import smoothing
 from everytoken.gateway import pages
 from everytoken.gateway.config import Config, policy_of
+from everytoken.gateway.gate import Gate
 from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
 from everytoken.gateway.keys import KeyBook
@@ -99,6 +100,7 @@ class Services:
         self.bodies = Bodies(config.max_bodies)
         self.refusals = Refusals(time.monotonic)
         self.slowing = Slowing(time.monotonic)
+        self.gate = Gate(*_places(config))
         self.request_log = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
         self.request_log.observe(self.observers, self._urls)
         self.pages: dict[str, tuple[bytes, str]] = {}
@@ -163,6 +165,7 @@ class Services:
         self.grace = _grace_of(config)
         self.relays.router.route = config.route
         self.bodies.limit = config.max_bodies
+        self.gate.change(*_places(config))
         self.relays.keep_head = heads_keeper(config.pass_down)
         self.relays.change(
             upstreams,
@@ -240,6 +243,11 @@ class Services:
 
 def _grace_of(config: Config) -> float:
     return min(config.grace if config.grace >= 0 else config.max_grace, config.max_grace)
+
+
+def _places(config: Config) -> tuple[int, dict[str, int], int, float]:
+    upstreams = {upstream.name: upstream.max_running for upstream in config.upstream}
+    return config.max_running, upstreams, config.queue, config.queue_timeout
 
 
 def _read_files() -> dict[str, tuple[bytes, str]]:
