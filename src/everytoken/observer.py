@@ -174,6 +174,7 @@ class ResponseEnded(Event, frozen=True, kw_only=True):
     """
 
     response: str
+    dialect: str
     outcome: str
     error: str | None
     message: str | None

@@ -57,7 +57,7 @@ BLOCKS = {
     },
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py"), "ts": (2, "sdks/test_node_sdks.py")},
-    "docs/operations.md": {"console": (2, "cli/test_show.py")},
+    "docs/operations.md": {"console": (2, "cli/test_show.py"), "toml": (1, "gateway/test_meter.py")},
     "docs/python.md": {"python": (8, "client/test_surface.py")},
     "docs/react.md": {"tsx": (3, "project/test_js.py")},
     "docs/recipes.md": {"toml": (13, "project/test_recipes_docs.py")},

@@ -52,7 +52,7 @@ def test_every_setting_is_there_with_its_default(kind, heading):
             told = tomllib.loads(f"value = {shown}")["value"]
             assert told == (sorted(default) if isinstance(default, frozenset) else default), name
         else:
-            assert default is None or name in {"policy", "breaker", "upstream", "prices"}, name
+            assert default is None or name in {"policy", "breaker", "upstream", "prices", "limits"}, name
 
 
 def test_the_example_of_a_file_is_one():

@@ -121,6 +121,11 @@ COVERED = {
         "what entries say of responses at a gateway",
         "requestlog/content requestlog/entry requestlog/log",
     ),
+    "contract/test_ledger.py": (
+        "what all ledgers share",
+        "../journal/ledger ../journal/local_ledger",
+    ),
+    "gateway/test_meter.py": ("what is limited is metered", "rates"),
     "gateway/keys/test_book.py": ("a key from its making to its end", "key stored"),
     "gateway/durable/test_protocol.py": (
         "the protocol, request by request",

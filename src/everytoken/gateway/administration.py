@@ -17,7 +17,7 @@ __all__ = ["PREFIX", "serve"]
 
 PREFIX: Final = "/admin/"
 
-_KEYS: Final = re.compile(r"keys(?:/([^/]{1,100})(?:/(revoke|rotate))?)?/?")
+_KEYS: Final = re.compile(r"keys(?:/([^/]{1,100})(?:/(revoke|rotate|limits))?)?/?")
 _MAX_BODY: Final = 64 * 1024
 _OVERLAP: Final = 86_400.0  # seconds
 _NO_STORE: Final = [(b"cache-control", b"no-store")]
@@ -38,7 +38,11 @@ async def serve(gateway: Services, request: Request) -> None:
         raise MethodNotAllowedError(f"{request.path[:200]} allows only {' or '.join(allowed)}", allow=allowed)
     keys = gateway.keys
     if request.method != "POST":
-        value = keys.shown(keys.named(name)) if name else {"keys": keys.all()}
+        if name:
+            key = keys.named(name)
+            value = {**keys.shown(key), "spent": await gateway.meter.spent(key)}
+        else:
+            value = {"keys": keys.all()}
         await answer_json(request, 200, value, _NO_STORE)
         return
     data = await request.body(_MAX_BODY)
@@ -46,6 +50,9 @@ async def serve(gateway: Services, request: Request) -> None:
     if action == "revoke":
         key = await keys.revoke(name, stop=_flag(body, "stop"))
         await answer_json(request, 200, keys.shown(key), _NO_STORE)
+        return
+    if action == "limits":
+        await answer_json(request, 200, keys.shown(await keys.limit(name, body.get("limits"))), _NO_STORE)
         return
     if action == "rotate":
         key, secret = await keys.rotate(name, _seconds(body, "overlap", _OVERLAP))

@@ -15,6 +15,7 @@ import msgspec
 from everytoken.errors import ConfigurationError
 from everytoken.gateway.passing import PASS_DOWN, PASS_UP, problem_with
 from everytoken.gateway.prices import PriceConfig  # noqa: TC001  # msgspec reads the annotations
+from everytoken.gateway.rates import LimitsConfig
 from everytoken.journal.quota import Quota
 from everytoken.recovery import Policy, Route
 from everytoken.translation.registry import ApiName  # noqa: TC001  # msgspec reads the annotations
@@ -37,7 +38,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 _SHORTEST_KEY = 16  # characters; 64 bits in hexadecimal
-_TABLES = frozenset({"policy", "breaker", "upstream", "prices"})
+_TABLES = frozenset({"policy", "breaker", "upstream", "prices", "limits"})
 _ELSEWHERE = frozenset(  # what other commands and the examples read
     {
         "EVERYTOKEN_BASE_URL",
@@ -169,7 +170,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     taken over by another. `api_keys`: the keys of callers, besides those that `everytoken keys` makes; as long as there are none, anyone who can
     reach it may call, which beyond loopback needs `no_auth`. `require_key`: nobody may call without a key, also when there is
     none yet. `admin_keys`: the keys that may administer. `log_format`: lines of `text` or of `json`. `log_content`: entries have what was asked and answered, too. `keep_log`: how long entries
-    of the request log are kept, 0 for no log; a journal in memory keeps none. `prices`: by model, of those that the price list
+    of the request log are kept, 0 for no log; a journal in memory keeps none. `limits`: of all together, of each key, of models. `prices`: by model, of those that the price list
     does not know or knows otherwise. `default_model`: for callers that name none. `ids`: whether events of
     responses have `id:` lines, for callers that do not say. `long_poll`: how long a reader that polls is kept waiting
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
@@ -207,6 +208,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_content: bool = False
     keep_log: float = 7 * 86_400.0
     prices: dict[str, PriceConfig] = {}
+    limits: LimitsConfig = LimitsConfig()
     tls_cert: str = ""
     tls_key: str = ""
     observers: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 from everytoken.dialects.registry import dialect_named
@@ -13,6 +14,8 @@ from everytoken.gateway.idempotency import attach, find
 from everytoken.gateway.keys.calls import check_model
 from everytoken.gateway.models import HINT
 from everytoken.gateway.passing import passed_up
+from everytoken.journal.ids import new_stream_id
+from everytoken.json import dumps
 
 if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
@@ -114,6 +117,7 @@ async def open_response(
     `RateLimitedError`, `JournalError`, and what `gateway.admission` refuses with.
     """
     check_model(request.key, asked.model)
+    gateway.meter.check(asked, request.key)
     grace: float | None = grace_of(request, gateway.grace, gateway.config.max_grace)
     if background:
         grace = None
@@ -171,7 +175,30 @@ async def _open(
             return Response(stream_id, attached.log, gateway.relays.get(stream_id)), None
     elif not asked.stream and grace is not None:
         grace = 0.0  # nobody but the caller can know of it
-    relay = await gateway.relays.begin(
+    stream_id = stream_id or new_stream_id(time.time())
+    size = int(request.header(b"content-length") or 0) or len(dumps(asked.body))
+    request.extra += await gateway.meter.reserve(stream_id, asked, request.key, gateway.targets(asked), size)
+    try:
+        relay = await _begin(
+            gateway, request, asked, owner=owner, grace=grace, stream_id=stream_id, first=first
+        )
+    except BaseException:
+        gateway.meter.release(stream_id)
+        raise
+    return Response(relay.stream_id, relay.log, relay), relay
+
+
+async def _begin(
+    gateway: Services,
+    request: Request,
+    asked: ModelRequest,
+    *,
+    owner: str,
+    grace: float | None,
+    stream_id: str,
+    first: str,
+) -> Relay:
+    return await gateway.relays.begin(
         asked,
         owner=owner,
         grace=grace,
@@ -183,7 +210,6 @@ async def _open(
             **passed_up(request.scope["headers"], gateway.config.pass_up),
         },
     )
-    return Response(relay.stream_id, relay.log, relay), relay
 
 
 def _identified(asked: ModelRequest) -> dict[str, Any]:

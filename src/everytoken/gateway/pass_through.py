@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -27,6 +28,7 @@ from everytoken.gateway.admission import admitted
 from everytoken.gateway.forms import ModelField
 from everytoken.gateway.http import ClientGoneError, read_json_object
 from everytoken.gateway.keys.calls import check_model
+from everytoken.gateway.meter import PASSED
 from everytoken.gateway.models import with_model
 from everytoken.gateway.origin import is_json
 from everytoken.gateway.passage import Passage
@@ -147,7 +149,13 @@ async def _admitted(
         # While the body is still coming, nobody else may read from the connection.
         place = await gateway.gate.enter(None if incoming.open else request, owner, names)
         try:
-            yield place.upstream
+            name = f"{PASSED}{request.id}:{secrets.token_hex(8)}"
+            targets, size = gateway.targets(incoming.asked), len(incoming.data or b"")
+            request.extra += await gateway.meter.reserve(name, incoming.asked, request.key, targets, size)
+            try:
+                yield place.upstream
+            finally:
+                gateway.meter.passed(name)
         finally:
             place.leave()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 from decimal import Decimal
@@ -14,11 +15,11 @@ from everytoken.translation.openai_chat.usage import usage_in as in_chat
 from everytoken.translation.openai_responses.usage import usage_in as in_responses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from everytoken.translation.events import Usage
 
-__all__ = ["PriceConfig", "Prices", "tokens_in"]
+__all__ = ["PriceConfig", "Prices", "tokens_in", "usages_of"]
 
 logger = logging.getLogger("everytoken.gateway")
 
@@ -46,6 +47,16 @@ def tokens_in(usage: dict[str, Any] | None, dialect: str) -> Usage | None:
     return _READ.get(dialect, in_chat)(usage)
 
 
+def usages_of(attempts: Sequence[Mapping[str, Any]], dialect: str) -> list[Usage | None]:
+    """Return what each attempt of a response has used. Where one was cut, its prompt was as long as another's."""
+    found = [tokens_in(attempt.get("usage"), dialect) for attempt in attempts]
+    prompt = next((usage.prompt for usage in found if usage is not None and usage.prompt is not None), None)
+    return [
+        usage if usage is None or usage.prompt is not None else msgspec.structs.replace(usage, prompt=prompt)
+        for usage in found
+    ]
+
+
 class Prices:
     """Finds out what usage costs. `configured`: prices by model; what is not there is looked up if the package is there."""
 
@@ -53,9 +64,16 @@ class Prices:
         self._configured = dict(configured)
         self._listed: Any = None
         self._unknown: set[str] = set()
+        self._loaded = False
+
+    async def ready(self) -> None:
+        """Load the price list if that has not been done."""
+        if not self._loaded:
+            await asyncio.to_thread(self.load)
 
     def load(self) -> None:
         """Load the price list, which takes a moment. Without the package there is none."""
+        self._loaded = True
         try:
             self._listed = importlib.import_module("genai_prices")
         except ImportError:

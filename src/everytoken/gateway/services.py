@@ -21,6 +21,7 @@ from everytoken.gateway.making import (
     configured_upstream,
     mounted_journal,
 )
+from everytoken.gateway.meter import Meter
 from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
 from everytoken.gateway.requestlog import RequestLog
@@ -103,6 +104,9 @@ class Services:
         self.gate = Gate(*_places(config))
         self.request_log = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
         self.request_log.observe(self.observers, self._urls)
+        self.meter = Meter(
+            config, self.journal, self.request_log.prices, self._is_running, self.observers.add
+        )
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
@@ -137,6 +141,9 @@ class Services:
             key.check_api(api)
         return key.id
 
+    def _is_running(self, stream_id: str) -> bool:
+        return self.relays.get(stream_id) is not None
+
     def _urls(self) -> dict[str, str]:
         return {upstream.name: upstream.url for upstream in self.config.upstream}
 
@@ -161,6 +168,7 @@ class Services:
         """Use another configuration for everything that begins from now on."""
         self.config, self._policies = config, policies
         self.keys.change(config)
+        self.meter.change(config)
         self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.relays.router.route = config.route
@@ -201,6 +209,7 @@ class Services:
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
         await self.keys.start()
         await self.request_log.start()
+        await self.meter.start()
         await self.relays.learned.load()
         await self.relays.take_over()
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
@@ -228,6 +237,7 @@ class Services:
         await self.relays.drain(0)
         await self.relays.learned.save()
         await self.keys.stop()
+        await self.meter.stop()
         await self.request_log.stop()
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()

@@ -163,6 +163,7 @@ class ResponseEvents:
         error = recovery.error
         self._tell(
             ResponseEnded,
+            dialect=recovery.request.dialect,
             outcome=recovery.outcome,
             error=None if error is None else error.code,
             message=None if error is None else error.message,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from everytoken.gateway.keys.calls import key_api
-from everytoken.gateway.prices import tokens_in
+from everytoken.gateway.prices import tokens_in, usages_of
 from everytoken.observer import (
     AttemptAccepted,
     Event,
@@ -128,13 +128,12 @@ class Entries:
         """Return what all attempts have cost together; None if that of one is not known."""
         urls = self._urls()
         total = 0.0
-        for attempt in told:
-            cost = self._prices.of(
-                tokens_in(attempt["usage"], dialect), attempt["model"], urls.get(attempt["upstream"], "")
-            )
-            if cost is None and attempt["usage"]:
-                return None
-            total += cost or 0.0
+        for attempt, usage in zip(told, usages_of(told, dialect), strict=True):
+            if usage is not None:
+                cost = self._prices.of(usage, attempt["model"], urls.get(attempt["upstream"], ""))
+                if cost is None:
+                    return None
+                total += cost
         return round(total, 9) if any(attempt["usage"] for attempt in told) else None
 
 

@@ -59,7 +59,7 @@ class RequestLog:
     async def start(self) -> None:
         """Load the list of prices."""
         if self._kept is not None or self._lines:
-            await asyncio.to_thread(self.prices.load)
+            await self.prices.ready()
 
     async def stop(self) -> None:
         """Store what waits."""
