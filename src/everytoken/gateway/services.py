@@ -107,6 +107,7 @@ class Services:
         self.meter = Meter(
             config, self.journal, self.request_log.prices, self._is_running, self.observers.add
         )
+        self.made = time.monotonic()
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
