@@ -38,7 +38,7 @@ before(async () => {
     `api_keys = ["${KEY}"]\nadmin_keys = ["${ADMIN}"]\nlog_content = true\n` +
       `[limits.each_key]\nusd_per_day = 0.1\n[prices.scripted]\ninput = 1.0\noutput = 2.0\n`,
   );
-  gateway = await startGateway(upstream, { journal: `sqlite://${join(folder, "j.sqlite")}`, options: ["--config", config] });
+  gateway = await startGateway(upstream, { journal: `sqlite:///${join(folder, "j.sqlite")}`, options: ["--config", config] });
   completed = await answered((call) => call.write("Hello ", "you.").finish());
   cut = await answered((call) => call.write("Half ").cut());
 });

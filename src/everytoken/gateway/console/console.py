@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from importlib.metadata import version
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.errors import InvalidRequestError, MethodNotAllowedError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
-    from everytoken.gateway.console.tally import Sum
     from everytoken.gateway.http import Request
     from everytoken.gateway.keys.key import Key
     from everytoken.gateway.services import Services
@@ -34,6 +34,7 @@ _LONGEST: Final = 86_400.0
 _NAMES: Final = 100  # models and keys that are named, those with the most responses
 _KEYS: Final = 1000  # whose spend is looked up
 _NO_STORE: Final = [(b"cache-control", b"no-store")]
+_STOPPED: Final = "cancelled"  # the cause of an attempt that nobody wanted any more
 _FIRST_API: Final = "openai-chat"
 
 
@@ -92,10 +93,12 @@ class Console:
             "step": seconds,
             "steps": shown,
             "totals": total.shown(),
-            "errors": [{"error": code, "count": count} for code, count in total.errors.most_common()],
+            "errors": [
+                {"error": code, "count": one.count} for code, one in total.by("error").items() if code
+            ],
             "upstreams": self._upstreams(total, flying),
-            "models": _named("model", total.models),
-            "keys": await self._keys(total.keys),
+            "models": _named("model", total),
+            "keys": await self._keys(total),
             "now": {"running": len(running), "waiting": gateway.gate.waiting},
             "log": {"kept": self._overview is not None, "days": gateway.config.keep_log / 86_400},
             "journal": {
@@ -116,7 +119,7 @@ class Console:
         aside: dict[str, list[dict[str, Any]]] = {}
         for (name, model), seconds in gateway.relays.set_aside().items():
             aside.setdefault(name, []).append({"model": model, "seconds": round(seconds, 1)})
-        names = list(dict.fromkeys([*gateway.upstreams, *filter(None, total.tries)]))
+        names = dict.fromkeys([*gateway.upstreams, *(name for name, _ in total.attempts if name)])
         return [
             {
                 "upstream": name,
@@ -125,8 +128,7 @@ class Console:
                 "set_aside": aside.get(name, [])[:_NAMES],
                 "in_flight": flying.get(name, 0),
                 "latency": self._latency(name),
-                "attempts": total.tries[name],
-                **_failed(total.causes, name),
+                **_attempts(total.attempts, name),
             }
             for name in names
         ]
@@ -147,12 +149,12 @@ class Console:
                 )
         return found[:_NAMES]
 
-    async def _keys(self, sums: Mapping[str, Sum]) -> list[dict[str, Any]]:
+    async def _keys(self, total: Step) -> list[dict[str, Any]]:
         """Return what each key has used, and spent of its budget."""
         gateway = self._gateway
         keys: dict[str, Key] = {key.name: key for key in gateway.keys.active()[:_KEYS]}
         spent = dict(zip(keys, await gateway.meter.spent_by(list(keys.values())), strict=True))
-        used = {one["key"]: one for one in _named("key", sums)}
+        used = {one["key"]: one for one in _named("key", total)}
         found = []
         for name in dict.fromkeys([*used, *keys]):
             one = used.get(name) or {"key": name, "responses": 0, "completed": 0, "tokens": 0, "cost": 0.0}
@@ -185,11 +187,21 @@ def _counted(
     return total, shown
 
 
-def _failed(causes: Counter[tuple[str, str]], name: str) -> dict[str, Any]:
-    ours = {code: count for (upstream, code), count in causes.most_common() if upstream == name}
-    return {"failed": sum(ours.values()), "causes": ours}
+def _attempts(attempts: Counter[tuple[str, str | None]], name: str) -> dict[str, Any]:
+    ours = {code: count for (upstream, code), count in attempts.most_common() if upstream == name}
+    causes = {code: count for code, count in ours.items() if code not in (None, _STOPPED)}
+    return {"attempts": sum(ours.values()), "failed": sum(causes.values()), "causes": causes}
 
 
-def _named(what: str, sums: Mapping[str, Sum]) -> list[dict[str, Any]]:
-    ordered = sorted(sums.items(), key=lambda pair: -pair[1].responses)
-    return [{what: name, **one.shown()} for name, one in ordered[:_NAMES]]
+def _named(field: str, total: Step) -> list[dict[str, Any]]:
+    completed = total.completed(field)
+    return [
+        {
+            field: name,
+            "responses": one.count,
+            "completed": completed[name],
+            "tokens": one.input + one.output,
+            "cost": round(one.cost, 9),
+        }
+        for name, one in islice(total.by(field).items(), _NAMES)
+    ]

@@ -1,4 +1,4 @@
-"""What runs now, as a stream of events that whoever reads it makes: while nobody reads, it costs nothing.
+"""What runs now, as a stream of events. They are made for those who read them: while nobody does, they cost nothing.
 
 The first event of a connection is whole. Each later one has what has changed since the one before, so a reader that comes
 back with `Last-Event-ID` needs nothing of what it has missed.

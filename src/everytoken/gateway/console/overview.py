@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Overview"]
 
 _LATE: Final = 120.0  # seconds after its end in which a node may still add to an hour
+_BASE: Final = 600.0  # seconds of a step that longer ones are made of
 _STEPS: Final = 20_000  # of all hours together that are kept; a week by hours has 168
 _TURN: Final = 2000  # entries that are counted before another thread may have its turn
 
@@ -46,17 +47,16 @@ class Overview:
 
     async def steps(self, first: int, last: int, seconds: float) -> dict[int, Step]:
         """Return the steps from one to another, by their number, without those in which nothing was. Raises `JournalError`."""
+        # Days and weeks are counted once for both.
+        base = _BASE if seconds % _BASE == 0 else seconds
         async with self._lock:
             await self._kept.flush()
             now = self._now()
-            found: dict[int, Step] = {}
             # An entry is in the hour in which its response has ended, give or take what storing takes.
             newest = min(int(now // HOUR), int((last + 1) * seconds // HOUR) + 1)
-            for number in range(int(first * seconds // HOUR), newest + 1):
-                hour = await self._read(number, seconds, now)
-                for at, step in hour.tally.steps.items():
-                    if first <= at <= last:
-                        found.setdefault(at, Step()).add(step)
+            oldest = int(first * seconds // HOUR)
+            hours = [await self._read(number, base, now) for number in range(oldest, newest + 1)]
+            found = await asyncio.to_thread(_joined, hours, first, last, round(seconds / base))
             self._forget()
             return found
 
@@ -79,3 +79,13 @@ class Overview:
         while count > _STEPS and len(self._hours) > 1:
             _, hour = self._hours.popitem(last=False)
             count -= len(hour.tally.steps) + 1
+
+
+def _joined(hours: list[_Hour], first: int, last: int, many: int) -> dict[int, Step]:
+    """Return steps that are made of so many each."""
+    found: dict[int, Step] = {}
+    for hour in hours:
+        for number, step in hour.tally.steps.items():
+            if first <= number // many <= last:
+                found.setdefault(number // many, Step()).add(step)
+    return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,24 +17,24 @@ __all__ = ["REST", "Step", "Tally"]
 REST: Final = "(others)"
 """Stands for the names behind the first so many: callers choose names of models."""
 
-_NAMES: Final = 200  # of each kind, in one step
+_GROUPS: Final = 2000  # of responses with the same model, key and end, in one step
 
 
-class _Code(msgspec.Struct):
+class _Code(msgspec.Struct, gc=False):
     code: str = ""
 
 
-class _Attempt(msgspec.Struct):
+class _Attempt(msgspec.Struct, gc=False):
     upstream: str = ""
     cause: _Code | None = None
 
 
-class _Tokens(msgspec.Struct):
+class _Tokens(msgspec.Struct, gc=False):
     input: int = 0
     output: int = 0
 
 
-class _Entry(msgspec.Struct):
+class _Entry(msgspec.Struct, gc=False):
     """What is counted of an entry; the rest is not even decoded."""
 
     at: float = 0.0
@@ -54,29 +55,30 @@ _decode = msgspec.json.Decoder(_Entry).decode
 
 
 class Sum:
-    """What responses of one model or key come to."""
+    """What some responses come to; `unpriced` of them have used tokens at a price that is not known."""
 
-    __slots__ = ("completed", "cost", "responses", "tokens")
+    __slots__ = ("cost", "count", "input", "output", "unpriced")
 
     def __init__(self) -> None:
-        self.responses = self.completed = self.tokens = 0
+        self.count = self.input = self.output = self.unpriced = 0
         self.cost = 0.0
 
     def add(self, other: Sum) -> None:
         """Add another one to it."""
-        self.responses += other.responses
-        self.completed += other.completed
-        self.tokens += other.tokens
+        self.count += other.count
+        self.input += other.input
+        self.output += other.output
+        self.unpriced += other.unpriced
         self.cost += other.cost
 
-    def shown(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return {
-            "responses": self.responses,
-            "completed": self.completed,
-            "tokens": self.tokens,
-            "cost": round(self.cost, 9),
-        }
+
+class Of(NamedTuple):
+    """What responses that are counted together have in common."""
+
+    outcome: str
+    error: str | None
+    model: str
+    key: str
 
 
 class Step:
@@ -86,87 +88,89 @@ class Step:
     for any number of responses.
     """
 
-    __slots__ = (
-        "begun",
-        "causes",
-        "cost",
-        "errors",
-        "first",
-        "gaps",
-        "input",
-        "keys",
-        "models",
-        "outcomes",
-        "output",
-        "tries",
-        "unpriced",
-    )
+    __slots__ = ("attempts", "begun", "ended", "first", "gaps")
 
     def __init__(self) -> None:
-        self.begun = self.input = self.output = self.unpriced = 0
-        self.cost = 0.0
-        self.outcomes: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-        self.tries: Counter[str] = Counter()  # attempts, by upstream
-        self.causes: Counter[tuple[str, str]] = Counter()  # of attempts that failed, by upstream and code
+        self.begun = 0
+        self.ended: dict[tuple[str, str | None, str, str], Sum] = {}
+        self.attempts: Counter[tuple[str, str | None]] = (
+            Counter()
+        )  # by upstream and code of the cause, if any
         self.first: Counter[float] = Counter()
         self.gaps: Counter[float] = Counter()
-        self.models: dict[str, Sum] = {}
-        self.keys: dict[str, Sum] = {}
 
     def end(self, entry: _Entry) -> None:
         """Count a response that has ended in this step, or a refusal."""
-        self.outcomes[entry.outcome] += 1
-        if entry.error:
-            self.errors[entry.error] += 1
+        of = (entry.outcome, entry.error, entry.model, entry.key)
+        one = self.ended.get(of) or self._sum(Of(*of))  # equal to a plain tuple, which is made more quickly
+        one.count += 1
         if entry.response is None:
             return
-        tokens = 0
-        if entry.tokens is not None:
-            self.input += entry.tokens.input
-            self.output += entry.tokens.output
-            tokens = entry.tokens.input + entry.tokens.output
-            self.unpriced += entry.cost is None
-        self.cost += entry.cost or 0.0
+        if (tokens := entry.tokens) is not None:
+            one.input += tokens.input
+            one.output += tokens.output
+            if entry.cost is None:
+                one.unpriced += 1
+            else:
+                one.cost += entry.cost
         if entry.first_content is not None:
             self.first[_three_digits(entry.first_content)] += 1
         if entry.gap_longest is not None:
             self.gaps[_three_digits(entry.gap_longest)] += 1
         for attempt in entry.attempts:
-            self.tries[attempt.upstream] += 1
-            if attempt.cause is not None and attempt.cause.code != "cancelled":
-                self.causes[attempt.upstream, attempt.cause.code] += 1
-        for sums, name in ((self.models, entry.model), (self.keys, entry.key)):
-            one = _sum_of(sums, name)
-            one.responses += 1
-            one.completed += entry.outcome == "completed"
-            one.tokens += tokens
-            one.cost += entry.cost or 0.0
+            cause = attempt.cause
+            self.attempts[attempt.upstream, None if cause is None else cause.code] += 1
 
     def add(self, other: Step) -> None:
         """Add what has happened in another one."""
         self.begun += other.begun
-        self.input += other.input
-        self.output += other.output
-        self.unpriced += other.unpriced
-        self.cost += other.cost
-        for name in ("outcomes", "errors", "tries", "causes", "first", "gaps"):
-            getattr(self, name).update(getattr(other, name))
-        for ours, theirs in ((self.models, other.models), (self.keys, other.keys)):
-            for one, added in theirs.items():
-                _sum_of(ours, one).add(added)
+        for of, one in other.ended.items():
+            self._sum(Of(*of)).add(one)
+        self.attempts.update(other.attempts)
+        self.first.update(other.first)
+        self.gaps.update(other.gaps)
+
+    def _sum(self, of: Of) -> Sum:
+        found = self.ended.get(of)
+        if found is None:
+            if len(self.ended) >= _GROUPS:
+                of = of._replace(model=REST, key=REST)
+            found = self.ended.setdefault(of, Sum())
+        return found
+
+    def by(self, field: str) -> dict[Any, Sum]:
+        """Return what responses come to by a field of theirs, the most frequent first; refusals are in `error` alone."""
+        found: dict[Any, Sum] = {}
+        for key, one in self.ended.items():
+            of = Of(*key)
+            if of.outcome != "refused" or field in ("error", "outcome"):
+                found.setdefault(getattr(of, field), Sum()).add(one)
+        return dict(sorted(found.items(), key=lambda pair: -pair[1].count))
+
+    def completed(self, field: str) -> Counter[str]:
+        """Return how many have completed, by a field of theirs."""
+        found: Counter[str] = Counter()
+        for key, one in self.ended.items():
+            of = Of(*key)
+            if of.outcome == "completed":
+                found[getattr(of, field)] += one.count
+        return found
 
     def shown(self) -> dict[str, Any]:
         """Return its numbers as JSON has them."""
+        total = Sum()
+        for one in self.ended.values():
+            total.add(one)
+        outcomes = {name: one.count for name, one in self.by("outcome").items()}
         return {
             "begun": self.begun,
-            "ended": self.outcomes.total() - self.outcomes["refused"],
-            "outcomes": {name: count for name, count in self.outcomes.items() if count},
+            "ended": total.count - outcomes.get("refused", 0),
+            "outcomes": outcomes,
             "first_content": _percentiles(self.first),
             "gap_longest": _percentiles(self.gaps),
-            "tokens": {"input": self.input, "output": self.output},
-            "cost": round(self.cost, 9),
-            "unpriced": self.unpriced,
+            "tokens": {"input": total.input, "output": total.output},
+            "cost": round(total.cost, 9),
+            "unpriced": total.unpriced,
         }
 
 
@@ -179,15 +183,19 @@ class Tally:
 
     def add(self, records: Iterable[bytes]) -> None:
         """Count entries. What is none is left out."""
-        seconds = self._seconds
+        seconds, steps = self._seconds, self.steps
         for record in records:
             try:
                 entry = _decode(record)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # of a version with other fields
+            ended = int((entry.at + entry.seconds) // seconds)
+            if (step := steps.get(ended)) is None:
+                step = self.step(ended)
+            step.end(entry)
             if entry.response is not None:
-                self.step(int(entry.at // seconds)).begun += 1
-            self.step(int((entry.at + entry.seconds) // seconds)).end(entry)
+                begun = int(entry.at // seconds)
+                (step if begun == ended else self.step(begun)).begun += 1
 
     def step(self, number: int) -> Step:
         """Return a step, to be counted in."""
@@ -197,15 +205,7 @@ class Tally:
         return found
 
 
-def _sum_of(sums: dict[str, Sum], name: str) -> Sum:
-    found = sums.get(name)
-    if found is None:
-        if len(sums) >= _NAMES:
-            name = REST
-        found = sums.setdefault(name, Sum())
-    return found
-
-
+@lru_cache(maxsize=65_536)
 def _three_digits(value: float) -> float:
     if value <= 0:
         return 0.0
