@@ -125,7 +125,7 @@ test("what runs is seen live, and can be stopped", async () => {
   call.write("Some text ");
   const response = await asking;
   const id = idOf(response);
-  await page.locator('[aria-label="Running responses"] a', { hasText: id }).click();
+  await page.locator(`[aria-label="Running responses"] a[title="${id}"]`).click();
   assert.equal(new URL(page.url()).hash, `#/responses/${id}`);
   await page.locator(".facts .running").waitFor();
   await page.click("text=Stop it");

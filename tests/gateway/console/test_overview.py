@@ -113,3 +113,6 @@ async def test_a_hundred_thousand_entries_would_take_a_second_at_most(journal):
     """The processor's time is what counts; where nothing else runs, it is about half of what is allowed here."""
     await keep(journal, 5000, AT, 5 * HOUR)
     _, overview = looking(journal)
+    before = time.process_time()
+    await look(overview, 6 * HOUR, 600.0)
+    assert time.process_time() - before < 0.1

@@ -7,8 +7,8 @@ back with `Last-Event-ID` needs nothing of what it has missed.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,6 +20,8 @@ from everytoken.gateway.keys.calls import key_api
 from everytoken.gateway.model_api import STREAM_HEADERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
     from everytoken.relay import Relay
@@ -69,7 +71,7 @@ class Live:
     def __init__(self, gateway: Services) -> None:
         self._gateway = gateway
         self._seen: Seen | None = None
-        self._tails: dict[str, tuple[Relay, int]] = {}
+        self._tails: dict[Relay, int] = {}
 
     async def serve(self, request: Request) -> None:
         """Send an event every second until the reader leaves, its key counts no more, or the gateway stops."""
@@ -109,24 +111,24 @@ class Live:
 
     def _look(self, now: float, passed: float | None) -> Seen:
         gateway = self._gateway
-        relays = {name: relay for name in gateway.relays.running() if (relay := gateway.relays.get(name))}
-        tails = {name: (relay, relay.log.tail) for name, relay in relays.items()}
+        found = map(gateway.relays.get, gateway.relays.running())
+        relays = [relay for relay in found if relay is not None]
+        tails = {relay: relay.log.tail for relay in relays}
         rate: float | None = None
         if passed is not None and passed < _OLD:
             # With what those have written that have ended meanwhile.
-            before = self._tails
-            new = sum(tail for name, (_, tail) in tails.items() if name not in before)
-            rate = round((new + sum(relay.log.tail - tail for relay, tail in before.values())) / passed, 1)
+            ended = sum(relay.log.tail for relay in self._tails.keys() - tails.keys())
+            rate = round((sum(tails.values()) + ended - sum(self._tails.values())) / passed, 1)
         self._tails = tails
-        newest = heapq.nlargest(SHOWN, relays.values(), key=lambda relay: relay.log.info.created)
+        newest = sorted(relays, key=lambda relay: relay.log.info.created)[-SHOWN:]
         numbers = {
             "at": round(time.time(), 3),
             "running": len(relays),
             "waiting": gateway.gate.waiting,
             "rate": rate,
-            "in_flight": in_flight(relays.values()),
+            "in_flight": in_flight(relays),
         }
-        return Seen(now, numbers, {relay.stream_id: self._shown(relay) for relay in newest})
+        return Seen(now, numbers, {relay.stream_id: self._shown(relay) for relay in reversed(newest)})
 
     def _shown(self, relay: Relay) -> dict[str, Any]:
         info, recovery = relay.log.info, relay.recovery
@@ -146,13 +148,13 @@ class Live:
         }
 
 
-def in_flight(relays: Any) -> dict[str, int]:
+def in_flight(relays: Iterable[Relay]) -> dict[str, int]:
     """Return how many attempts are under way, by upstream."""
-    found: dict[str, int] = {}
+    found: Counter[str] = Counter()
     for relay in relays:
         for attempt in relay.recovery.attempts:
             if attempt.ended is None:
-                found[attempt.upstream] = found.get(attempt.upstream, 0) + 1
+                found[attempt.upstream] += 1
     return found
 
 

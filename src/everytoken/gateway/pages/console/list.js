@@ -77,7 +77,7 @@ function rows(responses) {
     { name: "Tries", number: true, cell: (row) => (row.attempts ? count(row.attempts.length) : "–") },
     { name: "First content", number: true, cell: (row) => seconds(row.first_content) },
     { name: "Took", number: true, cell: (row) => seconds(row.seconds) },
-    { name: "Tokens", number: true, cell: (row) => (row.tokens ? `${count(row.tokens.input)} + ${count(row.tokens.output)}` : "–") },
+    { name: "Tokens", number: true, cell: (row) => (row.tokens ? `${row.tokens.input == null ? "" : `${count(row.tokens.input)} + `}${count(row.tokens.output)}` : "–") },
     { name: "Cost", number: true, cell: (row) => money(row.cost) },
   ], responses, { class: "table responses" });
 }

@@ -20,10 +20,10 @@ export function overview({ content, signal, parameters, say, ask }) {
   const pair = (field) => ["p50", "p95"].map((name) => ({ name, value: (step) => step[field][name] }));
   const plots = [
     plot("Responses ended, by outcome", OUTCOMES.map((name) => ({ name, value: (step) => step.outcomes[name] ?? 0 })), compact, signal),
-    plot("Time to first content", pair("first_content"), seconds, signal),
-    plot("Longest gap in a response", pair("gap_longest"), seconds, signal),
-    plot("Tokens", ["input", "output"].map((name) => ({ name, value: (step) => step.tokens[name] })), compact, signal),
-    plot("Cost", [{ name: "US dollars", value: (step) => step.cost }], money, signal),
+    plot("Time to first content", pair("first_content"), seconds, signal, 3),
+    plot("Longest gap in a response", pair("gap_longest"), seconds, signal, 3),
+    plot("Tokens", ["input", "output"].map((name) => ({ name, value: (step) => step.tokens[name] })), compact, signal, 3),
+    plot("Cost", [{ name: "US dollars", value: (step) => step.cost }], money, signal, 3),
   ];
   const over = h("div", { class: "plots" }, plots.map(({ figure }) => figure));
   const picker = h("div", { class: "ranges", role: "group", "aria-label": "Range" },
@@ -75,12 +75,19 @@ const noLog = () =>
 
 const link = (text, query) => h("a", { href: `#/responses?${new URLSearchParams(query)}` }, text || "(none)");
 
-function failures({ errors, log }) {
-  const body = errors.length
+function failures({ errors, upstreams, log }) {
+  const causes = new Map(); // code -> {responses, attempts}
+  const of = (code) => causes.get(code) ?? causes.set(code, { code, responses: 0, attempts: 0 }).get(code);
+  // What a caller has stopped has not failed.
+  for (const { error, count: number } of errors) if (error !== "cancelled") of(error).responses += number;
+  for (const { causes: theirs } of upstreams) for (const [code, number] of Object.entries(theirs)) of(code).attempts += number;
+  const rows = [...causes.values()].sort((a, b) => b.responses - a.responses || b.attempts - a.attempts);
+  const body = rows.length
     ? table("Failures by cause", [
-        { name: "Cause", cell: (row) => link(row.error, { error: row.error }) },
-        { name: "Responses", number: true, cell: (row) => count(row.count) },
-      ], errors)
+        { name: "Cause", cell: (row) => link(row.code, row.responses ? { error: row.code } : { text: row.code }) },
+        { name: "Responses", number: true, cell: (row) => count(row.responses) },
+        { name: "Attempts", number: true, cell: (row) => count(row.attempts) },
+      ], rows)
     : empty(log.kept ? "Nothing has failed." : "Not known without a request log.");
   return section("Failures by cause", body);
 }
@@ -92,7 +99,7 @@ function upstreams({ upstreams }) {
     { name: "Upstream", cell: (row) => link(row.upstream, { upstream: row.upstream }) },
     { name: "State", cell: (row) => [state(row.state), ...row.set_aside.map(({ model, seconds: left }) => h("small", {}, `${model}: tried again in ${seconds(left)}`))] },
     { name: "In flight", number: true, cell: (row) => count(row.in_flight) },
-    { name: "First token", number: true, cell: (row) => first(row).map(({ model, first_token: value, rate }) => h("div", { title: rate ? `${rate} tokens a second` : null }, row.latency.length > 1 ? h("small", {}, `${model} `) : null, seconds(value))) },
+    { name: "First token", number: true, cell: (row) => first(row).map(({ model, first_token: value, rate }) => h("div", { class: "measured", title: rate ? `${rate} tokens a second` : null }, row.latency.length > 1 ? h("small", {}, `${model} `) : null, seconds(value))) },
     { name: "Attempts", number: true, cell: (row) => count(row.attempts) },
     { name: "Failed", number: true, cell: (row) => h("span", { title: Object.entries(row.causes).map(([code, number]) => `${code}: ${number}`).join("\n") }, `${count(row.failed)}${row.failed ? ` (${share(row.failed, row.attempts)})` : ""}`) },
   ], upstreams));

@@ -3,24 +3,19 @@
 import uPlot from "../vendor/uPlot.js";
 import { h } from "./dom.js";
 
-const LOOKS = [
-  { colour: "--first", dash: [] },
-  { colour: "--second", dash: [6, 3] },
-  { colour: "--third", dash: [2, 3] },
-  { colour: "--fourth", dash: [8, 3, 2, 3] },
-  { colour: "--fifth", dash: [1, 4] },
-];
-const HEIGHT = 190;
+const COLOURS = ["--first", "--second", "--third", "--fourth", "--fifth"];
+const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3], [1, 4]];
+const HEIGHT = 180;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** A figure with a plot of `series`: {name, value(step)}; `words` makes a number readable. Call `update(steps)` with data. */
-export function plot(title, series, words, signal) {
+/** A figure with a plot of `series`: {name, value(step)}; `words` makes a number readable. Call `update(steps)` with data. `from`: the first colour. */
+export function plot(title, series, words, signal, from = 0) {
   const place = h("div", { class: "canvas" });
   const legend = h("ul", { class: "legend", "aria-hidden": "true" });
   const figure = h("figure", { role: "group" }, h("figcaption", {}, title), place, legend);
   const names = series.map(({ name }) => name);
-  const items = names.map((name, number) => h("li", {}, h("i", { class: `line line-${number}` }), name, h("b")));
+  const items = names.map((name, number) => h("li", {}, h("i", { class: `line line-${number} colour-${(number + from) % COLOURS.length}` }), name, h("b")));
   legend.append(...items);
   let chart = null;
   let data = [[], ...names.map(() => [])];
@@ -40,15 +35,15 @@ export function plot(title, series, words, signal) {
         hooks: { setCursor: [({ cursor }) => said(cursor.idx)] },
         scales: { y: { range: (_, least, most) => [0, most > 0 ? most * 1.1 : 1] } },
         axes: [
-          { ...axis, space: 70, values: times },
+          { ...axis, size: 28, space: 70, values: times },
           { ...axis, size: 62, space: 34, values: (_, marks) => marks.map(words) },
         ],
         series: [
           {},
           ...names.map((name, number) => ({
             label: name,
-            stroke: () => colour(LOOKS[number].colour),
-            dash: LOOKS[number].dash,
+            stroke: () => colour(COLOURS[(number + from) % COLOURS.length]),
+            dash: DASHES[number],
             width: 1.75,
             spanGaps: false,
             points: { show: (_, index) => alone(data[index]) || undefined, size: 5 },
@@ -71,7 +66,10 @@ export function plot(title, series, words, signal) {
 
   return {
     figure,
-    update(steps) {
+    update(all) {
+      // The newest step is not over, and would look like a fall.
+      const before = all.slice(0, -1);
+      const steps = before.some((step) => step.begun || Object.keys(step.outcomes).length) ? before : all;
       data = [steps.map((step) => step.at), ...series.map(({ value }) => steps.map((step) => value(step) ?? null))];
       figure.setAttribute("aria-label", `${title}. ${names.map((name, number) => summary(name, data[number + 1], words)).join("; ")}`);
       chart ? chart.setData(data) : draw();

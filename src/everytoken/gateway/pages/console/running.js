@@ -3,6 +3,8 @@
 import { empty, h, section } from "./dom.js";
 import { compact, count, seconds, share } from "./words.js";
 
+const short = (name) => (name.length > 20 ? `${name.slice(0, 11)}…${name.slice(-5)}` : name);
+
 export function running(signal) {
   const tiles = {};
   const tile = (name, words, title) => h("div", { class: "tile", title }, h("dt", {}, words), (tiles[name] = h("dd", {}, "–")));
@@ -66,7 +68,7 @@ export function running(signal) {
       if (!one.row) {
         one.cells = heads.map(([, number]) => h("td", { class: number && "number" }));
         one.row = h("tr", {}, one.cells);
-        one.cells[0].append(h("a", { href: `#/responses/${encodeURIComponent(name)}` }, name));
+        one.cells[0].append(h("a", { href: `#/responses/${encodeURIComponent(name)}`, title: name }, short(name)));
       }
       const { model, upstream, key, attempts, cause, records, at } = one.value;
       const words = [null, model, upstream, key || "–", cause ? `${attempts} (${cause})` : `${attempts}`, count(records), seconds(Math.max(0, Math.round(now - at)))];
