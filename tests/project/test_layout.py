@@ -120,6 +120,8 @@ COVERED = {
         "the protocol, request by request",
         "answers headers live reads writes",
     ),
+    "gateway/inspection/test_upstreams.py": ("facts, as an administrator gets them", "asking facts"),
+    "gateway/test_probing.py": ("what is remembered of probes", "probes"),
     "gateway/responses/test_creating.py": ("what is made is asked for", "items kept routes"),
     "gateway/test_app.py": ("what an application starts and stops", "server services"),
     "gateway/test_model_api.py": ("how a response is opened for an API, and joined", "opening assembling"),

@@ -25,6 +25,7 @@ from everytoken.gateway import (
     pages,
     pass_through,
     plain,
+    probing,
     responses,
     streams,
     ui,
@@ -172,6 +173,9 @@ class Gateway(Services):
             await responses.serve(self, request)
         elif path.startswith(administration.PREFIX):
             await administration.serve(self, request)
+        elif path.startswith(probing.PREFIX):
+            _allow(request, *_READS)
+            await probing.show_probe(self, request, path[len(probing.PREFIX) :])
         elif path in self.dialects:
             _allow(request, "POST")
             await complete(self, request, foreign_api(self.dialects[path]))
@@ -211,6 +215,7 @@ _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitabl
     counting.PATH: (("POST",), counting.count_tokens),
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),
+    probing.PATH: (("GET", "POST"), probing.probe),
     "/healthz": (_READS, _healthz),
     "/readyz": (_READS, _readyz),
 }

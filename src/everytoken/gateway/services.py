@@ -21,6 +21,7 @@ from everytoken.gateway.making import (
     mounted_journal,
 )
 from everytoken.gateway.passing import heads_keeper
+from everytoken.gateway.probes import Probes
 from everytoken.gateway.refusals import Refusals
 from everytoken.gateway.targets import native_first, target_of
 from everytoken.observer import Commit, Observers
@@ -98,6 +99,7 @@ class Services:
         self.bodies = Bodies(config.max_bodies)
         self.refusals = Refusals(time.monotonic)
         self.slowing = Slowing(time.monotonic)
+        self.probes = Probes()
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
