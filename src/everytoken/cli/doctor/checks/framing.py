@@ -33,11 +33,12 @@ def framing(measured: Measured) -> Iterator[Finding]:
             "http-1.0", "error", what, why, changes("http-1.0", products), "the answer came in HTTP/1.0"
         )
     if any(stream.clean and not stream.complete for stream in streams):
+        cutters = able("silence", measured.products)
         yield Finding(
             "cut-looks-whole",
             "error",
-            f"{hop} ended a stream properly that it had cut.",
+            f"{subject(cutters)} ended a stream properly that it had cut.",
             "Clients take a part of an answer for all of it.",
-            changes("http-1.0", products),
+            changes("http-1.0" if "1.0" in arrived else "silence", cutters),
             "the body ended as HTTP asks for, before the last event",
         )

@@ -18,19 +18,9 @@ __all__ = ["silence"]
 
 def silence(measured: Measured) -> Iterator[Finding]:
     """Say after how long a silence the stream was cut, and whether the gateway's keep-alive prevents that."""
-    for paced in measured.paced:
-        if paced.seen and not paced.complete and paced.problem:
-            yield Finding(
-                "stream-cut",
-                "error",
-                f"A stream was cut in the middle, although events came ({paced.method}).",
-                "Responses break off; their readers have to resume.",
-                changes("silence", able("silence", measured.products)),
-                paced.problem,
-            )
-            break
     stream = measured.silent
     if stream is None or stream.complete or not (stream.seen or stream.problem or stream.status >= 500):
+        yield from _cut(measured)
         return
     hop = subject(able("silence", measured.products))
     limit, keep_alive = _silence(measured, stream), measured.keep_alive
@@ -65,3 +55,18 @@ def _silence(measured: Measured, stream: Stream) -> float:
         return 0.0
     last = stream.events[-1]
     return max(0.0, stream.ended - min(last.arrived, last.sent + measured.delay))
+
+
+def _cut(measured: Measured) -> Iterator[Finding]:
+    """Say that a stream was cut, although it had no silence."""
+    for paced in measured.paced:
+        if paced.seen and not paced.complete and paced.problem:
+            yield Finding(
+                "stream-cut",
+                "error",
+                f"A stream was cut in the middle, although events came ({paced.method}).",
+                "Responses break off; their readers have to resume.",
+                changes("silence", able("silence", measured.products)),
+                paced.problem,
+            )
+            break

@@ -29,8 +29,6 @@ def size(measured: Measured) -> Iterator[Finding]:
     what = f"{hop} refuses requests of {mib:.1f} MiB (status {large.status})."
     if large.status == 200:
         what = f"{hop} cuts requests of {mib:.1f} MiB off."
-    elif large.status != 413:
-        return
     yield Finding(
         "body-refused",
         "error",
