@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["look_at_certificate", "refusal_of"]
 
-_PATIENCE: Final = 5.0  # seconds
+_PATIENCE: Final = 5.0  # seconds for a certificate
+_SHOW: Final = 3.0  # seconds for a refusal
 _NO_HTTP: Final = b"GET /\0 HTTP/1.1\r\nHost: everytoken-doctor\r\nConnection: close\r\n\r\n"
 _MOST: Final = 16 * 1024  # bytes of a refusal
 _NAME_CODES: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -61,7 +62,7 @@ async def refusal_of(host: str, port: int, context: ssl.SSLContext | None) -> st
     Every product has its own page for that, and refuses it before anything behind it is asked.
     """
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_SHOW):
             reader, writer = await asyncio.open_connection(host, port, ssl=context)
             try:
                 writer.write(_NO_HTTP)

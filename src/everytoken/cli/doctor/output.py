@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from everytoken.cli.doctor.products import NAMES
-from everytoken.cli.text import visible
+from everytoken.cli.text import one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,14 +50,14 @@ def as_text(done: Examination, findings: Sequence[Finding], seconds: float) -> s
     lines = [f"{done.measured.url}: {f'{path}, then {gateway}' if path else gateway}", ""]
     for finding in findings:
         label = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-        lines += [f"{label} {_safe(finding.what)}", f"  {_safe(finding.why)}"]
+        lines += [f"{label} {one_line(finding.what)}", f"  {one_line(finding.why)}"]
         lines += [
-            f"  {_safe(one.where)}:  {click.style(visible(one.line), bold=True)}" for one in finding.change
+            f"  {one_line(one.where)}:  {click.style(visible(one.line), bold=True)}" for one in finding.change
         ]
         if finding.evidence:
-            lines.append(click.style(f"  seen: {_safe(finding.evidence)}", dim=True))
+            lines.append(click.style(f"  seen: {one_line(finding.evidence)}", dim=True))
         lines.append("")
-    lines += [f"Not looked at: {_safe(unseen)}" for unseen in done.unseen]
+    lines += [f"Not looked at: {one_line(unseen)}" for unseen in done.unseen]
     lines.append(f"{_summary(findings)} ({seconds:.1f} s)")
     return "\n".join(lines)
 
@@ -80,11 +80,6 @@ def _path(done: Examination) -> list[str]:
 def _version(done: Examination) -> str:
     stream = done.measured.greeting
     return "" if stream is None else str(stream.seen.get("everytoken", ""))
-
-
-def _safe(text: str) -> str:
-    """Return text from elsewhere without what a terminal would obey."""
-    return visible(" ".join(text.split()))
 
 
 class Progress:

@@ -28,6 +28,7 @@ __all__ = ["NotRunError", "Options", "examine"]
 _PORTS: Final = {"http": 80, "https": 443}
 _CONNECT: Final = 5.0  # seconds
 _LEAVING: Final = 2.0  # seconds in which the gateway has to notice that a client has left
+_SHOW: Final = 3.0  # seconds in which a product has to show itself
 _FIRST: Final = 3.0  # seconds until the first event; where it is held back, leaving cannot be tried
 _LOOK: Final = 0.05  # seconds between two looks
 
@@ -90,11 +91,14 @@ async def examine(options: Options, progress: Callable[[str], None] = lambda _: 
     limits = httpx2.Timeout(None, connect=_CONNECT)
     async with httpx2.AsyncClient(timeout=limits, mounts=direct, verify=verify) as client:
         path = Path(client, options.base, options.key, measured.request_id)
-        refusal, elsewhere, stream = await asyncio.gather(
-            refusal_of(host, port, context),
-            _elsewhere(client, parts.scheme, parts.netloc),
-            _greet(path, options),
+        looking = asyncio.gather(
+            refusal_of(host, port, context), _elsewhere(client, parts.scheme, parts.netloc)
         )
+        try:
+            stream = await _greet(path, options)
+            refusal, elsewhere = await looking
+        finally:
+            looking.cancel()
         measured.greeting = stream
         measured.direct = is_gateway(refusal)
         if not measured.direct:
@@ -122,7 +126,7 @@ async def _greet(path: Path, options: Options) -> Stream:
 async def _elsewhere(client: httpx2.AsyncClient, scheme: str, netloc: str) -> tuple[dict[str, str], str]:
     """Return the head and the page of an answer at a path that nobody has: there a product shows itself."""
     try:
-        async with asyncio.timeout(_CONNECT):
+        async with asyncio.timeout(_SHOW):
             answer = await client.get(f"{scheme}://{netloc}/everytoken-doctor-{secrets.token_hex(4)}")
     except (httpx2.HTTPError, TimeoutError):
         return {}, ""

@@ -29,7 +29,8 @@ def held(stream: Stream) -> float:
 
 def is_held(stream: Stream) -> bool:
     """Whether events that were sent apart have arrived together."""
-    apart = [pair for pair in pairwise(stream.events) if pair[1].sent - pair[0].sent >= _APART]
+    least = max(_APART, stream.interval / 2)
+    apart = [pair for pair in pairwise(stream.events) if pair[1].sent - pair[0].sent >= least]
     together = [
         pair
         for pair in apart
@@ -43,7 +44,16 @@ def buffering(measured: Measured) -> Iterator[Finding]:
     streams = [stream for stream in measured.paced if stream.seen]
     late = [stream for stream in streams if is_held(stream)]
     packed = [stream for stream in streams if stream.encoding]
-    if late:
+    if late and measured.direct:
+        yield Finding(
+            "bunches",
+            "warning",
+            "Events arrive in bunches, although nothing is between this machine and the gateway.",
+            "Readers see nothing for a while and then much at once.",
+            (Change("this machine, or the network", "look for what overloads it, and try again"),),
+            _evidence(late[0]),
+        )
+    elif late:
         yield _holds(measured, late, packed)
     elif packed:
         products, encoding = able("compression", measured.products), packed[0].encoding

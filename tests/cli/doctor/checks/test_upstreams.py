@@ -1,0 +1,161 @@
+"""Upstreams with one fault each, as the doctor has the gateway find it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from everytoken.cli.doctor.checks.access import access
+from everytoken.cli.doctor.checks.machine import machine
+from everytoken.cli.doctor.checks.model import model as model_served
+from everytoken.cli.doctor.checks.upstreams import upstreams
+from everytoken.cli.doctor.measured import Measured
+from everytoken.cli.doctor.runner import Options, examine
+from everytoken.gateway import UpstreamConfig
+from everytoken.testing import Answer, CleanEnd, Head, ScriptedUpstream, Send, Status, Wait
+from gateway_serving import event, limit, serving
+
+pytestmark = pytest.mark.virtual_time
+
+ADMIN = "sk-admin-0123456789"
+TEXT = Answer(" ".join(map(str, range(1, 21))))
+CHUNKS = b"".join(event(f" {number}") for number in range(10)) + event(finish="stop") + b"data: [DONE]\n\n"
+
+
+def refusal(status, message):
+    return Status(status, body=json.dumps({"error": {"message": message}}).encode())
+
+
+async def findings_of(upstream, model="", **more):
+    async with upstream, limit():
+        configured = UpstreamConfig(name="u", url=upstream.base_url, **{"api": "chat", **more})
+        async with serving(configured, admin_keys=[ADMIN]) as gateway:
+            options = Options(
+                base=gateway.url, admin_key=ADMIN, model=model, idle=0.1, interval=0.02, events=1
+            )
+            done = await examine(options)
+    assert done.unseen == []
+    # In virtual time nothing is to be said of the pace of the path.
+    return [
+        finding for check in (access, machine, model_served, upstreams) for finding in check(done.measured)
+    ]
+
+
+CASES = {
+    "healthy": (ScriptedUpstream, (TEXT,), {}, "", ""),
+    "healthy, in every API": (ScriptedUpstream, (TEXT,), {"api": None}, "", ""),
+    "healthy, in one API that has to be found": (
+        lambda text: ScriptedUpstream(text, apis=["chat"]),
+        (TEXT,),
+        {"api": None},
+        "",
+        "",
+    ),
+    "wrong key": (
+        ScriptedUpstream,
+        ([refusal(401, "Incorrect API key")],),
+        {},
+        "upstream-key-refused",
+        "key_env",
+    ),
+    "no such model": (
+        ScriptedUpstream,
+        (TEXT,),
+        {"models": {"big": "scriptet"}},
+        "upstream-no-such-model",
+        'models = ["scripted"]',
+    ),
+    "a model that is refused": (
+        ScriptedUpstream,
+        ([refusal(404, "The model `m` does not exist")],),
+        {},
+        "upstream-no-such-model",
+        "models = ",
+    ),
+    "buffered": (
+        ScriptedUpstream,
+        ([Head(), Wait(1.0), Send(CHUNKS), CleanEnd()],),
+        {},
+        "upstream-buffered",
+        "proxy_buffering off",
+    ),
+    "lacks an API": (
+        lambda text: ScriptedUpstream(text, apis=["chat"]),
+        (TEXT,),
+        {"api": ["chat", "messages"]},
+        "upstream-lacks-api",
+        'api = ["chat"]',
+    ),
+    "has no API": (
+        lambda text: ScriptedUpstream(text, apis=[]),
+        (TEXT,),
+        {"api": None},
+        "upstream-lacks-api",
+        "url",
+    ),
+    "cut": (
+        lambda text: ScriptedUpstream(text, faults=[("always", "reset", "middle")]),
+        (TEXT,),
+        {},
+        "upstream-cut",
+        "log",
+    ),
+    "silent": (
+        lambda text: ScriptedUpstream(text, faults=[("always", "silent", "one")]),
+        (TEXT,),
+        {},
+        "upstream-silent",
+        "first_content",
+    ),
+    "in one piece": (
+        ScriptedUpstream,
+        ([Status(200, body=b'{"choices":[{"index":0,"message":{"content":"1"},"finish_reason":"stop"}]}')],),
+        {},
+        "upstream-does-not-stream",
+        "streaming",
+    ),
+    "no credit": (ScriptedUpstream, ([refusal(402, "pay first")],), {}, "upstream-refuses", "pay"),
+    "busy": (ScriptedUpstream, ([refusal(429, "slow down")],), {}, "upstream-refuses", "weight"),
+    "not there": (
+        lambda text: ScriptedUpstream(text, faults=[("always", "connection-refused", "start")]),
+        (TEXT,),
+        {},
+        "upstream-unreachable",
+        "url",
+    ),
+    "no TLS": (
+        lambda text: ScriptedUpstream(text, faults=[("always", "tls-plain-text", "start")]),
+        (TEXT,),
+        {},
+        "upstream-unreachable",
+        "SSL_CERT_FILE",
+    ),
+}
+
+
+@pytest.mark.blocking_allowed("reads the system's certificates")
+@pytest.mark.parametrize("case", CASES)
+async def test_what_is_wrong_with_it_is_named_and_nothing_else(case):
+    make, arguments, more, code, line = CASES[case]
+    findings = await findings_of(make(*arguments), **more)
+    assert [finding.code for finding in findings] == ([code] if code else []), findings
+    for finding in findings:
+        assert "'u'" in finding.what
+        assert any(line in change.line for change in finding.change)
+        assert finding.evidence or case == "silent"
+
+
+def test_a_clock_that_is_far_off():
+    one = {"api": "chat", "outcome": "streamed", "date": "Sat, 28 Nov 2026 06:00:00 GMT", "head": 0.1}
+    told = {"upstream": "u", "at": 1795845600.0 + 300, "apis": [one]}
+    [finding] = upstreams(Measured(url="http://x", now=0, upstreams=[told]))
+    assert (finding.code, "300 s" in finding.what) == ("clock-skew-upstream", True)
+    told["at"] -= 290
+    assert not list(upstreams(Measured(url="http://x", now=0, upstreams=[told])))
+
+
+def test_one_that_the_gateway_cannot_probe():
+    told = {"upstream": "u", "problem": "an internal error"}
+    [finding] = upstreams(Measured(url="http://x", now=0, upstreams=[told]))
+    assert finding.code == "upstream-not-probed"
