@@ -43,8 +43,9 @@ BLOCKS = {
     },
     "docs/deployment.md": {
         "caddy": (1, "security/test_deployment.py"),
+        "haproxy": (1, "security/test_deployment.py"),
         "nginx": (1, "security/test_deployment.py"),
-        "sh": (3, "security/test_deployment.py"),
+        "sh": (4, "security/test_deployment.py"),
         "toml": (2, "security/test_deployment.py"),
     },
     "docs/extending.md": {
