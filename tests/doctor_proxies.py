@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxies import proxied
@@ -12,7 +14,6 @@ from redis_server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _SBIN = os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin"
 PROGRAMS = {name: shutil.which(name, path=_SBIN) for name in ("nginx", "haproxy", "caddy")}
@@ -74,6 +75,11 @@ CADDY = {
     "caddy, a short time-out": "reverse_proxy 127.0.0.1:BACKEND {\n transport http {\n  read_timeout 500ms\n }\n}",
     "caddy, small bodies": "request_body {\n max_size 1MB\n}\nreverse_proxy 127.0.0.1:BACKEND",
 }
+NEXTJS = {
+    "nextjs": "",
+    "nextjs, a short time-out": "experimental: { proxyTimeout: 500 }",
+}
+EXAMPLE = Path(__file__).parents[1] / "examples" / "nextjs"
 HOPS = {"nginx": NGINX, "haproxy": HAPROXY, "caddy": CADDY}
 
 
@@ -133,4 +139,25 @@ def hops(directory: Path, backend: int) -> Iterator[dict[str, int]]:
             command = _COMMANDS[program](directory, ports, backend)
             stack.enter_context(proxied(command, directory, next(iter(ports.values()))))
             found |= ports
+        if (node := shutil.which("node")) is not None and (EXAMPLE / ".next" / "BUILD_ID").exists():
+            for number, (name, lines) in enumerate(NEXTJS.items()):
+                found[name] = port = free_port()
+                app = directory / f"next-{number}"
+                stack.enter_context(proxied(_nextjs(node, app, port, backend, lines), directory, port))
         yield found
+
+
+def _nextjs(node: str, app: Path, port: int, backend: int, lines: str) -> list[str]:
+    """Serve the example as it was built, with rewrites that lead to this gateway, and another configuration."""
+    built = app / ".next"
+    built.mkdir(parents=True)
+    for entry in (EXAMPLE / ".next").iterdir():
+        if entry.name not in {"routes-manifest.json", "trace", "cache"}:
+            (built / entry.name).symlink_to(entry)
+    (app / "node_modules").symlink_to(EXAMPLE / "node_modules")
+    manifest = (EXAMPLE / ".next" / "routes-manifest.json").read_text(encoding="utf-8")
+    ours = re.sub(r"http://127\.0\.0\.1:\d+/(api|v1)\b", rf"http://127.0.0.1:{backend}/\1", manifest)
+    (built / "routes-manifest.json").write_text(ours, encoding="utf-8")
+    (app / "next.config.mjs").write_text(f"export default {{ {lines} }}\n", encoding="utf-8")
+    program = str(EXAMPLE / "node_modules" / "next" / "dist" / "bin" / "next")
+    return [node, program, "start", str(app), "--hostname", "127.0.0.1", "--port", str(port)]
