@@ -115,6 +115,17 @@ COVERED = {
     "dialects/openai_chat/test_request.py": ("requests of the first API that has them", "../fields"),
     "errors/test_table.py": ("every error is tested there", "base journal protocol shown upstream"),
     "cli/test_keys.py": ("the commands run as programs", "admin"),
+    "cli/test_show.py": ("the list and one of it, of the same entries", "responses"),
+    "gateway/requestlog/test_kept.py": ("what is kept is looked through", "query"),
+    "gateway/test_shown_responses.py": (
+        "what entries say of responses at a gateway",
+        "requestlog/content requestlog/entry requestlog/log",
+    ),
+    "contract/test_ledger.py": (
+        "what all ledgers share",
+        "../journal/ledger ../journal/local_ledger",
+    ),
+    "gateway/test_meter.py": ("what is limited is metered", "rates"),
     "gateway/keys/test_book.py": ("a key from its making to its end", "key stored"),
     "gateway/durable/test_protocol.py": (
         "the protocol, request by request",

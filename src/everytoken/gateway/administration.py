@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.errors import InvalidRequestError, MethodNotAllowedError, RouteNotFoundError
+from everytoken.gateway import shown_responses
 from everytoken.gateway.http import answer_json, read_json_object
 from everytoken.gateway.inspection.facts import health
 from everytoken.gateway.inspection.upstreams import probe_upstream
@@ -18,7 +19,7 @@ __all__ = ["PREFIX", "serve"]
 
 PREFIX: Final = "/admin/"
 
-_KEYS: Final = re.compile(r"keys(?:/([^/]{1,100})(?:/(revoke|rotate))?)?/?")
+_KEYS: Final = re.compile(r"keys(?:/([^/]{1,100})(?:/(revoke|rotate|limits))?)?/?")
 _INSPECTIONS: Final = {"/admin/health": ("GET", "HEAD"), "/admin/probe": ("POST",)}
 _MAX_BODY: Final = 64 * 1024
 _OVERLAP: Final = 86_400.0  # seconds
@@ -28,6 +29,9 @@ _NO_STORE: Final = [(b"cache-control", b"no-store")]
 async def serve(gateway: Services, request: Request) -> None:
     """Serve a request of an administrator. Raises `AuthenticationError`, `InvalidRequestError`, `KeyNotFoundError`."""
     gateway.keys.administrator(request)
+    if shown_responses.PATH.fullmatch(request.path) is not None:
+        await shown_responses.serve(gateway, request)
+        return
     if request.path in _INSPECTIONS:
         await _inspect(gateway, request)
         return
@@ -40,7 +44,11 @@ async def serve(gateway: Services, request: Request) -> None:
         raise MethodNotAllowedError(f"{request.path[:200]} allows only {' or '.join(allowed)}", allow=allowed)
     keys = gateway.keys
     if request.method != "POST":
-        value = keys.shown(keys.named(name)) if name else {"keys": keys.all()}
+        if name:
+            key = keys.named(name)
+            value = {**keys.shown(key), "spent": await gateway.meter.spent(key)}
+        else:
+            value = {"keys": keys.all()}
         await answer_json(request, 200, value, _NO_STORE)
         return
     data = await request.body(_MAX_BODY)
@@ -48,6 +56,9 @@ async def serve(gateway: Services, request: Request) -> None:
     if action == "revoke":
         key = await keys.revoke(name, stop=_flag(body, "stop"))
         await answer_json(request, 200, keys.shown(key), _NO_STORE)
+        return
+    if action == "limits":
+        await answer_json(request, 200, keys.shown(await keys.limit(name, body.get("limits"))), _NO_STORE)
         return
     if action == "rotate":
         key, secret = await keys.rotate(name, _seconds(body, "overlap", _OVERLAP))

@@ -104,6 +104,7 @@ class Gateway(Services):
         except EverytokenError as error:
             redact_error(error, self.relays.redact)
             self.refusals.note(request, error)
+            self.request_log.refused(request, error)
             if isinstance(error, AuthenticationError) and error.guessed:
                 error = await self._slow_down(request, error)
             if not request.started:

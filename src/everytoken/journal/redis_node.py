@@ -34,6 +34,7 @@ from everytoken.journal.redis_entries import (
     open_key,
 )
 from everytoken.journal.redis_follower import RedisFollower, show
+from everytoken.journal.redis_ledger import RedisLedger
 from everytoken.journal.redis_link import RedisLink
 from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.redis_reading import RedisReading
@@ -131,6 +132,10 @@ class RedisNode:
                 pass
             except Exception:  # one failure must not end it for good
                 logger.exception("the journal could not give a sign of life")
+
+    def ledger(self) -> RedisLedger:
+        """Return counters that all nodes share."""
+        return RedisLedger(self._ask)
 
     async def _ask(self, command: bytes) -> Any:
         (reply,) = await self._link.ask(command)
