@@ -76,6 +76,11 @@ COVERED = {
         "parts of `chat`, which is run as a program",
         "address ending output process signals talk",
     ),
+    "cli/doctor/checks/test_checks.py": (
+        "all checks are one table",
+        "access buffering clock framing headers journal leaving machine model silence size tls ../advice ../findings ../measured",
+    ),
+    "cli/doctor/test_runner.py": ("probes of real paths", "probing"),
     "cli/test_serve.py": ("its only caller, run as a program", "server"),
     "cli/test_tail.py": ("its only caller, run as a program", "following"),
     "cli/test_views.py": ("parts of a view, seen on a screen", "region text"),

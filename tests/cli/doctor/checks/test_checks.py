@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
+import click
 import pytest
 
 from everytoken.cli.doctor.advice import LINES
 from everytoken.cli.doctor.checks import found
 from everytoken.cli.doctor.checks.headers import SENT
 from everytoken.cli.doctor.measured import Arrival, Large, Measured, Stream, Tls
+from everytoken.cli.doctor.output import as_text
 from everytoken.cli.doctor.products import NAMES
+from everytoken.cli.doctor.runner import Examination
 
+ROOT = Path(__file__).parents[4]
 NOW = 1_795_845_600.0
 DATE = "Sat, 28 Nov 2026 06:00:00 GMT"
 MIB = 1024**2
@@ -307,3 +313,20 @@ def test_every_product_has_a_line_or_there_is_one_for_all(product, problem):
 def test_lines_are_for_products_that_can_be_recognised():
     assert {product for lines in LINES.values() for product in lines} - {""} <= set(NAMES)
     assert all(lines[""] for lines in LINES.values())
+
+
+def test_the_page_has_every_code_and_an_example_as_it_is_printed():
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Doctor")[2]
+    codes = set()
+    for module in (ROOT / "src/everytoken/cli/doctor/checks").glob("*.py"):
+        codes |= set(re.findall(r'Finding\(\s*"([a-z0-9.-]+)"', module.read_text(encoding="utf-8")))
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    told = set(re.findall(r"`([a-z0-9.-]+)`", rows))
+    assert codes <= told, codes - told
+    example = re.search(r"```text\n\$ everytoken doctor .*?\n(.*?)```", page, re.DOTALL)[1]
+    cut = "peer closed connection without sending complete message body (incomplete chunked read)"
+    silent = stream(lags=(0.01,), end=False, problem=cut, idle=6.0, ended=NOW + 5.01)
+    greeting = stream(lags=(0.01,), seen={"everytoken": "0.1.0"})
+    unseen = ["the gateway itself and its upstreams: that needs --admin-key or EVERYTOKEN_ADMIN_KEY"]
+    done = Examination(measured(silent=silent, greeting=greeting, health=None), unseen)
+    assert click.unstyle(as_text(done, found(done.measured), 6.3)) + "\n" == example
