@@ -27,6 +27,9 @@ VERSION: Final = version("everytoken")  # here, because it reads files
 PATH: Final = "/v1/probe"
 PREFIX: Final = "/v1/probe/"
 
+# Seconds between a body and the head, as a model takes them. Go's proxies, such as Caddy, cut a response that begins before
+# they have seen the end of the request's body (golang/go issue 40747); a model's response begins later.
+_THINKING: Final = 0.1
 _LONGEST: Final = 200  # characters of a header that is shown
 _PADDING: Final = "x"
 _NUMBER: Final = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?")
@@ -79,6 +82,8 @@ async def probe(gateway: Services, request: Request) -> None:
             ]
             seen = {**_seen(request), "body": size, "keep_alive": KEEP_ALIVE, "probe": probe_id}
             seen["sent"] = {name.decode(): value.decode("latin-1") for name, value in [*head, *request.extra]}
+            if request.method == "POST":
+                await _wait_until(client, asyncio.get_running_loop().time() + _THINKING)
             await start(request, 200, head)
             if await _send_events(client, asked, seen):
                 gateway.probes.ended(probe_id)

@@ -81,6 +81,14 @@ def test_an_admin_key_that_is_wrong_leaves_the_gateway_unseen(url):
     assert "Not looked at: the gateway itself and its upstreams: unknown admin key" in said
 
 
+def test_a_password_in_the_url_is_not_printed(url):
+    status, said, errors = doctor(
+        url.replace("//", "//user:secret-word@"), "--no-upstreams", EVERYTOKEN_API_KEY=KEY
+    )
+    assert status == 0
+    assert "secret-word" not in said + errors
+
+
 def test_nobody_is_there():
     url = f"http://127.0.0.1:{free_port()}"
     status, said, errors = doctor(url)

@@ -114,7 +114,8 @@ def _base(url: str | None) -> str:
     if not is_url(url):
         raise click.UsageError(f"{url!r} is not an http:// or https:// URL")
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
+    server = parts.netloc.rpartition("@")[2]  # a password would be printed
+    return f"{parts.scheme}://{server}{parts.path.rstrip('/').removesuffix('/v1')}"
 
 
 def _admin_key(given: str | None, base: str) -> str | None:

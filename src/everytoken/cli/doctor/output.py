@@ -64,7 +64,8 @@ def as_text(done: Examination, findings: Sequence[Finding], seconds: float) -> s
 
 def _summary(findings: Sequence[Finding]) -> str:
     if is_healthy(findings):
-        return "Nothing found."
+        notes = len(findings)
+        return f"Nothing found; {notes} note{'s' if notes > 1 else ''}." if notes else "Nothing found."
     counts = []
     for severity in ("error", "warning"):
         count = sum(finding.severity == severity for finding in findings)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from everytoken.cli.doctor.checks.buffering import is_held
 from everytoken.cli.doctor.connections import look_at_certificate, refusal_of
 from everytoken.cli.doctor.measured import Measured
 from everytoken.cli.doctor.probing import Path
@@ -30,6 +31,7 @@ _CONNECT: Final = 5.0  # seconds
 _LEAVING: Final = 2.0  # seconds in which the gateway has to notice that a client has left
 _SHOW: Final = 3.0  # seconds in which a product has to show itself
 _FIRST: Final = 3.0  # seconds until the first event; where it is held back, leaving cannot be tried
+_HELD: Final = 10.0  # seconds that a probe is there to be left
 _LOOK: Final = 0.05  # seconds between two looks
 
 
@@ -109,7 +111,10 @@ async def examine(options: Options, progress: Callable[[str], None] = lambda _: 
         if not stream.seen:
             done.unseen.append("the path and the gateway: the first probe was refused")
             return done
-        await _all(done, options, _parts(done, path, options, verify), progress)
+        deadline = time.monotonic() + options.timeout
+        await _all(done, options, _parts(done, path, options, verify), deadline, progress)
+        again = _again(measured, path)
+        await _all(done, options, again, deadline, progress)
     return done
 
 
@@ -167,11 +172,30 @@ def _parts(
     }
 
 
+def _again(measured: Measured, path: Path) -> dict[str, Coroutine[Any, Any, None]]:
+    """Return how to repeat what has arrived in bunches, with nothing beside it: once may be chance."""
+
+    async def again(stream: Stream) -> None:
+        repeated = await path.probe(
+            stream.method, events=len(stream.events) - 2, interval=stream.interval, hints=stream.hints
+        )
+        if repeated.seen:
+            measured.paced = [repeated if one is stream else one for one in measured.paced]
+            measured.bare = repeated if stream is measured.bare else measured.bare
+
+    late = [
+        one for one in [*measured.paced, measured.bare] if one is not None and is_held(one) and one.complete
+    ]
+    return {
+        f"the same again ({one.method}{'' if one.hints else ', without hints'})": again(one) for one in late
+    }
+
+
 async def _leave(done: Examination, path: Path) -> None:
     """Leave a probe, and ask the gateway whether it knows."""
     try:
         async with asyncio.timeout(_FIRST):
-            stream = await path.probe(idle=60, stop_after=1)
+            stream = await path.probe(idle=_HELD, stop_after=1)
     except TimeoutError:
         done.unseen.append("a client that leaves: the first event of a stream was held back")
         return
@@ -254,11 +278,11 @@ async def _all(
     done: Examination,
     options: Options,
     parts: dict[str, Coroutine[Any, Any, None]],
+    deadline: float,
     progress: Callable[[str], None],
 ) -> None:
     """Run the parts at the same time, until the time is up."""
     tasks = {asyncio.create_task(part): name for name, part in parts.items()}
-    deadline = time.monotonic() + options.timeout
     waiting = set(tasks)
     while waiting and (left := deadline - time.monotonic()) > 0:
         progress(", ".join(sorted(tasks[task] for task in waiting)))

@@ -206,6 +206,10 @@ CASES = {
     "the gateway refuses": ({"greeting": refused(503, "too many probes", "overloaded")}, {"probe-refused"}),
     "no gateway": ({"greeting": refused(502, "<h1>502</h1>", "")}, {"gateway-unreachable"}),
     "a login in front": ({"greeting": refused(401, "<h1>401</h1>", "")}, {"proxy-refuses"}),
+    "a redirect": (
+        {"greeting": refused(308, "", "", headers={"location": "https://llm.example/v1/probe?events=0"})},
+        {"redirected"},
+    ),
     "another path": ({"greeting": refused(404, "<h1>404</h1>", "")}, {"path-not-passed"}),
     "a model that is served": ({"model": "m"}, set()),
     "a model that is not": ({"model": "n"}, {"model-not-served"}),
@@ -259,6 +263,7 @@ CASES = {
     ),
 }
 NOTES = {
+    "no TLS": ({"url": "http://llm.example"}, {"no-tls"}),
     "a journal in memory": ({"health": health(journal={"kind": "memory"})}, {"journal-in-memory"}),
     "Redis that tells nothing": ({"health": redis()}, {"redis-settings-unknown"}),
     "only the request's id lost": (

@@ -129,7 +129,7 @@ CASES = {
         (TEXT,),
         {},
         "upstream-unreachable",
-        "SSL_CERT_FILE",
+        "https://",
     ),
 }
 
@@ -159,3 +159,22 @@ def test_one_that_the_gateway_cannot_probe():
     told = {"upstream": "u", "problem": "an internal error"}
     [finding] = upstreams(Measured(url="http://x", now=0, upstreams=[told]))
     assert finding.code == "upstream-not-probed"
+
+
+@pytest.mark.parametrize(
+    ("reason", "what", "line"),
+    [
+        ("certificate has expired", "has expired", "renew"),
+        ("certificate is not yet valid", "not valid yet", "timedatectl"),
+        ("Hostname mismatch, certificate is not valid for 'u.example'", "for another name", "url"),
+        ("IP address mismatch, certificate is not valid for '10.0.0.1'", "for another name", "url"),
+        ("self-signed certificate in certificate chain", "unknown authority", "SSL_CERT_FILE"),
+        ("unable to get local issuer certificate", "chain is incomplete", "SSL_CERT_FILE"),
+    ],
+)
+def test_which_part_of_a_certificate_is_wrong(reason, what, line):
+    said = f"cannot connect to upstream 'u': [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason}"
+    told = {"upstream": "u", "apis": [{"api": "chat", "outcome": "failed", "message": said}]}
+    [finding] = upstreams(Measured(url="http://x", now=0, upstreams=[told]))
+    assert (finding.code, what in finding.what) == ("upstream-unreachable", True)
+    assert line in finding.change[0].line

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["access"]
 
-_NO_GATEWAY: Final = frozenset({502, 503, 504, 521, 522, 523})
+_NO_GATEWAY: Final = frozenset({502, 503, 504, *range(520, 528), 530})  # from 520 on: Cloudflare's
 _NEEDED: Final = "an API key is needed"
 
 
@@ -30,7 +30,12 @@ def access(measured: Measured) -> Iterator[Finding]:
         yield from _refused_by_gateway(measured, stream, said)
         return
     hop, products = named(measured.products), measured.products
-    if stream.status in _NO_GATEWAY:
+    if 300 <= stream.status < 400:
+        where = stream.headers.get("location", "elsewhere")[:200].partition("?")[0].removesuffix("/v1/probe")
+        what = f"{subject(products)} sends callers on to {where}."
+        why = "Clients lose their key or the body of a request on the way, or do not follow."
+        yield Finding("redirected", "error", what, why, (Change("clients", f"use {where}"),), said)
+    elif stream.status in _NO_GATEWAY:
         what, change = f"{subject(products)} does not reach the gateway.", changes("unreachable", products)
         yield Finding(
             "gateway-unreachable", "error", what, "No request arrives at the gateway.", change, said

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from everytoken.cli.doctor.findings import Change, Finding
+from everytoken.gateway.config import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +25,17 @@ _RENEW: Final = (Change("the server that has the certificate", "renew it, and re
 def tls(measured: Measured) -> Iterator[Finding]:
     """Say what is wrong with the certificate."""
     seen = measured.tls
-    if seen is None:
-        return
     host = urlsplit(measured.url).hostname or ""
+    if seen is None:
+        if measured.url.startswith("http://") and not is_loopback(host):
+            yield Finding(
+                "no-tls",
+                "note",
+                f"The connection to {host} is not encrypted.",
+                "Keys and conversations cross the network in the clear.",
+                (Change("everytoken.toml", 'tls_cert = "…"  # and tls_key, or a proxy with a certificate'),),
+            )
+        return
     why = "Clients refuse the connection, as this program did; the key was not sent."
     if seen.code == _EXPIRED:
         yield Finding(

@@ -19,6 +19,30 @@ _FEW: Final = 6  # events that say nothing of a pace
 _SLOW: Final = 0.3  # seconds before the first event from which on a pace can be told
 _AT_ONCE: Final = 0.03  # of that time: what comes within it comes at once
 _OFF: Final = 60.0  # seconds of another clock
+_OWN_AUTHORITY: Final = (
+    "SSL_CERT_FILE=/path/to/authority.pem  # where the gateway starts, for an authority of your own"
+)
+# What OpenSSL says, what that means, and what mends it.
+_TLS: Final = {
+    "has expired": (
+        "The certificate of the upstream {} has expired.",
+        "# renew the certificate of its server",
+    ),
+    "not yet valid": (
+        "The certificate of the upstream {} is not valid yet, or the gateway's clock is wrong.",
+        "# timedatectl set-ntp true",
+    ),
+    "mismatch": (
+        "The certificate of the upstream {} is for another name.",
+        'url = "https://…"  # the name that the certificate is for',
+    ),
+    "self-signed": ("The certificate of the upstream {} was signed by an unknown authority.", _OWN_AUTHORITY),
+    "self signed": ("The certificate of the upstream {} was signed by an unknown authority.", _OWN_AUTHORITY),
+    "unable to get": (
+        "The certificate of the upstream {} was signed by an unknown authority, or its chain is incomplete.",
+        _OWN_AUTHORITY,
+    ),
+}
 _API_NAMES: Final = {"chat": "chat completions", "responses": "Responses", "messages": "Messages"}
 
 
@@ -71,14 +95,16 @@ def _wrong_key(told: dict[str, Any], one: dict[str, Any]) -> Finding:
 def _unreachable(told: dict[str, Any], one: dict[str, Any]) -> Finding:
     name, message = told["upstream"], one.get("message", "")
     words = message.lower()
-    if "certificate" in words or "ssl" in words or "tls" in words:
-        what, why = (
-            f"The TLS connection to the upstream {name!r} fails.",
-            "Its certificate is not trusted, or it speaks no TLS.",
+    if "certificate" in words or "ssl" in words:
+        problem, line = next(
+            (said for sign, said in _TLS.items() if sign in words),
+            (
+                "The TLS connection to the upstream {} fails.",
+                'url = "…"  # https:// for a server that speaks TLS',
+            ),
         )
-        change = _table(
-            name, 'url = "https://…"  # or SSL_CERT_FILE=/path/to/authority.pem for an authority of your own'
-        )
+        what, why = problem.format(repr(name)), "Every request that is sent to it fails."
+        change = _table(name, line)
     else:
         what, why = f"The upstream {name!r} cannot be reached.", "Every request that is sent to it fails."
         change = _table(name, 'url = "…"  # host, port and path, or the firewall between')
