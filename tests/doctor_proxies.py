@@ -55,6 +55,10 @@ NGINX = {
         "more": "sub_filter '\nid: ' '\nnot: '; sub_filter_types *; sub_filter_once off;"
     },
     "nginx, clients that leave ignored": {"more": "proxy_ignore_client_abort on;"},
+    "nginx, below a prefix": {"pass": "proxy_pass http://127.0.0.1:BACKEND/;"},
+    "nginx, below a prefix, mended": {
+        "pass": "proxy_pass http://127.0.0.1:BACKEND/; proxy_redirect / /llm/;"
+    },
     "nginx, no gateway": {"pass": "proxy_pass http://127.0.0.1:NOBODY;"},
     "nginx, another path": {"pass": "return 404;"},
     "nginx, a login": {"pass": "return 401;"},
@@ -87,7 +91,8 @@ def _nginx(directory: Path, ports: dict[str, int], backend: int) -> list[str]:
     servers = []
     for name, change in NGINX.items():
         lines = " ".join({**GOOD, **change}.values())
-        servers.append(f"server {{ listen 127.0.0.1:{ports[name]}; location / {{ {lines} }} }}")
+        place = "/llm/" if "prefix" in name else "/"
+        servers.append(f"server {{ listen 127.0.0.1:{ports[name]}; location {place} {{ {lines} }} }}")
     places = " ".join(
         f"{kind}_temp_path {directory}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from gateway_serving import ManualUpstream, Wire, limit, serving
+from gateway_serving import ManualUpstream, Wire, limit, over, served, serving
 
 KEY = "sk-caller-0123456789"
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
@@ -95,6 +95,19 @@ async def test_whether_a_client_has_left_can_be_asked():
             pass
         assert state == "left"
         assert (await gateway.ask("GET", "/v1/probe/another")).status == 404
+
+
+async def test_under_another_server_leaving_is_noticed_too():
+    async with limit(), over(ManualUpstream()) as gateway, served(gateway, http="httptools") as port:
+        async with Wire.to(port) as wire:
+            wire.send("GET", "/v1/probe?events=0&idle_s=600")
+            location = (await wire.head()).headers["location"]
+        state = "running"
+        while state == "running":
+            async with Wire.to(port) as wire:
+                wire.send("GET", location)
+                state = (await wire.answer()).json["state"]
+        assert state == "left"
 
 
 async def test_too_many_at_once_are_refused(monkeypatch):

@@ -46,6 +46,8 @@ EXPECTED = {
     "nginx, the key dropped": {"key-missing": "proxy_set_header"},
     "nginx, events rewritten": {"ids-lost": "byte for byte"},
     "nginx, clients that leave ignored": {"leaving-unnoticed": "proxy_ignore_client_abort off;"},
+    "nginx, below a prefix": {"location-elsewhere": "proxy_redirect / /llm/;"},
+    "nginx, below a prefix, mended": {},
     "nginx, no gateway": {"gateway-unreachable": "proxy_pass"},
     "nginx, another path": {"path-not-passed": "location /"},
     "nginx, a login": {"proxy-refuses": "/v1/"},
@@ -66,7 +68,7 @@ EXPECTED = {
 }
 NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "caddy": "Caddy", "nextjs": "Next.js"}
 # Where it is not the product that is named, but what is lost.
-UNNAMED = {"headers-lost", "request-headers-lost", "ids-lost", "host-changed"}
+UNNAMED = {"headers-lost", "location-elsewhere", "request-headers-lost", "ids-lost", "host-changed"}
 
 
 def test_every_configuration_is_expected_to_have_something():
@@ -76,14 +78,20 @@ def test_every_configuration_is_expected_to_have_something():
 async def look(ports: dict[str, int]) -> dict[str, tuple[Examination, list[Finding]]]:
     turn = asyncio.Semaphore(AT_ONCE)
 
-    async def one(port: int) -> tuple[Examination, list[Finding]]:
+    async def one(name: str, port: int) -> tuple[Examination, list[Finding]]:
         async with turn:
             done = await examine(
-                Options(base=f"http://localhost:{port}", key=KEY, idle=0.9, interval=0.1, events=4)
+                Options(
+                    base=f"http://localhost:{port}{'/llm' if 'prefix' in name else ''}",
+                    key=KEY,
+                    idle=0.9,
+                    interval=0.1,
+                    events=4,
+                )
             )
             return done, found(done.measured)
 
-    results = await asyncio.gather(*map(one, ports.values()))
+    results = await asyncio.gather(*(one(name, port) for name, port in ports.items()))
     return dict(zip(ports, results, strict=True))
 
 

@@ -78,6 +78,12 @@ LINES: Final[dict[str, dict[str, str]]] = {
         "caddy": "# remove: header -…, header_down -…",
         _ELSE: "pass on all headers of the response",
     },
+    "location": {
+        "nginx": "proxy_redirect / PREFIX/;",
+        "haproxy": "http-response replace-header Location ^/(.*) PREFIX/\\1",
+        "caddy": "header_down Location ^/(.*) PREFIX/$1  # in reverse_proxy",
+        _ELSE: "rewrite Location as it rewrites the path",
+    },
     "request-headers": {
         "nginx": 'proxy_pass_request_headers on;  # and no proxy_set_header … "" for it',
         "haproxy": "# remove: http-request del-header …",

@@ -150,6 +150,15 @@ CASES = {
         {"greeting": stream(lags=(0.01,), got={**OWN, "stream-next-offset": "9"})},
         {"headers-lost"},
     ),
+    "a Location without the prefix": ({"url": "https://llm.example/llm"}, {"location-elsewhere"}),
+    "a Location at another server": (
+        {"greeting": stream(lags=(0.01,), got={**OWN, "location": "http://127.0.0.1:8000/v1/probe/p"})},
+        {"location-elsewhere"},
+    ),
+    "a Location that is whole": (
+        {"greeting": stream(lags=(0.01,), got={**OWN, "location": "https://llm.example/v1/probe/p"})},
+        set(),
+    ),
     "no-transform lost": (
         {"greeting": stream(lags=(0.01,), got={**OWN, "cache-control": "no-cache"})},
         {"headers-lost"},

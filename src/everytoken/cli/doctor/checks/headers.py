@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from everytoken.cli.doctor.advice import changes
-from everytoken.cli.doctor.findings import Finding
+from everytoken.cli.doctor.findings import Change, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +47,7 @@ def headers(measured: Measured) -> Iterator[Finding]:
     if not streams:
         return
     yield from _lost(measured, streams)
+    yield from _location(measured, streams[0])
     yield from _not_passed(measured, streams)
     wrong = [stream for stream in streams if any(event.id != str(event.number) for event in stream.events)]
     if wrong:
@@ -92,6 +94,26 @@ def _lost(measured: Measured, streams: list[Stream]) -> Iterator[Finding]:
             changes("headers", measured.products),
             "; ".join(f"{_title(name)}: {how}" for name, how in lost.items()),
         )
+
+
+def _location(measured: Measured, stream: Stream) -> Iterator[Finding]:
+    """Say that Location leads to where the gateway is not, as clients see it."""
+    location, prefix = stream.headers.get("location", ""), urlsplit(measured.url).path
+    try:
+        there = urlsplit(location)
+    except ValueError:
+        return
+    if not location or (there.path.startswith(f"{prefix}/v1/") and there.netloc in {"", measured.own_host}):
+        return
+    lines = changes("location", measured.products)
+    yield Finding(
+        "location-elsewhere",
+        "error",
+        "The Location of a response leads elsewhere.",
+        "Clients that resume a response by it do not find it.",
+        tuple(Change(one.where, one.line.replace("PREFIX", prefix)) for one in lines),
+        f"Location: {location[:200]}; the gateway is at {measured.url}",
+    )
 
 
 def _not_passed(measured: Measured, streams: list[Stream]) -> Iterator[Finding]:
