@@ -43,6 +43,7 @@ _ELSEWHERE = frozenset(  # what other commands and the examples read
     {
         "EVERYTOKEN_BASE_URL",
         "EVERYTOKEN_API_KEY",
+        "EVERYTOKEN_ADMIN_KEY",
         "EVERYTOKEN_MODEL",
         "EVERYTOKEN_URL",
         "EVERYTOKEN_LONG_POLL_MS",
