@@ -23,7 +23,8 @@ pytestmark = pytest.mark.virtual_time
 
 ADMIN = "sk-admin-0123456789"
 TEXT = Answer(" ".join(map(str, range(1, 21))))
-CHUNKS = b"".join(event(f" {number}") for number in range(10)) + event(finish="stop") + b"data: [DONE]\n\n"
+END = event(finish="stop") + b"data: [DONE]\n\n"
+CHUNKS = b"".join(event(f" {number}") for number in range(12)) + END
 
 
 def refusal(status, message):
@@ -82,6 +83,27 @@ CASES = {
         {},
         "upstream-buffered",
         "proxy_buffering off",
+    ),
+    "buffered, a buffer at a time": (
+        ScriptedUpstream,
+        ([Head(), Wait(0.5), Send(CHUNKS[:1100]), Wait(0.5), Send(CHUNKS[1100:]), CleanEnd()],),
+        {},
+        "upstream-buffered",
+        "proxy_buffering off",
+    ),
+    "quick": (ScriptedUpstream, ([Head(), Wait(0.2), Send(CHUNKS), CleanEnd()],), {}, "", ""),
+    "steady": (
+        ScriptedUpstream,
+        (
+            [
+                Head(),
+                *(step for number in range(12) for step in (Wait(0.05), Send(event(f" {number}")))),
+                Send(END),
+            ],
+        ),
+        {},
+        "",
+        "",
     ),
     "lacks an API": (
         lambda text: ScriptedUpstream(text, apis=["chat"]),

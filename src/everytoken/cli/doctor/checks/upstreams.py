@@ -16,7 +16,8 @@ __all__ = ["upstreams"]
 
 _KEY: Final = frozenset({401, 403})
 _FEW: Final = 6  # events that say nothing of a pace
-_SLOW: Final = 0.3  # seconds before the first event from which on a pace can be told
+_SLOW: Final = 0.3  # seconds until the last event from which on a pace can be told
+_IN_ONE: Final = 6  # events in one read: more than a server has written since the read before
 _AT_ONCE: Final = 0.03  # of that time: what comes within it comes at once
 _OFF: Final = 60.0  # seconds of another clock
 _OWN_AUTHORITY: Final = (
@@ -214,7 +215,7 @@ def _answer(told: dict[str, Any], one: dict[str, Any], *, seen: bool) -> Iterato
         yield Finding(
             "upstream-buffered",
             "warning",
-            f"What the upstream {name!r} streams arrives all at once ({api}).",
+            f"What the upstream {name!r} streams arrives in bunches ({api}).",
             "Something between it and the gateway holds streams back, or the server does not stream what it writes.",
             (
                 Change(
@@ -222,7 +223,7 @@ def _answer(told: dict[str, Any], one: dict[str, Any], *, seen: bool) -> Iterato
                     "switch its buffering off (nginx: proxy_buffering off;)",
                 ),
             ),
-            f"nothing for {wait:.2f} s, then {one['events']} events within {span * 1000:.0f} ms",
+            f"nothing for {wait:.2f} s, then {one['events']} events in {one.get('reads', 0)} reads within {span * 1000:.0f} ms",
         )
 
 
@@ -246,8 +247,11 @@ def _refused(told: dict[str, Any], one: dict[str, Any], evidence: str) -> Findin
 
 
 def _is_at_once(one: dict[str, Any]) -> bool:
+    """Whether events came all at once, or a buffer full at a time."""
     wait, last, events = float(one.get("first", 0)), float(one.get("last", 0)), int(one.get("events", 0))
-    return events >= _FEW and wait >= _SLOW and last - wait < wait * _AT_ONCE
+    if events < _FEW or last < _SLOW:
+        return False
+    return last - wait < wait * _AT_ONCE or events >= _IN_ONE * int(one.get("reads", 0))
 
 
 def _clock(told: dict[str, Any], answers: list[dict[str, Any]]) -> Iterator[Finding]:
