@@ -154,6 +154,10 @@ class Services:
             if relay is not None and relay.log.info.owner == owner:
                 relay.stop()
 
+    def is_known(self, request: Request) -> bool:
+        """Whether the caller was let in, whatever was refused then."""
+        return request.admitted and (request.key is not None or not self.keys.required)
+
     def aliases(self, upstream: str) -> list[str]:
         """Return the model names the configuration gives an upstream."""
         return [name for one in self.config.upstream if one.name == upstream for name in one.names]
