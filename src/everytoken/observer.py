@@ -27,7 +27,9 @@ __all__ = [
     "Observer",
     "Observers",
     "ReaderCame",
+    "ReaderResumed",
     "ReaderWent",
+    "Refused",
     "ResponseBegun",
     "ResponseEnded",
     "ResponseHandedOver",
@@ -46,7 +48,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=Tr
 class ResponseBegun(Event, frozen=True, kw_only=True):
     """This process begins to write a response: a new one, or one behind the `offset` at which it was taken over.
 
-    `response` is its stream id, `request_id` that of the request it answers, `owner` the id of the caller's key.
+    `response` is its stream id, `request_id` that of the request it answers, `owner` the id of the caller's key. `streamed`:
+    whether the caller asked for a stream. `traceparent`, `tracestate`: the caller's trace (W3C Trace Context), "" without one
+    or where `pass_up` leaves it out.
     """
 
     response: str
@@ -55,6 +59,9 @@ class ResponseBegun(Event, frozen=True, kw_only=True):
     dialect: str
     model: str
     offset: int | None = None
+    streamed: bool = True
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 class AttemptBegun(Event, frozen=True, kw_only=True):
@@ -88,13 +95,18 @@ class FirstContent(Event, frozen=True, kw_only=True):
 
 
 class Seam(Event, frozen=True, kw_only=True):
-    """Another attempt continues the response from `offset` on. Sent with its `FirstContent`."""
+    """Another attempt continues the response from `offset` on. Sent with its `FirstContent`.
+
+    `seconds`: since the attempt before it ended. Where that one was only suspected, and this one begun beside it: since this
+    one began.
+    """
 
     response: str
     attempt: int
     upstream: str
     strategy: str
     offset: int
+    seconds: float = 0.0
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True):
@@ -155,6 +167,28 @@ class ReaderWent(Event, frozen=True, kw_only=True):
 
     response: str
     readers: int
+
+
+class ReaderResumed(Event, frozen=True, kw_only=True):
+    """A reader has come back to a response, of any process, and reads on behind `offset`.
+
+    One that polls comes back with every request, and is not told of. `offset` is 0 where a format is made anew each time.
+    """
+
+    response: str
+    offset: int
+
+
+class Refused(Event, frozen=True, kw_only=True):
+    """A request was answered with an error that is not the end of a response. `code` is that of `everytoken.errors.TABLE`.
+
+    What is refused before it is a request, such as a connection too many, is not told of.
+    """
+
+    request_id: str
+    code: str
+    status: int
+    path: str
 
 
 class ResponseHandedOver(Event, frozen=True, kw_only=True):

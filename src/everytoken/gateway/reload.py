@@ -37,6 +37,8 @@ FIXED = (
     "no_auth",
     "tls_cert",
     "tls_key",
+    "metrics",
+    "otel",
     "observers",
     "dialects",
     "breaker",

@@ -20,10 +20,11 @@ from everytoken.gateway.making import (
     configured_upstream,
     mounted_journal,
 )
+from everytoken.gateway.metrics import Metrics
 from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
 from everytoken.gateway.targets import native_first, target_of
-from everytoken.observer import Commit, Observers
+from everytoken.observer import Commit, Observers, ReaderResumed
 from everytoken.redaction import Redactor
 from everytoken.relay import Relays
 from everytoken.relay.circuits import ObservedBreaker
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.admission import Admission
     from everytoken.gateway.http import Request
-    from everytoken.journal import Journal
+    from everytoken.journal import Journal, Log
     from everytoken.journal.commit import GroupCommit
     from everytoken.observer import Observer
     from everytoken.recovery import Policy, Target
@@ -96,7 +97,8 @@ class Services:
         self.on_loopback = False
         self.health = Health(self.journal, self.relays)
         self.bodies = Bodies(config.max_bodies)
-        self.refusals = Refusals(time.monotonic)
+        self.refusals = Refusals(time.monotonic, self.observers)
+        self.metrics = Metrics(self)
         self.slowing = Slowing(time.monotonic)
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
@@ -137,6 +139,11 @@ class Services:
             if relay is not None and relay.log.info.owner == owner:
                 relay.stop()
 
+    def reader_resumed(self, log: Log, offset: int) -> None:
+        """Tell observers that a reader has come back to a response."""
+        if self.observers and "request" in log.info.meta:
+            self.observers.tell(ReaderResumed(at=time.time(), response=log.info.id, offset=offset))
+
     def aliases(self, upstream: str) -> list[str]:
         """Return the model names the configuration gives an upstream."""
         return [name for one in self.config.upstream if one.name == upstream for name in one.names]
@@ -153,6 +160,7 @@ class Services:
         """Use another configuration for everything that begins from now on."""
         self.config, self._policies = config, policies
         self.keys.change(config)
+        self.metrics.configure(config)
         self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.relays.router.route = config.route
@@ -186,8 +194,9 @@ class Services:
     async def _start(self) -> None:
         self._log_guard.install()
         self.pages = await asyncio.to_thread(_read_files)
-        if self.observers and not self._observes_commits:
-            self._observe_commits()
+        self.metrics.start()
+        if self.observers:
+            self.observe_commits()
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
         await self.keys.start()
@@ -196,7 +205,10 @@ class Services:
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
         self.started = True
 
-    def _observe_commits(self) -> None:
+    def observe_commits(self) -> None:
+        """Have observers told of commits from now on."""
+        if self._observes_commits:
+            return
         self._observes_commits = True
         commits: GroupCommit | None = getattr(self.journal, "commits", None)
         if commits is not None:
@@ -211,6 +223,7 @@ class Services:
         """Hand over what a durable journal keeps, stop what it does not, and let go of everything."""
         if self._watch is not None:
             self._watch.cancel()
+        self.metrics.stop()
         await self.health.stop()
         for task in self._tasks:
             task.cancel()

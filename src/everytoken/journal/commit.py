@@ -274,16 +274,16 @@ class GroupCommit:
 
 def _measured(store: Store, after: After, told: Callable[[int, int, float], None]) -> tuple[Store, After]:
     """Wrap what stores, rather than ask at each commit whether anybody wants to know: so it costs nothing if nobody does."""
-    began, size = 0.0, 0
+    began, size = -1.0, 0
 
     def measured_store(streams: Sequence[Stream]) -> bool:
         nonlocal began, size
         began = asyncio.get_running_loop().time()
-        size = sum(len(record) for stream in streams for record in stream.storing)
+        size = sum([sum(map(len, stream.storing)) for stream in streams])
         return store(streams)
 
     def told_after(streams: Sequence[Stream]) -> None:
-        if streams:
+        if streams and began >= 0:  # not a commit that was under way when somebody began to observe
             told(len(streams), size, asyncio.get_running_loop().time() - began)
         after(streams)
 

@@ -40,6 +40,7 @@ class LocalJournal:
         self._retention = retention
         self._usage = Usage(quota or Quota())
         self._open_bytes = 0  # of open streams, as of `_measured` and with what was submitted since
+        self._ended_bytes = 0
         self._measured = -math.inf
         self._max_bytes = max_bytes
         self._now = now
@@ -200,6 +201,17 @@ class LocalJournal:
         """Whether what is open takes all the room, so that no response can begin."""
         self._measure()
         return self._open_bytes > self._max_bytes
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the streams take, of the `max_bytes` they may."""
+        self._measure()
+        return self._open_bytes + self._ended_bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """How many bytes the streams may take."""
+        return self._max_bytes
 
     def _charge(self, stream: Stream) -> None:
         """Charge a stream for what it takes once it is stored."""

@@ -49,6 +49,9 @@ class ResponseEvents:
         self._attempts: dict[int, Attempt] = {}  # those under way: two while one is suspected
         self._chunks = 0  # delivered before the last of them
         self._awaited = False  # whether its first content has not come yet
+        self._silent_since = (
+            self._began
+        )  # when the last attempt before the present one ended, or that began beside it
 
     def _tell(self, kind: Callable[..., Event], **values: object) -> None:
         self._observers.tell(kind(at=time.time(), response=self._info.id, **values))
@@ -56,6 +59,7 @@ class ResponseEvents:
     def begun(self, offset: int | None = None) -> None:
         """It begins, or was taken over at `offset`."""
         info, request = self._info, self._recovery.request
+        headers = info.meta.get("headers") or {}
         self._tell(
             ResponseBegun,
             request_id=info.meta.get("request_id", ""),
@@ -63,10 +67,15 @@ class ResponseEvents:
             dialect=request.dialect,
             model=request.model,
             offset=offset,
+            streamed=request.stream,
+            traceparent=headers.get("traceparent", ""),
+            tracestate=headers.get("tracestate", ""),
         )
 
     def attempt_begun(self, number: int) -> None:
         """An attempt begins."""
+        if self._attempts:
+            self._silent_since = self._clock()
         attempt = self._attempts[number] = self._recovery.attempts[number - 1]
         self._chunks = self._recovery.transcript.chunks
         if not self._awaited:
@@ -112,6 +121,7 @@ class ResponseEvents:
                 upstream=attempt.upstream,
                 strategy=attempt.strategy,
                 offset=attempt.offset,
+                seconds=max(0.0, now - self._silent_since),
             )
 
     def _no_longer_awaited(self) -> None:
@@ -130,6 +140,8 @@ class ResponseEvents:
                 self._no_longer_awaited()
         cause = attempt.cause
         ended = self._clock() if attempt.ended is None else attempt.ended
+        if not self._attempts:
+            self._silent_since = ended
         self._tell(
             AttemptEnded,
             attempt=attempt.number,

@@ -289,6 +289,14 @@ class Relays:
         """Return the upstreams and models that are set aside, and for how many more seconds."""
         return self._breaker.state(asyncio.get_running_loop().time())
 
+    def suspected(self) -> list[Circuit]:
+        """Return the upstreams and models that were set aside and have not answered since."""
+        return self._breaker.waiting()
+
+    def readers(self) -> int:
+        """Return how many readers the responses have that are written here."""
+        return sum(relay.readers.count for relay in self._relays.values())
+
     def can_try_any(self) -> bool:
         """Whether at least one upstream can be tried."""
         return not self.upstreams or not self.upstreams.keys() <= {name for name, _ in self.set_aside()}
