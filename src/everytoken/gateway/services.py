@@ -24,6 +24,7 @@ from everytoken.gateway.metrics import Metrics
 from everytoken.gateway.passing import heads_keeper
 from everytoken.gateway.refusals import Refusals
 from everytoken.gateway.targets import native_first, target_of
+from everytoken.gateway.telemetry import Telemetry
 from everytoken.observer import Commit, Observers, ReaderResumed
 from everytoken.redaction import Redactor
 from everytoken.relay import Relays
@@ -99,6 +100,7 @@ class Services:
         self.bodies = Bodies(config.max_bodies)
         self.refusals = Refusals(time.monotonic, self.observers)
         self.metrics = Metrics(self)
+        self.telemetry = Telemetry(self)
         self.slowing = Slowing(time.monotonic)
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
@@ -161,6 +163,7 @@ class Services:
         self.config, self._policies = config, policies
         self.keys.change(config)
         self.metrics.configure(config)
+        self.telemetry.configure(config)
         self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.relays.router.route = config.route
@@ -195,6 +198,7 @@ class Services:
         self._log_guard.install()
         self.pages = await asyncio.to_thread(_read_files)
         self.metrics.start()
+        await self.telemetry.start()
         if self.observers:
             self.observe_commits()
         await self.journal.start()
@@ -233,6 +237,7 @@ class Services:
         await self.keys.stop()
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
+        await self.telemetry.stop()
         self._log_guard.remove()
 
     async def __aenter__(self) -> Self:

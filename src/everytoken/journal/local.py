@@ -41,6 +41,7 @@ class LocalJournal:
         self._usage = Usage(quota or Quota())
         self._open_bytes = 0  # of open streams, as of `_measured` and with what was submitted since
         self._ended_bytes = 0
+        self._log_bytes = 0  # of what a storage has not sorted by streams yet, ended ones included
         self._measured = -math.inf
         self._max_bytes = max_bytes
         self._now = now
@@ -206,7 +207,7 @@ class LocalJournal:
     def size(self) -> int:
         """About how many bytes the streams take, of the `max_bytes` they may."""
         self._measure()
-        return self._open_bytes + self._ended_bytes
+        return max(self._open_bytes, self._log_bytes) + self._ended_bytes
 
     @property
     def max_bytes(self) -> int:

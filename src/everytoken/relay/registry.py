@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from everytoken.observer import Observers
     from everytoken.recovery import Route, Target
     from everytoken.recovery.breaker import Circuit
+    from everytoken.relay.heads import AttemptHeaders
     from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
 
@@ -89,6 +90,7 @@ class Relays:
         self.router = Router(route)
         self.learned = Learned(journal)
         self.keep_head: KeepHead = _keep_nothing
+        self.attempt_headers: AttemptHeaders | None = None
         self._relays: dict[str, Relay] = {}
         self._empty = asyncio.Event()
         self.draining = False
@@ -185,6 +187,7 @@ class Relays:
             max_seconds=max(0.0, self._max_duration - max(0.0, time.time() - info.created)),
             events=events,
             keep_head=self.keep_head,
+            attempt_headers=self.attempt_headers,
         )
         self._relays[info.id] = relay
         return relay

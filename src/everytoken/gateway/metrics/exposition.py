@@ -5,6 +5,7 @@ Imported with the first scrape: the library takes a while to load.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -48,6 +49,11 @@ class _Families:
 
     def collect(self) -> Iterator[Metric]:
         """Return all of it as the library's values."""
+        build = GaugeMetricFamily(
+            "everytoken_build_info", "The version that runs; always 1.", labels=("version",)
+        )
+        build.add_metric((version("everytoken"),), 1)
+        yield build
         for state in self._states:
             gauge = GaugeMetricFamily(state.name, state.meaning, labels=state.labels)
             for key, value in state.values.items():

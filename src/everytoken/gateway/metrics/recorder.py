@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from everytoken.gateway.metrics.labels import ModelLabels, code_label
 from everytoken.gateway.metrics.names import Metered
-from everytoken.gateway.metrics.usage import operation_of, provider_of, tokens_of
+from everytoken.gateway.metrics.usage import operation_of, per_chunk, provider_of, tokens_of
 from everytoken.observer import (
     AttemptBegun,
     AttemptEnded,
@@ -139,9 +139,9 @@ class Recorder:
         metered.duration.observe(event.seconds, *gen_ai, error)
         if begun.streamed and event.first_content is not None:
             metered.to_first.observe(event.first_content, *gen_ai)
-            if event.records > 1 and begun.offset is None:
-                between = (event.seconds - event.first_content) / (event.records - 1)
-                metered.per_chunk.observe(max(0.0, between), *gen_ai)
+        mean = per_chunk(begun, event)
+        if mean is not None:
+            metered.per_chunk.observe(mean, *gen_ai)
         for kind, count in tokens_of(begun.dialect, event.usage):
             metered.tokens.add(model, kind, by=count)
             if kind in {"input", "output"}:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from everytoken.gateway.metrics.labels import OTHER
@@ -18,11 +16,6 @@ if TYPE_CHECKING:
     from everytoken.relay import Relays
 
 __all__ = ["Metrified", "State", "states_of"]
-
-
-@functools.cache
-def _version() -> str:
-    return version("everytoken")
 
 
 class Metrified(Protocol):
@@ -55,7 +48,6 @@ def states_of(services: Metrified, recorder: Recorder) -> list[State]:
     """Return the states of a gateway."""
     relays, journal = services.relays, services.journal
     states = [
-        State("everytoken_build_info", "The version that runs; always 1.", ("version",), {(_version(),): 1}),
         State(
             "everytoken_running_responses", "Responses that are being written here.", (), {(): len(relays)}
         ),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from everytoken.observer import ResponseBegun, ResponseEnded
     from everytoken.translation.events import Usage
 
-__all__ = ["operation_of", "provider_of", "tokens_of"]
+__all__ = ["operation_of", "per_chunk", "provider_of", "tokens_of"]
 
 _USAGES: Final = {
     "openai-chat": "openai_chat",
@@ -45,6 +46,13 @@ def _reader(dialect: str) -> Callable[[dict[str, Any]], Usage | None]:
         f"everytoken.translation.{_USAGES.get(dialect, 'openai_chat')}.usage"
     ).usage_in
     return read
+
+
+def per_chunk(begun: ResponseBegun, ended: ResponseEnded) -> float | None:
+    """Return the mean seconds between two chunks of a streamed response; None where they cannot be known."""
+    if not begun.streamed or begun.offset is not None or ended.first_content is None or ended.records < 2:
+        return None
+    return max(0.0, (ended.seconds - ended.first_content) / (ended.records - 1))
 
 
 def tokens_of(dialect: str, usage: dict[str, Any] | None) -> list[tuple[str, int]]:
