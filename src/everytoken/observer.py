@@ -7,7 +7,7 @@ are no events for single chunks. `at` is in seconds since 1970, every other time
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,7 @@ __all__ = [
     "AttemptAccepted",
     "AttemptBegun",
     "AttemptEnded",
+    "AttemptHeaders",
     "CircuitClosed",
     "CircuitOpened",
     "Commit",
@@ -220,11 +221,19 @@ Observer = Callable[[Event], object]
 """Is called with each event."""
 
 
+AttemptHeaders = Callable[[str, int, Mapping[str, str] | None], dict[str, str]]
+"""From a response, the number of its attempt and the headers that are to be sent, to those that are sent."""
+
+
 class Observers:
-    """Several observers as one. False while there is none."""
+    """Several observers as one. False while there is none.
+
+    `attempt_headers` is called when they have been told of an attempt: a tracer has it continue its trace.
+    """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers = tuple(observers)
+        self.attempt_headers: AttemptHeaders | None = None
 
     def __bool__(self) -> bool:
         return bool(self._observers)

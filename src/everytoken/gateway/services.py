@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from everytoken.journal import Journal, Log
     from everytoken.journal.commit import GroupCommit
     from everytoken.observer import Observer
-    from everytoken.recovery import Policy, Target
+    from everytoken.recovery import Breaker, Policy, Target
     from everytoken.upstream import Upstream
 
 __all__ = ["Services"]
@@ -75,6 +75,12 @@ class Services:
         self.grace = _grace_of(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
+        self.breaker: Breaker = ObservedBreaker(
+            self.observers,
+            threshold=config.breaker.failures,
+            pause=config.breaker.pause,
+            pause_max=config.breaker.pause_max,
+        )
         self.relays = Relays(
             upstreams,
             self.targets,
@@ -85,12 +91,7 @@ class Services:
             redact=Redactor([*config.api_keys, *config.admin_keys]).text,
             observers=self.observers,
             route=config.route,
-            breaker=ObservedBreaker(
-                self.observers,
-                threshold=config.breaker.failures,
-                pause=config.breaker.pause,
-                pause_max=config.breaker.pause_max,
-            ),
+            breaker=self.breaker,
         )
         self.relays.keep_head = heads_keeper(config.pass_down)
         self._log_guard = LogGuard(self.relays.redact)

@@ -72,8 +72,8 @@ class ResponseEvents:
             tracestate=headers.get("tracestate", ""),
         )
 
-    def attempt_begun(self, number: int) -> None:
-        """An attempt begins."""
+    def attempt_begun(self, number: int, headers: dict[str, str] | None) -> dict[str, str] | None:
+        """An attempt begins that is to send these headers; return those that it sends."""
         if self._attempts:
             self._silent_since = self._clock()
         attempt = self._attempts[number] = self._recovery.attempts[number - 1]
@@ -89,6 +89,8 @@ class ResponseEvents:
             streamed=attempt.streamed,
             offset=attempt.offset,
         )
+        sent = self._observers.attempt_headers
+        return headers if sent is None else sent(self._info.id, number, headers)
 
     def attempt_accepted(self, number: int) -> None:
         """The upstream of an attempt has answered with success."""

@@ -7,15 +7,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from everytoken.dialects.dialect import Dialect
     from everytoken.recovery.attempt import Attempt
     from everytoken.relay.sink import Headers
     from everytoken.upstream import Upstream
-
-    AttemptHeaders = Callable[[str, int, Mapping[str, str] | None], dict[str, str]]
-    """From a response, the number of its attempt and the headers that are to be sent, to those that are sent."""
 
 __all__ = ["head_of", "passed_on", "translated"]
 

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from everytoken.observer import Observers
     from everytoken.recovery import Route, Target
     from everytoken.recovery.breaker import Circuit
-    from everytoken.relay.heads import AttemptHeaders
     from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Upstream
 
@@ -90,7 +89,6 @@ class Relays:
         self.router = Router(route)
         self.learned = Learned(journal)
         self.keep_head: KeepHead = _keep_nothing
-        self.attempt_headers: AttemptHeaders | None = None
         self._relays: dict[str, Relay] = {}
         self._empty = asyncio.Event()
         self.draining = False
@@ -187,7 +185,6 @@ class Relays:
             max_seconds=max(0.0, self._max_duration - max(0.0, time.time() - info.created)),
             events=events,
             keep_head=self.keep_head,
-            attempt_headers=self.attempt_headers,
         )
         self._relays[info.id] = relay
         return relay
@@ -291,14 +288,6 @@ class Relays:
     def set_aside(self) -> dict[Circuit, float]:
         """Return the upstreams and models that are set aside, and for how many more seconds."""
         return self._breaker.state(asyncio.get_running_loop().time())
-
-    def suspected(self) -> list[Circuit]:
-        """Return the upstreams and models that were set aside and have not answered since."""
-        return self._breaker.waiting()
-
-    def readers(self) -> int:
-        """Return how many readers the responses have that are written here."""
-        return sum(relay.readers.count for relay in self._relays.values())
 
     def can_try_any(self) -> bool:
         """Whether at least one upstream can be tried."""

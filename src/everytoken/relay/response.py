@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from everytoken.journal import Log, Writer
     from everytoken.recovery import Recovery
     from everytoken.relay.events import ResponseEvents
-    from everytoken.relay.heads import AttemptHeaders
     from everytoken.relay.sink import Headers, KeepHead
     from everytoken.upstream import Connection, Upstream
 
@@ -44,8 +43,7 @@ class Relay:
 
     `ended` is called once, when it is not written here any more. `grace` is how many seconds it goes on without a
     reader, None for ever. `accepted` is done when an upstream has accepted it, or it has ended; `over` when it is not
-    written here any more. `events` are told of what happens; None while nobody listens. `attempt_headers` has the last word
-    on what an attempt sends up.
+    written here any more. `events` are told of what happens; None while nobody listens.
     """
 
     def __init__(
@@ -62,7 +60,6 @@ class Relay:
         max_seconds: float,
         events: ResponseEvents | None = None,
         keep_head: KeepHead,
-        attempt_headers: AttemptHeaders | None = None,
     ) -> None:
         """`max_bytes`: what upstreams may send, over all attempts; `max_seconds`: how long it may take from now on."""
         self.stream_id = stream_id
@@ -84,7 +81,6 @@ class Relay:
         self._latest = self.loop.time() + max_seconds
         self._events = events
         self._keep_head = keep_head
-        self._attempt_headers = attempt_headers
         self._heads: dict[int, Headers] = {}  # by the attempt's number
         self.accepted: asyncio.Future[None] = self.loop.create_future()
         self.over: asyncio.Future[None] = self.loop.create_future()
@@ -243,16 +239,14 @@ class Relay:
 
     def _connect(self, decision: Connect) -> None:
         number = decision.attempt
-        if self._events is not None:
-            self._events.attempt_begun(number)
         target = decision.target
         upstream, headers = self._upstreams[target.name], self.log.info.meta.get("headers")
         dialect = self.recovery.dialect
         if target.translation is not None:
             headers = translated(headers, dialect, target.translation.dialect)
             dialect = target.translation.dialect
-        if self._attempt_headers is not None:
-            headers = self._attempt_headers(self.stream_id, number, headers)
+        if self._events is not None:
+            headers = self._events.attempt_begun(number, headers)
         connection = upstream.connect(
             decision.body,
             AttemptSink(self, number),

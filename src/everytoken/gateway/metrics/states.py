@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.metrics.tallies import Key
     from everytoken.journal import Journal
     from everytoken.observer import Observers
+    from everytoken.recovery import Breaker
     from everytoken.relay import Relays
 
 __all__ = ["Metrified", "State", "states_of"]
@@ -24,6 +25,7 @@ class Metrified(Protocol):
     config: Config
     keys: KeyBook
     relays: Relays
+    breaker: Breaker
     observers: Observers
     on_loopback: bool
 
@@ -47,6 +49,8 @@ class State(NamedTuple):
 def states_of(services: Metrified, recorder: Recorder) -> list[State]:
     """Return the states of a gateway."""
     relays, journal = services.relays, services.journal
+    written = map(relays.get, relays.running())
+    readers = sum(relay.readers.count for relay in written if relay is not None)
     states = [
         State(
             "everytoken_running_responses", "Responses that are being written here.", (), {(): len(relays)}
@@ -55,7 +59,7 @@ def states_of(services: Metrified, recorder: Recorder) -> list[State]:
             "everytoken_readers",
             "Readers of responses that are being written here.",
             (),
-            {(): relays.readers()},
+            {(): readers},
         ),
         State(
             "everytoken_draining",
@@ -101,7 +105,7 @@ def _breakers(services: Metrified, recorder: Recorder) -> dict[Key, float]:
     for name, model in recorder.tried:
         if name in named and not named[name]:
             rows[name, model] = 0
-    for name, model in services.relays.suspected():
+    for name, model in services.breaker.waiting():
         if name in named:
             label = model if model in named[name] else recorder.models.label(model)
             rows[name, label or OTHER] = 1

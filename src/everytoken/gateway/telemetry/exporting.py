@@ -40,8 +40,9 @@ class Exporting:
         self.models = models
         resource = _resource()
         self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        self._exporters = (OTLPSpanExporter(), OTLPMetricExporter())
+        self._tracers.add_span_processor(BatchSpanProcessor(self._exporters[0]))
+        reader = PeriodicExportingMetricReader(self._exporters[1])
         self._meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
         release = version("everytoken")
         instruments = Instruments(self._meters.get_meter(_SCOPE, release), models)
@@ -55,6 +56,11 @@ class Exporting:
         self._spans.stop()
         self._tracers.shutdown()
         self._meters.shutdown()
+
+    def give_up(self) -> None:
+        """Try nothing again, so that the threads end."""
+        for exporter in self._exporters:
+            exporter.shutdown()
 
 
 def _resource() -> Resource:

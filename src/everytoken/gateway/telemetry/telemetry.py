@@ -54,7 +54,7 @@ class Telemetry:
         self._exporting = await asyncio.to_thread(self._make)
         self.configure(self._services.config)
         self._services.observers.add(self._exporting.observe)
-        self._services.relays.attempt_headers = self._exporting.headers
+        self._services.observers.attempt_headers = self._exporting.headers
 
     def _make(self) -> Exporting:
         services = self._services
@@ -96,6 +96,7 @@ class Telemetry:
             async with asyncio.timeout(_PATIENCE):
                 await flushed.wait()
         except TimeoutError:
+            exporting.give_up()
             logger.warning("otel: what was not exported within %.0f s is lost", _PATIENCE)
 
 
