@@ -171,7 +171,7 @@ class ReaderWent(Event, frozen=True, kw_only=True):
 
 
 class ReaderResumed(Event, frozen=True, kw_only=True):
-    """A reader has come back to a response, of any process, and reads on behind `offset`.
+    """A reader has come back to a response, of any process, and resumes behind `offset`.
 
     One that polls comes back with every request, and is not told of. `offset` is 0 where a format is made anew each time.
     """

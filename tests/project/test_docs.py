@@ -57,7 +57,11 @@ BLOCKS = {
     },
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py"), "ts": (2, "sdks/test_node_sdks.py")},
-    "docs/operations.md": {"console": (1, "cli/test_keys.py")},
+    "docs/operations.md": {
+        "console": (1, "cli/test_keys.py"),
+        "sh": (1, "gateway/telemetry/test_telemetry.py"),
+        "yaml": (1, "project/test_monitoring.py"),
+    },
     "docs/python.md": {"python": (8, "client/test_surface.py")},
     "docs/react.md": {"tsx": (3, "project/test_js.py")},
     "docs/recipes.md": {"toml": (13, "project/test_recipes_docs.py")},

@@ -127,7 +127,7 @@ class Metered:
             "everytoken_reader_connections", "Readers that have come to responses that are written here."
         )
         self.resumes = Count(
-            "everytoken_resumes", "Readers that have come back and read on behind an offset."
+            "everytoken_resumes", "Readers that have come back and resumed behind an offset."
         )
         self.circuits = Count(
             "everytoken_breaker_opened", "How often an upstream was set aside for a model.", ("upstream",)

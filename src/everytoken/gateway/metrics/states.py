@@ -77,6 +77,11 @@ def states_of(services: Metrified, recorder: Recorder) -> list[State]:
     for name, meaning, attribute in (
         ("everytoken_journal_bytes", "About how many bytes the journal's streams take.", "size"),
         ("everytoken_journal_max_bytes", "How many bytes they may take: max_journal.", "max_bytes"),
+        (
+            "everytoken_journal_full",
+            "1 while open streams take all the room, so that no response can begin.",
+            "is_full",
+        ),
     ):
         value = getattr(journal, attribute, None)
         if isinstance(value, int | float):
