@@ -216,6 +216,14 @@ async def test_a_collector_that_never_answers_harms_no_response_and_holds_no_sto
     assert "otel: what was not exported" in caplog.text
 
 
+@pytest.mark.parametrize(("signal", "spans", "metrics"), [("TRACES", 0, 4), ("METRICS", 2, 0)])
+async def test_one_of_the_two_can_be_switched_off(signal, spans, metrics, collector, monkeypatch):
+    monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
+    async with limit(), scripted() as upstream, serving(upstream, otel=True) as gateway:
+        await gateway.ask("POST", CHAT, HELLO)
+    assert (len(collector.spans), len(collector.metrics)) == (spans, metrics)
+
+
 async def test_without_the_packages_it_is_said_which(monkeypatch):
     monkeypatch.setattr(module, "_is_there", lambda name: name != "opentelemetry.sdk")
     with pytest.raises(ConfigurationError, match=r"pip install 'everytoken\[otel\]'"):

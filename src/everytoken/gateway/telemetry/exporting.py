@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from everytoken.gateway.metrics.labels import ModelLabels
+    from everytoken.observer import ResponseBegun, ResponseEnded
 
 __all__ = ["Exporting"]
 
@@ -40,13 +42,24 @@ class Exporting:
         self.models = models
         resource = _resource()
         self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._exporters = (OTLPSpanExporter(), OTLPMetricExporter())
-        self._tracers.add_span_processor(BatchSpanProcessor(self._exporters[0]))
-        reader = PeriodicExportingMetricReader(self._exporters[1])
-        self._meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
+        self._exporters: list[OTLPSpanExporter | OTLPMetricExporter] = []
+        if _is_wanted("OTEL_TRACES_EXPORTER"):
+            self._exporters.append(exporter := OTLPSpanExporter())
+            self._tracers.add_span_processor(BatchSpanProcessor(exporter))
+        readers = []
+        if _is_wanted("OTEL_METRICS_EXPORTER"):
+            self._exporters.append(metrics := OTLPMetricExporter())
+            readers.append(PeriodicExportingMetricReader(metrics))
+        self._meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         release = version("everytoken")
-        instruments = Instruments(self._meters.get_meter(_SCOPE, release), models)
-        spans = Spans(self._tracers.get_tracer(_SCOPE, release), models, instruments.ended, redact, pass_up)
+        instruments = Instruments(self._meters.get_meter(_SCOPE, release), models) if readers else None
+        spans = Spans(
+            self._tracers.get_tracer(_SCOPE, release),
+            models,
+            _nothing if instruments is None else instruments.ended,
+            redact,
+            pass_up,
+        )
         self._spans = spans
         self.observe = spans
         self.headers = spans.headers
@@ -61,6 +74,15 @@ class Exporting:
         """Try nothing again, so that the threads end."""
         for exporter in self._exporters:
             exporter.shutdown()
+
+
+def _is_wanted(variable: str) -> bool:
+    """Whether a signal is exported: anything but `none` means OTLP, which is all we have."""
+    return os.environ.get(variable, "").strip().lower() != "none"
+
+
+def _nothing(begun: ResponseBegun, ended: ResponseEnded) -> None:
+    """Stand for metrics that nobody wants."""
 
 
 def _resource() -> Resource:

@@ -98,13 +98,12 @@ class Spans:
             one.span.add_event("seam", attributes, _ns(event.at))
         elif isinstance(event, AttemptEnded):
             if (span := one.attempts.pop(event.attempt, None)) is not None:
-                _set_usage(span, tokens_of(one.begun.dialect, event.usage))
-                _end(span, event.at, event.cause, event.message)
+                _end(span, event.at, event.cause, event.message, _usage(span, one, event.usage))
         elif isinstance(event, ResponseEnded):
             self._ended(one, event)
         elif isinstance(event, ResponseHandedOver):
-            one.span.set_attribute("everytoken.handed_over", value=True)
-            self._close(event.response, one, event.at)
+            self._end_all(event.response, one, event.at)
+            _end(one.span, event.at, None, None, {"everytoken.handed_over": True})
 
     def _begun(self, event: ResponseBegun) -> None:
         trace = {"traceparent": event.traceparent, "tracestate": event.tracestate}
@@ -144,30 +143,23 @@ class Spans:
 
     def _ended(self, one: _Open, event: ResponseEnded) -> None:
         self._told(one.begun, event)
-        span = one.span
-        span.set_attribute("everytoken.outcome", event.outcome)
-        span.set_attribute("everytoken.attempts", event.attempts)
-        span.set_attribute("everytoken.records", event.records)
+        attributes: dict[str, Any] = {
+            "everytoken.outcome": event.outcome,
+            "everytoken.attempts": event.attempts,
+            "everytoken.records": event.records,
+            **_usage(one.span, one, event.usage),
+        }
         if event.first_content is not None:
-            span.set_attribute("gen_ai.response.time_to_first_chunk", event.first_content)
-        _set_usage(span, tokens_of(one.begun.dialect, event.usage))
+            attributes["gen_ai.response.time_to_first_chunk"] = event.first_content
         fails = event.outcome != "cancelled"  # what somebody asked for is no failure
-        self._close(event.response, one, event.at, event.error, event.message, fails=fails)
+        self._end_all(event.response, one, event.at)
+        _end(one.span, event.at, event.error, event.message, attributes, fails=fails)
 
-    def _close(
-        self,
-        response: str,
-        one: _Open,
-        at: float,
-        error: str | None = None,
-        message: str | None = None,
-        *,
-        fails: bool = True,
-    ) -> None:
+    def _end_all(self, response: str, one: _Open, at: float) -> None:
+        """Forget a response, and end those of its attempts that nobody has told the end of."""
         del self._open[response]
         for span in one.attempts.values():
             span.end(_ns(at))
-        _end(one.span, at, error, message, fails=fails)
 
     def headers(self, response: str, attempt: int, given: Mapping[str, str] | None) -> dict[str, str]:
         """Return the headers of an attempt: those that are `given`, with the attempt's own trace in place of the caller's."""
@@ -207,14 +199,25 @@ def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
 
 
-def _set_usage(span: Span, tokens: Sequence[tuple[str, int]]) -> None:
-    for kind, count in tokens:
-        span.set_attribute(_USAGE[kind], count)
+def _usage(span: Span, one: _Open, usage: dict[str, Any] | None) -> dict[str, Any]:
+    if not span.is_recording():
+        return {}
+    return {_USAGE[kind]: count for kind, count in tokens_of(one.begun.dialect, usage)}
 
 
-def _end(span: Span, at: float, error: str | None, message: str | None, *, fails: bool = True) -> None:
+def _end(
+    span: Span,
+    at: float,
+    error: str | None,
+    message: str | None,
+    attributes: dict[str, Any],
+    *,
+    fails: bool = True,
+) -> None:
+    # All at once: the SDK takes a lock for each call.
     if error is not None:
-        span.set_attribute("error.type", error)
+        attributes["error.type"] = error
         if fails:
             span.set_status(StatusCode.ERROR, (message or error)[:_MAX_MESSAGE])
+    span.set_attributes(attributes)
     span.end(_ns(at))
