@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -378,6 +379,29 @@ async def test_one_that_is_added_later_is_told_of_what_begins_from_then_on():
         attempt.finish()
         await wire.answer()
     assert names(seen)[0] == "ResponseBegun"
+
+
+async def test_a_commit_within_one_turn_of_the_loop_has_its_seconds_too(monkeypatch):
+    """uvloop's clock stands still within a turn."""
+    seconds = []
+
+    def store(_):
+        until = time.perf_counter() + 0.002
+        while time.perf_counter() < until:
+            pass
+        return True
+
+    commits = GroupCommit(store, lambda _: None)
+    commits.observe(lambda _streams, _size, took: seconds.append(took))
+    stream = Stream(StreamInfo(id="s", content_type="application/json"))
+    stream.created = True
+    stream.pending += [b"12"]
+    commits.add(stream)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1.0)
+    commits._flush()
+    monkeypatch.undo()
+    assert len(seconds) == 1
+    assert seconds[0] >= 0.002
 
 
 def test_several_are_told_in_order():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -65,7 +66,7 @@ class Metrics:
             self.configure(self._services.config)
             self._services.observers.add(self.recorder)
             self._services.observe_commits()
-            self._look(asyncio.get_running_loop().time())
+            self._look(time.monotonic())
 
     def configure(self, config: Config) -> None:
         """Let the models of a configuration count as themselves."""
@@ -81,11 +82,10 @@ class Metrics:
             self._timer.cancel()
 
     def _look(self, due: float) -> None:
-        loop = asyncio.get_running_loop()
         assert self.recorder is not None
-        now = loop.time()
+        now = time.monotonic()
         self.recorder.metered.lag.observe(max(0.0, now - due))
-        self._timer = loop.call_at(now + _LOOK, self._look, now + _LOOK)
+        self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look, now + _LOOK)
 
     async def serve(self, request: Request) -> None:
         """Answer a scrape. Raises `RouteNotFoundError`, `AuthenticationError`, `NotImplementedHereError`."""
