@@ -116,10 +116,10 @@ class Gateway(Services):
                 await break_off(request)
         except Exception:
             logger.exception("a request to %s failed (request %s)", request.path, request.id)
+            bug = EverytokenError("an internal error; the gateway's log has more")
+            self.refusals.note(request, bug)
             if not request.started:
-                await _answer_anyway(
-                    request, EverytokenError("an internal error; the gateway's log has more")
-                )
+                await _answer_anyway(request, bug)
             else:
                 await break_off(request)
 
@@ -209,6 +209,10 @@ async def _readyz(services: Services, request: Request) -> None:
     await answer_json(request, status, told, [(b"cache-control", b"no-store")])
 
 
+async def _metrics(services: Services, request: Request) -> None:
+    await services.metrics.serve(request)
+
+
 _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
     **{path: (("POST",), partial(complete, api=api)) for path, api in APIS.items()},
@@ -220,6 +224,7 @@ _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitabl
     probing.PATH: (("GET", "POST"), probing.probe),
     "/healthz": (_READS, _healthz),
     "/readyz": (_READS, _readyz),
+    "/metrics": (_READS, _metrics),
 }
 
 

@@ -41,6 +41,8 @@ FIXED = (
     "prices",
     "tls_cert",
     "tls_key",
+    "metrics",
+    "otel",
     "observers",
     "dialects",
     "breaker",
