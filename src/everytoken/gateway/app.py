@@ -21,10 +21,12 @@ from everytoken.gateway import (
     cors,
     counting,
     models,
+    openapi,
     origin,
     pages,
     pass_through,
     plain,
+    probing,
     responses,
     streams,
     ui,
@@ -173,6 +175,9 @@ class Gateway(Services):
             await responses.serve(self, request)
         elif path.startswith(administration.PREFIX):
             await administration.serve(self, request)
+        elif path.startswith(probing.PREFIX):
+            _allow(request, *_READS)
+            await probing.show_probe(self, request, path[len(probing.PREFIX) :])
         elif path in self.dialects:
             _allow(request, "POST")
             await complete(self, request, foreign_api(self.dialects[path]))
@@ -204,6 +209,10 @@ async def _readyz(services: Services, request: Request) -> None:
     await answer_json(request, status, told, [(b"cache-control", b"no-store")])
 
 
+async def _describe(services: Services, request: Request) -> None:
+    await openapi.show(services, request, _DESCRIBED)
+
+
 _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
     **{path: (("POST",), partial(complete, api=api)) for path, api in APIS.items()},
@@ -212,9 +221,14 @@ _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitabl
     counting.PATH: (("POST",), counting.count_tokens),
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),
+    probing.PATH: (("GET", "POST"), probing.probe),
     "/healthz": (_READS, _healthz),
     "/readyz": (_READS, _readyz),
+    **dict.fromkeys(openapi.PATHS, (_READS, _describe)),
 }
+_DESCRIBED = openapi.Routes(
+    {path: (methods, (serve.__doc__ or path).partition(".")[0]) for path, (methods, serve) in _ROUTES.items()}
+)
 
 
 async def _answer_anyway(request: Request, error: EverytokenError) -> None:

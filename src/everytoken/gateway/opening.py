@@ -176,14 +176,19 @@ async def _open(
     elif not asked.stream and grace is not None:
         grace = 0.0  # nobody but the caller can know of it
     stream_id = stream_id or new_stream_id(time.time())
-    size = int(request.header(b"content-length") or 0) or len(dumps(asked.body))
-    request.extra += await gateway.meter.reserve(stream_id, asked, request.key, gateway.targets(asked), size)
+    limited = gateway.meter.limits(request.key)
+    if limited:
+        size = int(request.header(b"content-length") or 0) or len(dumps(asked.body))
+        request.extra += await gateway.meter.reserve(
+            stream_id, asked, request.key, gateway.targets(asked), size
+        )
     try:
         relay = await _begin(
             gateway, request, asked, owner=owner, grace=grace, stream_id=stream_id, first=first
         )
     except BaseException:
-        gateway.meter.release(stream_id)
+        if limited:
+            gateway.meter.release(stream_id)
         raise
     return Response(relay.stream_id, relay.log, relay), relay
 

@@ -23,6 +23,7 @@ from everytoken.gateway.making import (
 )
 from everytoken.gateway.meter import Meter
 from everytoken.gateway.passing import heads_keeper
+from everytoken.gateway.probes import Probes
 from everytoken.gateway.refusals import Refusals
 from everytoken.gateway.requestlog import RequestLog
 from everytoken.gateway.targets import native_first, target_of
@@ -104,6 +105,7 @@ class Services:
         self.bodies = Bodies(config.max_bodies)
         self.refusals = Refusals(time.monotonic)
         self.slowing = Slowing(time.monotonic)
+        self.probes = Probes()
         self.gate = Gate(*_places(config))
         self.request_log = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
         self.request_log.observe(self.observers, self._urls)
