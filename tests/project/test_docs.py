@@ -62,6 +62,8 @@ BLOCKS = {
         "console": (2, "cli/test_show.py"),
         "text": (1, "cli/doctor/checks/test_checks.py"),
         "toml": (1, "gateway/test_meter.py"),
+        "sh": (1, "gateway/telemetry/test_telemetry.py"),
+        "yaml": (1, "project/test_monitoring.py"),
     },
     "docs/python.md": {"python": (8, "client/test_surface.py")},
     "docs/react.md": {"tsx": (3, "project/test_js.py")},

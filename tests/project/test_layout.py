@@ -144,6 +144,12 @@ COVERED = {
     "gateway/inspection/test_upstreams.py": ("facts, as an administrator gets them", "asking facts"),
     "gateway/test_probing.py": ("what is remembered of probes", "probes"),
     "gateway/responses/test_creating.py": ("what is made is asked for", "items kept routes"),
+    "gateway/metrics/test_metrics.py": ("a scrape, from the request to the text", "exposition states"),
+    "gateway/metrics/test_recorder.py": ("numbers, as they are scraped", "names usage"),
+    "gateway/telemetry/test_telemetry.py": (
+        "what a collector receives",
+        "exporting instruments spans",
+    ),
     "gateway/test_app.py": ("what an application starts and stops", "server services"),
     "gateway/test_model_api.py": ("how a response is opened for an API, and joined", "opening assembling"),
     "gateway/test_listener.py": ("limits before a request is read", "connections heads"),

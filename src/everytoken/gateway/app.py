@@ -105,7 +105,7 @@ class Gateway(Services):
         except EverytokenError as error:
             redact_error(error, self.relays.redact)
             self.refusals.note(request, error)
-            self.request_log.refused(request, error)
+            self.request_log.refused(request, error, known=self.is_known(request))
             if isinstance(error, AuthenticationError) and error.guessed:
                 error = await self._slow_down(request, error)
             if not request.started:
@@ -117,10 +117,10 @@ class Gateway(Services):
                 await break_off(request)
         except Exception:
             logger.exception("a request to %s failed (request %s)", request.path, request.id)
+            bug = EverytokenError("an internal error; the gateway's log has more")
+            self.refusals.note(request, bug)
             if not request.started:
-                await _answer_anyway(
-                    request, EverytokenError("an internal error; the gateway's log has more")
-                )
+                await _answer_anyway(request, bug)
             else:
                 await break_off(request)
 
@@ -156,6 +156,7 @@ class Gateway(Services):
                     origin.check_body(request)
                 else:
                     origin.check_json(request)
+        request.admitted = True
         await self._route(request)
 
     async def _route(self, request: Request) -> None:
@@ -209,6 +210,10 @@ async def _readyz(services: Services, request: Request) -> None:
     await answer_json(request, status, told, [(b"cache-control", b"no-store")])
 
 
+async def _metrics(services: Services, request: Request) -> None:
+    await services.metrics.serve(request)
+
+
 async def _describe(services: Services, request: Request) -> None:
     await openapi.show(services, request, _DESCRIBED)
 
@@ -224,6 +229,7 @@ _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitabl
     probing.PATH: (("GET", "POST"), probing.probe),
     "/healthz": (_READS, _healthz),
     "/readyz": (_READS, _readyz),
+    "/metrics": (_READS, _metrics),
     **dict.fromkeys(openapi.PATHS, (_READS, _describe)),
 }
 _DESCRIBED = openapi.Routes(

@@ -178,7 +178,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
     `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
-    get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `observers`: what is told of
+    get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `metrics`: who may read `/metrics`:
+    anybody (`open`), an administrator (`admin`), nobody (`off`, and then nothing is counted); `auto`: anybody on this machine
+    while it listens on loopback, otherwise an administrator. `otel`: export metrics and spans by OTLP. `observers`: what is told of
     events, by the names that packages give in their entry points `everytoken.observers`. `dialects`: the APIs of other
     packages that are served at their paths, likewise. `pass_through`: paths below `/v1/` that are passed on besides those
     of OpenAI's other APIs; a `*` at the end stands for any rest. `route`: by which rule the first
@@ -213,6 +215,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: LimitsConfig = LimitsConfig()
     tls_cert: str = ""
     tls_key: str = ""
+    metrics: Literal["auto", "open", "admin", "off"] = "auto"
+    otel: bool = False
     observers: list[str] = []
     dialects: list[str] = []
     pass_up: list[str] = msgspec.field(default_factory=lambda: list(PASS_UP))

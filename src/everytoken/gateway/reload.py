@@ -42,6 +42,8 @@ FIXED = (
     "prices",
     "tls_cert",
     "tls_key",
+    "metrics",
+    "otel",
     "observers",
     "dialects",
     "breaker",

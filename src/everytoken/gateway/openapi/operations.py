@@ -151,6 +151,7 @@ OPERATIONS: Final = (
               errors="key query"),
     Operation("get head", "/healthz", "The process runs, and how many responses it writes", "Health", "Health", access=""),
     Operation("get head", "/readyz", "Whether it can serve: 503 with the reasons if not", "Health", "Readiness", access=""),
+    Operation("get head", "/metrics", "What Prometheus scrapes", "Health", "text/plain", errors="key", access="admin"),
     Operation("get head", "/openapi.json", "This description", "Pages", "application/json", access=""),
     Operation("get head", "/docs", "This description as a page", "Pages", "text/html", access=""),
     Operation("get head", "/", "The chat page", "Pages", "text/html", access=""),
