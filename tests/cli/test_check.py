@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,16 @@ def test_all_errors_with_their_lines_and_a_status(tmp_path):
         "variable": "",
         "suggestion": "did you mean 'port'?",
     }
+
+
+def test_what_the_page_shows_is_printed(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+    [shown] = re.findall(
+        r"^```console\n\$ everytoken check everytoken.toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    )
+    file = tmp_path / "everytoken.toml"
+    file.write_text('prot = 8000\ndrain = "1m"\n[[upstream]]\nurl = "http://127.0.0.1:9/v1"\n')
+    assert run("check", str(file)).stdout.decode().replace(str(file), "everytoken.toml") == shown
 
 
 def test_what_is_right_and_the_environment_alone(tmp_path):

@@ -131,6 +131,7 @@ COVERED = {
         "../journal/ledger ../journal/local_ledger",
     ),
     "gateway/test_meter.py": ("what is limited is metered", "rates"),
+    "gateway/openapi/test_document.py": ("the whole of it", "page shapes"),
     "gateway/checking/test_reading.py": (
         "what is found in a configuration",
         "around certificates connecting problem tables words",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +22,6 @@ from redis_server import REDIS, RedisServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.skipif(REDIS is None, reason="redis-server is not installed"),
@@ -29,6 +30,8 @@ pytestmark = [
 
 READERS = 8
 ANSWER = Answer(content=[f"word{number} " for number in range(200)], delay=0.01)  # 2 seconds
+PAGE = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+[NEXT_UPSTREAM] = re.findall(r"^```nginx\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 NGINX = """daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/error.log;
 events {{}}
 http {{
@@ -44,7 +47,7 @@ http {{
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
             proxy_buffering off;
-            proxy_next_upstream error timeout http_503;
+            {next_upstream}
         }}
     }}
 }}
@@ -85,6 +88,7 @@ def two_nodes(directory: Path, upstream: ScriptedUpstream) -> Iterator[tuple[lis
     config = directory / "nginx.conf"
     config.write_text(
         NGINX.format(
+            next_upstream=NEXT_UPSTREAM,
             directory=directory,
             places=" ".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds),
             servers=" ".join(f"server 127.0.0.1:{node.port} max_fails=0;" for node in nodes),
