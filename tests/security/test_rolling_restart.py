@@ -64,6 +64,8 @@ class Node:
 
     def start(self) -> None:
         self._process = self._stack.enter_context(started(*self._options, env={"EVERYTOKEN_LEASE": "2"}))
+
+    def ready(self) -> None:
         read_line(self._process)
 
     def restart(self) -> None:
@@ -72,6 +74,7 @@ class Node:
         assert self._process.wait(LIMIT) == 0
         self.stop()
         self.start()
+        self.ready()
 
     def stop(self) -> None:
         self._stack.close()
@@ -100,6 +103,8 @@ def two_nodes(directory: Path, upstream: ScriptedUpstream) -> Iterator[tuple[lis
         redis.start()
         for node in nodes:
             node.start()
+        for node in nodes:
+            node.ready()
         with proxied([program, "-c", str(config), "-e", f"{directory}/error.log"], directory, port):
             yield nodes, f"http://127.0.0.1:{port}/v1"
     finally:
