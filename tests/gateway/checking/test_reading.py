@@ -6,13 +6,17 @@ import asyncio
 import datetime as dt
 import os
 
+import msgspec
 import pytest
 import trustme
 
 from everytoken.errors import ConfigurationError
 from everytoken.gateway.checking import check, explained
 from everytoken.gateway.checking.connecting import connect
-from everytoken.gateway.config import Config, UpstreamConfig, load
+from everytoken.gateway.config import BreakerConfig, Config, UpstreamConfig, load
+from everytoken.gateway.prices import PriceConfig
+from everytoken.gateway.rates import LimitsConfig, Rates
+from everytoken.recovery import Policy
 from everytoken.testing import ScriptedUpstream
 
 UPSTREAM = "[[upstream]]\nurl = 'http://127.0.0.1:8080/v1'\n"
@@ -248,3 +252,33 @@ def test_upstreams_and_a_journal_are_tried_when_asked_for(tmp_path):
     assert "'gone'" in problem.message
     [problem] = asyncio.run(connect(Config(journal="redis://127.0.0.1:9/0"), 0.5))
     assert (problem.level, problem.setting) == ("error", "journal")
+
+
+ODD = ["-1", "1.5", "nan", '"x"', "[5]", "{ a = 5 }"]
+TABLES = {
+    "": Config,
+    "[policy]": Policy,
+    "[breaker]": BreakerConfig,
+    "[limits.all]": Rates,
+    "[limits]": LimitsConfig,
+    "[prices.m]": PriceConfig,
+    "[[upstream]]": UpstreamConfig,
+}
+
+
+@pytest.mark.parametrize("head", TABLES)
+def test_whatever_a_setting_is_set_to_is_accepted_by_both_or_has_its_line(head, tmp_path):
+    path = tmp_path / "everytoken.toml"
+    for field in msgspec.structs.fields(TABLES[head]):
+        others = [
+            one for one in msgspec.structs.fields(TABLES[head]) if one.required and one.name != field.name
+        ]
+        more = [f"{one.name} = {'1' if one.type is float else repr('http://127.0.0.1/v1')}" for one in others]
+        for odd in ODD:
+            path.write_text("\n".join([head, f"{field.name} = {odd}", *more]), encoding="utf-8")
+            errors = check(path, {}).errors
+            assert all(error.line == 2 for error in errors), [str(error) for error in errors]
+            if not errors:
+                load(path, {})
+            else:
+                assert len({error.setting for error in errors}) == 1
