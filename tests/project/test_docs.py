@@ -34,7 +34,7 @@ BLOCKS = {
         "mermaid": (1, "project/test_docs_architecture.py"),
         "text": (4, "project/test_docs_architecture.py"),
     },
-    "docs/cli.md": {"sh": (3, HERE), "text": (9, "project/test_cli_docs.py")},
+    "docs/cli.md": {"sh": (3, HERE), "text": (12, "project/test_cli_docs.py")},
     "docs/clients.md": {
         "js": (10, "project/test_clients_docs.py"),
         "python": (16, "project/test_clients_docs.py"),
@@ -59,7 +59,8 @@ BLOCKS = {
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py"), "ts": (2, "sdks/test_node_sdks.py")},
     "docs/operations.md": {
-        "console": (2, "cli/test_show.py"),
+        "console": (3, "cli/test_check.py"),
+        "nginx": (1, "security/test_rolling_restart.py"),
         "text": (1, "cli/doctor/checks/test_checks.py"),
         "toml": (1, "gateway/test_meter.py"),
         "sh": (1, "gateway/telemetry/test_telemetry.py"),

@@ -131,6 +131,12 @@ COVERED = {
         "../journal/ledger ../journal/local_ledger",
     ),
     "gateway/test_meter.py": ("what is limited is metered", "rates"),
+    "gateway/openapi/test_document.py": ("the whole of it", "page shapes"),
+    "gateway/checking/test_reading.py": (
+        "what is found in a configuration",
+        "around certificates connecting problem tables words",
+    ),
+    "security/test_open_by_decision.py": ("what is open, and what is refused", "../gateway/exposure"),
     "gateway/keys/test_book.py": ("a key from its making to its end", "key stored"),
     "gateway/durable/test_protocol.py": (
         "the protocol, request by request",

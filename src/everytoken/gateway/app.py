@@ -21,6 +21,7 @@ from everytoken.gateway import (
     cors,
     counting,
     models,
+    openapi,
     origin,
     pages,
     pass_through,
@@ -213,6 +214,10 @@ async def _metrics(services: Services, request: Request) -> None:
     await services.metrics.serve(request)
 
 
+async def _describe(services: Services, request: Request) -> None:
+    await openapi.show(services, request, _DESCRIBED)
+
+
 _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
     **{path: (("POST",), partial(complete, api=api)) for path, api in APIS.items()},
@@ -225,7 +230,11 @@ _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitabl
     "/healthz": (_READS, _healthz),
     "/readyz": (_READS, _readyz),
     "/metrics": (_READS, _metrics),
+    **dict.fromkeys(openapi.PATHS, (_READS, _describe)),
 }
+_DESCRIBED = openapi.Routes(
+    {path: (methods, (serve.__doc__ or path).partition(".")[0]) for path, (methods, serve) in _ROUTES.items()}
+)
 
 
 async def _answer_anyway(request: Request, error: EverytokenError) -> None:

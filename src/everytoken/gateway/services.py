@@ -35,7 +35,7 @@ from everytoken.relay import Relays
 from everytoken.relay.circuits import ObservedBreaker
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.admission import Admission
@@ -75,6 +75,9 @@ class Services:
         self.observers = Observers([*observers, *map(configured_observer, config.observers)])
         self.dialects = {f"/v1{one.path}": one for one in map(configured_dialect, config.dialects)}
         self.admission = admission
+        self.reloading: Callable[[], Awaitable[Any]] | None = (
+            None  # where the configuration can be read again
+        )
         self.keys = KeyBook(config, self.journal, self._stop_all_of)
         self.grace = _grace_of(config)
         self._tasks: set[asyncio.Task[None]] = set()
