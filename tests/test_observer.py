@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -25,7 +26,9 @@ from everytoken.observer import (
     FirstContent,
     Observers,
     ReaderCame,
+    ReaderResumed,
     ReaderWent,
+    Refused,
     ResponseBegun,
     ResponseEnded,
     ResponseHandedOver,
@@ -123,6 +126,66 @@ async def test_a_cut_a_further_attempt_and_its_seam():
     assert [one.attempt for one in seen if isinstance(one, FirstContent)] == [1, 2]
     [over_] = [one for one in seen if isinstance(one, ResponseEnded)]
     assert (over_.outcome, over_.attempts) == ("completed", 2)
+
+
+async def told_of_a_seam(at_seconds):
+    """Return the seam of a response whose second attempt brings something new so many seconds after the first ended."""
+    upstream, seen = ManualUpstream(), []
+    async with observed(upstream, seen.append) as gateway, Wire.to(gateway.port) as wire:
+        second = await cut_and_repeated(upstream, wire)
+        await asyncio.sleep(at_seconds)
+        second.send("two ", "three")
+        second.finish()
+        await wire.answer()
+    [seam] = [one for one in seen if isinstance(one, Seam)]
+    return seam
+
+
+@pytest.mark.virtual_time
+async def test_a_seam_tells_for_how_long_there_was_nothing_new():
+    seam = await told_of_a_seam(7.0)
+    assert 7.0 <= seam.seconds < 8.5  # and the pause before the second attempt
+
+
+@pytest.mark.virtual_time
+async def test_the_gap_of_a_seam_beside_a_slow_attempt_begins_with_the_one_beside_it():
+    upstream, seen = ManualUpstream(), []
+    async with observed(upstream, seen.append) as gateway, Wire.to(gateway.port) as wire:
+        wire.send("POST", "/v1/chat/completions", HELLO)
+        first = await upstream.attempt()
+        first.accept()
+        first.send("one ")
+        second = await upstream.attempt(1)  # after 30 s without content
+        await asyncio.sleep(3.0)
+        second.accept()
+        second.send("one ", "two ")
+        second.finish()
+        await wire.answer()
+    [seam] = [one for one in seen if isinstance(one, Seam)]
+    assert 3.0 <= seam.seconds < 4.0
+
+
+async def test_requests_that_are_refused_and_readers_that_come_back():
+    upstream, seen = ManualUpstream(), []
+    async with observed(upstream, seen.append) as gateway:
+        async with Wire.to(gateway.port) as wire:
+            wire.send("POST", "/v1/chat/completions", HELLO)
+            attempt = await upstream.attempt()
+            attempt.accept()
+            attempt.send("one ", "two ")
+            attempt.finish()
+            answer = await wire.answer()
+        stream, offset = answer.headers["location"], answer.events[0][1]
+        await gateway.ask("GET", f"{stream}/events", headers={"Last-Event-ID": offset})
+        await gateway.ask("GET", f"{stream}?offset={offset}&live=sse")
+        await gateway.ask("GET", f"{stream}?offset={offset}&live=long-poll")
+        await gateway.ask("GET", "/none", headers={"X-Request-Id": "mine"})
+    assert [(one.offset, one.response) for one in seen if isinstance(one, ReaderResumed)] == [
+        (1, stream.rpartition("/")[2])
+    ] * 2
+    [refused] = [one for one in seen if isinstance(one, Refused)]
+    assert (refused.code, refused.status, refused.path) == ("route-not-found", 404, "/none")
+    assert refused.request_id == "mine"
 
 
 async def test_an_attempt_that_brings_nothing_new_has_no_first_content_and_no_seam():
@@ -316,6 +379,29 @@ async def test_one_that_is_added_later_is_told_of_what_begins_from_then_on():
         attempt.finish()
         await wire.answer()
     assert names(seen)[0] == "ResponseBegun"
+
+
+async def test_a_commit_within_one_turn_of_the_loop_has_its_seconds_too(monkeypatch):
+    """uvloop's clock stands still within a turn."""
+    seconds = []
+
+    def store(_):
+        until = time.perf_counter() + 0.002
+        while time.perf_counter() < until:
+            pass
+        return True
+
+    commits = GroupCommit(store, lambda _: None)
+    commits.observe(lambda _streams, _size, took: seconds.append(took))
+    stream = Stream(StreamInfo(id="s", content_type="application/json"))
+    stream.created = True
+    stream.pending += [b"12"]
+    commits.add(stream)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1.0)
+    commits._flush()
+    monkeypatch.undo()
+    assert len(seconds) == 1
+    assert seconds[0] >= 0.002
 
 
 def test_several_are_told_in_order():

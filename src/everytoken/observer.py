@@ -7,7 +7,7 @@ are no events for single chunks. `at` is in seconds since 1970, every other time
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,7 @@ __all__ = [
     "AttemptAccepted",
     "AttemptBegun",
     "AttemptEnded",
+    "AttemptHeaders",
     "CircuitClosed",
     "CircuitOpened",
     "Commit",
@@ -27,7 +28,9 @@ __all__ = [
     "Observer",
     "Observers",
     "ReaderCame",
+    "ReaderResumed",
     "ReaderWent",
+    "Refused",
     "ResponseBegun",
     "ResponseEnded",
     "ResponseHandedOver",
@@ -46,7 +49,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=Tr
 class ResponseBegun(Event, frozen=True, kw_only=True):
     """This process begins to write a response: a new one, or one behind the `offset` at which it was taken over.
 
-    `response` is its stream id, `request_id` that of the request it answers, `owner` the id of the caller's key.
+    `response` is its stream id, `request_id` that of the request it answers, `owner` the id of the caller's key. `streamed`:
+    whether the caller asked for a stream. `traceparent`, `tracestate`: the caller's trace (W3C Trace Context), "" without one
+    or where `pass_up` leaves it out.
     """
 
     response: str
@@ -55,6 +60,9 @@ class ResponseBegun(Event, frozen=True, kw_only=True):
     dialect: str
     model: str
     offset: int | None = None
+    streamed: bool = True
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 class AttemptBegun(Event, frozen=True, kw_only=True):
@@ -88,13 +96,18 @@ class FirstContent(Event, frozen=True, kw_only=True):
 
 
 class Seam(Event, frozen=True, kw_only=True):
-    """Another attempt continues the response from `offset` on. Sent with its `FirstContent`."""
+    """Another attempt continues the response from `offset` on. Sent with its `FirstContent`.
+
+    `seconds`: since the attempt before it ended. Where that one was only suspected, and this one begun beside it: since this
+    one began.
+    """
 
     response: str
     attempt: int
     upstream: str
     strategy: str
     offset: int
+    seconds: float = 0.0
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True):
@@ -157,6 +170,28 @@ class ReaderWent(Event, frozen=True, kw_only=True):
     readers: int
 
 
+class ReaderResumed(Event, frozen=True, kw_only=True):
+    """A reader has come back to a response, of any process, and resumes behind `offset`.
+
+    One that polls comes back with every request, and is not told of. `offset` is 0 where a format is made anew each time.
+    """
+
+    response: str
+    offset: int
+
+
+class Refused(Event, frozen=True, kw_only=True):
+    """A request was answered with an error that is not the end of a response. `code` is that of `everytoken.errors.TABLE`.
+
+    What is refused before it is a request, such as a connection too many, is not told of.
+    """
+
+    request_id: str
+    code: str
+    status: int
+    path: str
+
+
 class ResponseHandedOver(Event, frozen=True, kw_only=True):
     """This process writes the response no more; it has not ended, another process continues it."""
 
@@ -197,11 +232,19 @@ One that has an attribute `wants_commits` which is false does not make the journ
 """
 
 
+AttemptHeaders = Callable[[str, int, Mapping[str, str] | None], dict[str, str]]
+"""From a response, the number of its attempt and the headers that are to be sent, to those that are sent."""
+
+
 class Observers:
-    """Several observers as one. False while there is none."""
+    """Several observers as one. False while there is none.
+
+    `attempt_headers` is called when they have been told of an attempt: a tracer has it continue its trace.
+    """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers = tuple(observers)
+        self.attempt_headers: AttemptHeaders | None = None
 
     def __bool__(self) -> bool:
         return bool(self._observers)

@@ -12,7 +12,7 @@ from everytoken.errors import IdempotencyConflictError, InvalidRequestError
 from everytoken.gateway.idempotency import attach
 from everytoken.journal.memory import MemoryJournal
 from everytoken.recovery import Policy
-from gateway_serving import FINISH, HELLO, ManualUpstream, serving
+from gateway_serving import FINISH, HELLO, ManualUpstream, limit, serving
 
 TEXT = ["One ", "two ", "three ", "four ", "five"]
 
@@ -71,6 +71,32 @@ async def test_a_whole_answer_attaches_too() -> None:
         answers = await asyncio.gather(*asking)
         assert [answer.json["choices"][0]["message"]["content"] for answer in answers] == ["".join(TEXT)] * 2
         assert len(upstream.attempts) == 1
+
+
+async def test_a_key_whose_request_was_refused_stands_for_nothing() -> None:
+    """A node that stops refuses with a 503; the same request is then begun at once, here or on another node."""
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream) as served:
+        headers = {"Idempotency-Key": "k-3"}
+        served.gateway.relays.draining = True
+        refused = await served.ask("POST", "/v1/chat/completions", HELLO, headers)
+        assert (refused.status, refused.error["code"]) == (503, "overloaded")
+        served.gateway.relays.draining = False
+        second = asyncio.create_task(served.ask("POST", "/v1/chat/completions", HELLO, headers))
+        attempt = await upstream.attempt()
+        attempt.accept()
+        attempt.send(*TEXT)
+        attempt.finish()
+        assert (await second).text == "".join(TEXT)
+
+
+@pytest.mark.virtual_time
+async def test_a_key_whose_node_died_before_it_began_is_taken_over() -> None:
+    journal = MemoryJournal()
+    first = await attach(journal, owner="a", key="k", body={})
+    second = await attach(journal, owner="a", key="k", body={})
+    assert second.log is None
+    assert second.stream_id != first.stream_id
 
 
 @given(st.text(max_size=300), st.text(max_size=20))

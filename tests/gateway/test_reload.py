@@ -7,12 +7,14 @@ import signal
 import urllib.error
 import urllib.request
 
+import msgspec
 import pytest
 
 from command_line import gateway, wait_for
 from everytoken.errors import ConfigurationError
 from everytoken.gateway import Config, UpstreamConfig
 from everytoken.gateway.reload import FIXED, at_next_start, reload
+from everytoken.recovery import Policy
 from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream
 from gateway_serving import ManualUpstream, limit, over
 
@@ -125,6 +127,42 @@ async def test_a_reload_that_fails_leaves_nothing_started():
             await reload(gateway_, new, lambda one: Counted() if one.name == "a" else Broken())
         assert Counted.running == 0
         assert gateway_.config is before
+
+
+def test_secrets_in_files_are_read_again(tmp_path):
+    file, keys, key = (tmp_path / name for name in ("everytoken.toml", "keys", "key"))
+    with ScriptedUpstream() as upstream:
+        file.write_text(f'[[upstream]]\nurl = "{upstream.base_url}"\nname = "u"\nkey_file = "{key}"\n')
+        keys.write_text(f"{KEYS[0]}\n")
+        key.write_text("sk-first\n")
+        with gateway("--config", str(file), EVERYTOKEN_API_KEYS_FILE=str(keys)) as (process, url):
+            with ask(url, KEYS[0]) as answer:
+                answer.read()
+            keys.write_text(f"{KEYS[1]}\n")
+            key.write_text("sk-second\n")
+            process.send_signal(signal.SIGHUP)
+            logged(process, "was reloaded")
+            with ask(url, KEYS[1]) as answer:
+                assert text_of(answer.read()) == DEFAULT_TEXT
+    assert [one.headers["authorization"] for one in upstream.attempts] == [
+        "Bearer sk-first",
+        "Bearer sk-second",
+    ]
+
+
+async def test_a_reload_says_what_has_changed():
+    upstream = UpstreamConfig(name="a", url="http://a")
+    gateway_ = over(ManualUpstream())
+    async with limit(), gateway_:
+        old = gateway_.config
+        new = msgspec.structs.replace(
+            old, grace=1.0, port=1, policy=Policy(attempts=7), upstream=[*old.upstream, upstream]
+        )
+        changes = await reload(gateway_, new, lambda _: ManualUpstream())
+        assert changes.changed == ["grace", "policy.attempts", "upstream.a"]
+        assert changes.waiting == ["port"]
+        changes = await reload(gateway_, gateway_.config, lambda _: ManualUpstream())
+        assert (changes.changed, changes.waiting) == ([], [])
 
 
 def test_what_cannot_change_while_running_is_named_and_kept():

@@ -49,9 +49,9 @@ def responses(
     admin_key: str | None,
     **chosen: str | None,
 ) -> None:
-    """List the responses that a gateway, or all on the same Redis, has given: newest first.
+    """List the responses that run and have run.
 
-    What runs now is listed by --outcome running. `everytoken show ID` tells all about one.
+    They are those of a gateway, or of all on the same Redis, the newest first. What runs now is listed by --outcome running. `everytoken show ID` tells all about one.
     """
     asked = {name: value for name, value in chosen.items() if value}
     query = urlencode({**asked, "since": f"{time.time() - since:.3f}", "limit": limit})

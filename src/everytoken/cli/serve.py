@@ -27,9 +27,11 @@ from everytoken.cli.process import (
     loop_factory,
     within_descriptors,
 )
-from everytoken.errors import EverytokenError
+from everytoken.errors import ConfigurationError, EverytokenError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
+from everytoken.gateway.checking import explained
 from everytoken.gateway.config import (
+    SETTINGS,
     check_open,
     is_loopback,
     load,
@@ -38,15 +40,19 @@ from everytoken.gateway.config import (
     unknown_variables,
 )
 from everytoken.gateway.health import Watchdog
-from everytoken.gateway.making import configured_journal
-from everytoken.gateway.reload import reload
+from everytoken.gateway.making import configured_journal, configured_upstream
+from everytoken.gateway.reload import Reloading
 from everytoken.gateway.server import DirectProtocol
+from everytoken.gateway.settings import reads_files
 from everytoken.gateway.tls import TlsServer, tls_context
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    _AllAtOnce = Callable[[], AbstractContextManager[None]]
 
 __all__ = ["serve"]
 
@@ -168,6 +174,14 @@ def serve(
     }
     options = {name: value for name, value in given.items() if value is not None}
 
+    @contextlib.contextmanager
+    def all_at_once() -> Iterator[None]:
+        """Tell all that is wrong with the configuration in place of the first mistake."""
+        try:
+            yield
+        except ConfigurationError as error:
+            raise explained(error, config_file, options) from error
+
     def configured() -> Config:
         config = _settings(load(config_file), options, upstreams, limits)
         if not config.admin_keys:
@@ -179,11 +193,13 @@ def serve(
             logger.warning("%s", warning)
         return config
 
-    config = configured()
-    if config.log_format == "json":
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonFormatter())
-    _run(config, configured if config_file is not None else None)
+    again = configured if config_file is not None or reads_files(os.environ, SETTINGS) else None
+    with all_at_once():
+        config = configured()
+        if config.log_format == "json":
+            for handler in logging.getLogger().handlers:
+                handler.setFormatter(JsonFormatter())
+        _run(config, again, all_at_once)
 
 
 def _settings(
@@ -274,7 +290,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _run(config: Config, configured: Callable[[], Config] | None) -> None:
+def _run(config: Config, configured: Callable[[], Config] | None, all_at_once: _AllAtOnce) -> None:
     """Serve with `config`. `configured` reads it again on SIGHUP; None if there is no file to read."""
     allow_many_connections()
     give_memory_back()
@@ -286,6 +302,7 @@ def _run(config: Config, configured: Callable[[], Config] | None) -> None:
     check_open(config, loopback=loopback)
     gateway = Gateway(config, journal=configured_journal(config, port=port))
     gateway.on_loopback = loopback
+    gateway.reloading = _reloading(gateway, configured, all_at_once)
     shown = f"[{config.host}]" if ":" in config.host else config.host
     server = _Server(
         uvicorn.Config(
@@ -306,20 +323,33 @@ def _run(config: Config, configured: Callable[[], Config] | None) -> None:
     )
     # Cancelled: stopped before it was ready.
     with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(server, gateway, listening, configured))
+        runner.run(_serve(server, gateway, listening))
 
 
-async def _reload(
-    gateway: Gateway, configured: Callable[[], Config] | None, one_at_a_time: asyncio.Lock
-) -> None:
+def _reloading(
+    gateway: Gateway, configured: Callable[[], Config] | None, all_at_once: _AllAtOnce
+) -> Reloading | None:
+    """Return what reads the configuration again, None if there is no file to read."""
     if configured is None:
+        return None
+
+    def read() -> Config:
+        with all_at_once():
+            config = within_descriptors(configured())
+            check_open(config, loopback=gateway.on_loopback)
+            for upstream in config.upstream:
+                configured_upstream(upstream)  # so that all mistakes are told, not only the first
+            return config
+
+    return Reloading(gateway, lambda: asyncio.to_thread(read))
+
+
+async def _reload(gateway: Gateway) -> None:
+    if gateway.reloading is None:
         logger.warning("SIGHUP: there is no configuration file to reload")
         return
     try:
-        async with one_at_a_time:
-            config = within_descriptors(await asyncio.to_thread(configured))
-            check_open(config, loopback=gateway.on_loopback)
-            await reload(gateway, config)
+        await gateway.reloading()
     except EverytokenError as error:
         logger.error("the configuration stays as it was: %s", error.message)  # noqa: TRY400  # it says all
     except Exception:
@@ -330,7 +360,6 @@ async def _serve(
     server: _Server,
     gateway: Gateway,
     listening: socket.socket,
-    configured: Callable[[], Config] | None,
 ) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -344,10 +373,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
-    reloading = asyncio.Lock()
-    loop.add_signal_handler(
-        signal.SIGHUP, lambda: gateway.in_background(_reload(gateway, configured, reloading))
-    )
+    loop.add_signal_handler(signal.SIGHUP, lambda: gateway.in_background(_reload(gateway)))
     # Started here rather than by the lifespan, so that the user sees an error as it was raised.
     async with gateway:
         watchdog = Watchdog(getattr(gateway.journal, "commits", None))

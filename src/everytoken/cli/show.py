@@ -32,7 +32,7 @@ def show(
     url: str | None,
     admin_key: str | None,
 ) -> None:
-    """Show one response: what was asked, its attempts and seams on a time line, and how it ended.
+    """Show one response: its attempts, seams and times.
 
     ID is that of the response (of its stream, or in its Location header) or of the request (x-request-id).
     """

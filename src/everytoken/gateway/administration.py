@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from everytoken.errors import InvalidRequestError, MethodNotAllowedError, RouteNotFoundError
+import msgspec
+
+from everytoken.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+)
+from everytoken.errors.shown import error_body
 from everytoken.gateway import shown_responses
+from everytoken.gateway.checking import MistakesError
 from everytoken.gateway.http import answer_json, read_json_object
+from everytoken.gateway.inspection.facts import health
+from everytoken.gateway.inspection.upstreams import probe_upstream
+from everytoken.gateway.reload import reload_now
 
 if TYPE_CHECKING:
     from everytoken.gateway.http import Request
@@ -18,6 +30,7 @@ __all__ = ["PREFIX", "serve"]
 PREFIX: Final = "/admin/"
 
 _KEYS: Final = re.compile(r"keys(?:/([^/]{1,100})(?:/(revoke|rotate|limits))?)?/?")
+_INSPECTIONS: Final = {"/admin/health": ("GET", "HEAD"), "/admin/probe": ("POST",)}
 _MAX_BODY: Final = 64 * 1024
 _OVERLAP: Final = 86_400.0  # seconds
 _NO_STORE: Final = [(b"cache-control", b"no-store")]
@@ -28,6 +41,12 @@ async def serve(gateway: Services, request: Request) -> None:
     gateway.keys.administrator(request)
     if shown_responses.PATH.fullmatch(request.path) is not None:
         await shown_responses.serve(gateway, request)
+        return
+    if request.path == f"{PREFIX}reload":
+        await _reload(gateway, request)
+        return
+    if request.path in _INSPECTIONS:
+        await _inspect(gateway, request)
         return
     found = _KEYS.fullmatch(request.path, len(PREFIX))
     if found is None:
@@ -59,6 +78,33 @@ async def serve(gateway: Services, request: Request) -> None:
     else:
         key, secret = await keys.create(body)
     await answer_json(request, 200 if action else 201, {**keys.shown(key), "secret": secret}, _NO_STORE)
+
+
+async def _reload(gateway: Services, request: Request) -> None:
+    if request.method != "POST":
+        raise MethodNotAllowedError(f"{request.path} allows only POST", allow=("POST",))
+    try:
+        changes = await reload_now(gateway)
+    except ConfigurationError as error:
+        # The mistake is not the gateway's own, which keeps what it has.
+        told = error_body(error)
+        if isinstance(error, MistakesError):
+            told["problems"] = msgspec.to_builtins(error.problems)
+        await answer_json(request, 422, told, _NO_STORE)
+        return
+    await answer_json(request, 200, msgspec.to_builtins(changes), _NO_STORE)
+
+
+async def _inspect(gateway: Services, request: Request) -> None:
+    """Answer what `everytoken doctor` asks."""
+    allowed = _INSPECTIONS[request.path]
+    if request.method not in allowed:
+        raise MethodNotAllowedError(f"{request.path} allows only {' or '.join(allowed)}", allow=allowed)
+    if request.method != "POST":
+        value = await health(gateway)
+    else:
+        value = await probe_upstream(gateway, read_json_object(await request.body(_MAX_BODY)))
+    await answer_json(request, 200, value, _NO_STORE)
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:

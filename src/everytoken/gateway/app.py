@@ -21,10 +21,12 @@ from everytoken.gateway import (
     cors,
     counting,
     models,
+    openapi,
     origin,
     pages,
     pass_through,
     plain,
+    probing,
     responses,
     streams,
     ui,
@@ -109,7 +111,7 @@ class Gateway(Services):
         except EverytokenError as error:
             redact_error(error, self.relays.redact)
             self.refusals.note(request, error)
-            self.request_log.refused(request, error)
+            self.request_log.refused(request, error, known=self.is_known(request))
             if isinstance(error, AuthenticationError) and error.guessed:
                 error = await self._slow_down(request, error)
             if not request.started:
@@ -121,10 +123,10 @@ class Gateway(Services):
                 await break_off(request)
         except Exception:
             logger.exception("a request to %s failed (request %s)", request.path, request.id)
+            bug = EverytokenError("an internal error; the gateway's log has more")
+            self.refusals.note(request, bug)
             if not request.started:
-                await _answer_anyway(
-                    request, EverytokenError("an internal error; the gateway's log has more")
-                )
+                await _answer_anyway(request, bug)
             else:
                 await break_off(request)
 
@@ -160,6 +162,7 @@ class Gateway(Services):
                     origin.check_body(request)
                 else:
                     origin.check_json(request)
+        request.admitted = True
         await self._route(request)
 
     async def _route(self, request: Request) -> None:
@@ -181,6 +184,9 @@ class Gateway(Services):
             await self.console.serve(request)
         elif path.startswith(administration.PREFIX):
             await administration.serve(self, request)
+        elif path.startswith(probing.PREFIX):
+            _allow(request, *_READS)
+            await probing.show_probe(self, request, path[len(probing.PREFIX) :])
         elif path in self.dialects:
             _allow(request, "POST")
             await complete(self, request, foreign_api(self.dialects[path]))
@@ -212,6 +218,14 @@ async def _readyz(services: Services, request: Request) -> None:
     await answer_json(request, status, told, [(b"cache-control", b"no-store")])
 
 
+async def _metrics(services: Services, request: Request) -> None:
+    await services.metrics.serve(request)
+
+
+async def _describe(services: Services, request: Request) -> None:
+    await openapi.show(services, request, _DESCRIBED)
+
+
 _READS = ("GET", "HEAD")
 _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitable[None]]]] = {
     **{path: (("POST",), partial(complete, api=api)) for path, api in APIS.items()},
@@ -220,9 +234,15 @@ _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitabl
     counting.PATH: (("POST",), counting.count_tokens),
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),
+    probing.PATH: (("GET", "POST"), probing.probe),
     "/healthz": (_READS, _healthz),
     "/readyz": (_READS, _readyz),
+    "/metrics": (_READS, _metrics),
+    **dict.fromkeys(openapi.PATHS, (_READS, _describe)),
 }
+_DESCRIBED = openapi.Routes(
+    {path: (methods, (serve.__doc__ or path).partition(".")[0]) for path, (methods, serve) in _ROUTES.items()}
+)
 
 
 async def _answer_anyway(request: Request, error: EverytokenError) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import math
 import os
 import tomllib
@@ -13,9 +12,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from everytoken.errors import ConfigurationError
+from everytoken.gateway.exposure import check_open, is_loopback, plain_text_keys
 from everytoken.gateway.passing import PASS_DOWN, PASS_UP, problem_with
 from everytoken.gateway.prices import PriceConfig  # noqa: TC001  # msgspec reads the annotations
 from everytoken.gateway.rates import LimitsConfig
+from everytoken.gateway.settings import PREFIX, Setting, read_secret, settings, value_of, variables
 from everytoken.journal.quota import Quota
 from everytoken.recovery import Policy, Route
 from everytoken.translation.registry import ApiName  # noqa: TC001  # msgspec reads the annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "SETTINGS",
     "BreakerConfig",
     "Config",
     "UpstreamConfig",
@@ -37,12 +39,11 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_SHORTEST_KEY = 16  # characters; 64 bits in hexadecimal
-_TABLES = frozenset({"policy", "breaker", "upstream", "prices", "limits"})
 _ELSEWHERE = frozenset(  # what other commands and the examples read
     {
         "EVERYTOKEN_BASE_URL",
         "EVERYTOKEN_API_KEY",
+        "EVERYTOKEN_ADMIN_KEY",
         "EVERYTOKEN_MODEL",
         "EVERYTOKEN_URL",
         "EVERYTOKEN_LONG_POLL_MS",
@@ -73,7 +74,7 @@ _POSITIVE = (
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[upstream]]` table.
 
-    `url` ends before `/chat/completions`; `embedded:` is the model that ships with everytoken. The key is `key`, or the environment variable that `key_env` names.
+    `url` ends before `/chat/completions`; `embedded:` is the model that ships with everytoken. The key is `key`, or in the environment variable that `key_env` names, or in the file `key_file`.
     `redirect_hosts` are other hosts it may redirect to, which get the key. `http2`: speak HTTP/2 from the first connection, not only after
     the server has refused HTTP/1.1.
     `models` maps the names callers use to the names it uses (a list: the same names); empty: any name is passed on.
@@ -87,6 +88,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     name: str = ""
     key: str | None = None
     key_env: str | None = None
+    key_file: str | None = None
     key_header: str | None = None
     models: list[str] | dict[str, str] = []
     api: ApiName | list[ApiName] | None = None
@@ -133,7 +135,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def api_key(self, environ: Mapping[str, str]) -> str | None:
         """Return the key to send. Raises `ConfigurationError` when `key_env` names a variable that is not set."""
         if self.key_env is None:
-            return self.key
+            return with_key(self).key if self.key is None else self.key
         key = environ.get(self.key_env)
         if not key:
             raise ConfigurationError(
@@ -176,7 +178,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
     `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
-    get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `observers`: what is told of
+    get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `metrics`: who may read `/metrics`:
+    anybody (`open`), an administrator (`admin`), nobody (`off`, and then nothing is counted); `auto`: anybody on this machine
+    while it listens on loopback, otherwise an administrator. `otel`: export metrics and spans by OTLP. `observers`: what is told of
     events, by the names that packages give in their entry points `everytoken.observers`. `dialects`: the APIs of other
     packages that are served at their paths, likewise. `pass_through`: paths below `/v1/` that are passed on besides those
     of OpenAI's other APIs; a `*` at the end stands for any rest. `route`: by which rule the first
@@ -211,6 +215,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: LimitsConfig = LimitsConfig()
     tls_cert: str = ""
     tls_key: str = ""
+    metrics: Literal["auto", "open", "admin", "off"] = "auto"
+    otel: bool = False
     observers: list[str] = []
     dialects: list[str] = []
     pass_up: list[str] = msgspec.field(default_factory=lambda: list(PASS_UP))
@@ -275,6 +281,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("long_poll must be from 0 to 3600 seconds")
 
 
+# Tables first: what is set of them by itself is laid over them.
+SETTINGS = sorted(
+    [*settings(Config), *settings(Policy, "policy"), *settings(BreakerConfig, "breaker", "BREAKER_")],
+    key=lambda setting: not setting.is_table,
+)
+
+
 def named(upstreams: list[UpstreamConfig]) -> list[UpstreamConfig]:
     """Give every upstream a name of its own. Raises `ConfigurationError` when two have the same."""
     result = [
@@ -286,6 +299,17 @@ def named(upstreams: list[UpstreamConfig]) -> list[UpstreamConfig]:
         if names.count(name) > 1:
             raise ConfigurationError(f"two upstreams are named {name!r}")
     return result
+
+
+def with_key(upstream: UpstreamConfig) -> UpstreamConfig:
+    """Return an upstream with the key that its file holds. Raises `ConfigurationError`, also for two sources of a key."""
+    sources = [name for name in ("key", "key_env", "key_file") if getattr(upstream, name) is not None]
+    if upstream.key_file is None:
+        return upstream
+    if len(sources) > 1:
+        raise ConfigurationError(f"upstream {upstream.name!r}: use one of {' and '.join(sources)}, not both")
+    key = read_secret(upstream.key_file, f"upstream {upstream.name!r}: key_file")
+    return msgspec.structs.replace(upstream, key=key)
 
 
 def policy_of(upstream: UpstreamConfig, policy: Policy) -> Policy:
@@ -311,92 +335,45 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
 def parse(text: str, environ: Mapping[str, str], *, where: str) -> Config:
     """Read a configuration in TOML, with the environment over it: `EVERYTOKEN_<NAME>` for every setting.
 
-    A setting of the policy has its variable too, such as `EVERYTOKEN_CONTENT_GAP`; tables of upstreams have none.
-    Raises `ConfigurationError`.
+    `EVERYTOKEN_<NAME>_FILE` names a file that holds the value. A setting of the policy has its variable too, such as
+    `EVERYTOKEN_CONTENT_GAP`, and one of the breaker, such as `EVERYTOKEN_BREAKER_PAUSE`; whole tables are in JSON, or as
+    values in TOML. Raises `ConfigurationError`.
     """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{where} is not TOML: {error}") from error
-    overrides = _overrides(Policy, environ)
-    if overrides:
-        policy = values.get("policy")
-        values["policy"] = {**(policy if isinstance(policy, dict) else {}), **overrides}
-    values.update(_overrides(Config, environ))
+    for setting in SETTINGS:
+        value = value_of(setting, environ)
+        if value is not None:
+            # By itself, so that an error names its variable.
+            _convert({setting.name: value}, setting.kind, f"the environment variable {setting.variable}")
+            lay_over(values, setting, value)
     config = _convert(values, Config, where)
-    return msgspec.structs.replace(config, upstream=named(config.upstream))
+    return msgspec.structs.replace(config, upstream=[with_key(one) for one in named(config.upstream)])
 
 
-def _overrides(kind: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that the environment has, each checked by itself so that an error names its variable."""
-    overrides: dict[str, Any] = {}
-    for field in msgspec.structs.fields(kind):
-        variable = f"EVERYTOKEN_{field.name.upper()}"
-        text = environ.get(variable, "").strip()
-        if text and field.name not in _TABLES:
-            several = getattr(field.type, "__origin__", None) in {list, frozenset}
-            value = [part.strip() for part in text.split(",")] if several else text
-            _convert({field.name: value}, kind, f"the environment variable {variable}")
-            overrides[field.name] = value
-    return overrides
+def lay_over(values: dict[str, Any], setting: Setting, value: Any) -> None:
+    """Put what the environment says of a setting into what a file says."""
+    if not setting.table:
+        values[setting.name] = value
+        return
+    table = values.get(setting.table)
+    if not isinstance(table, dict):
+        table = {}
+    values[setting.table] = {**table, setting.name: value}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return a warning for each `EVERYTOKEN_*` variable that sets nothing."""
-    settings = [*msgspec.structs.fields(Config), *msgspec.structs.fields(Policy)]
-    known = _ELSEWHERE | {
-        f"EVERYTOKEN_{field.name.upper()}" for field in settings if field.name not in _TABLES
-    }
+    known = _ELSEWHERE | variables(SETTINGS)
     warnings = []
     for name in sorted(environ):
-        if name.startswith("EVERYTOKEN_") and name not in known:
+        if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, sorted(known), 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             warnings.append(f"the environment variable {name} is not a setting{hint}")
     return warnings
-
-
-def check_open(config: Config, *, loopback: bool) -> None:
-    """Raise `ConfigurationError` for keys that guard nothing, and for a gateway that is open without a decision.
-
-    `loopback`: whether it can be reached from this machine only.
-    """
-    named_keys = [("api_keys", *pair) for pair in enumerate(config.api_keys, 1)]
-    named_keys += [("admin_keys", *pair) for pair in enumerate(config.admin_keys, 1)]
-    for setting, number, key in named_keys:
-        if len(key) < _SHORTEST_KEY or not key.isprintable() or any(char.isspace() for char in key):
-            raise ConfigurationError(
-                f"{setting}: key {number} is too short or has spaces in it; use {_SHORTEST_KEY} characters or more, "
-                "such as those of: openssl rand -hex 24"
-            )
-    if not (config.api_keys or config.require_key or loopback or config.no_auth):
-        raise ConfigurationError(
-            f"without API keys, anyone who can reach {config.host} can use your upstreams: set EVERYTOKEN_API_KEYS, "
-            "or EVERYTOKEN_REQUIRE_KEY=true and make keys with `everytoken keys create`, "
-            "or pass --no-auth if that is what you want"
-        )
-
-
-def plain_text_keys(config: Config, environ: Mapping[str, str]) -> list[str]:
-    """Return a warning for each upstream whose key would go over the network unencrypted."""
-    warnings = []
-    for upstream in config.upstream:
-        parts = urlsplit(upstream.url)
-        host = parts.hostname or ""
-        secret = upstream.key or (upstream.key_env and environ.get(upstream.key_env)) or parts.password
-        if parts.scheme == "http" and secret and not is_loopback(host):
-            warnings.append(f"upstream {upstream.name!r}: its key goes to {host} over plain http; use https")
-    return warnings
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own and nobody else's."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _convert(values: Any, kind: type[_T], where: str) -> _T:

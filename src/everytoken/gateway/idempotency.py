@@ -7,6 +7,7 @@ whose creation only one of several concurrent requests can win. It belongs to no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import time
@@ -17,6 +18,7 @@ import msgspec
 from everytoken.errors import (
     IdempotencyConflictError,
     InvalidRequestError,
+    JournalError,
     OffsetExpiredError,
     StreamExistsError,
     StreamNotFoundError,
@@ -27,7 +29,7 @@ from everytoken.journal.ids import new_stream_id
 if TYPE_CHECKING:
     from everytoken.journal import Journal, Log
 
-__all__ = ["Attached", "attach", "find"]
+__all__ = ["Attached", "attach", "find", "forget"]
 
 _OWNER = "idempotency"  # no fingerprint looks like this
 _KEPT = 86_400  # seconds
@@ -50,7 +52,9 @@ async def attach(journal: Journal, *, owner: str, key: str, body: dict[str, Any]
     Raises `InvalidRequestError` for a key that cannot be one, `IdempotencyConflictError` for another body.
     """
     name, digest = _names(owner, key, body)
-    for attempt in range(_TRIES):
+    for attempt in range(
+        _TRIES + 1
+    ):  # one more than looks: the last of them takes over what nobody has begun
         now = time.time()
         stream_id = new_stream_id(now)
         claim = StreamInfo(
@@ -70,6 +74,13 @@ async def attach(journal: Journal, *, owner: str, key: str, body: dict[str, Any]
         else:
             return Attached(stream_id, None)
     raise IdempotencyConflictError("another request with this Idempotency-Key is still beginning")
+
+
+async def forget(journal: Journal, *, owner: str, key: str, body: dict[str, Any]) -> None:
+    """Let `key` stand for nothing again: the response that it was to stand for was refused before it began."""
+    name, _ = _names(owner, key, body)
+    with contextlib.suppress(JournalError):  # then the next request takes it over, after a while
+        await journal.delete(name)
 
 
 async def find(journal: Journal, *, owner: str, key: str, body: dict[str, Any]) -> Attached | None:

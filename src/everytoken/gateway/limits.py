@@ -54,6 +54,13 @@ LIMITS: list[Limit] = [
         "guessing is slow, and nobody with a right key is held up",
     ),
     Limit(
+        "probes of `everytoken doctor` at once",
+        "",
+        "64, of 100 events and 900 s of silence at most",
+        "503 `overloaded` with `Retry-After`; 400 `invalid-request` for more events",
+        "one run of it makes six",
+    ),
+    Limit(
         "connections in all",
         "max_connections",
         "",

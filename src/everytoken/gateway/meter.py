@@ -28,6 +28,7 @@ from everytoken.gateway.prices import usages_of
 from everytoken.gateway.rates import (
     MICRO,
     Expected,
+    LimitsConfig,
     Rates,
     counters_of_money,
     demands_of,
@@ -101,6 +102,7 @@ class Meter:
     def change(self, config: Config) -> None:
         """Use the limits of another configuration."""
         self._limits = config.limits
+        self._is_free = config.limits == LimitsConfig()
         self._lasts = config.max_duration + 600.0
         self._urls = {upstream.name: upstream.url for upstream in config.upstream}
 
@@ -139,7 +141,13 @@ class Meter:
             if rates.max_n and isinstance(choices, int | float) and choices > rates.max_n:
                 raise InvalidRequestError(f"'n' is over the limit of {rates.max_n}", param="n")
 
+    def limits(self, key: Key | None) -> bool:
+        """Whether anything may be limited of what is asked with this key."""
+        return not self._is_free or (key is not None and key.limits is not None)
+
     def _scopes(self, request: ModelRequest, key: Key | None) -> dict[str, Rates]:
+        if not self.limits(key):
+            return {}
         scopes = {"all": self._limits.all}
         if request.model in self._limits.models:
             scopes[f"model:{request.model}"] = self._limits.models[request.model]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from everytoken.dialects.registry import dialect_named
 from everytoken.errors import TABLE, EverytokenError, InvalidRequestError, StatusError
 from everytoken.gateway.admission import admitted
-from everytoken.gateway.idempotency import attach, find
+from everytoken.gateway.idempotency import attach, find, forget
 from everytoken.gateway.keys.calls import check_model
 from everytoken.gateway.models import HINT
 from everytoken.gateway.passing import passed_up
@@ -176,14 +176,21 @@ async def _open(
     elif not asked.stream and grace is not None:
         grace = 0.0  # nobody but the caller can know of it
     stream_id = stream_id or new_stream_id(time.time())
-    size = int(request.header(b"content-length") or 0) or len(dumps(asked.body))
-    request.extra += await gateway.meter.reserve(stream_id, asked, request.key, gateway.targets(asked), size)
+    limited = False
     try:
+        if gateway.meter.limits(request.key):
+            size = int(request.header(b"content-length") or 0) or len(dumps(asked.body))
+            targets = gateway.targets(asked)
+            request.extra += await gateway.meter.reserve(stream_id, asked, request.key, targets, size)
+            limited = True
         relay = await _begin(
             gateway, request, asked, owner=owner, grace=grace, stream_id=stream_id, first=first
         )
     except BaseException:
-        gateway.meter.release(stream_id)
+        if limited:
+            gateway.meter.release(stream_id)
+        if key is not None:
+            await forget(gateway.journal, owner=owner, key=key, body=_identified(asked))
         raise
     return Response(relay.stream_id, relay.log, relay), relay
 

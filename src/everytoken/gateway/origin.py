@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from everytoken.gateway.http import Request
 
-__all__ = ["check_body", "check_host", "check_json", "check_origin", "is_json", "preflight"]
+__all__ = [
+    "check_body",
+    "check_host",
+    "check_json",
+    "check_origin",
+    "is_json",
+    "names_loopback",
+    "preflight",
+]
 
 _METHODS = b"GET, HEAD, PUT, POST, DELETE, OPTIONS"
 _ALLOWED = (
@@ -90,6 +98,12 @@ def check_host(request: Request, hosts: Iterable[str]) -> None:
     raise HostNotAllowedError(
         f'this gateway does not accept that Host; to allow it, set hosts = ["{shown}"] in the configuration'
     )
+
+
+def names_loopback(request: Request) -> bool:
+    """Whether a request is addressed to this machine by one of the names that no other has."""
+    host = request.header(b"host")
+    return host is None or (len(host) < _LONG_NAME and _name_if_foreign(host, ()) is None)
 
 
 @functools.lru_cache(maxsize=64)  # nearly all requests name the same one

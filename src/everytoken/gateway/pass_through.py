@@ -150,12 +150,15 @@ async def _admitted(
         place = await gateway.gate.enter(None if incoming.open else request, owner, names)
         try:
             name = f"{PASSED}{request.id}:{secrets.token_hex(8)}"
-            targets, size = gateway.targets(incoming.asked), len(incoming.data or b"")
-            request.extra += await gateway.meter.reserve(name, incoming.asked, request.key, targets, size)
+            limited = gateway.meter.limits(request.key)
+            if limited:
+                targets, size = gateway.targets(incoming.asked), len(incoming.data or b"")
+                request.extra += await gateway.meter.reserve(name, incoming.asked, request.key, targets, size)
             try:
                 yield place.upstream
             finally:
-                gateway.meter.passed(name)
+                if limited:
+                    gateway.meter.passed(name)
         finally:
             place.leave()
     finally:

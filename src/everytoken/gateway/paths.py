@@ -21,7 +21,7 @@ _MESSAGES: Final = re.compile(r"/+(?:anthropic/+)?(?:v1/+)*messages(/+count_toke
 _PASSED: Final = r"(embeddings|completions|rerank|moderations|(?:images|audio)/+.*[^/])/*"
 _PASSED_ON: Final = re.compile(_BASE + _PASSED, re.DOTALL)
 _PASSED_DEPLOYMENT: Final = re.compile(r"/+openai/+deployments/+(.+?)/+" + _PASSED, re.DOTALL)
-_OTHERS: Final = re.compile(r"/+(api/+chat|healthz|readyz)/*")
+_OTHERS: Final = re.compile(r"/+(api/+chat|healthz|readyz|metrics)/*")
 _BELOW: Final = re.compile(r"/+(v1/+stream|api/+chat)/+(.+)", re.DOTALL)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from everytoken.errors import one_line
+from everytoken.observer import Observers, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,15 +25,26 @@ _MAX_LOGGED = 200  # characters of what the caller has chosen
 
 
 class Refusals:
-    """Counts refusals; `now` is in seconds from any steady origin."""
+    """Counts refusals, and tells `observers` of each; `now` is in seconds from any steady origin."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], observers: Observers | None = None) -> None:
         self._now = now
+        self._observers = Observers() if observers is None else observers
         self._last: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
 
     def note(self, request: Request, error: EverytokenError) -> None:
         """Log a refusal, or count it for the next line."""
+        if self._observers:
+            self._observers.tell(
+                Refused(
+                    at=time.time(),
+                    request_id=request.id,
+                    code=error.code,
+                    status=error.status,
+                    path=request.path[:_MAX_LOGGED],
+                )
+            )
         if error.status not in STATUSES or not logger.isEnabledFor(logging.WARNING):
             return
         kind = error.code  # one of a table: callers cannot make this grow

@@ -22,25 +22,28 @@ from everytoken.gateway.making import (
     mounted_journal,
 )
 from everytoken.gateway.meter import Meter
+from everytoken.gateway.metrics import Metrics
 from everytoken.gateway.passing import heads_keeper
+from everytoken.gateway.probes import Probes
 from everytoken.gateway.refusals import Refusals
 from everytoken.gateway.requestlog import RequestLog
 from everytoken.gateway.targets import native_first, target_of
-from everytoken.observer import Commit, Observers
+from everytoken.gateway.telemetry import Telemetry
+from everytoken.observer import Commit, Observers, ReaderResumed
 from everytoken.redaction import Redactor
 from everytoken.relay import Relays
 from everytoken.relay.circuits import ObservedBreaker
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.admission import Admission
     from everytoken.gateway.http import Request
-    from everytoken.journal import Journal
+    from everytoken.journal import Journal, Log
     from everytoken.journal.commit import GroupCommit
     from everytoken.observer import Observer
-    from everytoken.recovery import Policy, Target
+    from everytoken.recovery import Breaker, Policy, Target
     from everytoken.upstream import Upstream
 
 __all__ = ["Services"]
@@ -72,10 +75,19 @@ class Services:
         self.observers = Observers([*observers, *map(configured_observer, config.observers)])
         self.dialects = {f"/v1{one.path}": one for one in map(configured_dialect, config.dialects)}
         self.admission = admission
+        self.reloading: Callable[[], Awaitable[Any]] | None = (
+            None  # where the configuration can be read again
+        )
         self.keys = KeyBook(config, self.journal, self._stop_all_of)
         self.grace = _grace_of(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
+        self.breaker: Breaker = ObservedBreaker(
+            self.observers,
+            threshold=config.breaker.failures,
+            pause=config.breaker.pause,
+            pause_max=config.breaker.pause_max,
+        )
         self.relays = Relays(
             upstreams,
             self.targets,
@@ -86,12 +98,7 @@ class Services:
             redact=Redactor([*config.api_keys, *config.admin_keys]).text,
             observers=self.observers,
             route=config.route,
-            breaker=ObservedBreaker(
-                self.observers,
-                threshold=config.breaker.failures,
-                pause=config.breaker.pause,
-                pause_max=config.breaker.pause_max,
-            ),
+            breaker=self.breaker,
         )
         self.relays.keep_head = heads_keeper(config.pass_down)
         self._log_guard = LogGuard(self.relays.redact)
@@ -99,8 +106,11 @@ class Services:
         self.on_loopback = False
         self.health = Health(self.journal, self.relays)
         self.bodies = Bodies(config.max_bodies)
-        self.refusals = Refusals(time.monotonic)
+        self.refusals = Refusals(time.monotonic, self.observers)
+        self.metrics = Metrics(self)
+        self.telemetry = Telemetry(self)
         self.slowing = Slowing(time.monotonic)
+        self.probes = Probes()
         self.gate = Gate(*_places(config))
         self.request_log = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
         self.request_log.observe(self.observers, self._urls)
@@ -153,6 +163,15 @@ class Services:
             if relay is not None and relay.log.info.owner == owner:
                 relay.stop()
 
+    def is_known(self, request: Request) -> bool:
+        """Whether the caller was let in, whatever was refused then."""
+        return request.admitted and (request.key is not None or not self.keys.required)
+
+    def reader_resumed(self, log: Log, offset: int) -> None:
+        """Tell observers that a reader has come back to a response."""
+        if self.observers and "request" in log.info.meta:
+            self.observers.tell(ReaderResumed(at=time.time(), response=log.info.id, offset=offset))
+
     def aliases(self, upstream: str) -> list[str]:
         """Return the model names the configuration gives an upstream."""
         return [name for one in self.config.upstream if one.name == upstream for name in one.names]
@@ -170,6 +189,8 @@ class Services:
         self.config, self._policies = config, policies
         self.keys.change(config)
         self.meter.change(config)
+        self.metrics.configure(config)
+        self.telemetry.configure(config)
         self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.relays.router.route = config.route
@@ -204,8 +225,10 @@ class Services:
     async def _start(self) -> None:
         self._log_guard.install()
         self.pages = await asyncio.to_thread(_read_files)
-        if self.observers.want_commits and not self._observes_commits:
-            self._observe_commits()
+        self.metrics.start()
+        await self.telemetry.start()
+        if self.observers.want_commits:
+            self.observe_commits()
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
         await self.keys.start()
@@ -216,7 +239,10 @@ class Services:
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
         self.started = True
 
-    def _observe_commits(self) -> None:
+    def observe_commits(self) -> None:
+        """Have observers told of commits from now on."""
+        if self._observes_commits:
+            return
         self._observes_commits = True
         commits: GroupCommit | None = getattr(self.journal, "commits", None)
         if commits is not None:
@@ -231,6 +257,7 @@ class Services:
         """Hand over what a durable journal keeps, stop what it does not, and let go of everything."""
         if self._watch is not None:
             self._watch.cancel()
+        self.metrics.stop()
         await self.health.stop()
         for task in self._tasks:
             task.cancel()
@@ -242,6 +269,7 @@ class Services:
         await self.request_log.stop()
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
+        await self.telemetry.stop()
         self._log_guard.remove()
 
     async def __aenter__(self) -> Self:

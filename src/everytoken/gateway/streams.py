@@ -53,7 +53,7 @@ async def serve(gateway: Services, request: Request) -> None:
         if request.started:
             raise
         gateway.refusals.note(request, error)
-        gateway.request_log.refused(request, error)
+        gateway.request_log.refused(request, error, known=gateway.is_known(request))
         await refuse(gateway, request, stream_id, error)
 
 
@@ -98,10 +98,12 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
         relay.reader_came()
     try:
         if action == "events":
-            await _read_events(request, log, await _format(gateway, request, log))
+            await _read_events(gateway, request, log, await _format(gateway, request, log))
             return
         at = headers.position(request, log)
         if at.live == "sse":
+            if at.offset and not at.is_now:
+                gateway.reader_resumed(log, at.offset)
             await events(request, log, at)
         elif at.live == "long-poll":
             await long_poll(gateway, request, log, at)
@@ -127,13 +129,15 @@ async def _format(gateway: Services, request: Request, log: Log) -> OutputFormat
     return make()
 
 
-async def _read_events(request: Request, log: Log, output: OutputFormat) -> None:
+async def _read_events(gateway: Services, request: Request, log: Log, output: OutputFormat) -> None:
     """Send a response in a format from an offset on: `?offset=`, or `Last-Event-ID`, which overrides it.
 
     204 when there is nothing behind the offset and never will be, which tells an EventSource to stop.
     """
     resumed = request.header(b"last-event-id") or request.query().get("offset")
     offset = 0 if resumed is None else parse_offset(resumed, log.tail)
+    if offset and resumed != "now":
+        gateway.reader_resumed(log, offset)
     if resumed is not None and log.closed and offset == log.tail:
         await answer(request, 204, b"", b"")
         return

@@ -71,6 +71,7 @@ async def resume(gateway: Services, request: Request, chat_id: str) -> None:
         await answer(request, 204, b"", b"", [(b"cache-control", b"no-store")])
         return
     turn, response = found
+    gateway.reader_resumed(response.log, 0)
     before = rebuild(turn.parts)
     output = FORMATS["ui"](
         turn.stream,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -274,17 +275,18 @@ class GroupCommit:
 
 def _measured(store: Store, after: After, told: Callable[[int, int, float], None]) -> tuple[Store, After]:
     """Wrap what stores, rather than ask at each commit whether anybody wants to know: so it costs nothing if nobody does."""
-    began, size = 0.0, 0
+    # Not the loop's clock: uvloop's stands still within a turn, and a commit may be over within one.
+    began, size = -1.0, 0
 
     def measured_store(streams: Sequence[Stream]) -> bool:
         nonlocal began, size
-        began = asyncio.get_running_loop().time()
-        size = sum(len(record) for stream in streams for record in stream.storing)
+        began = time.perf_counter()
+        size = sum([sum(map(len, stream.storing)) for stream in streams])
         return store(streams)
 
     def told_after(streams: Sequence[Stream]) -> None:
-        if streams:
-            told(len(streams), size, asyncio.get_running_loop().time() - began)
+        if streams and began >= 0:  # not a commit that was under way when somebody began to observe
+            told(len(streams), size, time.perf_counter() - began)
         after(streams)
 
     return measured_store, told_after

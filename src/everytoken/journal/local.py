@@ -29,7 +29,43 @@ __all__ = ["LocalJournal"]
 _MEASURE = 1.0  # seconds between two looks at what open streams take
 
 
-class LocalJournal:
+class _Room:
+    """How much streams take, and may take; time is in seconds."""
+
+    def __init__(self, max_bytes: int, now: Callable[[], float]) -> None:
+        self._streams: dict[str, Stream] = {}
+        self._open_bytes = 0  # of open streams, as of `_measured` and with what was submitted since
+        self._ended_bytes = 0
+        self._log_bytes = 0  # of what a storage has not sorted by streams yet, ended ones included
+        self._measured = -math.inf
+        self._max_bytes = max_bytes
+        self._now = now
+
+    def _measure(self) -> None:
+        now = self._now()
+        if not 0 <= now - self._measured < _MEASURE:
+            self._measured = now
+            self._open_bytes = sum(map(_size, self._streams.values()))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what is open takes all the room, so that no response can begin."""
+        self._measure()
+        return self._open_bytes > self._max_bytes
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the streams take, of the `max_bytes` they may."""
+        self._measure()
+        return max(self._open_bytes, self._log_bytes) + self._ended_bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """How many bytes the streams may take."""
+        return self._max_bytes
+
+
+class LocalJournal(_Room):
     """A journal whose streams belong to this process. A storage adds `_store`, `_find` and what it has to tidy up."""
 
     durable = True
@@ -37,13 +73,9 @@ class LocalJournal:
     def __init__(
         self, *, retention: float, max_bytes: int, quota: Quota | None, now: Callable[[], float]
     ) -> None:
+        super().__init__(max_bytes, now)
         self._retention = retention
         self._usage = Usage(quota or Quota())
-        self._open_bytes = 0  # of open streams, as of `_measured` and with what was submitted since
-        self._measured = -math.inf
-        self._max_bytes = max_bytes
-        self._now = now
-        self._streams: dict[str, Stream] = {}
         self._deleting: dict[str, Stream] = {}
         self._going: list[Stream] = []  # those whose deletion is being stored
         self._removed = 0.0  # what had ended up to then may have been removed: it was too old, or too much
@@ -188,18 +220,6 @@ class LocalJournal:
             added = size_of(records)
             self._usage.admit(stream, added)
             self._open_bytes += added
-
-    def _measure(self) -> None:
-        now = self._now()
-        if not 0 <= now - self._measured < _MEASURE:
-            self._measured = now
-            self._open_bytes = sum(map(_size, self._streams.values()))
-
-    @property
-    def is_full(self) -> bool:
-        """Whether what is open takes all the room, so that no response can begin."""
-        self._measure()
-        return self._open_bytes > self._max_bytes
 
     def _charge(self, stream: Stream) -> None:
         """Charge a stream for what it takes once it is stored."""

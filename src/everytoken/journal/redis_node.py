@@ -38,7 +38,7 @@ from everytoken.journal.redis_ledger import RedisLedger
 from everytoken.journal.redis_link import RedisLink
 from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.redis_reading import RedisReading
-from everytoken.journal.redis_settings import look_at_server
+from everytoken.journal.redis_settings import look_at_server, settings_of
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.stream import Stream, StreamWriter
 
@@ -103,6 +103,10 @@ class RedisNode:
             await self._ask(pack("DEL", ALIVE % self._node.encode()))
         await self._follower.stop()
         await self._link.stop()
+
+    async def settings(self) -> dict[str, str]:
+        """Return what the server is set to, as far as it tells. Raises `JournalUnavailableError`."""
+        return await settings_of(self._link)
 
     async def _greet(self, connection: RedisConnection) -> None:
         """Bring the server and our own streams together again, before anything is added."""

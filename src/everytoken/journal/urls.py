@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from everytoken.journal import Journal
 
-__all__ = ["JournalSettings", "journal_at", "register_journal"]
+__all__ = ["JournalSettings", "check_url", "journal_at", "register_journal"]
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,15 +49,11 @@ def _memory(url: str, settings: JournalSettings) -> Journal:
 def _sqlite(url: str, settings: JournalSettings) -> Journal:
     from everytoken.journal.sqlite import SqliteJournal  # noqa: PLC0415
 
-    parts = urlsplit(url)
     if not url:
         path = platformdirs.user_data_path("everytoken") / f"journal-{settings.port}.sqlite"
         _clean_up(path.parent, time.time() - settings.retention)
-    elif not url.partition(":")[2].startswith("///") or not parts.path.strip("/"):
-        # `sqlite:/var/j` would otherwise be read as a relative path, and `sqlite:name` without its first letter.
-        raise ConfigurationError(f"{url!r} names no file: write sqlite:///PATH")
     else:
-        path = Path(parts.path[1:])
+        path = _path_in(url)
     return SqliteJournal(
         path,
         retention=settings.retention,
@@ -132,6 +128,25 @@ def journal_at(
         quota=quota or Quota(),
     )
     return factory(url, settings)
+
+
+def check_url(url: str) -> None:
+    """Raise `ConfigurationError` for a URL that is no journal's; nothing is made or opened."""
+    factory = _factory_of(url)
+    if factory is None or (factory is _memory and url != "memory"):
+        raise _unknown(url)
+    if factory is _sqlite and url:
+        _path_in(url)
+    if factory is _redis:  # which connects when it is started
+        _redis(url, JournalSettings(port=0, retention=1.0, max_bytes=1, durability="process", lease=1.0))
+
+
+def _path_in(url: str) -> Path:
+    parts = urlsplit(url)
+    if not url.partition(":")[2].startswith("///") or not parts.path.strip("/"):
+        # `sqlite:/var/j` would otherwise be read as a relative path, and `sqlite:name` without its first letter.
+        raise ConfigurationError(f"{url!r} names no file: write sqlite:///PATH")
+    return Path(parts.path[1:])
 
 
 def _factory_of(url: str) -> Callable[[str, JournalSettings], Journal] | None:

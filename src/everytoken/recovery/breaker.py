@@ -54,6 +54,10 @@ class Breaker:
             pause = min(self._pause * 2 ** min(count - self._threshold, 16), self._pause_max)
             self._open_until[circuit] = now + pause
 
+    def waiting(self) -> list[Circuit]:
+        """Return the circuits that were opened and have not answered since: open ones, and those that may be probed."""
+        return list(self._open_until)
+
     def state(self, now: float) -> dict[Circuit, float]:
         """Return the circuits that are open, and for how many more seconds."""
         return {circuit: until - now for circuit, until in self._open_until.items() if until > now}

@@ -52,6 +52,9 @@ class ResponseEvents:
         self._attempts: dict[int, Attempt] = {}  # those under way: two while one is suspected
         self._chunks = 0  # delivered before the last of them
         self._awaited = False  # whether its first content has not come yet
+        self._silent_since = (
+            self._began
+        )  # when the last attempt before the present one ended, or that began beside it
 
     def _tell(self, kind: Callable[..., Event], **values: object) -> None:
         self._observers.tell(kind(at=time.time(), response=self._info.id, **values))
@@ -59,6 +62,7 @@ class ResponseEvents:
     def begun(self, offset: int | None = None) -> None:
         """It begins, or was taken over at `offset`."""
         info, request = self._info, self._recovery.request
+        headers = info.meta.get("headers") or {}
         self._tell(
             ResponseBegun,
             request_id=info.meta.get("request_id", ""),
@@ -66,10 +70,15 @@ class ResponseEvents:
             dialect=request.dialect,
             model=request.model,
             offset=offset,
+            streamed=request.stream,
+            traceparent=headers.get("traceparent", ""),
+            tracestate=headers.get("tracestate", ""),
         )
 
-    def attempt_begun(self, number: int) -> None:
-        """An attempt begins."""
+    def attempt_begun(self, number: int, headers: dict[str, str] | None) -> dict[str, str] | None:
+        """An attempt begins that is to send these headers; return those that it sends."""
+        if self._attempts:
+            self._silent_since = self._clock()
         attempt = self._attempts[number] = self._recovery.attempts[number - 1]
         self._chunks = self._recovery.transcript.chunks
         if not self._awaited:
@@ -83,6 +92,8 @@ class ResponseEvents:
             streamed=attempt.streamed,
             offset=attempt.offset,
         )
+        sent = self._observers.attempt_headers
+        return headers if sent is None else sent(self._info.id, number, headers)
 
     def attempt_accepted(self, number: int) -> None:
         """The upstream of an attempt has answered with success."""
@@ -115,6 +126,7 @@ class ResponseEvents:
                 upstream=attempt.upstream,
                 strategy=attempt.strategy,
                 offset=attempt.offset,
+                seconds=max(0.0, now - self._silent_since),
             )
 
     def _no_longer_awaited(self) -> None:
@@ -133,6 +145,8 @@ class ResponseEvents:
                 self._no_longer_awaited()
         cause = attempt.cause
         ended = self._clock() if attempt.ended is None else attempt.ended
+        if not self._attempts:
+            self._silent_since = ended
         self._tell(
             AttemptEnded,
             attempt=attempt.number,

@@ -240,14 +240,14 @@ class Relay:
 
     def _connect(self, decision: Connect) -> None:
         number = decision.attempt
-        if self._events is not None:
-            self._events.attempt_begun(number)
         target = decision.target
         upstream, headers = self._upstreams[target.name], self.log.info.meta.get("headers")
         dialect = self.recovery.dialect
         if target.translation is not None:
             headers = translated(headers, dialect, target.translation.dialect)
             dialect = target.translation.dialect
+        if self._events is not None:
+            headers = self._events.attempt_begun(number, headers)
         connection = upstream.connect(
             decision.body,
             AttemptSink(self, number),

@@ -61,6 +61,8 @@ async def _stream(gateway: Services, request: Request, log: Log) -> None:
     """Send the events behind a number, and count as a reader meanwhile."""
     ids = wants_ids(gateway, request)
     offset = _offset(request, log)
+    if offset:
+        gateway.reader_resumed(log, offset)
     relay = gateway.relays.get(log.info.id)
     client = ReaderConnection(request)
     if relay is not None:
