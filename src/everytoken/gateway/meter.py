@@ -257,6 +257,8 @@ class Meter:
 
     async def spent_by(self, keys: Sequence[Key]) -> list[dict[str, float]]:
         """Return likewise of several, with one look."""
+        if not keys:
+            return []
         now = self._now()
         totals = await self._ledger.totals(
             [counter for key in keys for counter in counters_of_money(f"key:{key.id}", now)]

@@ -152,11 +152,13 @@ class Console:
     async def _keys(self, total: Step) -> list[dict[str, Any]]:
         """Return what each key has used, and spent of its budget."""
         gateway = self._gateway
-        keys: dict[str, Key] = {key.name: key for key in gateway.keys.active()[:_KEYS]}
-        spent = dict(zip(keys, await gateway.meter.spent_by(list(keys.values())), strict=True))
+        keys: dict[str, Key] = {key.name: key for key in gateway.keys.active()}
+        looked = list(keys.values())[:_KEYS]
+        amounts = zip(looked, await gateway.meter.spent_by(looked), strict=True)
+        spent = {key.name: amount for key, amount in amounts}
         used = {one["key"]: one for one in _named("key", total)}
         found = []
-        for name in dict.fromkeys([*used, *keys]):
+        for name in dict.fromkeys([*used, *spent]):
             one = used.get(name) or {"key": name, "responses": 0, "completed": 0, "tokens": 0, "cost": 0.0}
             key = keys.get(name)
             rates = gateway.meter.rates_of(key)

@@ -32,6 +32,7 @@ HOUR: Final = 3600
 _OWNER: Final = "~"
 _DELAY: Final = 0.2  # seconds for which entries are gathered; so much of the log may die with a process
 _MOST: Final = 10_000  # entries that wait; a journal that cannot take them loses the oldest
+_LOOK: Final = 2000  # entries that are looked through at once, the newest first
 _BATCH: Final = 1024 * 1024  # bytes that are read at once
 
 _encode = msgspec.json.Encoder().encode
@@ -134,11 +135,15 @@ class Kept:
         for hour in range(newest, oldest - 1, -1):
             try:
                 log = await self._journal.open(stream_of(hour), touch=False)
-                records = [record async for some in _read(log) for record in some]
+                end = log.tail
+                while end > 0 and len(found) < query.limit:
+                    start = max(0, end - _LOOK)
+                    records = [record async for some in _read(log, start, end) for record in some]
+                    # In a thread: it may be megabytes of JSON.
+                    found += await asyncio.to_thread(_matching, records, query, query.limit - len(found))
+                    end = start
             except StreamNotFoundError:
                 continue
-            # In a thread: it may be megabytes of JSON.
-            found += await asyncio.to_thread(_matching, records, query, query.limit - len(found))
             if len(found) >= query.limit:
                 break
         return found
@@ -147,7 +152,7 @@ class Kept:
         """Yield the entries of an hour since 1970 from an offset on, some at a time. Raises `JournalError`."""
         try:
             log = await self._journal.open(stream_of(hour), touch=False)
-            async for some in _read(log, offset):
+            async for some in _read(log, offset, log.tail):
                 yield some
         except StreamNotFoundError:
             return
@@ -166,13 +171,13 @@ def _matching(records: Sequence[bytes], query: Query, limit: int) -> list[dict[s
     return found
 
 
-async def _read(log: Log, offset: int = 0) -> AsyncIterator[Sequence[bytes]]:
-    """Yield the records of a log from an offset on, some at a time."""
-    while offset < log.tail:
+async def _read(log: Log, offset: int, end: int) -> AsyncIterator[Sequence[bytes]]:
+    """Yield the records of a log from one offset to another, some at a time."""
+    while offset < end:
         some = log.take(offset, _BATCH)
         if some is None:
             some = await log.fetch(offset, _BATCH)
         if not some:
             break
+        yield some[: end - offset]
         offset += len(some)
-        yield some

@@ -18,7 +18,6 @@ function place() {
 }
 
 function show() {
-  if (location.hash === "#main") return; // the link to the content
   const { path, parameters } = place();
   leave?.abort();
   leave = new AbortController();
@@ -52,5 +51,9 @@ function show() {
   page({ content, signal, parameters, say, ask: (asked, init) => ask(asked, { signal, ...init }), id: id && decodeURIComponent(id) });
 }
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the hash says which page is shown
+  main.focus();
+});
 addEventListener("hashchange", show);
 show();
