@@ -153,4 +153,4 @@ async def test_readers_share_what_was_seen_a_moment_ago(monkeypatch):
     monkeypatch.setattr(live, "_FRESH", 1000.0)
     async with watched() as (gateway, _):
         console = gateway.gateway.console
-        assert console._live.look() is console._live.look()
+        assert await console._live.look() is await console._live.look()

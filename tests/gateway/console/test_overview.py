@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from tests.journal_backends import BACKENDS
+
 from everytoken.gateway.console.overview import Overview
 from everytoken.gateway.requestlog.kept import Kept
 from everytoken.journal.memory import MemoryJournal
@@ -61,6 +63,17 @@ async def test_the_sums_are_those_of_the_entries(journal, span, seconds):
     assert sum(one["ended"] for one in shown) == len(ended)
     assert sum(one["cost"] for one in shown) == pytest.approx(sum(entry["cost"] for entry in ended))
     assert sum(one["tokens"]["output"] for one in shown) == sum(entry["tokens"]["output"] for entry in ended)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "redis"])
+async def test_all_journals_that_keep_a_log_can_be_counted(backend, tmp_path):
+    opened = await BACKENDS[backend](tmp_path).open()
+    async with limit():
+        await keep(opened, 50, AT, 2 * HOUR)
+        _, overview = looking(opened)
+        steps = await look(overview, 3 * HOUR, 600.0)
+        assert sum(step.begun for step in steps.values()) == 50
+    await opened.stop()
 
 
 async def test_what_was_read_is_not_read_again(journal):

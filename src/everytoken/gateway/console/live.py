@@ -32,6 +32,7 @@ SHOWN: Final = 100
 """Of what runs, so many are told of, the newest; of the others only their number."""
 
 _PAUSE: Final = 1.0  # seconds between two events
+_TURN: Final = 500  # responses that are looked at in one turn of the loop
 _FRESH: Final = 0.5  # seconds for which what was seen serves other readers too
 _OLD: Final = 5.0  # seconds after which nobody has looked, so that a rate would be of the past
 _HEAD: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), *STREAM_HEADERS]
@@ -71,6 +72,7 @@ class Live:
     def __init__(self, gateway: Services) -> None:
         self._gateway = gateway
         self._seen: Seen | None = None
+        self._lock = asyncio.Lock()
         self._tails: dict[Relay, int] = {}
 
     async def serve(self, request: Request) -> None:
@@ -79,7 +81,7 @@ class Live:
         client = ReaderConnection(request)
         try:
             await start(request, 200, _HEAD)
-            seen = self.look()
+            seen = await self.look()
             value = seen.whole()
             number = _number_of(request.header(b"last-event-id"))
             while not client.gone:
@@ -90,7 +92,7 @@ class Live:
                 if self._is_over(request):
                     await client.finish()
                     return
-                before, seen = seen, self.look()
+                before, seen = seen, await self.look()
                 value = seen.since(before)
         finally:
             client.close()
@@ -102,22 +104,29 @@ class Live:
             return True  # it was revoked
         return self._gateway.relays.draining
 
-    def look(self) -> Seen:
+    async def look(self) -> Seen:
         """Return what runs now, or ran a moment ago."""
-        now, seen = asyncio.get_running_loop().time(), self._seen
-        if seen is None or now - seen.at >= _FRESH:
-            seen = self._seen = self._look(now, None if seen is None else now - seen.at)
-        return seen
+        async with self._lock:
+            now, seen = asyncio.get_running_loop().time(), self._seen
+            if seen is None or now - seen.at >= _FRESH:
+                seen = self._seen = await self._look(now, None if seen is None else now - seen.at)
+            return seen
 
-    def _look(self, now: float, passed: float | None) -> Seen:
+    async def _look(self, now: float, passed: float | None) -> Seen:
         gateway = self._gateway
         found = map(gateway.relays.get, gateway.relays.running())
         relays = [relay for relay in found if relay is not None]
-        tails = {relay: relay.log.tail for relay in relays}
+        tails: dict[Relay, int] = {}
+        flying: Counter[str] = Counter()
+        for first in range(0, len(relays), _TURN):
+            some = relays[first : first + _TURN]
+            tails.update((relay, relay.log.tail) for relay in some)
+            flying.update(in_flight(some))
+            await asyncio.sleep(0)  # the others' turn
         rate: float | None = None
         if passed is not None and passed < _OLD:
             # With what those have written that have ended meanwhile.
-            ended = sum(relay.log.tail for relay in self._tails.keys() - tails.keys())
+            ended = sum(relay.log.tail for relay in self._tails if relay not in tails)
             rate = round((sum(tails.values()) + ended - sum(self._tails.values())) / passed, 1)
         self._tails = tails
         newest = sorted(relays, key=lambda relay: relay.log.info.created)[-SHOWN:]
@@ -126,7 +135,7 @@ class Live:
             "running": len(relays),
             "waiting": gateway.gate.waiting,
             "rate": rate,
-            "in_flight": in_flight(relays),
+            "in_flight": flying,
         }
         return Seen(now, numbers, {relay.stream_id: self._shown(relay) for relay in reversed(newest)})
 
@@ -148,7 +157,7 @@ class Live:
         }
 
 
-def in_flight(relays: Iterable[Relay]) -> dict[str, int]:
+def in_flight(relays: Iterable[Relay]) -> Counter[str]:
     """Return how many attempts are under way, by upstream."""
     found: Counter[str] = Counter()
     for relay in relays:
