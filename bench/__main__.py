@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from bench import durability, measure, peers, relaying, report, seams
+from bench import durability, measure, overload, peers, relaying, report, seams
 from bench.stacks import FLOOR, STACKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -31,6 +31,11 @@ def options() -> argparse.Namespace:
         "--apis",
         action="store_true",
         help="measure Messages, Responses and translation only, and write their section into the page",
+    )
+    parser.add_argument(
+        "--overload",
+        action="store_true",
+        help="measure admission at more than it can take only, and write its section into the page",
     )
     return parser.parse_args()
 
@@ -60,6 +65,11 @@ def main() -> int:
         section = seams.markdown(seams.run())
         print(section)
         PAGE.write_text(seams.into(PAGE.read_text(), section))
+        return 0
+    if asked.overload:
+        section = overload.markdown(overload.run())
+        print(section)
+        PAGE.write_text(overload.into(PAGE.read_text(), section))
         return 0
     if asked.apis:
         stacks = [stack for stack in STACKS if stack.beside_chat or stack.name in {report.OURS, FLOOR}]

@@ -1,4 +1,4 @@
-"""Programs of `docs/deployment.md` for its tests: nginx and Caddy with the page's own blocks, and who is at either end."""
+"""Programs of `docs/deployment.md` for its tests: nginx, HAProxy and Caddy with the page's own blocks, and who is at either end."""
 
 from __future__ import annotations
 
@@ -98,6 +98,8 @@ class Certificate:
         self.key = directory / "llm.example.key"
         issued.cert_chain_pems[0].write_to_path(self.chain)
         issued.private_key_pem.write_to_path(self.key)
+        self.both = directory / "llm.example.both.pem"  # as HAProxy wants it
+        issued.private_key_and_cert_chain_pem.write_to_path(self.both)
         self.authority = directory / "authority.pem"
         authority.cert_pem.write_to_path(self.authority)
         self.context = ssl.create_default_context(cafile=self.authority)
@@ -180,7 +182,23 @@ def start_caddy(directory: Path, port: int, backend: int, certificate: Certifica
     return [program, "run", "--config", str(config), "--adapter", "caddyfile"]
 
 
-PROXIES = {"nginx": start_nginx, "caddy": start_caddy}
+def start_haproxy(directory: Path, port: int, backend: int, certificate: Certificate) -> list[str]:
+    program = shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("haproxy is not installed")
+    [block] = blocks("haproxy")
+    block = replaced(
+        block,
+        ("127.0.0.1:8000", f"127.0.0.1:{backend}"),
+        ("bind :443", f"bind 127.0.0.1:{port}"),
+        ("/etc/ssl/llm.example.both.pem", str(certificate.both)),
+    )
+    config = directory / "haproxy.cfg"
+    config.write_text(block, encoding="utf-8")
+    return [program, "-db", "-f", str(config)]
+
+
+PROXIES = {"nginx": start_nginx, "caddy": start_caddy, "haproxy": start_haproxy}
 
 
 def answers(port: int) -> bool:

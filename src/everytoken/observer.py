@@ -203,10 +203,13 @@ class ResponseEnded(Event, frozen=True, kw_only=True):
     """A response has ended, `seconds` after this process began to write it.
 
     `error` and `message` are the error's code and text, None if it is completed. `usage` is that of all attempts together.
-    `first_content`: seconds until there was something new to read, None if there never was.
+    `first_content`: seconds until there was something new to read, None if there never was. `received`: bytes that upstreams
+    have sent. `readers`: how many have come. `gap_median`, `gap_longest`: seconds between two reads that brought something
+    new, None with fewer than two. `told`: the attempts as the response's metadata has them.
     """
 
     response: str
+    dialect: str
     outcome: str
     error: str | None
     message: str | None
@@ -215,10 +218,18 @@ class ResponseEnded(Event, frozen=True, kw_only=True):
     records: int
     seconds: float
     first_content: float | None
+    received: int = 0
+    readers: int = 0
+    gap_median: float | None = None
+    gap_longest: float | None = None
+    told: list[dict[str, Any]] = []
 
 
 Observer = Callable[[Event], object]
-"""Is called with each event."""
+"""Is called with each event.
+
+One that has an attribute `wants_commits` which is false does not make the journal measure its commits.
+"""
 
 
 AttemptHeaders = Callable[[str, int, Mapping[str, str] | None], dict[str, str]]
@@ -237,6 +248,11 @@ class Observers:
 
     def __bool__(self) -> bool:
         return bool(self._observers)
+
+    @property
+    def want_commits(self) -> bool:
+        """Whether one of them is to be told of commits, which costs something with each."""
+        return any(getattr(observer, "wants_commits", True) for observer in self._observers)
 
     def add(self, observer: Observer) -> None:
         """Have `observer` told as well: of responses that begin from here on, of commits if the gateway starts later."""

@@ -63,6 +63,14 @@ def test_a_key_from_its_making_to_its_end_with_nothing_to_set_up(tmp_path):
         assert listed[0].split() == ["NAME", "KEY", "STATE", "MODELS", "APIS", "EXPIRES", "MADE"]
         assert any(line.startswith("ci ") and secret[:12] in line and "gpt-*" in line for line in listed)
         assert secret not in "".join(listed)
+        limited = keys(
+            "limit", "ci", "--requests-per-minute", "5", "--usd-per-day", "2.5", **env
+        ).stderr.decode()
+        assert limited == "ci: requests_per_minute 5, usd_per_day 2.5\n"
+        shown = json.loads(keys("show", "ci", **env).stdout)
+        assert shown["limits"]["usd_per_day"] == 2.5
+        assert shown["spent"] == {"day": 0.0, "month": 0.0}
+        assert "of each key" in keys("limit", "ci", **env).stderr.decode()
         rotated = keys("rotate", "ci", "--overlap", "0", **env).stdout.decode().strip()
         assert [status_of(url, secret), status_of(url, rotated)] == [401, 200]
         keys("revoke", "ci", **env)

@@ -6,10 +6,10 @@ from everytoken.cli.tables import table, when
 
 
 def test_columns_are_as_wide_as_they_have_to_be():
-    assert table(["A", "LONG"], [["x", "y"], ["longer", "z" * 50]]).splitlines() == [
-        "A       LONG",
-        "x       y",
-        "longer  " + "z" * 39 + "…",
+    assert table(["A", "LONG"], [["x" * 50, "y"], ["longer", "z" * 50]]).splitlines() == [
+        f"{'A':<40}  LONG",
+        "x" * 39 + "…  y",
+        f"{'longer':<40}  {'z' * 50}",
     ]
 
 

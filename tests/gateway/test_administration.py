@@ -71,6 +71,7 @@ async def test_a_key_is_made_listed_shown_rotated_and_revoked():
         ("POST", "keys/other/revoke", None, 404, "key-not-found"),
         ("POST", "keys", {"name": ""}, 400, "invalid-request"),
         ("POST", "keys", b"[]", 400, "invalid-request"),
+        ("POST", "keys/ci/limits", {"limits": {"rpm": 1}}, 400, "invalid-request"),
         ("POST", "keys/ci/rotate", {"overlap": "1d"}, 400, "invalid-request"),
         ("POST", "keys/ci/revoke", {"stop": 1}, 400, "invalid-request"),
         ("DELETE", "keys/ci", None, 405, "method-not-allowed"),

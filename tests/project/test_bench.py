@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from bench import overload
 from bench.chunks import DONE, Checker, Order, Rendered, read_order, request_body
 from bench.durability import Durability
 from bench.durability import markdown as durability_markdown
@@ -204,3 +205,13 @@ def test_the_section_on_recovery_is_put_into_the_page_and_replaced_there():
 
 def test_every_stack_can_be_asked_for_by_itself():
     assert [stack.name for stack in choose(["everytoken-redis"], quick=False)] == ["everytoken, Redis"]
+
+
+def test_overload_is_one_section_of_the_page():
+    found = [(0.8, overload.Found(8, 8, 8, 0, 0, (1.0, 2.0), (0.5, 1.0), (0.0, 0.0)))]
+    section = overload.markdown(found)
+    assert section.splitlines()[-1] == "| 0.8 x | 8 | 8 | 8 | 0 | 0 | 0.5 (1.0) | 1.0 (2.0) | 0.0 (0.0) |"
+    page = "# Page\n\n## SSE decoding\n\nx\n"
+    once = overload.into(page, section)
+    assert once == f"# Page\n\n{section}\n\n## SSE decoding\n\nx\n"
+    assert overload.into(once, section) == once

@@ -34,7 +34,7 @@ BLOCKS = {
         "mermaid": (1, "project/test_docs_architecture.py"),
         "text": (4, "project/test_docs_architecture.py"),
     },
-    "docs/cli.md": {"sh": (3, HERE), "text": (6, "project/test_cli_docs.py")},
+    "docs/cli.md": {"sh": (3, HERE), "text": (9, "project/test_cli_docs.py")},
     "docs/clients.md": {
         "js": (10, "project/test_clients_docs.py"),
         "python": (16, "project/test_clients_docs.py"),
@@ -43,8 +43,9 @@ BLOCKS = {
     },
     "docs/deployment.md": {
         "caddy": (1, "security/test_deployment.py"),
+        "haproxy": (1, "security/test_deployment.py"),
         "nginx": (1, "security/test_deployment.py"),
-        "sh": (3, "security/test_deployment.py"),
+        "sh": (4, "security/test_deployment.py"),
         "toml": (2, "security/test_deployment.py"),
     },
     "docs/extending.md": {
@@ -53,13 +54,15 @@ BLOCKS = {
     },
     "docs/gateway.md": {
         "python": (1, "project/test_gateway_docs.py"),
-        "toml": (2, "project/test_gateway_docs.py"),
+        "toml": (3, "project/test_gateway_docs.py"),
     },
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py"), "ts": (2, "sdks/test_node_sdks.py")},
     "docs/operations.md": {
-        "console": (1, "cli/test_keys.py"),
+        "console": (2, "cli/test_show.py"),
         "sh": (1, "gateway/telemetry/test_telemetry.py"),
+        "text": (1, "cli/doctor/checks/test_checks.py"),
+        "toml": (1, "gateway/test_meter.py"),
         "yaml": (1, "project/test_monitoring.py"),
     },
     "docs/python.md": {"python": (8, "client/test_surface.py")},

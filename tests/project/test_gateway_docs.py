@@ -52,17 +52,18 @@ def test_every_setting_is_there_with_its_default(kind, heading):
             told = tomllib.loads(f"value = {shown}")["value"]
             assert told == (sorted(default) if isinstance(default, frozenset) else default), name
         else:
-            assert default is None or name in {"policy", "breaker", "upstream"}, name
+            assert default is None or name in {"policy", "breaker", "upstream", "prices", "limits"}, name
 
 
 def test_the_example_of_a_file_is_one():
-    _, example = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    _, example, priced = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     config = parse(example, {}, where="docs/gateway.md")
     assert [upstream.name for upstream in config.upstream] == ["local", "cloud"]
+    assert parse(priced, {}, where="docs/gateway.md").prices["my-model"].cached == 0.05
 
 
 def test_the_example_of_two_apis_serves_callers_of_both():
-    example, _ = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    example, *_ = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     config = parse(example, {}, where="docs/gateway.md")
     for dialect in DIALECTS.values():
         found = [target_of(one, dialect, "claude-sonnet-4-5", Policy()) for one in config.upstream]

@@ -123,7 +123,7 @@ class TestTheWheel:
         assert metadata.license_expression == "Apache-2.0"
         assert metadata.license_files == list(LICENSES)
         assert str(metadata.requires_python) == ">=3.11"
-        assert metadata.provides_extra == ["embedded", "http2", "redis"]
+        assert metadata.provides_extra == ["embedded", "http2", "prices", "redis"]
 
     def test_is_the_same_when_it_is_built_from_the_source_distribution(self, wheel, source, tmp_path):
         with tarfile.open(source) as archive:

@@ -1,7 +1,8 @@
-"""`docs/deployment.md`: every block of it is run, with the real nginx, Caddy and `everytoken serve`."""
+"""`docs/deployment.md`: every block of it is run, with the real nginx, Caddy, HAProxy and `everytoken serve`."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from command_line import EVERYTOKEN, LIMIT, environment, read_line, started
+from everytoken.cli.doctor.checks import found
+from everytoken.cli.doctor.runner import Options, examine
 from everytoken.gateway import Config
 from everytoken.gateway.config import parse
 from everytoken.testing import Answer, ScriptedUpstream
@@ -210,6 +213,32 @@ class TestBehindAProxy:
         assert run.stdout.endswith("} 2")
 
 
+@pytest.mark.blocking_allowed("a command has a loop for itself, and an HTTP client that reads files")
+@pytest.mark.parametrize("proxy", sorted(PROXIES))
+def test_the_doctor_finds_nothing_behind_it(proxy, tmp_path, certificate, monkeypatch):
+    assert blocks("sh")[1].split() == ["everytoken", "doctor", f"https://{NAME}"]
+    port, resolve = free_port(), socket.getaddrinfo
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **more: resolve(
+            "127.0.0.1" if host in {NAME, NAME.encode()} else host, *rest, **more
+        ),
+    )
+    with ScriptedUpstream("Hello there") as upstream:
+        config = replaced(blocks("toml")[0], ("port = 8000", "port = 0"), (CLOUD, upstream.base_url))
+        with (
+            served(config, tmp_path) as backend,
+            proxied(PROXIES[proxy](tmp_path, port, backend, certificate), tmp_path, port),
+        ):
+            options = Options(base=f"https://{NAME}:{port}", key=KEY, idle=0.7, interval=0.1)
+            done = asyncio.run(examine(options))
+    assert found(done.measured) == []
+    assert done.measured.products == (proxy,)
+    assert len(done.unseen) == 1
+
+
 def test_the_numbers_in_the_pages_blocks_are_the_gateways():
     [nginx], [caddy] = blocks("nginx"), blocks("caddy")
     config = Config()
@@ -268,7 +297,7 @@ def test_with_tls_of_its_own(tmp_path, certificate):
     (tmp_path / "everytoken.key").write_text(KEY, encoding="utf-8")
     with ScriptedUpstream(Answer("Hello there")) as upstream:
         block = replaced(
-            blocks("sh")[1],
+            blocks("sh")[2],
             (CLOUD, upstream.base_url),
             ("--host 0.0.0.0 --port 8443", "--host 127.0.0.1 --port 0"),
             *certificate.in_place_of_the_pages(),
@@ -318,7 +347,7 @@ def test_several_nodes(tmp_path):
         redis.stop()
 
 
-@pytest.mark.parametrize("line", [line.split("  #")[0].strip() for line in blocks("sh")[2].splitlines()])
+@pytest.mark.parametrize("line", [line.split("  #")[0].strip() for line in blocks("sh")[3].splitlines()])
 def test_probes(line, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")

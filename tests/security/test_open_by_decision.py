@@ -81,9 +81,13 @@ def test_every_setting_can_come_from_the_environment(name, text, value):
 def test_no_setting_is_left_out():
     for kind in (Config, Policy):
         for field in msgspec.structs.fields(kind):
-            assert field.name in {"policy", "breaker", "upstream"} or not unknown_variables(
-                {f"EVERYTOKEN_{field.name.upper()}": "1"}
-            )
+            assert field.name in {
+                "policy",
+                "breaker",
+                "upstream",
+                "prices",
+                "limits",
+            } or not unknown_variables({f"EVERYTOKEN_{field.name.upper()}": "1"})
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,12 @@ _COMMANDS = {
     "chat": ("everytoken.cli.chat", "Ask a language model and show its answer as it arrives."),
     "tail": ("everytoken.cli.tail", "Show a stream from any offset, and follow it to its end."),
     "keys": ("everytoken.cli.keys", "Make, list, revoke and rotate the API keys of callers."),
+    "responses": ("everytoken.cli.responses", "List the responses that run and have run."),
+    "show": ("everytoken.cli.show", "Show one response: its attempts, seams and times."),
+    "doctor": (
+        "everytoken.cli.doctor",
+        "Find out what is wrong on the path to a gateway, and behind it.",
+    ),
     "fake-upstream": (
         "everytoken.cli.fake_upstream",
         "Serve a scripted response as OpenAI and Anthropic would, and break it where you choose.",

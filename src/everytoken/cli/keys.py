@@ -36,6 +36,25 @@ def keys() -> None:
     """
 
 
+def _limits(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for limits of a key."""
+    for name, kind, text in reversed(_LIMITS):
+        option = click.option(f"--{name.replace('_', '-')}", name, type=kind, metavar="N", help=text)
+        command = option(command)
+    return command
+
+
+_LIMITS = (
+    ("requests_per_minute", click.IntRange(0), "Requests in 60 seconds; 0 for no limit, as everywhere here."),
+    ("tokens_per_minute", click.IntRange(0), "Tokens in 60 seconds, of input and output."),
+    ("running", click.IntRange(0), "Responses at once."),
+    ("usd_per_day", click.FloatRange(0), "US dollars a day (UTC)."),
+    ("usd_per_month", click.FloatRange(0), "US dollars a month."),
+    ("max_tokens", click.IntRange(0), "The most that one request may ask for."),
+    ("max_n", click.IntRange(0), "The most answers that one request may ask for."),
+)
+
+
 @keys.command()
 @click.argument("name")
 @click.option(
@@ -59,6 +78,7 @@ def keys() -> None:
     "--label", "labels", multiple=True, metavar="NAME=VALUE", help="Something to tell it by. Repeat it."
 )
 @click.option("--admin", is_flag=True, help="Let it administer, too.")
+@_limits
 @_as_json
 @_journal
 @admin_options
@@ -73,6 +93,7 @@ def create(
     journal: str | None,
     url: str | None,
     admin_key: str | None,
+    **limits: float | None,
 ) -> None:
     """Make a key and print it. It cannot be shown again."""
     asked: dict[str, Any] = {
@@ -84,6 +105,8 @@ def create(
     }
     if expires is not None:
         asked["expires"] = time.time() + expires
+    if given := {limit: value for limit, value in limits.items() if value is not None}:
+        asked["limits"] = given
     asked = json.loads(json.dumps(asked))
     if journal is not None:
         key = asyncio.run(_in_journal(journal, lambda book: _with_secret(book, book.create(asked))))
@@ -141,6 +164,26 @@ def show(key: str, journal: str | None, url: str | None, admin_key: str | None) 
     else:
         found = Admin(url, admin_key).ask("GET", f"/admin/keys/{quote(key, safe='')}")
     click.echo(json.dumps(found, indent=2))
+
+
+@keys.command()
+@click.argument("key")
+@_limits
+@_journal
+@admin_options
+def limit(
+    key: str, journal: str | None, url: str | None, admin_key: str | None, **limits: float | None
+) -> None:
+    """Give a key these limits, and no others. Without any it has those of each key (`limits.each_key`)."""
+    given = {name: value for name, value in limits.items() if value is not None} or None
+    if journal is not None:
+        found = asyncio.run(_in_journal(journal, lambda book: _later(book, book.limit(key, given))))
+    else:
+        path = f"/admin/keys/{quote(key, safe='')}/limits"
+        found = Admin(url, admin_key).ask("POST", path, {"limits": given})
+    shown = {name: value for name, value in (found["limits"] or {}).items() if value}
+    told = ", ".join(f"{name} {value:g}" for name, value in shown.items())
+    click.echo(f"{found['name']}: {told or 'the limits of each key'}", err=True)
 
 
 @keys.command()

@@ -19,6 +19,7 @@ import uvicorn
 
 from everytoken.cli.address import with_v1
 from everytoken.cli.admin import own_admin_key
+from everytoken.cli.logformat import JsonFormatter
 from everytoken.cli.process import (
     allow_many_connections,
     give_memory_back,
@@ -109,6 +110,14 @@ _GRACEFUL = 5  # seconds to finish writing responses when the server stops
     help="Listen beyond this machine without API keys: anyone who can reach the gateway can use it.",
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Lines of text, or of JSON with an entry for each response and each refusal.  [default: text]",
+)
+@click.option(
+    "--log-content", is_flag=True, help="Have the request log keep what was asked and answered, too."
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -130,6 +139,8 @@ def serve(
     tls_cert: str | None,
     tls_key: str | None,
     no_auth: bool,  # noqa: FBT001  # click calls it by name
+    log_format: Literal["text", "json"] | None,
+    log_content: bool,  # noqa: FBT001
     log_level: str,
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
@@ -152,6 +163,8 @@ def serve(
         "tls_cert": tls_cert,
         "tls_key": tls_key,
         "no_auth": no_auth or None,
+        "log_format": log_format,
+        "log_content": log_content or None,
     }
     options = {name: value for name, value in given.items() if value is not None}
 
@@ -166,7 +179,11 @@ def serve(
             logger.warning("%s", warning)
         return config
 
-    _run(configured(), configured if config_file is not None else None)
+    config = configured()
+    if config.log_format == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())
+    _run(config, configured if config_file is not None else None)
 
 
 def _settings(

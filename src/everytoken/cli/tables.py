@@ -14,10 +14,13 @@ _WIDEST = 40  # characters of one cell
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows under a head, each column as wide as it has to be; "" without rows."""
+    """Return rows under a head, each column as wide as it has to be; "" without rows.
+
+    Long cells are cut, but for those of the last column, which may be there to be copied.
+    """
     if not rows:
         return ""
-    cells = [list(head), *([_cut(cell) for cell in row] for row in rows)]
+    cells = [list(head), *([*map(_cut, row[:-1]), row[-1]] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -48,9 +48,13 @@ class ConfigurationError(EverytokenError):
 
 
 class OverloadedError(EverytokenError):
-    """This node takes no more requests now."""
+    """This node takes no more requests now; `retry_after`: seconds to wait, None if unknown."""
 
     code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class RateLimitedError(EverytokenError):

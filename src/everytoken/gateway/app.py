@@ -25,6 +25,7 @@ from everytoken.gateway import (
     pages,
     pass_through,
     plain,
+    probing,
     responses,
     streams,
     ui,
@@ -103,6 +104,7 @@ class Gateway(Services):
         except EverytokenError as error:
             redact_error(error, self.relays.redact)
             self.refusals.note(request, error)
+            self.request_log.refused(request, error)
             if isinstance(error, AuthenticationError) and error.guessed:
                 error = await self._slow_down(request, error)
             if not request.started:
@@ -172,6 +174,9 @@ class Gateway(Services):
             await responses.serve(self, request)
         elif path.startswith(administration.PREFIX):
             await administration.serve(self, request)
+        elif path.startswith(probing.PREFIX):
+            _allow(request, *_READS)
+            await probing.show_probe(self, request, path[len(probing.PREFIX) :])
         elif path in self.dialects:
             _allow(request, "POST")
             await complete(self, request, foreign_api(self.dialects[path]))
@@ -215,6 +220,7 @@ _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitabl
     counting.PATH: (("POST",), counting.count_tokens),
     "/api/chat": (("POST",), plain.plain_chat),
     "/v1/models": (_READS, models.list_models),
+    probing.PATH: (("GET", "POST"), probing.probe),
     "/healthz": (_READS, _healthz),
     "/readyz": (_READS, _readyz),
     "/metrics": (_READS, _metrics),

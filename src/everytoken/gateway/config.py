@@ -14,6 +14,8 @@ import msgspec
 
 from everytoken.errors import ConfigurationError
 from everytoken.gateway.passing import PASS_DOWN, PASS_UP, problem_with
+from everytoken.gateway.prices import PriceConfig  # noqa: TC001  # msgspec reads the annotations
+from everytoken.gateway.rates import LimitsConfig
 from everytoken.journal.quota import Quota
 from everytoken.recovery import Policy, Route
 from everytoken.translation.registry import ApiName  # noqa: TC001  # msgspec reads the annotations
@@ -36,17 +38,19 @@ __all__ = [
 
 _T = TypeVar("_T")
 _SHORTEST_KEY = 16  # characters; 64 bits in hexadecimal
-_TABLES = frozenset({"policy", "breaker", "upstream"})
+_TABLES = frozenset({"policy", "breaker", "upstream", "prices", "limits"})
 _ELSEWHERE = frozenset(  # what other commands and the examples read
     {
         "EVERYTOKEN_BASE_URL",
         "EVERYTOKEN_API_KEY",
+        "EVERYTOKEN_ADMIN_KEY",
         "EVERYTOKEN_MODEL",
         "EVERYTOKEN_URL",
         "EVERYTOKEN_LONG_POLL_MS",
     }
 )
 _POSITIVE = (
+    "queue_timeout",
     "max_journal",
     "max_body",
     "max_response",
@@ -99,6 +103,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     prefill_message: dict[str, Any] = {}
     weight: float = 1.0
     cost: float = 0.0
+    max_running: int = 0
     policy: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
@@ -107,6 +112,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("weight must be a finite number above 0")
         if not 0 <= self.cost < math.inf:
             raise ValueError("cost must be a finite number, 0 or more")
+        if self.max_running < 0:
+            raise ValueError("max_running must be 0 or more")
 
     @property
     def names(self) -> dict[str, str]:
@@ -163,7 +170,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     (SIGTERM), before they are handed over. `lease`: how long a node may give no sign of life before its responses are
     taken over by another. `api_keys`: the keys of callers, besides those that `everytoken keys` makes; as long as there are none, anyone who can
     reach it may call, which beyond loopback needs `no_auth`. `require_key`: nobody may call without a key, also when there is
-    none yet. `admin_keys`: the keys that may administer. `default_model`: for callers that name none. `ids`: whether events of
+    none yet. `admin_keys`: the keys that may administer. `log_format`: lines of `text` or of `json`. `log_content`: entries have what was asked and answered, too. `keep_log`: how long entries
+    of the request log are kept, 0 for no log; a journal in memory keeps none. `limits`: of all together, of each key, of models. `prices`: by model, of those that the price list
+    does not know or knows otherwise. `default_model`: for callers that name none. `ids`: whether events of
     responses have `id:` lines, for callers that do not say. `long_poll`: how long a reader that polls is kept waiting
     for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
@@ -198,6 +207,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     origins: list[str] = []
     hosts: list[str] = []
     no_auth: bool = False
+    log_format: Literal["text", "json"] = "text"
+    log_content: bool = False
+    keep_log: float = 7 * 86_400.0
+    prices: dict[str, PriceConfig] = {}
+    limits: LimitsConfig = LimitsConfig()
     tls_cert: str = ""
     tls_key: str = ""
     metrics: Literal["auto", "open", "admin", "off"] = "auto"
@@ -207,6 +221,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pass_up: list[str] = msgspec.field(default_factory=lambda: list(PASS_UP))
     pass_down: list[str] = msgspec.field(default_factory=lambda: list(PASS_DOWN))
     pass_through: list[str] = []
+    max_running: int = 0
+    queue: int = 1000
+    queue_timeout: float = 10.0
     max_response: int = 64 * 1024 * 1024
     max_duration: float = 3600.0
     max_grace: float = 3600.0
@@ -239,6 +256,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name in _POSITIVE:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number above 0")
+        for name in ("max_running", "queue"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more")
+        if not 0 <= self.keep_log < math.inf:
+            raise ValueError("keep_log must be a finite number of seconds, 0 or more")
         if math.isnan(self.grace):
             raise ValueError("grace must be a number of seconds")
         if not 0 <= self.drain < math.inf:

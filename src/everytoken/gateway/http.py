@@ -251,7 +251,7 @@ async def answer_error(
         headers.append((b"retry-after", b"1"))
     if isinstance(error, AuthenticationError):
         headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2 asks for it
-    if isinstance(error, StatusError | RateLimitedError) and error.retry_after is not None:
+    if isinstance(error, StatusError | RateLimitedError | OverloadedError) and error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % int(error.retry_after + 0.999)))
     if isinstance(error, StatusError):
         own = upstream_error_object(error)

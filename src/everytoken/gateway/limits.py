@@ -26,6 +26,41 @@ class Limit(NamedTuple):
 
 LIMITS: list[Limit] = [
     Limit(
+        "responses that run at once",
+        "max_running",
+        "",
+        "the request waits",
+        "what one model server can take; each upstream has a `max_running` of its own, too",
+    ),
+    Limit(
+        "requests that wait for a place",
+        "queue",
+        "",
+        "503 `overloaded` with `Retry-After`; if another key has more waiting, its last is a 429 instead",
+        "waiting behind a thousand others is worse than trying again",
+    ),
+    Limit(
+        "time that a request waits for a place",
+        "queue_timeout",
+        "",
+        "503 `overloaded` with `Retry-After`",
+        "as long as a person waits for something to happen",
+    ),
+    Limit(
+        "refusals of wrong keys that one address waits for",
+        "",
+        "16 at once, up to 5 s each",
+        "429 `rate-limited`",
+        "guessing is slow, and nobody with a right key is held up",
+    ),
+    Limit(
+        "probes of `everytoken doctor` at once",
+        "",
+        "64, of 100 events and 900 s of silence at most",
+        "503 `overloaded` with `Retry-After`; 400 `invalid-request` for more events",
+        "one run of it makes six",
+    ),
+    Limit(
         "connections in all",
         "max_connections",
         "",

@@ -55,6 +55,7 @@ STREAM_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
 ]
 _HEAD = 15.0  # seconds in which a refusal can still become the answer's status; then the stream begins without content
+_RATES = b"x-ratelimit-"
 # An error that another process has stored is known by its code only.
 _OURS = frozenset(
     kind.code
@@ -150,7 +151,12 @@ def retries(error: EverytokenError) -> list[tuple[bytes, bytes]]:
 def show_head(request: Request, response: Response) -> None:
     """Have the answer show what is passed down of the upstream's head."""
     same = (b"x-upstream-request-id", request.id.encode())
-    request.extra += [header for header in response.head if header != same]
+    ours = any(
+        name.startswith(_RATES) for name, _ in request.extra
+    )  # the key's limits, not those of our own key
+    request.extra += [
+        header for header in response.head if header != same and not (ours and header[0].startswith(_RATES))
+    ]
 
 
 def wants_ids(gateway: Services, request: Request) -> bool:

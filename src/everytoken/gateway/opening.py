@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 from everytoken.dialects.registry import dialect_named
@@ -13,6 +14,8 @@ from everytoken.gateway.idempotency import attach, find
 from everytoken.gateway.keys.calls import check_model
 from everytoken.gateway.models import HINT
 from everytoken.gateway.passing import passed_up
+from everytoken.journal.ids import new_stream_id
+from everytoken.json import dumps
 
 if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
@@ -110,14 +113,15 @@ async def open_response(
 
     In the `background` it goes on without a reader for as long as it takes.
 
-    Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`, `JournalError`,
-    and what `gateway.admission` refuses with.
+    Raises `InvalidRequestError`, `IdempotencyConflictError`, `ModelNotFoundError`, `OverloadedError`,
+    `RateLimitedError`, `JournalError`, and what `gateway.admission` refuses with.
     """
     check_model(request.key, asked.model)
+    gateway.meter.check(asked, request.key)
     grace: float | None = grace_of(request, gateway.grace, gateway.config.max_grace)
     if background:
         grace = None
-    if gateway.admission is None:
+    if gateway.admission is None and gateway.gate.off:
         response, _ = await _open(gateway, request, asked, owner=owner, grace=grace)
         return response
     key = request.header(b"idempotency-key")
@@ -125,23 +129,43 @@ async def open_response(
         found = await find(gateway.journal, owner=owner, key=key, body=_identified(asked))
         if found is not None and found.log is not None:
             return Response(found.stream_id, found.log, gateway.relays.get(found.stream_id))
-    release = await admitted(gateway.admission, request, asked, owner=owner) or _nothing
+    release: Release = _nothing
+    if gateway.admission is not None:
+        release = await admitted(gateway.admission, request, asked, owner=owner) or _nothing
     try:
-        response, opened = await _open(gateway, request, asked, owner=owner, grace=grace)
+        place = await gateway.gate.enter(request, owner, [one.name for one in gateway.targets(asked)])
     except BaseException:
         _call(release)
         raise
-    if opened is None:
+
+    def leave() -> None:
+        place.leave()
         _call(release)
+
+    try:
+        response, opened = await _open(
+            gateway, request, asked, owner=owner, grace=grace, first=place.upstream
+        )
+    except BaseException:
+        leave()
+        raise
+    if opened is None:
+        leave()
     else:
-        opened.over.add_done_callback(lambda _: _call(release))
+        opened.over.add_done_callback(lambda _: leave())
     return response
 
 
 async def _open(
-    gateway: Services, request: Request, asked: ModelRequest, *, owner: str, grace: float | None
+    gateway: Services,
+    request: Request,
+    asked: ModelRequest,
+    *,
+    owner: str,
+    grace: float | None,
+    first: str = "",
 ) -> tuple[Response, Relay | None]:
-    """Return the response, and its relay if it was begun by this call."""
+    """Return the response, and its relay if it was begun by this call. `first`: the upstream that has room for it."""
     key = request.header(b"idempotency-key")
     stream_id = ""
     if key is not None:
@@ -151,18 +175,46 @@ async def _open(
             return Response(stream_id, attached.log, gateway.relays.get(stream_id)), None
     elif not asked.stream and grace is not None:
         grace = 0.0  # nobody but the caller can know of it
-    relay = await gateway.relays.begin(
+    stream_id = stream_id or new_stream_id(time.time())
+    limited = gateway.meter.limits(request.key)
+    if limited:
+        size = int(request.header(b"content-length") or 0) or len(dumps(asked.body))
+        request.extra += await gateway.meter.reserve(
+            stream_id, asked, request.key, gateway.targets(asked), size
+        )
+    try:
+        relay = await _begin(
+            gateway, request, asked, owner=owner, grace=grace, stream_id=stream_id, first=first
+        )
+    except BaseException:
+        if limited:
+            gateway.meter.release(stream_id)
+        raise
+    return Response(relay.stream_id, relay.log, relay), relay
+
+
+async def _begin(
+    gateway: Services,
+    request: Request,
+    asked: ModelRequest,
+    *,
+    owner: str,
+    grace: float | None,
+    stream_id: str,
+    first: str,
+) -> Relay:
+    return await gateway.relays.begin(
         asked,
         owner=owner,
         grace=grace,
         stream_id=stream_id,
         request_id=request.id,
+        first=first,
         headers={
             **dialect_named(asked.dialect).headers,
             **passed_up(request.scope["headers"], gateway.config.pass_up),
         },
     )
-    return Response(relay.stream_id, relay.log, relay), relay
 
 
 def _identified(asked: ModelRequest) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -26,6 +28,7 @@ from everytoken.gateway.admission import admitted
 from everytoken.gateway.forms import ModelField
 from everytoken.gateway.http import ClientGoneError, read_json_object
 from everytoken.gateway.keys.calls import check_model
+from everytoken.gateway.meter import PASSED
 from everytoken.gateway.models import with_model
 from everytoken.gateway.origin import is_json
 from everytoken.gateway.passage import Passage
@@ -36,7 +39,7 @@ from everytoken.recovery.refusals import is_only_here
 from everytoken.upstream.passage import Passed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
@@ -124,19 +127,43 @@ async def pass_through(gateway: Services, request: Request, data: bytes | None =
         async with asyncio.timeout(gateway.config.max_duration) as limit:
             incoming = await _read(gateway, request, data)
             check_model(request.key, incoming.asked.model)
-            release = None
-            if gateway.admission is not None:
-                release = await admitted(gateway.admission, request, incoming.asked, owner=owner)
-            try:
-                await _pass(gateway, request, incoming)
-            finally:
-                if release is not None:
-                    release()
+            async with _admitted(gateway, request, incoming, owner) as first:
+                await _pass(gateway, request, incoming, first)
     except TimeoutError as error:
         if not limit.expired():
             raise
         seconds = gateway.config.max_duration
         raise ResponseTooLongError(f"the response has taken longer than {seconds:g} seconds") from error
+
+
+@contextlib.asynccontextmanager
+async def _admitted(
+    gateway: Services, request: Request, incoming: _Incoming, owner: str
+) -> AsyncIterator[str]:
+    """Have a place, and who admits agree, for as long as the request takes; yield the upstream that has room."""
+    release = None
+    if gateway.admission is not None:
+        release = await admitted(gateway.admission, request, incoming.asked, owner=owner)
+    try:
+        names = [target.name for target in gateway.targets(incoming.asked)]
+        # While the body is still coming, nobody else may read from the connection.
+        place = await gateway.gate.enter(None if incoming.open else request, owner, names)
+        try:
+            name = f"{PASSED}{request.id}:{secrets.token_hex(8)}"
+            limited = gateway.meter.limits(request.key)
+            if limited:
+                targets, size = gateway.targets(incoming.asked), len(incoming.data or b"")
+                request.extra += await gateway.meter.reserve(name, incoming.asked, request.key, targets, size)
+            try:
+                yield place.upstream
+            finally:
+                if limited:
+                    gateway.meter.passed(name)
+        finally:
+            place.leave()
+    finally:
+        if release is not None:
+            release()
 
 
 # The request
@@ -247,12 +274,13 @@ def _targets(gateway: Services, request: Request, asked: PassedRequest) -> list[
     return targets
 
 
-async def _pass(gateway: Services, request: Request, incoming: _Incoming) -> None:
+async def _pass(gateway: Services, request: Request, incoming: _Incoming, first: str) -> None:
     targets = _targets(gateway, request, incoming.asked)
     error: EverytokenError = ModelNotFoundError(
         f"no upstream serves the model {incoming.asked.model[:_MAX_LOGGED]!r}", param="model"
     )
-    for target in gateway.relays.ordered(incoming.asked, targets):
+    ordered = gateway.relays.ordered(incoming.asked, targets)
+    for target in sorted(ordered, key=lambda target: bool(first) and target.name != first):
         upstream = gateway.upstreams[target.name]
         try:
             await _try(gateway, request, incoming, target, upstream)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from everytoken import smoothing
 from everytoken.gateway import pages
 from everytoken.gateway.config import Config, policy_of
+from everytoken.gateway.gate import Gate
 from everytoken.gateway.health import Health
 from everytoken.gateway.http import Bodies
 from everytoken.gateway.keys import KeyBook
@@ -20,9 +21,12 @@ from everytoken.gateway.making import (
     configured_upstream,
     mounted_journal,
 )
+from everytoken.gateway.meter import Meter
 from everytoken.gateway.metrics import Metrics
 from everytoken.gateway.passing import heads_keeper
+from everytoken.gateway.probes import Probes
 from everytoken.gateway.refusals import Refusals
+from everytoken.gateway.requestlog import RequestLog
 from everytoken.gateway.targets import native_first, target_of
 from everytoken.gateway.telemetry import Telemetry
 from everytoken.observer import Commit, Observers, ReaderResumed
@@ -103,6 +107,13 @@ class Services:
         self.metrics = Metrics(self)
         self.telemetry = Telemetry(self)
         self.slowing = Slowing(time.monotonic)
+        self.probes = Probes()
+        self.gate = Gate(*_places(config))
+        self.request_log = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
+        self.request_log.observe(self.observers, self._urls)
+        self.meter = Meter(
+            config, self.journal, self.request_log.prices, self._is_running, self.observers.add
+        )
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
@@ -137,6 +148,12 @@ class Services:
             key.check_api(api)
         return key.id
 
+    def _is_running(self, stream_id: str) -> bool:
+        return self.relays.get(stream_id) is not None
+
+    def _urls(self) -> dict[str, str]:
+        return {upstream.name: upstream.url for upstream in self.config.upstream}
+
     def _stop_all_of(self, owner: str) -> None:
         for relay in map(self.relays.get, self.relays.running()):
             if relay is not None and relay.log.info.owner == owner:
@@ -163,12 +180,14 @@ class Services:
         """Use another configuration for everything that begins from now on."""
         self.config, self._policies = config, policies
         self.keys.change(config)
+        self.meter.change(config)
         self.metrics.configure(config)
         self.telemetry.configure(config)
         self.upstreams, self.only_model = upstreams, ("", 0.0)
         self.grace = _grace_of(config)
         self.relays.router.route = config.route
         self.bodies.limit = config.max_bodies
+        self.gate.change(*_places(config))
         self.relays.keep_head = heads_keeper(config.pass_down)
         self.relays.change(
             upstreams,
@@ -198,13 +217,15 @@ class Services:
     async def _start(self) -> None:
         self._log_guard.install()
         self.pages = await asyncio.to_thread(_read_files)
-        self.metrics.start()
+        await self.metrics.start()
         await self.telemetry.start()
-        if self.observers:
+        if self.observers.want_commits:
             self.observe_commits()
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
         await self.keys.start()
+        await self.request_log.start()
+        await self.meter.start()
         await self.relays.learned.load()
         await self.relays.take_over()
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
@@ -236,6 +257,8 @@ class Services:
         await self.relays.drain(0)
         await self.relays.learned.save()
         await self.keys.stop()
+        await self.meter.stop()
+        await self.request_log.stop()
         await asyncio.gather(*(upstream.stop() for upstream in self.upstreams.values()))
         await self.journal.stop()
         await self.telemetry.stop()
@@ -251,6 +274,11 @@ class Services:
 
 def _grace_of(config: Config) -> float:
     return min(config.grace if config.grace >= 0 else config.max_grace, config.max_grace)
+
+
+def _places(config: Config) -> tuple[int, dict[str, int], int, float]:
+    upstreams = {upstream.name: upstream.max_running for upstream in config.upstream}
+    return config.max_running, upstreams, config.queue, config.queue_timeout
 
 
 def _read_files() -> dict[str, tuple[bytes, str]]:

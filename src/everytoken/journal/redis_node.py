@@ -34,10 +34,11 @@ from everytoken.journal.redis_entries import (
     open_key,
 )
 from everytoken.journal.redis_follower import RedisFollower, show
+from everytoken.journal.redis_ledger import RedisLedger
 from everytoken.journal.redis_link import RedisLink
 from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.redis_reading import RedisReading
-from everytoken.journal.redis_settings import look_at_server
+from everytoken.journal.redis_settings import look_at_server, settings_of
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.stream import Stream, StreamWriter
 
@@ -103,6 +104,10 @@ class RedisNode:
         await self._follower.stop()
         await self._link.stop()
 
+    async def settings(self) -> dict[str, str]:
+        """Return what the server is set to, as far as it tells. Raises `JournalUnavailableError`."""
+        return await settings_of(self._link)
+
     async def _greet(self, connection: RedisConnection) -> None:
         """Bring the server and our own streams together again, before anything is added."""
         loop = asyncio.get_running_loop()
@@ -127,6 +132,10 @@ class RedisNode:
                 pass
             except Exception:  # one failure must not end it for good
                 logger.exception("the journal could not give a sign of life")
+
+    def ledger(self) -> RedisLedger:
+        """Return counters that all nodes share."""
+        return RedisLedger(self._ask)
 
     async def _ask(self, command: bytes) -> Any:
         (reply,) = await self._link.ask(command)

@@ -14,27 +14,19 @@ if TYPE_CHECKING:
     from everytoken.journal.redis_connection import Address
     from everytoken.journal.redis_link import RedisLink
 
-__all__ = ["how_durable", "is_power_safe", "look_at_server", "what_is_dropped"]
+__all__ = ["how_durable", "is_power_safe", "look_at_server", "settings_of", "what_is_dropped"]
 
 logger = logging.getLogger("everytoken.journal")
 
 
 async def look_at_server(link: RedisLink, address: Address, durability: str) -> None:
     """Say in the log how safe a server keeps what it is given. Raises `ConfigurationError` for a cluster."""
-    told, *settings = await link.pipeline(
-        pack("INFO", "cluster"),
-        *(pack("CONFIG", "GET", name) for name in ("append*", "save", "maxmemory*")),
-    )
+    told = (await link.pipeline(pack("INFO", "cluster")))[0]
     if isinstance(told, bytes) and b"cluster_enabled:1" in told:
         raise ConfigurationError(
             f"Redis at {address} is a cluster, which is not supported: use a single server"
         )
-    known: dict[str, str] = {}
-    for reply in settings:
-        if not isinstance(reply, ReplyError):  # many a managed server keeps its settings to itself
-            known.update(
-                (name.decode(), value.decode()) for name, value in zip(*[iter(reply)] * 2, strict=True)
-            )
+    known = await settings_of(link)
     how = how_durable(known)
     logger.info("journal in Redis at %s%s", address, how)
     if durability == "power" and not is_power_safe(known):
@@ -51,6 +43,19 @@ async def look_at_server(link: RedisLink, address: Address, durability: str) -> 
             dropped,
             known["maxmemory-policy"],
         )
+
+
+async def settings_of(link: RedisLink) -> dict[str, str]:
+    """Return the settings that matter here, as far as the server tells them. Raises `JournalUnavailableError`."""
+    known: dict[str, str] = {}
+    for reply in await link.pipeline(
+        *(pack("CONFIG", "GET", name) for name in ("append*", "save", "maxmemory*"))
+    ):
+        if not isinstance(reply, ReplyError):  # many a managed server keeps its settings to itself
+            known.update(
+                (name.decode(), value.decode()) for name, value in zip(*[iter(reply)] * 2, strict=True)
+            )
+    return known
 
 
 def how_durable(settings: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from everytoken.observer import (
     ResponseHandedOver,
     Seam,
 )
+from everytoken.relay.gaps import Gaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,8 @@ class ResponseEvents:
         self._clock = clock
         self._began = clock()
         self._first_content: float | None = None
+        self.gaps = Gaps()
+        self._readers = 0  # that have come
         self._attempts: dict[int, Attempt] = {}  # those under way: two while one is suspected
         self._chunks = 0  # delivered before the last of them
         self._awaited = False  # whether its first content has not come yet
@@ -157,14 +160,15 @@ class ResponseEvents:
 
     def reader_came(self, readers: int) -> None:
         """There are now so many readers."""
+        self._readers += 1
         self._tell(ReaderCame, readers=readers)
 
     def reader_went(self, readers: int) -> None:
         """There are still so many readers."""
         self._tell(ReaderWent, readers=readers)
 
-    def ended(self, *, handed_over: bool) -> None:
-        """It is written here no more: it has ended, or was handed over."""
+    def ended(self, *, handed_over: bool, received: int) -> None:
+        """It is written here no more: it has ended, or was handed over. `received`: bytes of all attempts."""
         seconds = self._clock() - self._began
         if handed_over:
             self._tell(ResponseHandedOver, seconds=seconds)
@@ -173,6 +177,7 @@ class ResponseEvents:
         error = recovery.error
         self._tell(
             ResponseEnded,
+            dialect=recovery.request.dialect,
             outcome=recovery.outcome,
             error=None if error is None else error.code,
             message=None if error is None else error.message,
@@ -181,4 +186,9 @@ class ResponseEvents:
             records=recovery.records,
             seconds=seconds,
             first_content=self._first_content,
+            received=received,
+            readers=self._readers,
+            gap_median=self.gaps.median,
+            gap_longest=self.gaps.longest or None,
+            told=[attempt.describe(recovery.attempts[0].started) for attempt in recovery.attempts],
         )

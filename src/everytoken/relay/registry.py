@@ -126,9 +126,10 @@ class Relays:
         grace: float | str | None = "default",
         stream_id: str = "",
         request_id: str = "",
+        first: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> Relay:
-        """Begin a response, under `stream_id` if that is given; every attempt sends `headers`.
+        """Begin a response, under `stream_id` if that is given, at `first` if that is; every attempt sends `headers`.
 
         Raises `ModelNotFoundError`, `OverloadedError` while draining, `JournalError`.
         """
@@ -149,7 +150,8 @@ class Relays:
             meta=_meta(request, seed, lives, request_id, headers),
         )
         writer = await self.journal.create(info)
-        relay = self._relay(request, info, writer, targets)
+        ordered = sorted(self.ordered(request, targets), key=lambda one: bool(first) and one.name != first)
+        relay = self._relay(request, info, writer, ordered)
         relay.start()
         return relay
 
@@ -159,7 +161,7 @@ class Relays:
         request.stream_id = info.id
         recovery = Recovery(
             request=request,
-            targets=self.ordered(request, targets),
+            targets=targets,
             seed=info.meta.get("seed"),
             jitter=self._jitter,
             experience=self.learned.by_target(request),
@@ -239,7 +241,7 @@ class Relays:
             return False
         records = await read_all(writer.log)
         logger.info("%s: taken over at offset %d", name_of(log.info), len(records))
-        self._relay(request, writer.log.info, writer, targets).resume(records, lost)
+        self._relay(request, writer.log.info, writer, self.ordered(request, targets)).resume(records, lost)
         return True
 
     async def watch(self, interval: float) -> None:
@@ -279,11 +281,10 @@ class Relays:
 
         Written elsewhere, it is closed from here: its writer is fenced off and leaves the upstream. Raises `JournalError`.
         """
-        relay = self._relays.get(stream_id)
-        if relay is not None:
+        if (relay := self._relays.get(stream_id)) is None:
+            await _close_from_here(self.journal, stream_id)
+        else:
             relay.stop()
-            return
-        await _close_from_here(self.journal, stream_id)
 
     def set_aside(self) -> dict[Circuit, float]:
         """Return the upstreams and models that are set aside, and for how many more seconds."""

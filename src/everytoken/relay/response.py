@@ -80,6 +80,7 @@ class Relay:
         self._abandoned = False
         self._latest = self.loop.time() + max_seconds
         self._events = events
+        self.gaps = None if events is None else events.gaps
         self._keep_head = keep_head
         self._heads: dict[int, Headers] = {}  # by the attempt's number
         self.accepted: asyncio.Future[None] = self.loop.create_future()
@@ -286,4 +287,4 @@ class Relay:
         if not self.over.done():
             self.over.set_result(None)
         if self._events is not None:
-            self._events.ended(handed_over=self._let_go)
+            self._events.ended(handed_over=self._let_go, received=self.received)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from everytoken.journal import Writer
     from everytoken.recovery import Recovery
+    from everytoken.relay.gaps import Gaps
 
     Headers = list[tuple[bytes, bytes]]
     KeepHead = Callable[[Headers], Headers]
@@ -25,6 +26,7 @@ class _Relay(Protocol):
     writer: Writer
     loop: asyncio.AbstractEventLoop
     received: int
+    gaps: Gaps | None
     max_bytes: int
 
     def tell(self, tell: Any, *args: Any) -> None: ...
@@ -40,7 +42,7 @@ class _Relay(Protocol):
 class AttemptSink:
     """The `Sink` of the attempt with a number."""
 
-    __slots__ = ("_append", "_live", "_time", "number", "relay")
+    __slots__ = ("_append", "_gaps", "_live", "_time", "number", "relay")
 
     def __init__(self, relay: _Relay, number: int) -> None:
         self.relay = relay
@@ -48,6 +50,7 @@ class AttemptSink:
         self._append = relay.writer.append
         self._live = relay.recovery.attempt(number)
         self._time = relay.loop.time
+        self._gaps = relay.gaps
 
     def on_connected(self) -> None:
         """The request is on its way."""
@@ -69,11 +72,14 @@ class AttemptSink:
         recovery = relay.recovery
         live = self._live
         steady = live if live is not None and live.steady else None
+        now = self._time()
         if steady is not None:
-            records = steady.receive_data(self._time(), data)
+            records = steady.receive_data(now, data)
         else:
-            records = recovery.receive_data(self._time(), data, self.number)
+            records = recovery.receive_data(now, data, self.number)
         if records:
+            if self._gaps is not None:
+                self._gaps.note(now)
             try:
                 if self._append(records):
                     relay.pause()

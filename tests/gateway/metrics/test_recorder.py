@@ -10,6 +10,7 @@ from everytoken.gateway import UpstreamConfig
 from everytoken.gateway.config import BreakerConfig
 from everytoken.gateway.metrics.labels import MAX_MODELS, OTHER
 from everytoken.gateway.metrics.usage import operation_of, provider_of, tokens_of
+from everytoken.gateway.prices import PriceConfig
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.recovery import Policy
 from everytoken.testing import Answer, ScriptedUpstream
@@ -197,6 +198,45 @@ async def test_what_the_journal_stores(tmp_path):
     assert seen.of("everytoken_journal_commit_bytes_total") > len(WORDS)
     assert 0 < seen.of("everytoken_journal_bytes") < seen.of("everytoken_journal_max_bytes") == 2**31
     assert seen.of("everytoken_journal_failing") == 0
+
+
+async def test_what_responses_have_cost_and_those_of_which_nobody_knows():
+    prices = {"m": PriceConfig(input=1e5, output=2e5)}
+    async with (
+        limit(),
+        scripted(faults=[(0, "reset", "middle")]) as upstream,
+        serving(upstream, metrics="open", prices=prices) as gateway,
+    ):
+        for model in ("m", "no-such-model-anywhere"):
+            assert (await gateway.ask("POST", CHAT, {**HELLO, "model": model})).complete
+        await gateway.until_idle()
+        seen = await scrape(gateway)
+    used = {kind: seen.of("everytoken_tokens_total", model="m", kind=kind) for kind in ("input", "output")}
+    assert seen.of("everytoken_cost_usd_total", model="m") == pytest.approx(
+        0.1 * used["input"] + 0.2 * used["output"]
+    )
+    assert seen.of("everytoken_cost_usd_total") == seen.of("everytoken_cost_usd_total", model="m") > 0
+    assert seen.of("everytoken_unpriced_responses_total", model="no-such-model-anywhere") == 1
+    assert seen.of("everytoken_unpriced_responses_total") == 1
+
+
+async def test_who_waits_for_a_place():
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, metrics="open", max_running=1) as gateway:
+        asked = [asyncio.ensure_future(gateway.ask("POST", CHAT, HELLO)) for _ in range(3)]
+        first = await upstream.attempt()
+        while gateway.gateway.gate.waiting < 2:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0)
+        seen = await scrape(gateway)
+        assert seen.of("everytoken_waiting_requests") == 2
+        assert seen.of("everytoken_running_responses") == 1
+        for number in range(3):
+            attempt = first if number == 0 else await upstream.attempt(number)
+            attempt.accept()
+            attempt.send("one ")
+            attempt.finish()
+        await asyncio.gather(*asked)
+        assert (await scrape(gateway)).of("everytoken_waiting_requests") == 0
 
 
 async def test_a_caller_cannot_make_more_labels_than_there_may_be():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from everytoken.errors import AuthenticationError, InvalidRequestError, KeyNotFoundError
-from everytoken.gateway.keys.key import configured, digest_of, new_key, new_secret
+from everytoken.gateway.keys.key import configured, digest_of, limits_from, new_key, new_secret
 from everytoken.gateway.keys.stored import StoredKeys
 
 if TYPE_CHECKING:
@@ -133,6 +133,13 @@ class KeyBook:
             raise KeyNotFoundError(f"there is no key {name[:100]!r}")
         return found[-1]
 
+    def name_of(self, owner: str) -> str:
+        """Return the name of the key with an id, "" for nobody's."""
+        key = self._stored.get(owner) or next(
+            (key for key in self._configured.values() if key.id == owner), None
+        )
+        return owner if key is None else key.name
+
     def shown(self, key: Key) -> dict[str, Any]:
         """Return what an administrator sees of a key."""
         return key.shown(self._now())
@@ -152,6 +159,12 @@ class KeyBook:
         if key.revoked is None or (stop and not key.stops):
             key = msgspec.structs.replace(key, revoked=key.revoked or self._now(), stops=stop)
             await self._stream.put(key)
+        return key
+
+    async def limit(self, name: str, limits: Any) -> Key:
+        """Give a key other limits; None: those of each key. Raises `KeyNotFoundError`, `InvalidRequestError`."""
+        key = msgspec.structs.replace(self.named(name), limits=limits_from(limits))
+        await self._stream.put(key)
         return key
 
     async def rotate(self, name: str, overlap: float) -> tuple[Key, str]:

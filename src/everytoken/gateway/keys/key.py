@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from everytoken.errors import AuthenticationError, InvalidRequestError, NotAllowedError
+from everytoken.gateway.rates import Rates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["APIS", "Key", "configured", "digest_of", "fingerprint", "new_secret"]
+__all__ = ["APIS", "Key", "configured", "digest_of", "fingerprint", "limits_from", "new_key", "new_secret"]
 
 APIS: Final = ("chat", "messages", "responses", "completions", "streams", "other")
 """What a key can be limited to: the APIs of models, streams of callers' own, and what is passed on besides."""
@@ -32,7 +33,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it is stored, shown and asked. Times are in seconds since 1970.
 
     `id` stays when the key is rotated, and owns its responses. `digest`: SHA-256 of the secret, in hexadecimal;
-    `hint`: the first characters of the secret. `models`, `apis`: what it is for, everything if empty. `expires`,
+    `hint`: the first characters of the secret. `models`, `apis`: what it is for, everything if empty. `limits`: None for those of each key. `expires`,
     `revoked`: from when on it is refused. `stops`: revoked together with what runs. `old_digest` counts too until
     `old_until`.
     """
@@ -46,6 +47,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     apis: list[str] = []
     labels: dict[str, str] = {}
     admin: bool = False
+    limits: Rates | None = None
     expires: float | None = None
     revoked: float | None = None
     stops: bool = False
@@ -104,7 +106,7 @@ def new_key(value: dict[str, Any], secret: str, now: float) -> Key:
             "'name' must have 1 to 64 letters, digits, spaces and ._@:/- and begin with a letter or digit",
             param="name",
         )
-    unknown = value.keys() - {"name", "models", "apis", "labels", "admin", "expires"}
+    unknown = value.keys() - {"name", "models", "apis", "labels", "admin", "expires", "limits"}
     if unknown:
         raise InvalidRequestError(
             f"unknown property {min(unknown)[:_MAX_TEXT]!r} of a key", param=min(unknown)
@@ -126,6 +128,7 @@ def new_key(value: dict[str, Any], secret: str, now: float) -> Key:
         apis=apis,
         labels=_labels(value.get("labels", {})),
         admin=admin,
+        limits=limits_from(value.get("limits")),
         expires=_expiry(value.get("expires"), now),
     )
 
@@ -182,6 +185,16 @@ def _labels(value: Any) -> dict[str, str]:
             f"'labels' must be an object of up to {_MAX_LABELS} short texts", param="labels"
         )
     return value
+
+
+def limits_from(value: Any) -> Rates | None:
+    """Return limits as an administrator gives them. Raises `InvalidRequestError`."""
+    if value is None:
+        return None
+    try:
+        return msgspec.convert(value, Rates)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(f"'limits': {error}", param="limits") from error
 
 
 def _expiry(value: Any, now: float) -> float | None:

@@ -16,7 +16,8 @@ from everytoken.gateway.metrics.states import states_of
 from everytoken.gateway.origin import names_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from everytoken.gateway.config import Config
     from everytoken.gateway.http import Request
@@ -50,7 +51,7 @@ class Metrics:
         self.recorder: Recorder | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Record from now on if that is wanted. Raises `ConfigurationError`."""
         services = self._services
         mode = services.config.metrics
@@ -58,11 +59,16 @@ class Metrics:
             raise ConfigurationError(f"metrics = {mode!r}: {_MISSING}")
         if mode == "open" or (mode != "off" and (services.on_loopback or services.config.admin_keys)):
             self.record()
+            await services.request_log.prices.ready()
+
+    def _cost_of(self, told: Sequence[Mapping[str, Any]], dialect: str) -> float | None:
+        urls = {upstream.name: upstream.url for upstream in self._services.config.upstream}
+        return self._services.request_log.prices.of_response(told, dialect, urls)
 
     def record(self) -> None:
         """Record from now on."""
         if self.recorder is None:
-            self.recorder = Recorder(ModelLabels(self._services.relays.redact))
+            self.recorder = Recorder(ModelLabels(self._services.relays.redact), self._cost_of)
             self.configure(self._services.config)
             self._services.observers.add(self.recorder)
             self._services.observe_commits()

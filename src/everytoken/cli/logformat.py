@@ -1,0 +1,34 @@
+"""Lines of the log as JSON objects, one a line, for whatever collects them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["JsonFormatter"]
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes `time`, `level`, `logger` and `message`, then the entry of the request log if the line has one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        at = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = {
+            "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name in ("stream_id", "entry"):
+            value = getattr(record, name, None)
+            if isinstance(value, dict):
+                # The message of an entry is its error's.
+                line |= {key: item for key, item in value.items() if key not in line or key == "message"}
+            elif value is not None:
+                line["response"] = value
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)

@@ -1,0 +1,143 @@
+"""What tokens cost: by the configuration, else by the price list of the package `genai-prices`, else it is not known."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from everytoken.translation.anthropic_messages.usage import usage_in as in_messages
+from everytoken.translation.openai_chat.usage import usage_in as in_chat
+from everytoken.translation.openai_responses.usage import usage_in as in_responses
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from everytoken.translation.events import Usage
+
+__all__ = ["PriceConfig", "Prices", "tokens_in", "usages_of"]
+
+logger = logging.getLogger("everytoken.gateway")
+
+_MILLION = 1_000_000
+_READ = {"anthropic-messages": in_messages, "openai-responses": in_responses}
+
+
+class PriceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model costs, in US dollars for a million tokens. `cached`, `written`: of the input, None: as `input`."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    written: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for price in (self.input, self.output, self.cached, self.written):
+            if price is not None and not 0 <= price < _MILLION:
+                raise ValueError("a price must be 0 or more, in dollars for a million tokens")
+
+
+def tokens_in(usage: dict[str, Any] | None, dialect: str) -> Usage | None:
+    """Return usage as a dialect reports it, with the same names for all: None where it says nothing."""
+    return _READ.get(dialect, in_chat)(usage)
+
+
+def usages_of(attempts: Sequence[Mapping[str, Any]], dialect: str) -> list[Usage | None]:
+    """Return what each attempt of a response has used. Where one was cut, its prompt was as long as another's."""
+    found = [tokens_in(attempt.get("usage"), dialect) for attempt in attempts]
+    prompt = next((usage.prompt for usage in found if usage is not None and usage.prompt is not None), None)
+    return [
+        usage if usage is None or usage.prompt is not None else msgspec.structs.replace(usage, prompt=prompt)
+        for usage in found
+    ]
+
+
+class Prices:
+    """Finds out what usage costs. `configured`: prices by model; what is not there is looked up if the package is there."""
+
+    def __init__(self, configured: Mapping[str, PriceConfig]) -> None:
+        self._configured = dict(configured)
+        self._listed: Any = None
+        self._unknown: set[str] = set()
+        self._loaded = False
+        self._last: tuple[Any, float | None] = (None, None)
+
+    async def ready(self) -> None:
+        """Load the price list if that has not been done."""
+        if not self._loaded:
+            await asyncio.to_thread(self.load)
+
+    def load(self) -> None:
+        """Load the price list, which takes a moment. Without the package there is none."""
+        self._loaded = True
+        try:
+            self._listed = importlib.import_module("genai_prices")
+        except ImportError:
+            self._listed = None
+
+    def of_response(
+        self, told: Sequence[Mapping[str, Any]], dialect: str, urls: Mapping[str, str]
+    ) -> float | None:
+        """Return what all attempts of a response have cost together; None if that of one is not known.
+
+        `told`: the attempts as the response's metadata has them. Several observers of one event ask, and it is found out once.
+        """
+        if self._last[0] is not told:
+            self._last = (told, self._cost(told, dialect, urls))
+        return self._last[1]
+
+    def _cost(self, told: Sequence[Mapping[str, Any]], dialect: str, urls: Mapping[str, str]) -> float | None:
+        total = 0.0
+        for attempt, usage in zip(told, usages_of(told, dialect), strict=True):
+            if usage is not None:
+                cost = self.of(usage, attempt["model"], urls.get(attempt["upstream"], ""))
+                if cost is None:
+                    return None
+                total += cost
+        return round(total, 9) if any(attempt["usage"] for attempt in told) else None
+
+    def of(self, usage: Usage | None, model: str, url: str = "") -> float | None:
+        """Return what usage of a model at the upstream with a URL costs, in US dollars; None if that is not known."""
+        if usage is None or usage.prompt is None or usage.answer is None:
+            return None
+        price = self._configured.get(model)
+        if price is not None:
+            cached, written = usage.cached or 0, usage.written or 0
+            plain = max(0, usage.prompt - cached - written)
+            return (
+                plain * price.input
+                + cached * (price.input if price.cached is None else price.cached)
+                + written * (price.input if price.written is None else price.written)
+                + usage.answer * price.output
+            ) / _MILLION
+        return self._look_up(usage, model, url)
+
+    def _look_up(self, usage: Usage, model: str, url: str) -> float | None:
+        if self._listed is None or not model:
+            return None
+        told = self._listed.Usage(
+            input_tokens=usage.prompt,
+            output_tokens=usage.answer,
+            cache_read_tokens=usage.cached,
+            cache_write_tokens=usage.written,
+        )
+        # By its provider where that is known; a proxy of somebody's own is not, but the model may be.
+        for provider in ([url] if url else []) + [None]:
+            try:
+                found = self._listed.calc_price(told, model, provider_api_url=provider)
+            except (LookupError, ValueError):
+                continue
+            return float(Decimal(found.total_price))
+        if len(self._unknown) < 1000 and model not in self._unknown:
+            self._unknown.add(model)
+            logger.info(
+                "the price of the model %s is not known; a table [prices.%r] would tell it",
+                model[:100],
+                model[:100],
+            )
+        return None

@@ -1,0 +1,152 @@
+"""From the events of a response to one entry of the request log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from everytoken.gateway.keys.calls import key_api
+from everytoken.gateway.prices import tokens_in
+from everytoken.observer import (
+    AttemptAccepted,
+    Event,
+    FirstContent,
+    ResponseBegun,
+    ResponseEnded,
+    ResponseHandedOver,
+    Seam,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from everytoken.gateway.prices import Prices
+    from everytoken.translation.events import Usage
+
+__all__ = ["Entries"]
+
+
+class _Open:
+    """What is known of a response under way."""
+
+    __slots__ = ("accepted", "begun", "first", "seams")
+
+    def __init__(self, begun: ResponseBegun) -> None:
+        self.begun = begun
+        self.accepted: dict[int, float] = {}
+        self.first: dict[int, float] = {}
+        self.seams: list[Seam] = []
+
+
+class Entries:
+    """An observer that makes an entry of each response that has ended, and gives it to `add`.
+
+    `name_of`: from the id of a key to its name. `urls`: of upstreams, by name.
+    """
+
+    wants_commits = False
+
+    def __init__(
+        self,
+        add: Callable[[dict[str, Any]], None],
+        prices: Prices,
+        name_of: Callable[[str], str],
+        urls: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._add = add
+        self._prices = prices
+        self._name_of = name_of
+        self._urls = urls
+        self._open: dict[str, _Open] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        if isinstance(event, ResponseBegun):
+            self._open[event.response] = _Open(event)
+        elif isinstance(event, ResponseEnded):
+            if (one := self._open.pop(event.response, None)) is not None:
+                self._add(self._entry(one, event))
+        elif isinstance(event, ResponseHandedOver):
+            self._open.pop(event.response, None)
+        elif isinstance(event, AttemptAccepted | FirstContent | Seam):
+            one = self._open.get(event.response)
+            if one is None:
+                return
+            if isinstance(event, Seam):
+                one.seams.append(event)
+            else:
+                times = one.accepted if isinstance(event, AttemptAccepted) else one.first
+                times[event.attempt] = event.seconds
+
+    def _beginning(self, begun: ResponseBegun) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "at": round(begun.at, 3),
+            "response": begun.response,
+            "request": begun.request_id,
+            "key": self._name_of(begun.owner),
+            "api": key_api(begun.dialect),
+            "model": begun.model,
+        }
+        return entry if begun.offset is None else {**entry, "taken_over": begun.offset}
+
+    def _entry(self, one: _Open, ended: ResponseEnded) -> dict[str, Any]:
+        dialect = one.begun.dialect
+        attempts = [self._attempt(one, told) for told in ended.told]
+        last = attempts[-1] if attempts else {}
+        tokens = tokens_in(ended.usage, dialect)
+        return {
+            **self._beginning(one.begun),
+            "outcome": ended.outcome,
+            "error": ended.error,
+            "message": ended.message,
+            "model_used": last.get("model") or one.begun.model,
+            "upstreams": list(dict.fromkeys(attempt["upstream"] for attempt in attempts)),
+            "seconds": round(ended.seconds, 3),
+            "first_content": _rounded(ended.first_content),
+            "gap_median": _rounded(ended.gap_median),
+            "gap_longest": _rounded(ended.gap_longest),
+            "records": ended.records,
+            "bytes": ended.received,
+            "readers": ended.readers,
+            "tokens": None if tokens is None else _counts(tokens),
+            "cost": self._prices.of_response(ended.told, dialect, self._urls()),
+            "attempts": attempts,
+            "seams": [
+                {"attempt": seam.attempt, "offset": seam.offset, "gap": _gap(seam, ended.told, one.first)}
+                for seam in one.seams
+            ],
+        }
+
+    def _attempt(self, one: _Open, told: dict[str, Any]) -> dict[str, Any]:
+        number = told["number"]
+        return {
+            **told,
+            "accepted": _rounded(one.accepted.get(number)),
+            "first_content": _rounded(one.first.get(number)),
+        }
+
+
+def _gap(seam: Seam, told: list[dict[str, Any]], first: Mapping[int, float]) -> float | None:
+    """Return how long there was nothing new: from the end of the attempt before to the first content of this one."""
+    by_number = {attempt["number"]: attempt for attempt in told}
+    this = by_number.get(seam.attempt)
+    ends = [one["ended"] for one in told if one["number"] < seam.attempt and one["ended"] is not None]
+    if this is None or not ends or seam.attempt not in first:
+        return None
+    gap: float = this["started"] + first[seam.attempt] - max(ends)
+    return round(max(0.0, gap), 3)
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    names = {
+        "input": "prompt",
+        "output": "answer",
+        "cached": "cached",
+        "written": "written",
+        "reasoning": "reasoning",
+    }
+    counts = {name: getattr(usage, field) for name, field in names.items()}
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

@@ -1,0 +1,168 @@
+"""Where entries of the request log are kept: one stream of the journal for each hour, which all nodes add to.
+
+So the entries of every node are in one place, they expire with their hour, and a journal of another package needs nothing
+more for it. Entries are added a few at a time. What is looked for is looked for from the newest hour backwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from everytoken.errors import EverytokenError, StreamExistsError, StreamNotFoundError
+from everytoken.journal import Append, StreamInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from everytoken.gateway.requestlog.query import Query
+    from everytoken.journal import Journal, Log
+
+__all__ = ["Kept"]
+
+logger = logging.getLogger("everytoken.gateway")
+
+_HOUR: Final = 3600
+_OWNER: Final = "~"
+_DELAY: Final = 0.2  # seconds for which entries are gathered; so much of the log may die with a process
+_MOST: Final = 10_000  # entries that wait; a journal that cannot take them loses the oldest
+_BATCH: Final = 1024 * 1024  # bytes that are read at once
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def stream_of(hour: int) -> str:
+    """Return the name of the stream of an hour since 1970. Callers cannot make one with such a name."""
+    return f"~requests-{time.strftime('%Y%m%d%H', time.gmtime(hour * _HOUR))}"
+
+
+class Kept:
+    """Adds entries and looks through them. `keep`: seconds an hour's entries are kept. `now`: seconds since 1970."""
+
+    def __init__(self, journal: Journal, keep: float, now: Callable[[], float] = time.time) -> None:
+        self._journal = journal
+        self._keep = keep
+        self._now = now
+        self._waiting: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._storing: asyncio.Task[None] | None = None
+        self._lost = 0
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Keep an entry; it can be found a moment later."""
+        if len(self._waiting) >= _MOST:
+            del self._waiting[0]
+            self._lost += 1
+        self._waiting.append(_encode(entry))
+        if self._timer is None and self._storing is None:
+            self._timer = asyncio.get_running_loop().call_later(_DELAY, self._begin)
+
+    async def stop(self) -> None:
+        """Store what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._begin()
+        if self._storing is not None:
+            await self._storing
+
+    async def flush(self) -> None:
+        """Store what waits now, for a reader that wants to see it."""
+        await self.stop()
+
+    def _begin(self) -> None:
+        self._timer = None
+        if self._waiting:
+            self._storing = asyncio.ensure_future(self._store())
+
+    async def _store(self) -> None:
+        entries, self._waiting = self._waiting, []
+        try:
+            await self._append(entries)
+        except EverytokenError as error:
+            self._lost += len(entries)
+            logger.warning(
+                "%d entries of the request log could not be stored, %d in all: %s (%s)",
+                len(entries),
+                self._lost,
+                error.message,
+                error.code,
+            )
+        except Exception:  # one failure must not end it for good
+            logger.exception("the request log could not be stored")
+        finally:
+            self._storing = None
+            if self._waiting and self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_DELAY, self._begin)
+
+    async def _append(self, entries: list[bytes]) -> None:
+        hour = int(self._now() // _HOUR)
+        name, append = stream_of(hour), Append(records=entries)
+        try:
+            await self._journal.submit(name, append)
+        except StreamNotFoundError:
+            info = StreamInfo(
+                id=name,
+                content_type="application/json",
+                owner=_OWNER,
+                created=self._now(),
+                shared=True,
+                expires=(hour + 1) * _HOUR + self._keep,
+            )
+            try:
+                await self._journal.create(info, entries)
+            except StreamExistsError:  # another node was quicker
+                await self._journal.submit(name, append)
+
+    # Looking
+
+    async def find(self, query: Query) -> list[dict[str, Any]]:
+        """Return the entries that a query asks for, newest first. Raises `JournalError`."""
+        await self.flush()
+        now = self._now()
+        newest = int(min(query.until, now) // _HOUR)
+        # An entry is in the hour in which its response has ended, however long that took.
+        oldest = int(max(query.since, now - self._keep - _HOUR) // _HOUR)
+        newest = max(newest, int(now // _HOUR)) if query.until < now else newest
+        found: list[dict[str, Any]] = []
+        for hour in range(newest, oldest - 1, -1):
+            try:
+                log = await self._journal.open(stream_of(hour), touch=False)
+                records = await _read(log)
+            except StreamNotFoundError:
+                continue
+            # In a thread: it may be megabytes of JSON.
+            found += await asyncio.to_thread(_matching, records, query, query.limit - len(found))
+            if len(found) >= query.limit:
+                break
+        return found
+
+
+def _matching(records: Sequence[bytes], query: Query, limit: int) -> list[dict[str, Any]]:
+    found = []
+    for record in reversed(records):
+        if not query.may_match(record):
+            continue
+        entry = _decode(record)
+        if query.matches(entry):
+            found.append(entry)
+            if len(found) >= limit:
+                break
+    return found
+
+
+async def _read(log: Log) -> list[bytes]:
+    """Return all records of a log."""
+    records: list[bytes] = []
+    while len(records) < log.tail:
+        some = log.take(len(records), _BATCH)
+        if some is None:
+            some = await log.fetch(len(records), _BATCH)
+        if not some:
+            break
+        records += some
+    return records
