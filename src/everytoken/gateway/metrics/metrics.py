@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.metrics.states import Metrified, State
     from everytoken.gateway.metrics.tallies import Count, Distribution
 
-__all__ = ["PATH", "Metrics"]
-
-PATH: Final = "/metrics"
+__all__ = ["Metrics"]
 
 _LOOK: Final = 0.25  # seconds between two looks at how late the loop's timers are
 _NO_STORE: Final = [(b"cache-control", b"no-store")]
@@ -55,9 +53,13 @@ class Metrics:
         """Record from now on if that is wanted. Raises `ConfigurationError`."""
         services = self._services
         mode = services.config.metrics
-        if mode in {"open", "admin"} and not is_installed():
-            raise ConfigurationError(f"metrics = {mode!r}: {_MISSING}")
-        if mode == "open" or (mode != "off" and (services.on_loopback or services.config.admin_keys)):
+        if mode == "off":
+            return
+        if not await asyncio.to_thread(is_installed):
+            if mode != "auto":
+                raise ConfigurationError(f"metrics = {mode!r}: {_MISSING}")
+            return
+        if mode == "open" or services.on_loopback or services.config.admin_keys:
             self.record()
             await services.request_log.prices.ready()
 
@@ -100,7 +102,7 @@ class Metrics:
             raise RouteNotFoundError("metrics are off: the setting is `metrics`")
         if mode == "admin" or (mode == "auto" and not self._is_local(request)):
             self._services.keys.administrator(request)
-        if not is_installed():
+        if not await asyncio.to_thread(is_installed):
             raise NotImplementedHereError(_MISSING)
         self.record()
         assert self.recorder is not None

@@ -55,9 +55,8 @@ class Recorder:
         self.models = models
         self._cost = cost
         self.metered = Metered()
-        self.tried: set[tuple[str, str]] = (
-            set()
-        )  # upstreams, and the labels of the models they were asked for
+        # Upstreams, and the labels of the models that they were asked for.
+        self.tried: set[tuple[str, str]] = set()
         self._running: dict[str, _Running] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             ResponseBegun: self._begun,

@@ -48,7 +48,7 @@ class Telemetry:
         """Begin, if the configuration says so. Raises `ConfigurationError`."""
         if not self._services.config.otel or self._exporting is not None:
             return
-        if not all(map(_is_there, _NEEDED)):
+        if not await asyncio.to_thread(lambda: all(map(_is_there, _NEEDED))):
             raise ConfigurationError("otel = true needs packages: pip install 'everytoken[otel]'")
         # Loading the SDK reads many files.
         self._exporting = await asyncio.to_thread(self._make)
