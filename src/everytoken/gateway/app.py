@@ -104,7 +104,7 @@ class Gateway(Services):
         except EverytokenError as error:
             redact_error(error, self.relays.redact)
             self.refusals.note(request, error)
-            self.request_log.refused(request, error)
+            self.request_log.refused(request, error, known=self.is_known(request))
             if isinstance(error, AuthenticationError) and error.guessed:
                 error = await self._slow_down(request, error)
             if not request.started:
@@ -155,6 +155,7 @@ class Gateway(Services):
                     origin.check_body(request)
                 else:
                     origin.check_json(request)
+        request.admitted = True
         await self._route(request)
 
     async def _route(self, request: Request) -> None:

@@ -89,6 +89,7 @@ class Request:
 
     __slots__ = (
         "_headers",
+        "admitted",
         "bodies",
         "deployment",
         "dialect",
@@ -115,6 +116,7 @@ class Request:
         mounted = self.root and (path == self.root or path.startswith(self.root.rstrip("/") + "/"))
         self.path, self.deployment = canonical(path[len(self.root.rstrip("/")) :] if mounted else path)
         self.bodies: Bodies | None = None
+        self.admitted = False  # whether it may be answered at all: it is not of a page that may not call
         self.key: Key | None = None  # the caller's, once it has been looked at
         self.dialect: Dialect | None = None  # in which the caller is told of errors; None: OpenAI's
         self.started = False

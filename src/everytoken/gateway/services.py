@@ -159,6 +159,10 @@ class Services:
             if relay is not None and relay.log.info.owner == owner:
                 relay.stop()
 
+    def is_known(self, request: Request) -> bool:
+        """Whether the caller was let in, whatever was refused then."""
+        return request.admitted and (request.key is not None or not self.keys.required)
+
     def reader_resumed(self, log: Log, offset: int) -> None:
         """Tell observers that a reader has come back to a response."""
         if self.observers and "request" in log.info.meta:

@@ -53,7 +53,7 @@ async def serve(gateway: Services, request: Request) -> None:
         if request.started:
             raise
         gateway.refusals.note(request, error)
-        gateway.request_log.refused(request, error)
+        gateway.request_log.refused(request, error, known=gateway.is_known(request))
         await refuse(gateway, request, stream_id, error)
 
 

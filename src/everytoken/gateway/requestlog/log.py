@@ -49,7 +49,7 @@ class RequestLog:
         self._content_from = journal if config.log_content else None
         self._reading: set[asyncio.Task[None]] = set()
         self._second = 0
-        self._refused = 0
+        self._refused: dict[str, int] = {}
 
     def observe(self, observers: Observers, urls: Callable[[], Mapping[str, str]]) -> None:
         """Be told of what happens from here on, if anything is done with it."""
@@ -76,32 +76,38 @@ class RequestLog:
         await asyncio.gather(*self._reading, return_exceptions=True)
         return await self._kept.find(query)
 
-    def refused(self, request: Request, error: EverytokenError) -> None:
-        """Record a refusal; of a flood only so many."""
+    def refused(self, request: Request, error: EverytokenError, *, known: bool) -> None:
+        """Record a refusal; of a flood only so many. `known`: the caller is let in, and only this was refused.
+
+        Of a stranger the journal keeps nothing that they have written, and one refusal a second of each kind.
+        """
         if self._kept is None and not self._lines:
             return
         now = time.time()
         if int(now) != self._second:
-            self._second, self._refused = int(now), 0
-        self._refused += 1
-        if self._refused > _REFUSALS:
-            return
+            self._second, self._refused = int(now), {}
+        kind = "" if known else error.code
+        count = self._refused[kind] = self._refused.get(kind, 0) + 1
         client = request.scope.get("client")
-        self._add(
-            {
-                "at": round(now, 3),
-                "response": None,
-                "request": request.id,
-                "key": "" if request.key is None else request.key.name,
-                "outcome": "refused",
-                "error": error.code,
-                "message": self._redact(one_line(error.message))[:_MAX_TEXT],
-                "status": error.status,
-                "method": request.method[:_MAX_TEXT],
-                "path": one_line(request.path)[:_MAX_TEXT],
-                "peer": client[0] if client else "",
-            }
-        )
+        entry = {
+            "at": round(now, 3),
+            "response": None,
+            "request": request.id if known else "",
+            "key": "" if request.key is None else request.key.name,
+            "outcome": "refused",
+            "error": error.code,
+            "status": error.status,
+            "peer": client[0] if client else "",
+        }
+        told = {
+            "message": self._redact(one_line(error.message))[:_MAX_TEXT],
+            "method": request.method[:_MAX_TEXT],
+            "path": one_line(request.path)[:_MAX_TEXT],
+        }
+        if count <= _REFUSALS:
+            self._write({**entry, **told, "request": request.id})
+        if self._kept is not None and count <= (_REFUSALS if known else 1):
+            self._kept.add({**entry, **told} if known else entry)
 
     def _add(self, entry: dict[str, Any]) -> None:
         if self._content_from is not None and entry["response"] is not None:
@@ -120,9 +126,12 @@ class RequestLog:
         self._add_whole({**entry, "content": content})
 
     def _add_whole(self, entry: dict[str, Any]) -> None:
+        self._write(entry)
+        if self._kept is not None:
+            self._kept.add(entry)
+
+    def _write(self, entry: dict[str, Any]) -> None:
         if self._lines:
             level = logging.INFO if entry["outcome"] in ("completed", "cancelled") else logging.WARNING
             told = f"{entry['response'] or entry.get('path')}: {entry['outcome']}"
             logger.log(level, "%s", told, extra={"entry": entry})
-        if self._kept is not None:
-            self._kept.add(entry)
