@@ -220,6 +220,47 @@ async def test_what_responses_have_cost_and_those_of_which_nobody_knows():
     assert seen.of("everytoken_unpriced_responses_total") == 1
 
 
+async def test_metrics_and_the_request_log_tell_the_same(tmp_path):
+    faults = [
+        (0, "reset", "middle"),
+        (2, "status-500", "start"),
+        (5, "reset", "middle"),
+        (6, "reset", "middle"),
+    ]
+    admin = "sk-admin-0123456789"
+    settings = {
+        "metrics": "open",
+        "admin_keys": [admin],
+        "prices": {"m": PriceConfig(input=10, output=20)},
+        "policy": Policy(backoff=0.001, attempts=2),
+    }
+    async with (
+        limit(),
+        scripted(faults=faults) as upstream,
+        serving(upstream, kept_in=SqliteJournal(tmp_path / "j.sqlite"), **settings) as gateway,
+    ):
+        for number in range(6):
+            await gateway.ask("POST", CHAT, {**HELLO, "stream": number % 2 == 0})
+        await gateway.until_idle()
+        seen = await scrape(gateway)
+        bearer = {"Authorization": f"Bearer {admin}"}
+        entries = (await gateway.ask("GET", "/admin/responses", headers=bearer)).json["responses"]
+    assert len(entries) == 6
+    for outcome in ("completed", "interrupted", "failed"):
+        logged = sum(entry["outcome"] == outcome for entry in entries)
+        assert seen.of("everytoken_responses_total", outcome=outcome) == logged
+    for kind in ("input", "output"):
+        logged = sum((entry["tokens"] or {}).get(kind, 0) for entry in entries)
+        assert seen.of("everytoken_tokens_total", kind=kind) == logged > 0
+    assert seen.of("everytoken_cost_usd_total") == pytest.approx(sum(entry["cost"] or 0 for entry in entries))
+    attempts = [attempt for entry in entries for attempt in entry["attempts"]]
+    assert seen.of("everytoken_attempts_total") == len(attempts) == len(upstream.requests)
+    assert seen.of("everytoken_attempts_total", cause="none") == sum(one["cause"] is None for one in attempts)
+    gaps = [seam["gap"] for entry in entries for seam in entry["seams"]]
+    assert seen.of("everytoken_seam_gap_seconds_count") == len(gaps) > 0
+    assert seen.of("everytoken_seam_gap_seconds_sum") == pytest.approx(sum(gaps), abs=0.01)
+
+
 async def test_who_waits_for_a_place():
     upstream = ManualUpstream()
     async with limit(), serving(upstream, metrics="open", max_running=1) as gateway:

@@ -34,7 +34,10 @@ _MISSING: Final = "metrics need a package: pip install prometheus-client"
 
 def is_installed() -> bool:
     """Whether Prometheus's library is there."""
-    return find_spec("prometheus_client") is not None
+    try:
+        return find_spec("prometheus_client") is not None
+    except (ImportError, ValueError):
+        return False
 
 
 class Metrics:

@@ -103,5 +103,5 @@ class Telemetry:
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:
+    except (ImportError, ValueError):  # a parent is missing; it was made to seem so
         return False
