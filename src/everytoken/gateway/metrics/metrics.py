@@ -115,9 +115,14 @@ class Metrics:
         await answer(request, 200, body, media.encode(), _NO_STORE)
 
     def _is_local(self, request: Request) -> bool:
-        """Whether a request has come from this machine, and not through a proxy on it."""
-        forwarded = any(request.header(name) is not None for name in _FORWARDED)
-        return self._services.on_loopback and not forwarded and names_loopback(request)
+        """Whether a request has come from this machine, and not through a proxy on it.
+
+        Who sets `hosts` has a proxy, and what comes through one may name any host and have no trace of it.
+        """
+        services = self._services
+        if not services.on_loopback or services.config.hosts:
+            return False
+        return names_loopback(request) and all(request.header(name) is None for name in _FORWARDED)
 
 
 def _render(
