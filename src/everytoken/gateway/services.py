@@ -224,7 +224,7 @@ class Services:
     async def _start(self) -> None:
         self._log_guard.install()
         self.pages = await asyncio.to_thread(_read_files)
-        self.metrics.start()
+        await self.metrics.start()
         await self.telemetry.start()
         if self.observers.want_commits:
             self.observe_commits()
