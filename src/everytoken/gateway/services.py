@@ -112,11 +112,12 @@ class Services:
         self.slowing = Slowing(time.monotonic)
         self.probes = Probes()
         self.gate = Gate(*_places(config))
-        self.request_log = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
+        self.request_log: RequestLog = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
         self.request_log.observe(self.observers, self._urls)
         self.meter = Meter(
             config, self.journal, self.request_log.prices, self._is_running, self.observers.add
         )
+        self.made = time.monotonic()
         self.pages: dict[str, tuple[bytes, str]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
