@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from everytoken.errors import (
@@ -32,6 +32,7 @@ from everytoken.gateway import (
     ui,
 )
 from everytoken.gateway.apis import APIS, dialect_at, foreign_api
+from everytoken.gateway.console import CONSOLE, Console
 from everytoken.gateway.http import (
     BrokenOffError,
     ClientGoneError,
@@ -64,6 +65,11 @@ class Gateway(Services):
     Mounted in another application it starts with its first request; `async with gateway:` starts and stops it in a place
     of your choice. Raises `ConfigurationError`.
     """
+
+    @cached_property
+    def console(self) -> Console:
+        """What the console asks."""
+        return Console(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -174,6 +180,8 @@ class Gateway(Services):
             await streams.serve(self, request)
         elif path.startswith(responses.PREFIX):
             await responses.serve(self, request)
+        elif path in CONSOLE:
+            await self.console.serve(request)
         elif path.startswith(administration.PREFIX):
             await administration.serve(self, request)
         elif path.startswith(probing.PREFIX):

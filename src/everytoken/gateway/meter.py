@@ -252,8 +252,17 @@ class Meter:
 
     async def spent(self, key: Key) -> dict[str, float]:
         """Return what a key has spent of the day and the month, in US dollars, what is reserved included."""
-        day, month = await self._ledger.totals(counters_of_money(f"key:{key.id}", self._now()))
-        return {"day": day / MICRO, "month": month / MICRO}
+        (spent,) = await self.spent_by([key])
+        return spent
+
+    async def spent_by(self, keys: Sequence[Key]) -> list[dict[str, float]]:
+        """Return likewise of several, with one look."""
+        now = self._now()
+        totals = await self._ledger.totals(
+            [counter for key in keys for counter in counters_of_money(f"key:{key.id}", now)]
+        )
+        pairs = zip(totals[::2], totals[1::2], strict=True)
+        return [{"day": day / MICRO, "month": month / MICRO} for day, month in pairs]
 
     # What dead processes have left
 

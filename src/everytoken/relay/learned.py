@@ -60,6 +60,10 @@ class Learned:
             known = self._known[upstream, model] = LearnedCapabilities()
         return known
 
+    def all(self) -> dict[tuple[str, str], LearnedCapabilities]:
+        """Return what is known, by upstream (with the API that it is asked in, if that is not the first) and model."""
+        return dict(self._known)
+
     def by_target(self, request: Request) -> Callable[[Target], LearnedCapabilities]:
         """Return a function to what is known of an upstream that may be asked for the response to `request`."""
         model, dialect = request.model, request.dialect

@@ -188,6 +188,11 @@ class KeyBook:
         await self._stream.put(key)
         return key, secret
 
+    def active(self) -> list[Key]:
+        """Return the keys that count now."""
+        now = self._now()
+        return [key for key in self._all_keys() if key.state(now) == "active"]
+
     def _all_keys(self) -> Sequence[Key]:
         return [*self._configured.values(), *self._stored.values()]
 

@@ -1,4 +1,4 @@
-"""The chat page: static files, served by the gateway at `/` and `/assets/<name>`."""
+"""The chat page and the console: static files, served by the gateway at `/`, `/console` and `/assets/<name>`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ _CONTENT_TYPES = {
 
 
 def load() -> dict[str, tuple[bytes, str]]:
-    """Return the page's files: path on the server -> (body, content type)."""
+    """Return the files of the pages: path on the server -> (body, content type)."""
     files = {f"/assets/{path}": found for path, found in _walk(resources.files(__name__), "")}
     files["/"] = files.pop("/assets/index.html")
+    files["/console"] = files.pop("/assets/console/index.html")
     return files
 
 

@@ -17,16 +17,18 @@ from everytoken.errors import EverytokenError, StreamExistsError, StreamNotFound
 from everytoken.journal import Append, StreamInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from everytoken.gateway.requestlog.query import Query
     from everytoken.journal import Journal, Log
 
-__all__ = ["Kept"]
+__all__ = ["HOUR", "Kept"]
 
 logger = logging.getLogger("everytoken.gateway")
 
-_HOUR: Final = 3600
+HOUR: Final = 3600
+"""Seconds for which one stream has the entries."""
+
 _OWNER: Final = "~"
 _DELAY: Final = 0.2  # seconds for which entries are gathered; so much of the log may die with a process
 _MOST: Final = 10_000  # entries that wait; a journal that cannot take them loses the oldest
@@ -38,7 +40,7 @@ _decode = msgspec.json.Decoder().decode
 
 def stream_of(hour: int) -> str:
     """Return the name of the stream of an hour since 1970. Callers cannot make one with such a name."""
-    return f"~requests-{time.strftime('%Y%m%d%H', time.gmtime(hour * _HOUR))}"
+    return f"~requests-{time.strftime('%Y%m%d%H', time.gmtime(hour * HOUR))}"
 
 
 class Kept:
@@ -100,7 +102,7 @@ class Kept:
                 self._timer = asyncio.get_running_loop().call_later(_DELAY, self._begin)
 
     async def _append(self, entries: list[bytes]) -> None:
-        hour = int(self._now() // _HOUR)
+        hour = int(self._now() // HOUR)
         name, append = stream_of(hour), Append(records=entries)
         try:
             await self._journal.submit(name, append)
@@ -111,7 +113,7 @@ class Kept:
                 owner=_OWNER,
                 created=self._now(),
                 shared=True,
-                expires=(hour + 1) * _HOUR + self._keep,
+                expires=(hour + 1) * HOUR + self._keep,
             )
             try:
                 await self._journal.create(info, entries)
@@ -124,15 +126,15 @@ class Kept:
         """Return the entries that a query asks for, newest first. Raises `JournalError`."""
         await self.flush()
         now = self._now()
-        newest = int(min(query.until, now) // _HOUR)
+        newest = int(min(query.until, now) // HOUR)
         # An entry is in the hour in which its response has ended, however long that took.
-        oldest = int(max(query.since, now - self._keep - _HOUR) // _HOUR)
-        newest = max(newest, int(now // _HOUR)) if query.until < now else newest
+        oldest = int(max(query.since, now - self._keep - HOUR) // HOUR)
+        newest = max(newest, int(now // HOUR)) if query.until < now else newest
         found: list[dict[str, Any]] = []
         for hour in range(newest, oldest - 1, -1):
             try:
                 log = await self._journal.open(stream_of(hour), touch=False)
-                records = await _read(log)
+                records = [record async for some in _read(log) for record in some]
             except StreamNotFoundError:
                 continue
             # In a thread: it may be megabytes of JSON.
@@ -140,6 +142,15 @@ class Kept:
             if len(found) >= query.limit:
                 break
         return found
+
+    async def records(self, hour: int, offset: int) -> AsyncIterator[Sequence[bytes]]:
+        """Yield the entries of an hour since 1970 from an offset on, some at a time. Raises `JournalError`."""
+        try:
+            log = await self._journal.open(stream_of(hour), touch=False)
+            async for some in _read(log, offset):
+                yield some
+        except StreamNotFoundError:
+            return
 
 
 def _matching(records: Sequence[bytes], query: Query, limit: int) -> list[dict[str, Any]]:
@@ -155,14 +166,13 @@ def _matching(records: Sequence[bytes], query: Query, limit: int) -> list[dict[s
     return found
 
 
-async def _read(log: Log) -> list[bytes]:
-    """Return all records of a log."""
-    records: list[bytes] = []
-    while len(records) < log.tail:
-        some = log.take(len(records), _BATCH)
+async def _read(log: Log, offset: int = 0) -> AsyncIterator[Sequence[bytes]]:
+    """Yield the records of a log from an offset on, some at a time."""
+    while offset < log.tail:
+        some = log.take(offset, _BATCH)
         if some is None:
-            some = await log.fetch(len(records), _BATCH)
+            some = await log.fetch(offset, _BATCH)
         if not some:
             break
-        records += some
-    return records
+        offset += len(some)
+        yield some

@@ -41,7 +41,7 @@ class RequestLog:
         name_of: Callable[[str], str],
         redact: Callable[[str], str],
     ) -> None:
-        self._kept = Kept(journal, config.keep_log) if config.keep_log > 0 and journal.durable else None
+        self.kept = Kept(journal, config.keep_log) if config.keep_log > 0 and journal.durable else None
         self._lines = config.log_format == "json"
         self.prices = Prices(config.prices)
         self._name_of = name_of
@@ -53,35 +53,35 @@ class RequestLog:
 
     def observe(self, observers: Observers, urls: Callable[[], Mapping[str, str]]) -> None:
         """Be told of what happens from here on, if anything is done with it."""
-        if self._kept is not None or self._lines:
+        if self.kept is not None or self._lines:
             observers.add(Entries(self._add, self.prices, self._name_of, urls))
 
     async def start(self) -> None:
         """Load the list of prices."""
-        if self._kept is not None or self._lines:
+        if self.kept is not None or self._lines:
             await self.prices.ready()
 
     async def stop(self) -> None:
         """Store what waits."""
         await asyncio.gather(*self._reading, return_exceptions=True)
-        if self._kept is not None:
-            await self._kept.stop()
+        if self.kept is not None:
+            await self.kept.stop()
 
     async def find(self, query: Query) -> list[dict[str, Any]]:
         """Return the entries that a query asks for, newest first. Raises `InvalidRequestError`, `JournalError`."""
-        if self._kept is None:
+        if self.kept is None:
             raise InvalidRequestError(
                 "this gateway keeps no request log: its journal is in memory, or keep_log is 0"
             )
         await asyncio.gather(*self._reading, return_exceptions=True)
-        return await self._kept.find(query)
+        return await self.kept.find(query)
 
     def refused(self, request: Request, error: EverytokenError, *, known: bool) -> None:
         """Record a refusal; of a flood only so many. `known`: the caller is let in, and only this was refused.
 
         Of a stranger the journal keeps nothing that they have written, and one refusal a second of each kind.
         """
-        if self._kept is None and not self._lines:
+        if self.kept is None and not self._lines:
             return
         now = time.time()
         if int(now) != self._second:
@@ -106,8 +106,8 @@ class RequestLog:
         }
         if count <= _REFUSALS:
             self._write({**entry, **told, "request": request.id})
-        if self._kept is not None and count <= (_REFUSALS if known else 1):
-            self._kept.add({**entry, **told} if known else entry)
+        if self.kept is not None and count <= (_REFUSALS if known else 1):
+            self.kept.add({**entry, **told} if known else entry)
 
     def _add(self, entry: dict[str, Any]) -> None:
         if self._content_from is not None and entry["response"] is not None:
@@ -127,8 +127,8 @@ class RequestLog:
 
     def _add_whole(self, entry: dict[str, Any]) -> None:
         self._write(entry)
-        if self._kept is not None:
-            self._kept.add(entry)
+        if self.kept is not None:
+            self.kept.add(entry)
 
     def _write(self, entry: dict[str, Any]) -> None:
         if self._lines:

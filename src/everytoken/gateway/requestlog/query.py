@@ -11,7 +11,7 @@ from everytoken.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FIELDS", "Query", "query_from"]
+__all__ = ["FIELDS", "Query", "moment", "number", "query_from"]
 
 FIELDS: Final = ("outcome", "key", "model", "api", "upstream", "error", "request", "response")
 """What entries can be chosen by, each with one value."""
@@ -66,24 +66,26 @@ def query_from(parameters: Mapping[str, str], now: float) -> Query:
     for name, value in parameters.items():
         if len(value) > _LONGEST:
             raise InvalidRequestError(f"{name!r} is longer than {_LONGEST} characters", param=name)
-    limit = _number(parameters, "limit", float(_USUAL))
+    limit = number(parameters, "limit", float(_USUAL))
     if not 1 <= limit <= _MOST:
         raise InvalidRequestError(f"'limit' must be 1 to {_MOST}", param="limit")
     return Query(
-        since=_moment(parameters, "since", 0.0, now),
-        until=_moment(parameters, "until", now + 60.0, now),
+        since=moment(parameters, "since", 0.0, now),
+        until=moment(parameters, "until", now + 60.0, now),
         wanted={name: parameters[name] for name in FIELDS if parameters.get(name)},
         text=parameters.get("text", ""),
         limit=int(limit),
     )
 
 
-def _moment(parameters: Mapping[str, str], name: str, default: float, now: float) -> float:
-    value = _number(parameters, name, default)
+def moment(parameters: Mapping[str, str], name: str, default: float, now: float) -> float:
+    """Return a time of a URL: seconds since 1970, or negative, before now. Raises `InvalidRequestError`."""
+    value = number(parameters, name, default)
     return now + value if value < 0 else value
 
 
-def _number(parameters: Mapping[str, str], name: str, default: float) -> float:
+def number(parameters: Mapping[str, str], name: str, default: float) -> float:
+    """Return a number of a URL. Raises `InvalidRequestError`."""
     text = parameters.get(name, "")
     if not text:
         return default

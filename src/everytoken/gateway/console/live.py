@@ -1,0 +1,163 @@
+"""What runs now, as a stream of events. They are made for those who read them: while nobody does, they cost nothing.
+
+The first event of a connection is whole. Each later one has what has changed since the one before, so a reader that comes
+back with `Last-Event-ID` needs nothing of what it has missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from everytoken.errors import AuthenticationError
+from everytoken.gateway.follow import ReaderConnection
+from everytoken.gateway.http import start
+from everytoken.gateway.keys.calls import key_api
+from everytoken.gateway.model_api import STREAM_HEADERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from everytoken.gateway.http import Request
+    from everytoken.gateway.services import Services
+    from everytoken.relay import Relay
+
+__all__ = ["SHOWN", "Live", "in_flight"]
+
+SHOWN: Final = 100
+"""Of what runs, so many are told of, the newest; of the others only their number."""
+
+_PAUSE: Final = 1.0  # seconds between two events
+_FRESH: Final = 0.5  # seconds for which what was seen serves other readers too
+_OLD: Final = 5.0  # seconds after which nobody has looked, so that a rate would be of the past
+_HEAD: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), *STREAM_HEADERS]
+
+
+class Seen:
+    """What ran at one moment; `responses` by id, the newest first."""
+
+    __slots__ = ("at", "numbers", "responses")
+
+    def __init__(self, at: float, numbers: dict[str, Any], responses: dict[str, dict[str, Any]]) -> None:
+        self.at = at
+        self.numbers = numbers
+        self.responses = responses
+
+    def whole(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {"type": "snapshot", **self.numbers, "responses": list(self.responses.values())}
+
+    def since(self, before: Seen) -> dict[str, Any]:
+        """Return what has changed since another moment."""
+        begun, changed = [], []
+        for name, now in self.responses.items():
+            then = before.responses.get(name)
+            if then is None:
+                begun.append(now)
+            elif then != now:
+                moved = {field: value for field, value in now.items() if then.get(field) != value}
+                changed.append({"response": name, **moved})
+        gone = [name for name in before.responses if name not in self.responses]
+        return {"type": "changes", **self.numbers, "begun": begun, "changed": changed, "gone": gone}
+
+
+class Live:
+    """Looks at what runs, once for all readers."""
+
+    def __init__(self, gateway: Services) -> None:
+        self._gateway = gateway
+        self._seen: Seen | None = None
+        self._tails: dict[Relay, int] = {}
+
+    async def serve(self, request: Request) -> None:
+        """Send an event every second until the reader leaves, its key counts no more, or the gateway stops."""
+        loop = asyncio.get_running_loop()
+        client = ReaderConnection(request)
+        try:
+            await start(request, 200, _HEAD)
+            seen = self.look()
+            value = seen.whole()
+            number = _number_of(request.header(b"last-event-id"))
+            while not client.gone:
+                number += 1
+                await client.send(b"id: %d\ndata: %b\n\n" % (number, msgspec.json.encode(value)))
+                await client.drain()
+                await client.wait(loop.time() + _PAUSE)
+                if self._is_over(request):
+                    await client.finish()
+                    return
+                before, seen = seen, self.look()
+                value = seen.since(before)
+        finally:
+            client.close()
+
+    def _is_over(self, request: Request) -> bool:
+        try:
+            self._gateway.keys.administrator(request)
+        except AuthenticationError:
+            return True  # it was revoked
+        return self._gateway.relays.draining
+
+    def look(self) -> Seen:
+        """Return what runs now, or ran a moment ago."""
+        now, seen = asyncio.get_running_loop().time(), self._seen
+        if seen is None or now - seen.at >= _FRESH:
+            seen = self._seen = self._look(now, None if seen is None else now - seen.at)
+        return seen
+
+    def _look(self, now: float, passed: float | None) -> Seen:
+        gateway = self._gateway
+        found = map(gateway.relays.get, gateway.relays.running())
+        relays = [relay for relay in found if relay is not None]
+        tails = {relay: relay.log.tail for relay in relays}
+        rate: float | None = None
+        if passed is not None and passed < _OLD:
+            # With what those have written that have ended meanwhile.
+            ended = sum(relay.log.tail for relay in self._tails.keys() - tails.keys())
+            rate = round((sum(tails.values()) + ended - sum(self._tails.values())) / passed, 1)
+        self._tails = tails
+        newest = sorted(relays, key=lambda relay: relay.log.info.created)[-SHOWN:]
+        numbers = {
+            "at": round(time.time(), 3),
+            "running": len(relays),
+            "waiting": gateway.gate.waiting,
+            "rate": rate,
+            "in_flight": in_flight(relays),
+        }
+        return Seen(now, numbers, {relay.stream_id: self._shown(relay) for relay in reversed(newest)})
+
+    def _shown(self, relay: Relay) -> dict[str, Any]:
+        info, recovery = relay.log.info, relay.recovery
+        attempts = recovery.attempts
+        causes = [attempt.cause.code for attempt in attempts if attempt.cause is not None]
+        return {
+            "response": info.id,
+            "at": round(info.created, 3),
+            "key": self._gateway.keys.name_of(info.owner),
+            "api": key_api(recovery.request.dialect),
+            "model": recovery.request.model,
+            "upstream": attempts[-1].upstream if attempts else "",
+            "attempts": len(attempts),
+            "cause": causes[-1] if causes else None,
+            "records": relay.log.tail,
+            "readers": relay.readers.count,
+        }
+
+
+def in_flight(relays: Iterable[Relay]) -> dict[str, int]:
+    """Return how many attempts are under way, by upstream."""
+    found: Counter[str] = Counter()
+    for relay in relays:
+        for attempt in relay.recovery.attempts:
+            if attempt.ended is None:
+                found[attempt.upstream] += 1
+    return found
+
+
+def _number_of(last: str | None) -> int:
+    """Return the number of the event that a reader has had last, 0 for none."""
+    return int(last) if last is not None and last.isascii() and last.isdecimal() and len(last) < 16 else 0
