@@ -66,6 +66,7 @@ PARAMETERS: Final[dict[str, tuple[str, str, str]]] = {
     "after": ("starting_after", "query", "The `sequence_number` of the last event you have."),
     "since": ("since", "query", "Only those that began after this: seconds since 1970."),
     "outcome": ("outcome", "query", "Only of this outcome; `running`: what runs now."),
+    "step": ("step", "query", "Seconds of a step."),
     "limit": ("limit", "query", "How many at most."),
 }  # fmt: skip
 
@@ -141,6 +142,10 @@ OPERATIONS: Final = (
               errors="key journal", access="admin"),
     Operation("post", "/admin/reload", "Read the configuration again", "Administration", "Changes", errors="key reload",
               access="admin"),
+    Operation("get head", "/admin/overview", "Numbers of a while, by steps and in all, as the console shows them",
+              "Administration", "application/json", errors="key query journal", asks="since step", access="admin"),
+    Operation("get", "/admin/live", "What happens now, as events", "Administration", "text/event-stream",
+              errors="key query", access="admin"),
     Operation("get head", "/admin/health", "What a gateway knows of its journal and its machine", "Administration",
               "application/json", errors="key", access="admin"),
     Operation("post", "/admin/probe", "Ask one upstream for a few tokens", "Administration", "application/json",
@@ -155,5 +160,6 @@ OPERATIONS: Final = (
     Operation("get head", "/openapi.json", "This description", "Pages", "application/json", access=""),
     Operation("get head", "/docs", "This description as a page", "Pages", "text/html", access=""),
     Operation("get head", "/", "The chat page", "Pages", "text/html", access=""),
+    Operation("get head", "/console", "The console, which asks for an admin key", "Pages", "text/html", access=""),
     Operation("get head", "/assets/{rest}", "What the pages are made of", "Pages", "*/*", access=""),
 )  # fmt: skip
