@@ -27,7 +27,7 @@ MODELS = ("gpt-5", "qwen-32b", "qwen-32b", "llama-70b")
 KEYS = ("chat-app", "chat-app", "ci", "research")
 CAUSES = (
     ("upstream-truncated", "the upstream closed the connection in the middle of an answer"),
-    ("upstream-timeout", "no content came for 30 seconds"),
+    ("upstream-stalled-gap", "no content came for 30 seconds"),
     ("upstream-status", "the upstream answered 503"),
 )
 
@@ -58,7 +58,7 @@ def made(count: int, until: float, span: float) -> Iterator[dict[str, Any]]:
             if chance.random() < 0.2:
                 outcome = "interrupted"
                 other["cause"] = {"code": code, "message": message}
-            told.append({**other, "strategy": "continue", "offset": 40})
+            told.append({**other, "strategy": "replay", "offset": 40})
             seams.append({"attempt": 2, "offset": 40, "gap": 0.4})
             gap = max(gap, 0.4)
         elif chance.random() < 0.02:

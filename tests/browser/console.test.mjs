@@ -108,7 +108,7 @@ test("the overview shows what has happened", async () => {
   const row = await page.locator('[aria-label="Upstreams"] tbody tr').first().innerText();
   assert.match(row, /ready/);
   const keys = page.locator('[aria-label="Keys"]');
-  assert.match(await keys.innerText(), /api_keys 1[\s\S]*of \$0\.1 a day/);
+  assert.match(await keys.innerText(), /api_keys 1[\s\S]*of \$0\.10 a day/);
   assert.ok(await keys.locator("meter").first().evaluate((bar) => bar.value > 0 && bar.value <= bar.max));
   await page.click("text=24 hours");
   await page.waitForFunction(() => location.hash === "#/?range=24h");

@@ -9,9 +9,11 @@ import { fileURLToPath } from "node:url";
 import { launchBrowser, startGateway, Upstream } from "./harness.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const SHOWN = ["overview", "responses", "response-dark", "overview-phone"]; // in the docs; all of them with a folder
 const folder = process.argv[2] ?? here("../../docs/images/");
 const ADMIN = "sk-admin-0123456789";
-const WIDE = { viewport: { width: 1040, height: 800 } };
+const WIDE = { viewport: { width: 1040, height: 860 } };
+const TALL = { viewport: { width: 1040, height: 1150 } };
 const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
 
 const upstream = await new Upstream().start();
@@ -69,11 +71,12 @@ try {
   const running = [];
   for (const model of ["gpt-5", "qwen-32b", "llama-70b", "qwen-32b"]) running.push(await begin(model, research));
 
-  for (const [look, options] of Object.entries({ "": WIDE, "-dark": { ...WIDE, colorScheme: "dark" }, "-phone": PHONE })) {
+  for (const [look, options] of Object.entries({ "": TALL, "-dark": { ...WIDE, colorScheme: "dark" }, "-phone": PHONE })) {
     const context = await browser.newContext({ reducedMotion: "reduce", ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(15_000);
-    const shot = (name, more = {}) => page.screenshot({ path: join(folder, `console-${name}${look}.png`), ...more });
+    const wanted = (name) => process.argv[2] || SHOWN.includes(`${name}${look}`);
+    const shot = async (name) => wanted(name) && page.screenshot({ path: join(folder, `console-${name}${look}.png`) });
     await page.goto(`${gateway.url}/console#/?range=24h`);
     await page.fill("#key-value", ADMIN);
     await page.keyboard.press("Enter");
@@ -83,15 +86,19 @@ try {
     else await page.locator(".u-over").first().hover({ position: { x: 180, y: 60 } });
     for (const { call } of running) call.write(" More", " words.");
     await page.waitForFunction(() => document.querySelectorAll(".tile dd")[2].textContent !== "–");
-    await shot("overview", { fullPage: look === "" });
+    await shot("overview");
+    if (look === "") await page.locator(".columns").screenshot({ path: join(folder, "console-tables.png") });
     if (look === "") {
+      await page.setViewportSize({ width: 1040, height: 700 });
       await page.goto(`${gateway.url}/console#/responses?outcome=interrupted`);
       await page.locator(".responses tbody tr").first().waitFor();
       await shot("responses");
     }
-    await page.goto(`${gateway.url}/console#/responses/${cut.id}`);
-    await page.locator(".attempts li").nth(1).waitFor();
-    await shot("response");
+    if (look !== "-phone") {
+      await page.goto(`${gateway.url}/console#/responses/${cut.id}`);
+      await page.locator(".attempts li").nth(1).waitFor();
+      await shot("response");
+    }
     await context.close();
   }
   for (const { call } of running) call.finish();

@@ -72,7 +72,7 @@ function rows(responses) {
   return table("Responses", [
     { name: "Began", cell: (row) => (row.response ? h("a", { href: `#/responses/${encodeURIComponent(row.response)}` }, when(row.at)) : when(row.at)) },
     { name: "Outcome", cell: (row) => [state(row.outcome), row.error && h("small", {}, row.error)] },
-    { name: "Model", cell: (row) => row.model ?? h("span", { class: "soft" }, `${row.method} ${row.path}`) },
+    { name: "Model", cell: (row) => row.model ?? h("span", { class: "soft" }, row.path ? `${row.method} ${row.path}` : "–") },
     { name: "Key", cell: (row) => row.key || "–" },
     { name: "Tries", number: true, cell: (row) => (row.attempts ? count(row.attempts.length) : "–") },
     { name: "First content", number: true, cell: (row) => seconds(row.first_content) },

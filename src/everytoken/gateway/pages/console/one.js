@@ -78,7 +78,7 @@ function facts(entry) {
     ["Received", entry.bytes == null ? null : bytes(entry.bytes)],
     ["Readers", entry.readers == null ? null : count(entry.readers)],
     ["Request", entry.request],
-    ["Refused", entry.status ? `${entry.method} ${entry.path}: ${entry.status}, from ${entry.peer}` : null],
+    ["Refused", entry.status ? `${entry.path ? `${entry.method} ${entry.path}: ` : ""}${entry.status}, from ${entry.peer}` : null],
     ["Taken over", entry.taken_over == null ? null : `behind record ${count(entry.taken_over)}`],
   ];
   return h("dl", { class: "facts" }, pairs.filter(([, value]) => value != null && value !== "").map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));

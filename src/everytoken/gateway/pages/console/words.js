@@ -21,7 +21,7 @@ export function seconds(value) {
 export function money(value) {
   if (value == null) return "–";
   if (value === 0) return "$0";
-  return value < 1 ? `$${Number(value.toPrecision(2))}` : `$${value.toFixed(2)}`;
+  return value < 0.01 ? `$${Number(value.toPrecision(2))}` : `$${value.toFixed(2)}`;
 }
 
 export const share = (part, all) => (all ? `${Number(((100 * part) / all).toPrecision(2))} %` : "–");
