@@ -27,7 +27,8 @@ def test_all_errors_with_their_lines_and_a_status(tmp_path):
         "warning: the environment variable EVERYTOKEN_CONTENT_GAPS is not a setting; did you mean EVERYTOKEN_CONTENT_GAP?",
         f"{file}: 2 errors, 2 warnings",
     ]
-    told = json.loads(run("check", str(file), "--json").stdout)
+    told = json.loads(run("check", "--config", str(file), "--json").stdout)
+    assert told["ok"] is False
     assert (told["file"], told["errors"], told["warnings"]) == (str(file), 2, 1)
     assert told["problems"][0] == {
         "level": "error",
@@ -56,6 +57,7 @@ def test_what_is_right_and_the_environment_alone(tmp_path):
     file.write_text('[[upstream]]\nurl = "http://127.0.0.1:9/v1"\n')
     done = run("check", str(file))
     assert (done.returncode, done.stdout.decode()) == (0, f"{file}: no errors, no warnings\n")
+    assert run("check", str(file), "--config", str(file)).returncode == 2
     done = run("check", EVERYTOKEN_PORT="many", EVERYTOKEN_UPSTREAM='[{"url": "http://127.0.0.1:9/v1"}]')
     assert done.returncode == 1
     assert done.stdout.decode() == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,9 @@ def test_the_example_is_right_as_it_stands(tmp_path):
 
 
 def test_the_schema_is_json():
-    assert json.loads(run("config", "--schema").stdout)["properties"]["port"]["type"] == "integer"
+    printed = run("config", "--schema").stdout
+    assert json.loads(printed)["properties"]["port"]["type"] == "integer"
+    assert printed == (Path(__file__).parents[2] / "deploy" / "everytoken.schema.json").read_bytes()
 
 
 def test_what_counts_is_shown_without_secrets(tmp_path):

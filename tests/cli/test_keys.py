@@ -130,6 +130,31 @@ def test_the_admin_key_is_made_once_and_is_nobody_elses(monkeypatch, tmp_path):
     assert Admin(None, None)._key == "sk-other-0123456789"
 
 
+def test_gateways_that_start_together_have_the_same_admin_key(monkeypatch, tmp_path):
+    """One that finds the file of another must not read it before there is a key in it."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    link = os.link
+
+    def late(source, target):
+        link(source, target)
+        monkeypatch.setattr(os, "link", link)
+        others.append(own_admin_key())  # as soon as there is a file
+        raise FileExistsError
+
+    others = []
+    monkeypatch.setattr(os, "link", late)
+    assert [own_admin_key()] == others
+    assert [file.name for file in (tmp_path / "everytoken").iterdir()] == ["admin-key"]
+
+
+def test_a_file_without_a_key_is_as_good_as_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    admin_key_file().parent.mkdir()
+    admin_key_file().write_text("")
+    assert own_admin_key().startswith("sk-et-admin-")
+    assert admin_key_file().read_text().strip() == own_admin_key()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_place_that_cannot_be_written_is_told(monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", "/proc")

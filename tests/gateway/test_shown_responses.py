@@ -170,7 +170,8 @@ async def test_usage_of_all_attempts_is_counted(tmp_path):
 @pytest.mark.parametrize("settings", [{"keep_log": 0.0}, {}])
 async def test_without_a_log_that_is_said(tmp_path, settings):
     kept = SqliteJournal(tmp_path / "j.sqlite") if settings else None
-    async with limit(), serving(ManualUpstream(), kept_in=kept, admin_keys=[ADMIN], metrics="off", **settings) as gateway:
+    off = {"admin_keys": [ADMIN], "metrics": "off", **settings}
+    async with limit(), serving(ManualUpstream(), kept_in=kept, **off) as gateway:
         answer = await gateway.ask("GET", "/admin/responses", headers=bearer(ADMIN))
         assert answer.status == 400
         assert "keeps no request log" in answer.error["message"]

@@ -61,9 +61,9 @@ BLOCKS = {
     "docs/operations.md": {
         "console": (3, "cli/test_check.py"),
         "nginx": (1, "security/test_rolling_restart.py"),
+        "sh": (1, "gateway/telemetry/test_telemetry.py"),
         "text": (1, "cli/doctor/checks/test_checks.py"),
         "toml": (1, "gateway/test_meter.py"),
-        "sh": (1, "gateway/telemetry/test_telemetry.py"),
         "yaml": (1, "project/test_monitoring.py"),
     },
     "docs/python.md": {"python": (8, "client/test_surface.py")},

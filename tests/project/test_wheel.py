@@ -164,7 +164,7 @@ class TestInstalled:
         done = bare.run("python", "-I", "-W", "error", "-c", IMPORT_EVERYTHING)
         missing = json.loads(done.stdout)
         assert set(missing.values()) == {"h2", "hiredis", "opentelemetry"}
-        names = ("everytoken.journal.redis", "everytoken.upstream.http2")
+        names = ("everytoken.gateway.telemetry.", "everytoken.journal.redis", "everytoken.upstream.http2")
         assert all(name.startswith(names) for name in missing)
 
     def test_the_command_is_there(self, bare):

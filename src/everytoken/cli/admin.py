@@ -52,17 +52,37 @@ def own_admin_key() -> str:
     path = admin_key_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
-        except FileExistsError:
-            key = path.read_text(encoding="ascii").strip()
-        else:
-            key = f"sk-et-admin-{secrets.token_urlsafe(32)}"
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(f"{key}\n")
+        key = _read(path) or _made(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise EverytokenError(f"the admin key cannot be kept in {path}: {reason}") from error
+    return key
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _made(path: Path) -> str:
+    """Make a key and keep it, or return the one that another gateway has made meanwhile."""
+    key = f"sk-et-admin-{secrets.token_urlsafe(32)}"
+    # Under another name first: nobody may find the file without the key in it.
+    new = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(f"{key}\n")
+        try:
+            os.link(new, path)
+        except OSError:  # it is there; or the file system has no links
+            if found := _read(path):
+                return found
+            new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
     return key
 
 

@@ -22,10 +22,14 @@ __all__ = ["config"]
     flag_value="show",
     help="What counts: FILE, the environment and the defaults; secrets are masked.",
 )
-def config(file: Path | None, what: str | None) -> None:
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="The same as FILE.")
+def config(file: Path | None, config_file: Path | None, what: str | None) -> None:
     """Print an example of a configuration, its JSON Schema, or the one that counts."""
     if what is None:
         raise click.UsageError("say which: --example, --schema or --show")
+    if file is not None and config_file is not None:
+        raise click.UsageError("FILE and --config are the same: give one of them")
+    file = file or config_file
     if file is not None and what != "show":
         raise click.UsageError(f"FILE is for --show, not for --{what}")
     if what == "schema":

@@ -180,7 +180,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
     get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `metrics`: who may read `/metrics`:
     anybody (`open`), an administrator (`admin`), nobody (`off`, and then nothing is counted); `auto`: anybody on this machine
-    while it listens on loopback, otherwise an administrator. `otel`: export metrics and spans by OTLP. `observers`: what is told of
+    while it listens on loopback and has no `hosts`, otherwise an administrator. `otel`: export metrics and spans by OTLP. `observers`: what is told of
     events, by the names that packages give in their entry points `everytoken.observers`. `dialects`: the APIs of other
     packages that are served at their paths, likewise. `pass_through`: paths below `/v1/` that are passed on besides those
     of OpenAI's other APIs; a `*` at the end stands for any rest. `route`: by which rule the first

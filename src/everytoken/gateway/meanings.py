@@ -34,7 +34,7 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "limits": "what all together, each key and each model may use: limits",
         "tls_cert": "PEM file with the certificate chain; with `tls_key` the gateway speaks TLS",
         "tls_key": "PEM file with its private key",
-        "metrics": "who may read `/metrics`: `open` anybody, `admin` who has an admin key, `off` nobody, and nothing is counted; `auto`: anybody on this machine while the gateway listens on loopback only, otherwise `admin`",
+        "metrics": "who may read `/metrics`: `open` anybody, `admin` who has an admin key, `off` nobody, and nothing is counted; `auto`: anybody on this machine while the gateway listens on loopback only and has no `hosts`, otherwise `admin`",
         "otel": "export metrics and spans by OpenTelemetry; needs `pip install 'everytoken[otel]'`",
         "observers": "installed observers that are told of events",
         "dialects": "installed dialects that are served, each at `/v1` and its path",

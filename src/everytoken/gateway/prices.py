@@ -65,6 +65,7 @@ class Prices:
         self._listed: Any = None
         self._unknown: set[str] = set()
         self._loaded = False
+        self._last: tuple[Any, float | None] = (None, None)
 
     async def ready(self) -> None:
         """Load the price list if that has not been done."""
@@ -78,6 +79,27 @@ class Prices:
             self._listed = importlib.import_module("genai_prices")
         except ImportError:
             self._listed = None
+
+    def of_response(
+        self, told: Sequence[Mapping[str, Any]], dialect: str, urls: Mapping[str, str]
+    ) -> float | None:
+        """Return what all attempts of a response have cost together; None if that of one is not known.
+
+        `told`: the attempts as the response's metadata has them. Several observers of one event ask, and it is found out once.
+        """
+        if self._last[0] is not told:
+            self._last = (told, self._cost(told, dialect, urls))
+        return self._last[1]
+
+    def _cost(self, told: Sequence[Mapping[str, Any]], dialect: str, urls: Mapping[str, str]) -> float | None:
+        total = 0.0
+        for attempt, usage in zip(told, usages_of(told, dialect), strict=True):
+            if usage is not None:
+                cost = self.of(usage, attempt["model"], urls.get(attempt["upstream"], ""))
+                if cost is None:
+                    return None
+                total += cost
+        return round(total, 9) if any(attempt["usage"] for attempt in told) else None
 
     def of(self, usage: Usage | None, model: str, url: str = "") -> float | None:
         """Return what usage of a model at the upstream with a URL costs, in US dollars; None if that is not known."""

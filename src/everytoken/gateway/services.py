@@ -112,7 +112,7 @@ class Services:
         self.slowing = Slowing(time.monotonic)
         self.probes = Probes()
         self.gate = Gate(*_places(config))
-        self.request_log = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
+        self.request_log: RequestLog = RequestLog(config, self.journal, self.keys.name_of, self.relays.redact)
         self.request_log.observe(self.observers, self._urls)
         self.meter = Meter(
             config, self.journal, self.request_log.prices, self._is_running, self.observers.add
@@ -225,7 +225,7 @@ class Services:
     async def _start(self) -> None:
         self._log_guard.install()
         self.pages = await asyncio.to_thread(_read_files)
-        self.metrics.start()
+        await self.metrics.start()
         await self.telemetry.start()
         if self.observers.want_commits:
             self.observe_commits()

@@ -58,16 +58,23 @@ async def test_who_may_read_beyond_loopback(mode, statuses):
     [
         ({}, 200),
         ({"Host": "localhost:8000"}, 200),
-        ({"Host": "gateway.example"}, 401),
         ({"X-Forwarded-For": "203.0.113.7"}, 401),
         ({"Forwarded": "for=203.0.113.7"}, 401),
         ({"X-Forwarded-For": "203.0.113.7", **bearer(ADMIN)}, 200),
     ],
 )
 async def test_on_loopback_it_is_open_for_this_machine_but_not_through_a_proxy(headers, status):
-    async with on_loopback(admin_keys=[ADMIN], hosts=["gateway.example"]) as gateway:
+    async with on_loopback(admin_keys=[ADMIN]) as gateway:
         answer = await gateway.ask("GET", "/metrics", headers={**LOCAL, **headers})
     assert answer.status == status
+
+
+@pytest.mark.parametrize("host", ["gateway.example", "localhost", "127.0.0.1"])
+async def test_who_has_a_proxy_needs_a_key_whatever_host_a_request_names(host):
+    async with on_loopback(admin_keys=[ADMIN], hosts=["gateway.example"]) as gateway:
+        for headers, status in (({}, 401), (bearer(ADMIN), 200)):
+            answer = await gateway.ask("GET", "/metrics", headers={"Host": host, **headers})
+            assert answer.status == status
 
 
 async def test_admin_also_counts_on_loopback():

@@ -10,6 +10,7 @@ from everytoken.gateway import UpstreamConfig
 from everytoken.gateway.config import BreakerConfig
 from everytoken.gateway.metrics.labels import MAX_MODELS, OTHER
 from everytoken.gateway.metrics.usage import operation_of, provider_of, tokens_of
+from everytoken.gateway.prices import PriceConfig
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.recovery import Policy
 from everytoken.testing import Answer, ScriptedUpstream
@@ -197,6 +198,86 @@ async def test_what_the_journal_stores(tmp_path):
     assert seen.of("everytoken_journal_commit_bytes_total") > len(WORDS)
     assert 0 < seen.of("everytoken_journal_bytes") < seen.of("everytoken_journal_max_bytes") == 2**31
     assert seen.of("everytoken_journal_failing") == 0
+
+
+async def test_what_responses_have_cost_and_those_of_which_nobody_knows():
+    prices = {"m": PriceConfig(input=1e5, output=2e5)}
+    async with (
+        limit(),
+        scripted(faults=[(0, "reset", "middle")]) as upstream,
+        serving(upstream, metrics="open", prices=prices) as gateway,
+    ):
+        for model in ("m", "no-such-model-anywhere"):
+            assert (await gateway.ask("POST", CHAT, {**HELLO, "model": model})).complete
+        await gateway.until_idle()
+        seen = await scrape(gateway)
+    used = {kind: seen.of("everytoken_tokens_total", model="m", kind=kind) for kind in ("input", "output")}
+    assert seen.of("everytoken_cost_usd_total", model="m") == pytest.approx(
+        0.1 * used["input"] + 0.2 * used["output"]
+    )
+    assert seen.of("everytoken_cost_usd_total") == seen.of("everytoken_cost_usd_total", model="m") > 0
+    assert seen.of("everytoken_unpriced_responses_total", model="no-such-model-anywhere") == 1
+    assert seen.of("everytoken_unpriced_responses_total") == 1
+
+
+async def test_metrics_and_the_request_log_tell_the_same(tmp_path):
+    faults = [
+        (0, "reset", "middle"),
+        (2, "status-500", "start"),
+        (5, "reset", "middle"),
+        (6, "reset", "middle"),
+    ]
+    admin = "sk-admin-0123456789"
+    settings = {
+        "metrics": "open",
+        "admin_keys": [admin],
+        "prices": {"m": PriceConfig(input=10, output=20)},
+        "policy": Policy(backoff=0.001, attempts=2),
+    }
+    async with (
+        limit(),
+        scripted(faults=faults) as upstream,
+        serving(upstream, kept_in=SqliteJournal(tmp_path / "j.sqlite"), **settings) as gateway,
+    ):
+        for number in range(6):
+            await gateway.ask("POST", CHAT, {**HELLO, "stream": number % 2 == 0})
+        await gateway.until_idle()
+        seen = await scrape(gateway)
+        bearer = {"Authorization": f"Bearer {admin}"}
+        entries = (await gateway.ask("GET", "/admin/responses", headers=bearer)).json["responses"]
+    assert len(entries) == 6
+    for outcome in ("completed", "interrupted", "failed"):
+        logged = sum(entry["outcome"] == outcome for entry in entries)
+        assert seen.of("everytoken_responses_total", outcome=outcome) == logged
+    for kind in ("input", "output"):
+        logged = sum((entry["tokens"] or {}).get(kind, 0) for entry in entries)
+        assert seen.of("everytoken_tokens_total", kind=kind) == logged > 0
+    assert seen.of("everytoken_cost_usd_total") == pytest.approx(sum(entry["cost"] or 0 for entry in entries))
+    attempts = [attempt for entry in entries for attempt in entry["attempts"]]
+    assert seen.of("everytoken_attempts_total") == len(attempts) == len(upstream.requests)
+    assert seen.of("everytoken_attempts_total", cause="none") == sum(one["cause"] is None for one in attempts)
+    gaps = [seam["gap"] for entry in entries for seam in entry["seams"]]
+    assert seen.of("everytoken_seam_gap_seconds_count") == len(gaps) > 0
+    assert seen.of("everytoken_seam_gap_seconds_sum") == pytest.approx(sum(gaps), abs=0.01)
+
+
+async def test_who_waits_for_a_place():
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream, metrics="open", max_running=1) as gateway:
+        asked = [asyncio.ensure_future(gateway.ask("POST", CHAT, HELLO)) for _ in range(3)]
+        first = await upstream.attempt()
+        while gateway.gateway.gate.waiting < 2:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0)
+        seen = await scrape(gateway)
+        assert seen.of("everytoken_waiting_requests") == 2
+        assert seen.of("everytoken_running_responses") == 1
+        for number in range(3):
+            attempt = first if number == 0 else await upstream.attempt(number)
+            attempt.accept()
+            attempt.send("one ")
+            attempt.finish()
+        await asyncio.gather(*asked)
+        assert (await scrape(gateway)).of("everytoken_waiting_requests") == 0
 
 
 async def test_a_caller_cannot_make_more_labels_than_there_may_be():

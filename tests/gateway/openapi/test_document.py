@@ -10,6 +10,7 @@ import pytest
 
 from everytoken.errors import TABLE
 from everytoken.gateway.app import _ROUTES
+from everytoken.gateway.console import CONSOLE
 from everytoken.gateway.openapi.document import document, operations
 from everytoken.gateway.openapi.operations import ERRORS, OPERATIONS
 from everytoken.gateway.pages import CONTENT_SECURITY_POLICY
@@ -42,6 +43,9 @@ BEYOND = {
     "/admin/reload": "post",
     "/admin/health": "get head",
     "/admin/probe": "post",
+    "/admin/overview": "get head",
+    "/admin/live": "get",
+    "/console": "get head",
     "/v1/embeddings": "post",
     "/v1/rerank": "post",
     "/v1/moderations": "post",
@@ -79,9 +83,11 @@ async def test_it_is_valid():
 async def test_every_route_is_in_it_with_its_methods():
     async with limit(), serving(ManualUpstream(), pass_through=["/v1/batches", "/v1/files/*"]) as gateway:
         paths = (await described(gateway))["paths"]
+        assert {path for path in gateway.gateway.pages if not path.startswith("/assets/")} <= paths.keys()
     patterns = {
         re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))): item for path, item in paths.items()
     }
+    assert set(CONSOLE) <= BEYOND.keys()
     for path, allowed in {**{p: " ".join(m).lower() for p, (m, _) in _ROUTES.items()}, **BEYOND}.items():
         found = [item for pattern, item in patterns.items() if pattern.fullmatch(path)]
         if path in paths:

@@ -16,9 +16,10 @@ from everytoken.gateway.checking.certificates import days_left
 from everytoken.gateway.checking.words import nearest
 from everytoken.gateway.config import policy_of, with_key
 from everytoken.gateway.exposure import is_loopback, open_problems, plain_text_keys
-from everytoken.gateway.making import configured_dialect, configured_observer, configured_upstream
+from everytoken.gateway.making import configured_dialect, configured_upstream
 from everytoken.gateway.tls import tls_context
 from everytoken.journal.urls import check_url
+from everytoken.plugins import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +39,7 @@ def check_around(found: Found, config: Config, numbers: list[int], environ: Mapp
     _check_tls(found, config)
     _check_journal(found, config)
     for number, name in enumerate(config.observers):
-        _try(found, ("observers", number), partial(configured_observer, name))
+        _try(found, ("observers", number), partial(_check_observer, name))
     for number, name in enumerate(config.dialects):
         _try(found, ("dialects", number), partial(configured_dialect, name))
     pairs = list(zip(numbers, config.upstream, strict=True))
@@ -56,6 +57,12 @@ def _try(found: Found, path: Keys, make: Callable[[], object]) -> bool:
         found.error(path, error.message)
         return False
     return True
+
+
+def _check_observer(name: str) -> None:
+    """Look for an observer without making it: it might begin to send."""
+    if load("everytoken.observers", name) is None:
+        raise ConfigurationError(f"observers: no installed package adds an observer called {name!r}")
 
 
 def _check_access(found: Found, config: Config) -> None:

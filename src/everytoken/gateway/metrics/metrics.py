@@ -16,16 +16,15 @@ from everytoken.gateway.metrics.states import states_of
 from everytoken.gateway.origin import names_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from everytoken.gateway.config import Config
     from everytoken.gateway.http import Request
     from everytoken.gateway.metrics.states import Metrified, State
     from everytoken.gateway.metrics.tallies import Count, Distribution
 
-__all__ = ["PATH", "Metrics"]
-
-PATH: Final = "/metrics"
+__all__ = ["Metrics"]
 
 _LOOK: Final = 0.25  # seconds between two looks at how late the loop's timers are
 _NO_STORE: Final = [(b"cache-control", b"no-store")]
@@ -35,7 +34,10 @@ _MISSING: Final = "metrics need a package: pip install prometheus-client"
 
 def is_installed() -> bool:
     """Whether Prometheus's library is there."""
-    return find_spec("prometheus_client") is not None
+    try:
+        return find_spec("prometheus_client") is not None
+    except (ImportError, ValueError):
+        return False
 
 
 class Metrics:
@@ -50,19 +52,28 @@ class Metrics:
         self.recorder: Recorder | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Record from now on if that is wanted. Raises `ConfigurationError`."""
         services = self._services
         mode = services.config.metrics
-        if mode in {"open", "admin"} and not is_installed():
-            raise ConfigurationError(f"metrics = {mode!r}: {_MISSING}")
-        if mode == "open" or (mode != "off" and (services.on_loopback or services.config.admin_keys)):
+        if mode == "off":
+            return
+        if not await asyncio.to_thread(is_installed):
+            if mode != "auto":
+                raise ConfigurationError(f"metrics = {mode!r}: {_MISSING}")
+            return
+        if mode == "open" or services.on_loopback or services.config.admin_keys:
             self.record()
+            await services.request_log.prices.ready()
+
+    def _cost_of(self, told: Sequence[Mapping[str, Any]], dialect: str) -> float | None:
+        urls = {upstream.name: upstream.url for upstream in self._services.config.upstream}
+        return self._services.request_log.prices.of_response(told, dialect, urls)
 
     def record(self) -> None:
         """Record from now on."""
         if self.recorder is None:
-            self.recorder = Recorder(ModelLabels(self._services.relays.redact))
+            self.recorder = Recorder(ModelLabels(self._services.relays.redact), self._cost_of)
             self.configure(self._services.config)
             self._services.observers.add(self.recorder)
             self._services.observe_commits()
@@ -94,7 +105,7 @@ class Metrics:
             raise RouteNotFoundError("metrics are off: the setting is `metrics`")
         if mode == "admin" or (mode == "auto" and not self._is_local(request)):
             self._services.keys.administrator(request)
-        if not is_installed():
+        if not await asyncio.to_thread(is_installed):
             raise NotImplementedHereError(_MISSING)
         self.record()
         assert self.recorder is not None
@@ -104,9 +115,14 @@ class Metrics:
         await answer(request, 200, body, media.encode(), _NO_STORE)
 
     def _is_local(self, request: Request) -> bool:
-        """Whether a request has come from this machine, and not through a proxy on it."""
-        forwarded = any(request.header(name) is not None for name in _FORWARDED)
-        return self._services.on_loopback and not forwarded and names_loopback(request)
+        """Whether a request has come from this machine, and not through a proxy on it.
+
+        Who sets `hosts` has a proxy, and what comes through one may name any host and have no trace of it.
+        """
+        services = self._services
+        if not services.on_loopback or services.config.hosts:
+            return False
+        return names_loopback(request) and all(request.header(name) is None for name in _FORWARDED)
 
 
 def _render(

@@ -100,6 +100,16 @@ class Metered:
             "Tokens over all attempts; cached and written ones are part of the input, reasoning is part of the output.",
             ("model", "kind"),
         )
+        self.cost = Count(
+            "everytoken_cost_usd",
+            "US dollars that all attempts have cost, as far as prices are known.",
+            ("model",),
+        )
+        self.unpriced = Count(
+            "everytoken_unpriced_responses",
+            "Responses that have used tokens of which the price is not known.",
+            ("model",),
+        )
         self.attempts = Count(
             "everytoken_attempts",
             "Attempts that have ended, by the code of what broke them.",

@@ -24,7 +24,7 @@ from everytoken.observer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 __all__ = ["Recorder"]
@@ -48,12 +48,15 @@ class _Running:
 class Recorder:
     """Counts what it is told. Upstreams' names come from the configuration, codes from the table, models from `models`."""
 
-    def __init__(self, models: ModelLabels) -> None:
+    def __init__(
+        self, models: ModelLabels, cost: Callable[[Sequence[Mapping[str, Any]], str], float | None]
+    ) -> None:
+        """`cost`: what the attempts of a response of a dialect have cost, in US dollars; None if that is not known."""
         self.models = models
+        self._cost = cost
         self.metered = Metered()
-        self.tried: set[tuple[str, str]] = (
-            set()
-        )  # upstreams, and the labels of the models they were asked for
+        # Upstreams, and the labels of the models that they were asked for.
+        self.tried: set[tuple[str, str]] = set()
         self._running: dict[str, _Running] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             ResponseBegun: self._begun,
@@ -84,12 +87,15 @@ class Recorder:
 
     def _show(self, dialect: str, model: str) -> None:
         """Have the counts of a model be there from its first response on: Prometheus sees no increase from nothing to 1."""
-        responses = self.metered.responses
+        metered = self.metered
+        responses = metered.responses
         if (dialect, model, _OUTCOMES[0]) not in responses.values:
             for outcome in _OUTCOMES:
                 responses.begin(dialect, model, outcome)
             for how in _HOW:
-                self.metered.recovered.begin(model, how)
+                metered.recovered.begin(model, how)
+            metered.cost.begin(model)
+            metered.unpriced.begin(model)
 
     def _attempt_begun(self, event: AttemptBegun) -> None:
         running = self._running.get(event.response)
@@ -142,6 +148,12 @@ class Recorder:
         mean = per_chunk(begun, event)
         if mean is not None:
             metered.per_chunk.observe(mean, *gen_ai)
+        if event.usage:
+            cost = self._cost(event.told, begun.dialect)
+            if cost is None:
+                metered.unpriced.add(model)
+            else:
+                metered.cost.add(model, by=cost)
         for kind, count in tokens_of(begun.dialect, event.usage):
             metered.tokens.add(model, kind, by=count)
             if kind in {"input", "output"}:

@@ -8,9 +8,11 @@ from everytoken.gateway.metrics.labels import OTHER
 
 if TYPE_CHECKING:
     from everytoken.gateway.config import Config
+    from everytoken.gateway.gate import Gate
     from everytoken.gateway.keys import KeyBook
     from everytoken.gateway.metrics.recorder import Recorder
     from everytoken.gateway.metrics.tallies import Key
+    from everytoken.gateway.requestlog import RequestLog
     from everytoken.journal import Journal
     from everytoken.observer import Observers
     from everytoken.recovery import Breaker
@@ -26,6 +28,8 @@ class Metrified(Protocol):
     keys: KeyBook
     relays: Relays
     breaker: Breaker
+    gate: Gate
+    request_log: RequestLog
     observers: Observers
     on_loopback: bool
 
@@ -60,6 +64,12 @@ def states_of(services: Metrified, recorder: Recorder) -> list[State]:
             "Readers of responses that are being written here.",
             (),
             {(): readers},
+        ),
+        State(
+            "everytoken_waiting_requests",
+            "Requests that wait for a place to run.",
+            (),
+            {(): services.gate.waiting},
         ),
         State(
             "everytoken_draining",

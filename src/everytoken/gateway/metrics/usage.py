@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from everytoken.gateway.prices import tokens_in
 
+if TYPE_CHECKING:
     from everytoken.observer import ResponseBegun, ResponseEnded
-    from everytoken.translation.events import Usage
 
 __all__ = ["operation_of", "per_chunk", "provider_of", "tokens_of"]
 
-_USAGES: Final = {
-    "openai-chat": "openai_chat",
-    "openai-completions": "openai_chat",
-    "openai-responses": "openai_responses",
-    "anthropic-messages": "anthropic_messages",
+_PROVIDERS: Final = {
+    "openai-chat": "openai",
+    "openai-completions": "openai",
+    "openai-responses": "openai",
+    "anthropic-messages": "anthropic",
 }
 _KINDS: Final = (
     ("input", "prompt"),
@@ -36,16 +33,7 @@ def operation_of(dialect: str) -> str:
 
 def provider_of(dialect: str) -> str:
     """Return `gen_ai.provider.name`: whose API it is, for who serves it behind that API is not known."""
-    vendor = dialect.partition("-")[0]
-    return vendor if dialect in _USAGES else dialect
-
-
-@lru_cache(maxsize=8)
-def _reader(dialect: str) -> Callable[[dict[str, Any]], Usage | None]:
-    read: Callable[[dict[str, Any]], Usage | None] = import_module(
-        f"everytoken.translation.{_USAGES.get(dialect, 'openai_chat')}.usage"
-    ).usage_in
-    return read
+    return _PROVIDERS.get(dialect, dialect)
 
 
 def per_chunk(begun: ResponseBegun, ended: ResponseEnded) -> float | None:
@@ -60,7 +48,7 @@ def tokens_of(dialect: str, usage: dict[str, Any] | None) -> list[tuple[str, int
 
     `cache_read` and `cache_write` are parts of `input`, `reasoning` is a part of `output`.
     """
-    told = _reader(dialect)(usage) if usage else None
+    told = tokens_in(usage, dialect)
     if told is None:
         return []
     counts = ((kind, getattr(told, name)) for kind, name in _KINDS)

@@ -36,7 +36,9 @@ class Routes:
 
 async def show(gateway: Services, request: Request, routes: Routes) -> None:
     """Answer with the description, or its page."""
-    described, shown = _made(routes.key, tuple(gateway.dialects), tuple(gateway.config.pass_through))
+    places = [path for path in gateway.pages if not path.startswith("/assets/")]
+    every = (*routes.key, *((path, ("GET", "HEAD"), "A page") for path in places))
+    described, shown = _made(every, tuple(gateway.dialects), tuple(gateway.config.pass_through))
     if request.path == PATHS[0]:
         await answer(request, 200, described, b"application/json", _HEADERS[:2])
     else:

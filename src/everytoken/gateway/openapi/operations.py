@@ -160,6 +160,6 @@ OPERATIONS: Final = (
     Operation("get head", "/openapi.json", "This description", "Pages", "application/json", access=""),
     Operation("get head", "/docs", "This description as a page", "Pages", "text/html", access=""),
     Operation("get head", "/", "The chat page", "Pages", "text/html", access=""),
-    Operation("get head", "/console", "The console", "Pages", "text/html", access=""),
+    Operation("get head", "/console", "The console, which asks for an admin key", "Pages", "text/html", access=""),
     Operation("get head", "/assets/{rest}", "What the pages are made of", "Pages", "*/*", access=""),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from everytoken.gateway.keys.calls import key_api
-from everytoken.gateway.prices import tokens_in, usages_of
+from everytoken.gateway.prices import tokens_in
 from everytoken.observer import (
     AttemptAccepted,
     Event,
@@ -108,7 +108,7 @@ class Entries:
             "bytes": ended.received,
             "readers": ended.readers,
             "tokens": None if tokens is None else _counts(tokens),
-            "cost": self._cost(ended.told, dialect),
+            "cost": self._prices.of_response(ended.told, dialect, self._urls()),
             "attempts": attempts,
             "seams": [
                 {"attempt": seam.attempt, "offset": seam.offset, "gap": _gap(seam, ended.told, one.first)}
@@ -123,18 +123,6 @@ class Entries:
             "accepted": _rounded(one.accepted.get(number)),
             "first_content": _rounded(one.first.get(number)),
         }
-
-    def _cost(self, told: list[dict[str, Any]], dialect: str) -> float | None:
-        """Return what all attempts have cost together; None if that of one is not known."""
-        urls = self._urls()
-        total = 0.0
-        for attempt, usage in zip(told, usages_of(told, dialect), strict=True):
-            if usage is not None:
-                cost = self._prices.of(usage, attempt["model"], urls.get(attempt["upstream"], ""))
-                if cost is None:
-                    return None
-                total += cost
-        return round(total, 9) if any(attempt["usage"] for attempt in told) else None
 
 
 def _gap(seam: Seam, told: list[dict[str, Any]], first: Mapping[int, float]) -> float | None:

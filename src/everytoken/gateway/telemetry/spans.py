@@ -59,6 +59,8 @@ class Spans:
     `pass_up` returns the names of headers that upstreams get: without `traceparent` among them, none gets one.
     """
 
+    wants_commits = False
+
     def __init__(
         self,
         tracer: Tracer,

@@ -48,7 +48,7 @@ class Telemetry:
         """Begin, if the configuration says so. Raises `ConfigurationError`."""
         if not self._services.config.otel or self._exporting is not None:
             return
-        if not all(map(_is_there, _NEEDED)):
+        if not await asyncio.to_thread(lambda: all(map(_is_there, _NEEDED))):
             raise ConfigurationError("otel = true needs packages: pip install 'everytoken[otel]'")
         # Loading the SDK reads many files.
         self._exporting = await asyncio.to_thread(self._make)
@@ -103,5 +103,5 @@ class Telemetry:
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:
+    except (ImportError, ValueError):  # a parent is missing; it was made to seem so
         return False
