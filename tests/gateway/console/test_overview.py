@@ -6,7 +6,6 @@ import asyncio
 import time
 
 import pytest
-
 from tests.journal_backends import BACKENDS
 
 from everytoken.gateway.console.overview import Overview
