@@ -5,19 +5,19 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { launchBrowser, startGateway, Upstream } from "./harness.mjs";
+import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
 
 const ADMIN = "sk-admin-00000-ü";
 const KEY = "sk-first-0000000";
 
 let folder, upstream, gateway, browser, context, page, asked, said, completed, cut;
 
-const ask = (model = "scripted") =>
-  fetch(`${gateway.url}/v1/chat/completions`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", Authorization: `Bearer ${KEY}` },
-    body: JSON.stringify({ model, stream: true, messages: [{ role: "user", content: "Hello" }] }),
-  });
+const asks = () => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json", Authorization: `Bearer ${KEY}` },
+  body: JSON.stringify({ model: "scripted", stream: true, messages: [{ role: "user", content: "Hello" }] }),
+});
+const ask = () => fetch(`${gateway.url}/v1/chat/completions`, asks());
 const idOf = (response) => response.headers.get("location").split("/").at(-1);
 
 /** Ask, have `answer` write it, read it to its end, and return its id. */
@@ -136,6 +136,34 @@ test("what runs is seen live, and can be stopped", async () => {
   await page.goBack();
   await page.locator("text=Nothing runs at the moment").waitFor();
   await page.waitForFunction(() => document.querySelector(".tile dd").textContent === "0");
+});
+
+test("a lost connection is said, and what runs is seen again when it is back", async () => {
+  const wire = await new Wire(gateway.port).start();
+  const direct = gateway;
+  gateway = { ...gateway, url: wire.url };
+  try {
+    await enter();
+    await page.locator("text=Nothing runs at the moment").waitFor();
+    wire.cut();
+    await page.locator("[role=status]", { hasText: "The connection is lost" }).waitFor();
+    const asking = fetch(`${direct.url}/v1/chat/completions`, asks());
+    const call = await upstream.next();
+    call.write("Some text ");
+    wire.join();
+    await page.locator('[aria-label="Running responses"] tbody tr').waitFor();
+    assert.equal(await page.locator("[role=status]").innerText(), "");
+    call.finish();
+    await (await asking).text();
+    await page.locator("text=Nothing runs at the moment").waitFor();
+    said = said.filter((text) => !/ERR_/.test(text));
+    assert.deepEqual(asked.filter((url) => !url.startsWith(`${wire.url}/`)), []);
+    asked = [];
+    await page.close();
+  } finally {
+    wire.stop();
+    gateway = direct;
+  }
 });
 
 test("responses are looked for, and one is shown with its attempts and its text", async () => {

@@ -9,6 +9,7 @@ import pytest
 from tests.journal_backends import BACKENDS
 
 from everytoken.errors import InvalidRequestError, JournalUnavailableError
+from everytoken.gateway.requestlog import kept as kept_module
 from everytoken.gateway.requestlog.kept import Kept, stream_of
 from everytoken.gateway.requestlog.query import Query, query_from
 from gateway_serving import limit
@@ -57,6 +58,26 @@ async def test_what_was_added_is_found_the_newest_first(journal):
     assert [found["at"] for found in await kept.find(Query(limit=2))] == [AT + 4, AT + 3]
     assert [found["at"] for found in await kept.find(Query(since=AT + 1, until=AT + 2))] == [AT + 2, AT + 1]
     await kept.stop()
+
+
+@pytest.mark.parametrize("wanted", [1, 3, 4, 7, 10])
+async def test_an_hour_is_looked_through_from_its_end(journal, monkeypatch, wanted):
+    monkeypatch.setattr("everytoken.gateway.requestlog.kept._LOOK", 3)
+    kept = Kept(journal, DAY, Clock())
+    for number in range(7):
+        kept.add(entry(AT + number))
+    read, looked = [], kept_module._read
+
+    async def reading(log, offset, end):
+        read.append((offset, end))
+        async for some in looked(log, offset, end):
+            yield some
+
+    monkeypatch.setattr(kept_module, "_read", reading)
+    assert [found["at"] - AT for found in await kept.find(Query(limit=wanted))] == [6, 5, 4, 3, 2, 1, 0][
+        :wanted
+    ]
+    assert read == [(4, 7), (1, 4), (0, 1)][: -(-min(wanted, 7) // 3)]
 
 
 async def test_entries_of_many_hours_are_found_and_those_between_are_no_trouble(journal):
