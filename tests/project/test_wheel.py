@@ -191,7 +191,9 @@ class TestInstalled:
         with gateway("--upstream", "http://127.0.0.1:9/v1", program=str(bare.program)) as (_, url):
             for path in FILES:
                 if path.is_relative_to(PAGES) and path.suffix in {".html", ".css", ".js", ".svg"}:
-                    name = "" if path.suffix == ".html" else f"assets/{path.relative_to(PAGES)}"
+                    name = f"assets/{path.relative_to(PAGES)}"
+                    if path.suffix == ".html":  # a page is served where people look for it
+                        name = "" if path.parent == PAGES else path.parent.name
                     with urllib.request.urlopen(f"{url}/{name}", timeout=10) as response:
                         assert response.read() == path.read_bytes()
 
