@@ -81,9 +81,11 @@ for (const [name, [url, prompt, place]] of Object.entries(PLACES)) {
       };
       call.write(HEADS[kind] ?? "");
       for (let i = 0; i < WARM; i++) await part();
-      const begin = await cost();
-      while (count < TOKENS - 12 * MEASURED) await part(30);
-      const end = await cost();
+      // The better of two, both times: what else the machine does is not what a frame costs either.
+      const better = async () => Math.min(await cost(), await cost());
+      const begin = await better();
+      while (count < TOKENS - 24 * MEASURED) await part(30);
+      const end = await better();
       t.diagnostic(`${begin.toFixed(2)} ms for a frame at the beginning, ${end.toFixed(2)} ms behind ${count} tokens`);
       assert.ok(count > TOKENS - 1000);
       assert.ok(end <= 2 * begin, `${begin} ms at the beginning, ${end} ms at the end`);
