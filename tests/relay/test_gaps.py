@@ -46,4 +46,20 @@ def test_odd_gaps_are_counted_at_the_ends(size):
 
 def test_it_takes_the_same_memory_for_any_number():
     few, many = gaps_of([0.02] * 10), gaps_of([0.02] * 10_000)
+    for gaps in (few, many):
+        gaps.fold()
+        assert len(gaps._times) == 1
     assert sys.getsizeof(few._counts) == sys.getsizeof(many._counts)
+
+
+def test_counting_now_and_then_is_counting_at_the_end():
+    values = [random.Random(7).random() for _ in range(100)]
+    gaps, now = Gaps(), 5.0
+    gaps.note(now)
+    for value in values:
+        now += value
+        gaps.note(now)
+        if value < 0.3:
+            gaps.fold()
+    whole = gaps_of(values, start=5.0)
+    assert (gaps.median, gaps.longest) == (whole.median, whole.longest)

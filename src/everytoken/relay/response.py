@@ -37,6 +37,8 @@ __all__ = ["Relay"]
 
 logger = logging.getLogger("everytoken.relay")
 
+_LOOK = 64 * 1024  # bytes received between two looks, if there is something to look at
+
 
 class Relay:
     """One response being written.
@@ -81,6 +83,7 @@ class Relay:
         self._latest = self.loop.time() + max_seconds
         self._events = events
         self.gaps = None if events is None else events.gaps
+        self.look_at = max_bytes if events is None else min(max_bytes, _LOOK)  # bytes received
         self._keep_head = keep_head
         self._heads: dict[int, Headers] = {}  # by the attempt's number
         self.accepted: asyncio.Future[None] = self.loop.create_future()
@@ -90,10 +93,6 @@ class Relay:
     def log(self) -> Log:
         """The records written so far."""
         return self.writer.log
-
-    @property
-    def _name(self) -> str:
-        return name_of(self.log.info)
 
     def start(self) -> None:
         """Begin the first attempt."""
@@ -112,7 +111,7 @@ class Relay:
         self.readers.wait()  # if nobody comes for it, it ends as any other
 
     def _fenced(self) -> None:
-        logger.warning("%s: this process can no longer write it", self._name)
+        logger.warning("%s: this process can no longer write it", name_of(self.log.info))
         self.let_go()
 
     def let_go(self) -> None:
@@ -122,8 +121,7 @@ class Relay:
 
     def stop(self) -> None:
         """Stop the response: its upstream connection is closed at once, every reader is told."""
-        self.recovery.stop(self.loop.time())
-        self.carry_out()
+        self.break_off(None)
 
     # Readers
 
@@ -162,9 +160,14 @@ class Relay:
         """What is kept of the head of the attempt that answers, or answered last; empty without any."""
         return head_of(self.recovery.attempts, self._heads)
 
-    def is_too_large(self) -> None:
-        """The upstreams have sent more than they may."""
-        self._end_at_limit(ResponseTooLargeError(f"the response is larger than {self.max_bytes} bytes"))
+    def is_too_large(self) -> bool:
+        """Look at what has been received: end the response if that is more than it may be, and return whether it is."""
+        if self.received > self.max_bytes:
+            self._end_at_limit(ResponseTooLargeError(f"the response is larger than {self.max_bytes} bytes"))
+        elif self.gaps is not None:
+            self.gaps.fold()
+            self.look_at = min(self.max_bytes, self.received + _LOOK)
+        return self.received > self.max_bytes
 
     def _end_at_limit(self, error: EverytokenError) -> None:
         if self.recovery.state is State.LINGERING:
@@ -191,7 +194,7 @@ class Relay:
 
     def cannot_write(self, error: JournalError) -> None:
         """Let go of the response: this process cannot write it any more."""
-        logger.warning("%s: %s; this process stops writing", self._name, error.message)
+        logger.warning("%s: %s; this process stops writing", name_of(self.log.info), error.message)
         self.let_go()
 
     # Decisions
@@ -199,12 +202,11 @@ class Relay:
     def tell(self, tell: Callable[..., Sequence[bytes] | None], *args: Any) -> None:
         """Tell the recovery what happened, and do what it decides. A bug ends the response, it does not leave it hanging."""
         try:
-            records = tell(self.loop.time(), *args)
-            if records:
+            if records := tell(self.loop.time(), *args):
                 self._write(records)
             self.carry_out()
         except Exception:
-            logger.exception("%s: a bug in everytoken", self._name)
+            logger.exception("%s: a bug in everytoken", name_of(self.log.info))
             self.break_off(EverytokenError("an internal error broke the response off"))
 
     def _write(self, records: Sequence[bytes]) -> None:
@@ -214,8 +216,8 @@ class Relay:
         except JournalError as error:
             self.cannot_write(error)
 
-    def break_off(self, error: EverytokenError) -> None:
-        """End the response with `error`."""
+    def break_off(self, error: EverytokenError | None) -> None:
+        """End the response with `error`; None: it was stopped."""
         self.recovery.stop(self.loop.time(), error)
         self.carry_out()
 
@@ -270,17 +272,17 @@ class Relay:
         self.readers.end()
         self._timer.stop()
         if not self._let_go:
-            unread_for = self.readers.grace if self._abandoned else None
-            log_end(self.log.info, self.recovery, unread_for=unread_for)
-            error = decision.error
-            recovery = self.recovery
+            grace = self.readers.grace if self._abandoned else None
+            log_end(self.log.info, self.recovery, unread_for=grace)
             last: list[bytes] = []
-            if error is not None:
-                last.append(recovery.dialect.error(error_body(error), number=recovery.records))
+            if (error := decision.error) is not None:
+                last.append(self.recovery.dialect.error(error_body(error), number=self.recovery.records))
             try:
                 self.writer.close(last, result_of(self.recovery))
             except JournalError as error:
-                logger.warning("%s: %s; its end was not stored by this process", self._name, error.message)
+                logger.warning(
+                    "%s: %s; its end was not stored by this process", name_of(self.log.info), error.message
+                )
         self._ended(self)
         if not self.accepted.done():
             self.accepted.set_result(None)

@@ -27,14 +27,14 @@ class _Relay(Protocol):
     loop: asyncio.AbstractEventLoop
     received: int
     gaps: Gaps | None
-    max_bytes: int
+    look_at: int
 
     def tell(self, tell: Any, *args: Any) -> None: ...
     def carry_out(self) -> None: ...
     def pause(self) -> None: ...
     def is_accepted(self, attempt: int) -> None: ...
     def head_came(self, attempt: int, headers: Headers) -> None: ...
-    def is_too_large(self) -> None: ...
+    def is_too_large(self) -> bool: ...
     def cannot_write(self, error: JournalError) -> None: ...
     def break_off(self, error: EverytokenError) -> None: ...
 
@@ -42,7 +42,7 @@ class _Relay(Protocol):
 class AttemptSink:
     """The `Sink` of the attempt with a number."""
 
-    __slots__ = ("_append", "_gaps", "_live", "_time", "number", "relay")
+    __slots__ = ("_append", "_live", "_note", "_time", "number", "relay")
 
     def __init__(self, relay: _Relay, number: int) -> None:
         self.relay = relay
@@ -50,7 +50,7 @@ class AttemptSink:
         self._append = relay.writer.append
         self._live = relay.recovery.attempt(number)
         self._time = relay.loop.time
-        self._gaps = relay.gaps
+        self._note = None if relay.gaps is None else relay.gaps.note
 
     def on_connected(self) -> None:
         """The request is on its way."""
@@ -78,17 +78,17 @@ class AttemptSink:
         else:
             records = recovery.receive_data(now, data, self.number)
         if records:
-            if self._gaps is not None:
-                self._gaps.note(now)
+            if self._note is not None:
+                self._note(now)
             try:
                 if self._append(records):
                     relay.pause()
             except JournalError as error:
                 relay.cannot_write(error)
         relay.received += len(data)
-        if relay.received > relay.max_bytes:
-            relay.is_too_large()
-        elif steady is not None:
+        if relay.received > relay.look_at and relay.is_too_large():
+            return
+        if steady is not None:
             if not steady.steady:
                 relay.tell(recovery.settle, self.number)
         elif recovery.decisions:
@@ -98,9 +98,7 @@ class AttemptSink:
         """Take a response in one piece."""
         relay = self.relay
         relay.received += len(body)
-        if relay.received > relay.max_bytes:
-            relay.is_too_large()
-        else:
+        if not (relay.received > relay.look_at and relay.is_too_large()):
             relay.tell(relay.recovery.receive_non_streaming, body, self.number)
 
     def on_eof(self) -> None:
