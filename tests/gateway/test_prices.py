@@ -83,3 +83,14 @@ def test_prices_in_the_configuration():
     ):
         with pytest.raises(ConfigurationError, match="prices"):
             parse(f'[prices."m"]\n{wrong}\n', {}, where="x")
+
+
+def test_names_that_callers_make_up_take_no_memory():
+    pytest.importorskip("genai_prices")
+    prices = Prices({})
+    prices.load()
+    assert prices.of(USAGE, "gpt-4o") is not None
+    for number in range(2000):
+        assert prices.of(USAGE, f"made up {number}") is None
+    assert len(prices._asked) == 1024
+    assert prices.of(USAGE, "gpt-4o") is not None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from everytoken.errors import one_line
 from everytoken.translation.anthropic_messages.usage import usage_in as in_messages
 from everytoken.translation.openai_chat.usage import usage_in as in_chat
 from everytoken.translation.openai_responses.usage import usage_in as in_responses
@@ -24,6 +25,7 @@ __all__ = ["PriceConfig", "Prices", "tokens_in", "usages_of"]
 logger = logging.getLogger("everytoken.gateway")
 
 _MILLION = 1_000_000
+_MOST = 1024  # models, each at one URL, that are looked up
 _READ = {"anthropic-messages": in_messages, "openai-responses": in_responses}
 
 
@@ -63,7 +65,9 @@ class Prices:
     def __init__(self, configured: Mapping[str, PriceConfig]) -> None:
         self._configured = dict(configured)
         self._listed: Any = None
-        self._unknown: set[str] = set()
+        self._asked: dict[
+            tuple[str, str], bool
+        ] = {}  # models and URLs that were looked up, and whether with success
         self._loaded = False
         self._last: tuple[Any, float | None] = (None, None)
 
@@ -118,8 +122,11 @@ class Prices:
         return self._look_up(usage, model, url)
 
     def _look_up(self, usage: Usage, model: str, url: str) -> float | None:
-        if self._listed is None or not model:
+        known = self._asked.get((model, url))
+        if self._listed is None or not model or known is False:
             return None
+        if known is None and len(self._asked) >= _MOST:
+            return None  # callers choose the name, and the package remembers each
         told = self._listed.Usage(
             input_tokens=usage.prompt,
             output_tokens=usage.answer,
@@ -132,12 +139,9 @@ class Prices:
                 found = self._listed.calc_price(told, model, provider_api_url=provider)
             except (LookupError, ValueError):
                 continue
+            self._asked[model, url] = True
             return float(Decimal(found.total_price))
-        if len(self._unknown) < 1000 and model not in self._unknown:
-            self._unknown.add(model)
-            logger.info(
-                "the price of the model %s is not known; a table [prices.%r] would tell it",
-                model[:100],
-                model[:100],
-            )
+        self._asked[model, url] = False
+        name = one_line(model)[:100]
+        logger.info("the price of the model %s is not known; a table [prices.%r] would tell it", name, name)
         return None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from itertools import pairwise
-from math import frexp
+from bisect import bisect_left
+from itertools import accumulate, pairwise
 from typing import Final
 
 __all__ = ["Gaps"]
 
 _SMALLEST: Final = 1e-4  # seconds; shorter ones are counted as this
-_BUCKETS: Final = 48  # each ends at 1.4 times the one before: up to 1,600 s
-_HALF: Final = 0.5**0.5
+# Where each bucket ends, at 1.4 times the one before: up to 840 s, and behind that one for all others.
+_ENDS: Final = [_SMALLEST * 2 ** (number / 2) for number in range(47)]
+_MIDDLE: Final = 2**-0.25  # of a bucket, as a part of its end
 
 
 class Gaps:
@@ -24,18 +25,18 @@ class Gaps:
     __slots__ = ("_counts", "_longest", "_times", "note")
 
     def __init__(self) -> None:
-        self._counts = array("L", bytes(8 * _BUCKETS))
+        self._counts = array("L", bytes(8 * (len(_ENDS) + 1)))
         self._longest = 0.0
         self._times = array("d")
         self.note = self._times.append
 
     def fold(self) -> None:
         """Count the gaps between the times that are remembered, and forget all but the last."""
-        for before, now in pairwise(self._times):
-            gap = now - before
-            self._longest = max(self._longest, gap)
-            part, power = frexp(gap / _SMALLEST)
-            self._counts[min(max(2 * power + (part >= _HALF), 0), _BUCKETS - 1)] += 1
+        counts = self._counts
+        gaps = [now - before for before, now in pairwise(self._times)]
+        for gap in gaps:
+            counts[bisect_left(_ENDS, gap)] += 1
+        self._longest = max(self._longest, *gaps, 0.0)
         del self._times[:-1]
 
     @property
@@ -48,11 +49,8 @@ class Gaps:
     def median(self) -> float | None:
         """The gap that half of the gaps do not exceed, within a fifth; None with fewer than two pieces."""
         self.fold()
-        left = (sum(self._counts) + 1) // 2
-        if not left:
+        half = (sum(self._counts) + 1) // 2
+        if not half:
             return None
-        for bucket, count in enumerate(self._counts):
-            left -= count
-            if left <= 0:
-                return float(min(_SMALLEST * 2 ** (bucket / 2 - 0.75), self._longest))
-        raise AssertionError
+        bucket = bisect_left(list(accumulate(self._counts)), half)
+        return min(_ENDS[min(bucket, len(_ENDS) - 1)] * _MIDDLE, self._longest)
