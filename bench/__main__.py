@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from bench import durability, measure, overload, peers, relaying, report, seams
+from bench.page import into
 from bench.stacks import FLOOR, STACKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -64,12 +65,12 @@ def main() -> int:
     if asked.recovery:
         section = seams.markdown(seams.run())
         print(section)
-        PAGE.write_text(seams.into(PAGE.read_text(), section))
+        PAGE.write_text(into(PAGE.read_text(), seams.TITLE, section))
         return 0
     if asked.overload:
         section = overload.markdown(overload.run())
         print(section)
-        PAGE.write_text(overload.into(PAGE.read_text(), section))
+        PAGE.write_text(into(PAGE.read_text(), overload.TITLE, section))
         return 0
     if asked.apis:
         stacks = [stack for stack in STACKS if stack.beside_chat or stack.name in {report.OURS, FLOOR}]

@@ -151,16 +151,6 @@ def markdown(found: list[tuple[float, Found]]) -> str:
     return "\n".join(lines)
 
 
-def into(page: str, section: str) -> str:
-    """Return the report with `section` in place of the one it has, or before the one on decoding."""
-    before, found, rest = page.partition(f"{TITLE}\n")
-    if not found:
-        before, _, rest = page.partition("## SSE decoding\n")
-        return f"{before}{section}\n\n## SSE decoding\n{rest}"
-    _, _, behind = rest.partition("\n## ")
-    return f"{before}{section}\n\n## {behind}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Send requests at a rate.")
     parser.add_argument("--url", required=True)

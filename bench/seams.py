@@ -208,13 +208,3 @@ def markdown(found: dict[str, Found]) -> str:
             f"{quantile(of.gaps, 0.99):.0f} | {of.calls / max(1, of.responses):.2f} |"
         )
     return "\n".join(lines)
-
-
-def into(page: str, section: str) -> str:
-    """Return the report with `section` in place of the one it has, or before the one on decoding."""
-    before, found, rest = page.partition(f"{TITLE}\n")
-    if not found:
-        before, _, rest = page.partition("## SSE decoding\n")
-        return f"{before}{section}\n\n## SSE decoding\n{rest}"
-    _, _, behind = rest.partition("\n## ")
-    return f"{before}{section}\n\n## {behind}"

@@ -10,9 +10,11 @@ from bench.chunks import DONE, Checker, Order, Rendered, read_order, request_bod
 from bench.durability import Durability
 from bench.durability import markdown as durability_markdown
 from bench.measure import descendants, parse_pss_kib, parse_stat, total_us
+from bench.page import into
 from bench.relaying import CALM, DIRECT, FEW, LONG, MANY, SHORT, Results, Run, choose
 from bench.report import markdown, meaning, other_apis
-from bench.seams import KINDS, Found, into
+from bench.seams import KINDS, Found
+from bench.seams import TITLE as RECOVERY
 from bench.seams import markdown as seams_markdown
 from bench.stacks import STACKS
 from bench.stats import Spread, quantile, ratios
@@ -198,9 +200,9 @@ def test_a_recovery_is_told_by_its_gap_and_what_it_cost():
 
 def test_the_section_on_recovery_is_put_into_the_page_and_replaced_there():
     page = "# Benchmarks\n\n## Durability\n\nd\n\n## SSE decoding\n\ns\n"
-    once = into(page, "## Recovery\n\nold")
+    once = into(page, RECOVERY, "## Recovery\n\nold")
     assert once == "# Benchmarks\n\n## Durability\n\nd\n\n## Recovery\n\nold\n\n## SSE decoding\n\ns\n"
-    assert into(once, "## Recovery\n\nnew") == once.replace("old", "new")
+    assert into(once, RECOVERY, "## Recovery\n\nnew") == once.replace("old", "new")
 
 
 def test_every_stack_can_be_asked_for_by_itself():
@@ -212,6 +214,6 @@ def test_overload_is_one_section_of_the_page():
     section = overload.markdown(found)
     assert section.splitlines()[-1] == "| 0.8 x | 8 | 8 | 8 | 0 | 0 | 0.5 (1.0) | 1.0 (2.0) | 0.0 (0.0) |"
     page = "# Page\n\n## SSE decoding\n\nx\n"
-    once = overload.into(page, section)
+    once = into(page, overload.TITLE, section)
     assert once == f"# Page\n\n{section}\n\n## SSE decoding\n\nx\n"
-    assert overload.into(once, section) == once
+    assert into(once, overload.TITLE, section) == once
