@@ -111,7 +111,7 @@ class Entries:
             "cost": self._prices.of_response(ended.told, dialect, self._urls()),
             "attempts": attempts,
             "seams": [
-                {"attempt": seam.attempt, "offset": seam.offset, "gap": _gap(seam, ended.told, one.first)}
+                {"attempt": seam.attempt, "offset": seam.offset, "gap": round(seam.seconds, 3)}
                 for seam in one.seams
             ],
         }
@@ -123,17 +123,6 @@ class Entries:
             "accepted": _rounded(one.accepted.get(number)),
             "first_content": _rounded(one.first.get(number)),
         }
-
-
-def _gap(seam: Seam, told: list[dict[str, Any]], first: Mapping[int, float]) -> float | None:
-    """Return how long there was nothing new: from the end of the attempt before to the first content of this one."""
-    by_number = {attempt["number"]: attempt for attempt in told}
-    this = by_number.get(seam.attempt)
-    ends = [one["ended"] for one in told if one["number"] < seam.attempt and one["ended"] is not None]
-    if this is None or not ends or seam.attempt not in first:
-        return None
-    gap: float = this["started"] + first[seam.attempt] - max(ends)
-    return round(max(0.0, gap), 3)
 
 
 def _counts(usage: Usage) -> dict[str, int]:
