@@ -80,6 +80,14 @@ def test_a_key_from_its_making_to_its_end_with_nothing_to_set_up(tmp_path):
         assert [key["state"] for key in everything if key["name"] == "ci"] == ["revoked"]
 
 
+def test_the_key_for_the_console_can_be_had_on_the_machine(tmp_path):
+    with gateway("--journal", f"sqlite:///{tmp_path}/j.sqlite") as (_, url):
+        key = keys("admin").stdout.decode().strip()
+        request = urllib.request.Request(f"{url}/admin/overview", headers={"authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+
+
 def test_what_is_wrong_is_one_line(tmp_path):
     with gateway("--journal", "memory") as (_, url):
         env = {"EVERYTOKEN_BASE_URL": url}

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import click
 
-from everytoken.cli.admin import Admin, admin_options
+from everytoken.cli.admin import Admin, admin_options, own_admin_key
 from everytoken.cli.durations import Duration
 from everytoken.cli.tables import table, when
 
@@ -234,6 +234,15 @@ def rotate(
         path = f"/admin/keys/{quote(key, safe='')}/rotate"
         found = Admin(url, admin_key).ask("POST", path, {"overlap": overlap})
     _print_secret(found, as_json=as_json)
+
+
+@keys.command()
+def admin() -> None:
+    """Print the admin key that this user's gateways made for themselves.
+
+    The console at /console asks for it. It is printed only here: keep it as you keep a password.
+    """
+    click.echo(own_admin_key())
 
 
 def _print_secret(key: dict[str, Any], *, as_json: bool) -> None:
