@@ -317,7 +317,7 @@ def _why(demand: Demand) -> str:
     if demand.kind == "total":
         span = "month" if len(what) == len("usd:2026-11") else "day"
         return f"the budget {whose} for the {span} is used up: {demand.limit / MICRO:g} US dollars"
-    return f"the limit {whose} is reached: {demand.limit} {_NAMES[what]}"
+    return f"the limit {whose} is reached ({_NAMES[what]}: {demand.limit})"
 
 
 def _parted(counter: str) -> tuple[str, str, str]:
