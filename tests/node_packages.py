@@ -33,7 +33,7 @@ EVERYTOKEN = Path(sys.executable).with_name("everytoken")
 
 def node_tests(name: str, *, limit: float = 100, **environ: str) -> None:
     """Run one file of `tests/browser` with node's own test runner; its output is the failure's message."""
-    if name != "pure.test.mjs" and not any(path and Path(path).exists() for path in BROWSERS):
+    if not name.endswith("pure.test.mjs") and not any(path and Path(path).exists() for path in BROWSERS):
         pytest.skip("no Chromium or Chrome found: set CHROMIUM to its path")
     run_node_tests(BROWSER_TESTS, name, limit=limit, **environ)
 
