@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bytesOf, contentOf, fit, imagesOf, refusesImages, textOf } from "../../src/everytoken/gateway/pages/attachments.js";
-import { dollars, figuresOf, markOf, recoveryOf, Timing } from "../../src/everytoken/gateway/pages/figures.js";
+import { dollars, figuresOf, markOf, recoveryOf, settled, Timing } from "../../src/everytoken/gateway/pages/figures.js";
 import { chosenOf, groupsOf, modelsIn, shortName } from "../../src/everytoken/gateway/pages/picker.js";
 import { countSet, parameters, parse, refusedField, withSystem } from "../../src/everytoken/gateway/pages/settings.js";
 import { keysOf, pressed, SHORTCUTS } from "../../src/everytoken/gateway/pages/shortcuts.js";
@@ -160,6 +160,14 @@ test("what recovery did is a mark with details", () => {
     "Your connection was away for 0.4 s; the text went on where it was.",
     "Attempt 2 (b, m) went to the end.",
   ]);
+});
+
+test("times that were not seen here are the gateway's, or none", () => {
+  const told = { attempts: [{ ended: 0.5 }, { ended: 3 }] };
+  assert.deepEqual(settled({ asked: 1000, first: 1200, ended: 4100 }, told), { asked: 1000, first: 1200, ended: 4100 });
+  assert.deepEqual(settled({ asked: 1000, first: 1200, ended: 90_000 }, told), { asked: 1000, first: 1200, ended: 4000 });
+  assert.deepEqual(settled({ asked: 1000, first: 89_000, ended: 90_000 }, told), { asked: 1000, first: null, ended: 4000 });
+  assert.deepEqual(settled({ asked: 1000, first: null, ended: 90_000 }, null), { asked: 1000, first: null, ended: 90_000 });
 });
 
 test("an answer that nothing happened to has no mark", () => {

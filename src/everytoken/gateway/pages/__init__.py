@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 __all__ = ["CONTENT_SECURITY_POLICY", "load"]
 
 # Nothing from another host, nothing inline, no string ever read as markup. What a model writes ends up on this page.
+# Images as `data:` are the reader's own, beside a question: such a URL is the image, and asks nobody for anything.
 _DIRECTIVES = (
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
-    "img-src 'self'",
+    "img-src 'self' data:",
     "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",

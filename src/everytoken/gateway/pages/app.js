@@ -1,30 +1,13 @@
 // The chat page: what happens when something on it is used.
 
 import * as conversation from "./conversation.js";
-import { authorized, keyForm } from "./key.js";
-import { slots } from "./slots.js";
-import { setting } from "./store.js";
+import { listModels } from "./controls.js";
+import { keyForm } from "./key.js";
 import { sidebar } from "./sidebar.js";
 import { textOf } from "./tree.js";
 
 const at = (id) => document.getElementById(id);
 const prompt = at("prompt");
-
-slots.asked = () => ({ model: at("model").value || "default" });
-
-async function modelNames() {
-  const response = await authorized("v1/models");
-  return response.ok ? (await response.json()).data.map(({ id }) => id) : [];
-}
-
-async function listModels() {
-  // Without a list there is nothing to choose from. The connection may also break within the list.
-  const models = await modelNames().catch(() => []);
-  at("model").replaceChildren(...models.map((id) => new Option(id, id)));
-  at("model-label").hidden = models.length < 2;
-  const chosen = setting("model");
-  if (models.includes(chosen)) at("model").value = chosen;
-}
 
 async function copy(button, text) {
   await (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(
@@ -74,7 +57,6 @@ at("welcome").addEventListener("click", ({ target }) => {
   conversation.refocus();
   conversation.send(target.textContent);
 });
-at("model").addEventListener("change", () => setting("model", at("model").value));
 
 function showHash() {
   const id = location.hash.slice(1);

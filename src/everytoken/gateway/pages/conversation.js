@@ -192,7 +192,8 @@ export async function goOn(id) {
     const node = stored.nodes[id];
     Object.assign(node, { key, asked, model: asked.model, base: node.content, stream: null });
     Object.assign(node, { outcome: null, reason: "", finish: null, excess: null });
-    node.times = { ...node.times, asked: Date.now(), ended: null };
+    Object.assign(node, { usage: null, cost: null, told: false, resumes: 0, recovery: [] });
+    node.times = { asked: Date.now(), first: null, ended: null };
     stored.updated = Date.now();
   });
   toEnd();

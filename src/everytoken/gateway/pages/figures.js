@@ -5,6 +5,7 @@ import { authorized } from "./key.js";
 
 const LONG_MS = 150; // a pause that counts as one
 const PAUSES = 50; // of them, the longest are kept
+const LATE_MS = 2000; // what an answer may take from the gateway to the page
 const SHORT_MS = 50; // text that came in less has no speed
 
 /** What the gateway says that a response has come to: {outcome, usage, cost, attempts}; null if it does not say. */
@@ -59,6 +60,18 @@ export class Timing {
     const found = this.#pauses.find(({ from, to }) => from - LONG_MS <= ms && ms <= to);
     return found ? (found.to - found.from) / 1000 : null;
   }
+}
+
+/**
+ * The times of an answer, by what the gateway says where this page was not there: `ended` when it came to its end, and not
+ * when that was read; `first` only if it was seen.
+ */
+export function settled(times, told) {
+  const last = Math.max(...(told?.attempts ?? []).map(({ ended }) => ended ?? 0), 0);
+  if (!last || !times?.asked) return times;
+  const ended = times.asked + last * 1000;
+  if (times.ended && times.ended <= ended + LATE_MS) return times;
+  return { ...times, ended, first: times.first && times.first < ended ? times.first : null };
 }
 
 /** What an answer's node keeps of what recovery did, oldest first: the page's own part, and the gateway's. */
@@ -155,16 +168,15 @@ export function figuresOf({ usage, times: { first, ended, asked } = {}, cost } =
   return found;
 }
 
-/** The line under an answer for what its node keeps, or null. */
+/** What stands under an answer for what its node keeps: elements. */
 export function figuresLine({ usage, times, cost, recovery }) {
   const figures = figuresOf({ usage, times, cost });
   const mark = markOf(recovery);
-  if (!figures.length && !mark) return null;
-  return el("div", { class: "figures" },
-    figures.length > 0 && el("ul", { "aria-label": "Figures of this answer" }, ...figures.map(({ words, title }) => el("li", { title }, words))),
-    mark && el("details", { class: "recovery" },
-      el("summary", {}, mark.words),
-      el("ol", {}, ...mark.details.map((line) => el("li", { dir: "auto" }, line))),
-    ),
-  );
+  const found = [];
+  if (figures.length) found.push(el("ul", { "aria-label": "Figures of this answer" }, ...figures.map(({ words, title }) => el("li", { title }, words))));
+  if (mark) {
+    const list = el("ol", {}, ...mark.details.map((line) => el("li", { dir: "auto" }, line)));
+    found.push(el("details", { class: "recovery" }, el("summary", {}, mark.words), list));
+  }
+  return found;
 }

@@ -7,6 +7,7 @@ import { slots } from "./slots.js";
 import { arrived, change, leave } from "./store.js";
 import { request } from "./tree.js";
 
+const HISTORY_MS = 300; // what comes so soon after the connection has opened was written before
 const READ = 3; // answers that are read though they are not shown: a browser has six connections for a server
 const runs = new Map(); // id of the message -> Run
 
@@ -20,6 +21,7 @@ export class Run {
   #thoughtAt = 0;
   #view = null;
   #state = "open";
+  #opened = 0; // when the first connection was
   #answer;
   #ended;
 
@@ -40,6 +42,8 @@ export class Run {
       },
       connection: (state) => {
         this.#state = state;
+        if (state === "open") this.#opened ||= Date.now();
+        slots.connection(node, state);
         this.#view?.connection(state);
       },
       named: (id) => this.#named(id),
@@ -54,6 +58,7 @@ export class Run {
   /** Read the answer to its end, asking for it as long as it has no name. */
   async go(body) {
     const { node } = this;
+    if (!node.stream) this.#opened = -Infinity; // it is asked here, so nothing of it was written before
     const started = node.stream ? this.#answer.follow(node.stream) : this.#answer.ask(body, node.key);
     const end = await started.catch((error) => {
       console.error(error);
@@ -62,13 +67,14 @@ export class Run {
     if (runs.get(node.id) !== this) return; // left
     runs.delete(node.id);
     node.times.ended ??= Date.now();
-    Object.assign(node, { outcome: end.outcome, reason: end.message, finish: end.finish });
+    Object.assign(node, { outcome: end.outcome, reason: end.message, finish: end.finish, param: end.error?.param ?? null });
     Object.assign(node, { content: this.text, reasoning: this.reasoning });
     node.excess = end.outcome === INTERRUPTED && this.text === node.base ? excessOf(end.error, end.message) : null;
     this.#view?.end(node);
     this.#ended(this);
     await change(this.#conversation, (record) => this.#write(record)).catch((error) => console.error(error));
     arrived(node);
+    slots.ended(this.#conversation, node, end.error);
   }
 
   /** Show it in `view`, from its beginning; null: no longer. */
@@ -101,9 +107,16 @@ export class Run {
     leave({ ...this.node, content: this.text, reasoning: this.reasoning });
   }
 
+  // When the first text came; of an answer whose beginning nobody has seen, that is not known.
+  #came() {
+    if (this.node.times.first !== null || this.#opened === null) return;
+    if (Date.now() - this.#opened >= HISTORY_MS) this.node.times.first = Date.now();
+    else this.#opened = null;
+  }
+
   // The stream is read from its start, so what has been seen of it comes again.
   #add(text) {
-    this.node.times.first ??= Date.now();
+    this.#came();
     const known = text.slice(0, this.text.length - this.#at);
     const same = this.text.startsWith(known, this.#at);
     this.#at += text.length;
@@ -118,7 +131,7 @@ export class Run {
   }
 
   #reason(text) {
-    this.node.times.first ??= Date.now();
+    this.#came();
     const fresh = text.slice(Math.max(0, this.reasoning.length - this.#thoughtAt));
     this.#thoughtAt += text.length;
     if (!fresh) return;
@@ -136,7 +149,10 @@ export class Run {
   // Unless another tab has continued this answer meanwhile.
   #write(record) {
     const stored = record.nodes[this.node.id];
-    if (stored?.key === this.node.key && !(stored.outcome && !this.node.outcome)) Object.assign(stored, this.node);
+    if (stored?.key === this.node.key && !(stored.outcome && !this.node.outcome)) {
+      const first = this.node.times.first ?? stored.times?.first ?? null; // another tab may have seen it
+      Object.assign(stored, this.node, { times: { ...this.node.times, first } });
+    }
   }
 }
 

@@ -11,7 +11,7 @@ export const FIELDS = {
   temperature: { words: "Temperature", hint: "0 to 2. Higher is more varied", least: 0, most: 2, names: ["temperature"] },
   top_p: { words: "Top P", hint: "0 to 1. Lower keeps to likely words", least: 0, most: 1, names: ["top_p", "top p"] },
   max_tokens: {
-    words: "Most tokens",
+    words: "Maximum tokens",
     hint: "Where an answer is cut off",
     least: 1,
     most: 10_000_000,

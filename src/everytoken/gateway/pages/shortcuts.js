@@ -55,7 +55,7 @@ export function shortcuts({ prompt, actions }) {
   const mac = /Mac|iPhone|iPad/.test(navigator.platform);
   const shown = Object.keys(SHORTCUTS).filter((name) => !SHORTCUTS[name].code || name === "sheet" || actions[name]);
   const made = dialog({ id: "shortcuts", class: "sheet", "aria-labelledby": "shortcuts-title" },
-    el("h2", { id: "shortcuts-title" }, "Keyboard"),
+    el("h2", { id: "shortcuts-title" }, "Keyboard shortcuts"),
     el("dl", {}, ...shown.map((name) => el("div", {},
       el("dt", {}, SHORTCUTS[name].words),
       el("dd", {}, ...keysOf(name, mac).map((key) => el("kbd", {}, key))),

@@ -14,6 +14,10 @@ export const slots = {
   answer: (place, node, record) => {},
   /** A chunk of an answer has come; `node` is stored when it has ended. */
   chunk: (node, chunk) => {},
+  /** The connection of an answer is "open", "lost" or "away". */
+  connection: (node, state) => {},
+  /** An answer of a conversation, which is named, has ended and is stored; `error`: what the server said, if it refused. */
+  ended: (conversation, node, error) => {},
   /** Another conversation is shown, or the one that is shown has changed. */
   shown: (record) => {},
 };

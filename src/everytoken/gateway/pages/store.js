@@ -128,7 +128,7 @@ export function leave(node) {
   if (!database) return;
   from(() => {
     const tx = database.transaction([LEFT], "readwrite");
-    tx.objectStore(LEFT).put({ id: node.id, key: node.key, content: node.content, reasoning: node.reasoning });
+    tx.objectStore(LEFT).put({ id: node.id, key: node.key, content: node.content, reasoning: node.reasoning, times: node.times });
     tx.commit(); // nothing is called any more when this page is gone
   });
 }
