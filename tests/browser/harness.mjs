@@ -48,6 +48,14 @@ export class Upstream {
   #arrived = [];
   #waiting = [];
   #held = Promise.resolve();
+  #refusals = [];
+  /** What it lists. */
+  models = [{ id: "scripted", object: "model" }];
+
+  /** Answer the next chat request with a status and a body, without a test that takes it. */
+  refuse(status, body) {
+    this.#refusals.push({ status, body });
+  }
 
   async start() {
     this.#server.listen(0, "127.0.0.1");
@@ -86,12 +94,18 @@ export class Upstream {
   async #serve(request, response) {
     if (request.url === "/v1/models") {
       response.setHeader("Content-Type", "application/json");
-      response.end(JSON.stringify({ object: "list", data: [{ id: "scripted", object: "model" }] }));
+      response.end(JSON.stringify({ object: "list", data: this.models }));
       return;
     }
     let body = "";
     for await (const piece of request) body += piece;
     await this.#held;
+    const refusal = this.#refusals.shift();
+    if (refusal) {
+      response.writeHead(refusal.status, { "Content-Type": "application/json" });
+      response.end(JSON.stringify(refusal.body));
+      return;
+    }
     const call = new Call(JSON.parse(body), response);
     const taker = this.#waiting.shift();
     if (taker) taker(call);

@@ -106,19 +106,21 @@ export function attachments({ prompt, place, opener, over = document.documentEle
   // One after the other, in the order in which they came.
   function add(found) {
     waiting = waiting.then(async () => {
+      let trouble = "";
       for (const file of found) {
         if (images.length >= MOST) {
-          say(`A question may have ${MOST} images.`);
+          trouble = `A question may have ${MOST} images.`;
           break;
         }
         try {
           images = [...images, await scaled(file)];
         } catch {
-          say(`${file.name || "This"} is not an image that this browser can read.`);
+          trouble = `${file.name || "This"} is not an image that this browser can read.`;
         }
       }
       draw();
       changed();
+      say(trouble);
     });
     return waiting;
   }

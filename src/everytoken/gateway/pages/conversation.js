@@ -185,7 +185,7 @@ export async function goOn(id) {
   if (isBusy() || taking || last?.id !== id) return;
   const asked = slots.asked(record);
   // A question that is sent again is the same one, as long as nobody knows whether its answer has begun.
-  const key = !last.stream && last.asked.model === asked.model ? last.key : newName();
+  const key = !last.stream && JSON.stringify(last.asked) === JSON.stringify(asked) ? last.key : newName();
   asking.add(key);
   refocus();
   await alter((stored) => {
