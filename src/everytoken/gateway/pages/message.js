@@ -182,7 +182,7 @@ export class AnswerView {
     else if (finish === "content_filter") this.#setNote(["warn", "Ended by the provider’s content filter"]);
     else this.#setNote(null);
     this.#acts.replaceChildren();
-    if (this.#received !== "") this.#acts.append(copyButton("Copy this answer"), button("Regenerate", "again", "Ask for another answer"));
+    if (this.#received !== "") this.#acts.append(copyButton("Copy this answer"), button("Regenerate", "again", "Regenerate this answer"));
     this.element.append(this.#acts, this.#figures);
     setSwitcher(this.#acts, ...this.#versions);
     slots.answer(this.#figures, this.#ended);
