@@ -11,6 +11,7 @@ const at = (id) => document.getElementById(id);
 const prompt = at("prompt");
 
 slots.asked = () => ({ model: at("model").value || "default" });
+slots.shown = ({ id }) => sidebar.mark(id);
 
 async function modelNames() {
   const response = await authorized("v1/models");
@@ -80,7 +81,7 @@ function showHash() {
   const id = location.hash.slice(1);
   if (id === conversation.current().id) return;
   conversation.show(id);
-  sidebar.mark(id);
+  sidebar.chosen();
 }
 
 at("new").addEventListener("click", () => {
@@ -93,5 +94,5 @@ addEventListener("popstate", showHash);
 
 keyForm(listModels);
 conversation.show(location.hash.slice(1));
-sidebar.start(() => location.hash.slice(1));
+sidebar.start();
 listModels();
