@@ -4,10 +4,17 @@ import * as conversation from "./conversation.js";
 import { listModels } from "./controls.js";
 import { keyForm } from "./key.js";
 import { sidebar } from "./sidebar.js";
+import { slots } from "./slots.js";
 import { textOf } from "./tree.js";
 
 const at = (id) => document.getElementById(id);
 const prompt = at("prompt");
+
+const { shown } = slots;
+slots.shown = (record) => {
+  shown(record);
+  sidebar.mark(record.id);
+};
 
 async function copy(button, text) {
   await (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(
@@ -62,7 +69,7 @@ function showHash() {
   const id = location.hash.slice(1);
   if (id === conversation.current().id) return;
   conversation.show(id);
-  sidebar.mark(id);
+  sidebar.chosen();
 }
 
 at("new").addEventListener("click", () => {
@@ -75,5 +82,5 @@ addEventListener("popstate", showHash);
 
 keyForm(listModels);
 conversation.show(location.hash.slice(1));
-sidebar.start(() => location.hash.slice(1));
+sidebar.start();
 listModels();

@@ -60,7 +60,7 @@ export function setSwitcher(bar, index, count) {
     number.setAttribute("aria-label", `Version ${index + 1} of ${count}`);
     number.setAttribute("role", "img");
     element.append(previous, number, next);
-    bar.append(element);
+    bar.prepend(element);
   }
   stopAt(bar, bar.querySelector("button"));
   bar.hidden = bar.childElementCount === 0;

@@ -66,7 +66,7 @@ function firstText(token) {
 function box(checked) {
   const input = make("input");
   input.type = "checkbox";
-  input.setAttribute("aria-label", token.checked ? "Done" : "To do");
+  input.setAttribute("aria-label", checked ? "Done" : "To do");
   input.disabled = true;
   if (checked) input.setAttribute("checked", "");
   return input;

@@ -3,7 +3,7 @@
 import { batches } from "./store.js";
 import { textOf } from "./tree.js";
 
-const AROUND = 32; // characters before what was found
+const AROUND = 16; // characters before what was found
 const LENGTH = 120;
 
 /** As it is compared: without case, accents and wide forms. */

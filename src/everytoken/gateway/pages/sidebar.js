@@ -31,14 +31,12 @@ const groups = ["Today", "Yesterday", "Earlier"].map((name) => {
   element.hidden = true;
   return { element, rows };
 });
-let shownId = () => "";
+let marked = ""; // id of the conversation that is shown
 let limit = FIRST;
 let search = null; // {words, found: id -> excerpt, abort}
 
 export const sidebar = {
-  /** Begin; `current()`: the id of the conversation that is shown. */
-  async start(current) {
-    shownId = current;
+  async start() {
     list.append(...groups.map(({ element }) => element));
     keeping.changed = sayTrouble;
     toggle(!narrow.matches && setting("sidebar") !== "closed", false);
@@ -47,11 +45,15 @@ export const sidebar = {
     draw();
   },
 
-  /** Another conversation is shown. */
+  /** Which conversation is shown. */
   mark(id) {
-    for (const [name, row] of rows) setCurrent(row, name === id);
-    if (narrow.matches) toggle(false, false);
+    if (marked === id) return;
+    for (const name of [marked, id]) if (rows.has(name)) setCurrent(rows.get(name), name === id);
+    marked = id;
   },
+
+  /** A conversation has been chosen: make room for it. */
+  chosen: () => narrow.matches && toggle(false, false),
 
   toggle: () => toggle(document.body.classList.contains("no-sidebar")),
 
@@ -121,7 +123,7 @@ function rowOf(head) {
     more.setAttribute("aria-haspopup", "menu");
     row.append(link, more);
     rows.set(head.id, row);
-    setCurrent(row, head.id === shownId());
+    setCurrent(row, head.id === marked);
   }
   const [link, more] = row.children;
   const excerpt = search?.found.get(head.id) ?? "";
@@ -248,7 +250,7 @@ function rename(id) {
 
 async function discard(id) {
   const row = rows.get(id);
-  const wasShown = id === shownId();
+  const wasShown = id === marked;
   const next = row?.nextElementSibling ?? row?.previousElementSibling;
   const record = await remove(id);
   if (!record) return;
