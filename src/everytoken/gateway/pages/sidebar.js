@@ -330,7 +330,10 @@ function toggle(open, focus = true) {
   document.body.classList.toggle("no-sidebar", !open);
   at("sidebar-toggle").setAttribute("aria-expanded", open);
   const over = open && narrow.matches;
-  for (const element of [document.querySelector("main"), document.querySelector("footer")]) element.inert = over;
+  for (const element of document.querySelectorAll("body > :is(header, main, footer)")) element.inert = over;
+  at("sidebar").setAttribute("role", over ? "dialog" : "complementary");
+  if (over) at("sidebar").setAttribute("aria-modal", "true");
+  else at("sidebar").removeAttribute("aria-modal");
   at("shade").hidden = !over;
   if (!narrow.matches) setting("sidebar", open ? "open" : "closed");
   if (focus && open) (list.querySelector("[aria-current]") ?? query).focus();
@@ -344,7 +347,7 @@ function sayTrouble() {
 at("sidebar-toggle").addEventListener("click", sidebar.toggle);
 at("shade").addEventListener("click", () => toggle(false));
 at("sidebar").addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.defaultPrevented && narrow.matches) toggle(false);
+  if (event.key === "Escape" && !event.defaultPrevented && narrow.matches && !event.target.closest("[popover]")) toggle(false);
 });
 narrow.addEventListener("change", () => toggle(!narrow.matches && setting("sidebar") !== "closed", false));
 document.addEventListener("visibilitychange", () => document.hidden || draw()); // it may be another day
