@@ -48,14 +48,9 @@ export class Upstream {
   #arrived = [];
   #waiting = [];
   #held = Promise.resolve();
-  #refusals = [];
+  #refusal = null;
   /** What it lists. */
   models = [{ id: "scripted", object: "model" }];
-
-  /** Answer the next chat request with a status and a body, without a test that takes it. */
-  refuse(status, body) {
-    this.#refusals.push({ status, body });
-  }
 
   async start() {
     this.#server.listen(0, "127.0.0.1");
@@ -74,8 +69,12 @@ export class Upstream {
     const call = this.#arrived.shift();
     if (call) return Promise.resolve(call);
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error("no request has reached the model")), LIMIT_MS);
-      this.#waiting.push((arrived) => (clearTimeout(late), resolve(arrived)));
+      const take = (arrived) => (clearTimeout(late), resolve(arrived));
+      const late = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(take), 1); // the next request is not for who has given up
+        reject(new Error("no request has reached the model"));
+      }, LIMIT_MS);
+      this.#waiting.push(take);
     });
   }
 
@@ -84,6 +83,11 @@ export class Upstream {
     let release;
     this.#held = new Promise((resolve) => (release = resolve));
     return release;
+  }
+
+  /** Refuse the next chat request. */
+  refuse(status, body) {
+    this.#refusal = { status, body };
   }
 
   /** How many requests nobody has taken yet. */
@@ -100,10 +104,11 @@ export class Upstream {
     let body = "";
     for await (const piece of request) body += piece;
     await this.#held;
-    const refusal = this.#refusals.shift();
-    if (refusal) {
-      response.writeHead(refusal.status, { "Content-Type": "application/json" });
-      response.end(JSON.stringify(refusal.body));
+    if (this.#refusal) {
+      const { status, body: refusal } = this.#refusal;
+      this.#refusal = null;
+      response.writeHead(status, { "Content-Type": "application/json" });
+      response.end(JSON.stringify(refusal));
       return;
     }
     const call = new Call(JSON.parse(body), response);

@@ -26,6 +26,7 @@ const asking = new Set(); // keys of answers that this page is about to ask for
 let taking = false; // a question is being stored
 let edition = 0; // of `record`
 let first = true; // nothing has been shown yet
+let timer = 0; // until the draft is stored
 
 /** The conversation that is shown. */
 export const current = () => record;
@@ -57,6 +58,7 @@ function opened(found) {
   record = found;
   prompt.value = draft() ?? (record.draft || (first ? prompt.value : "")); // somebody may type before this page works
   first = false;
+  if (prompt.value !== record.draft) timer = setTimeout(storeDraft, DRAFT_MS);
   draw(true);
   toEnd();
 }
@@ -157,6 +159,7 @@ export function regenerate(id) {
 
 // Store a question, if it is a new one, with an answer that is to come, and ask for it.
 async function ask(questionOf) {
+  if (taking) return;
   const key = newName();
   const asked = slots.asked(record);
   asking.add(key);
@@ -273,8 +276,6 @@ export function refresh() {
 }
 
 // --- What stands in the prompt and has not been asked ---
-
-let timer = 0;
 
 const draftName = () => `everytoken.draft:${location.hash.slice(1)}`;
 

@@ -11,7 +11,7 @@ const MORE = 200;
 const TYPING_MS = 120;
 const TROUBLES = {
   session: "This browser keeps no chats: they last as long as this tab.",
-  full: "This browser has no more room: new text lasts as long as this tab.",
+  full: "This browser cannot store everything: new text lasts as long as this tab.",
 };
 
 const at = (id) => document.getElementById(id);

@@ -51,11 +51,11 @@ export async function read(id) {
  */
 export async function change(id, fn, fresh = null) {
   const db = await open();
-  if (db && !session.has(id)) {
+  if (db) {
     try {
       const record = await work(db, [RECORDS, HEADS], "readwrite", (tx, done) => {
         request(tx.objectStore(RECORDS).get(id), (found) => {
-          const record = found ?? copy(fresh);
+          const record = copy(session.get(id)) ?? found ?? copy(fresh);
           if (!record) return;
           fn(record);
           tx.objectStore(RECORDS).put(record);
@@ -63,15 +63,17 @@ export async function change(id, fn, fresh = null) {
           done(record);
         });
       });
+      if (session.delete(id)) from(() => sessionStorage.removeItem(OLD + id)); // now there is room
+      if (session.size === 0) troubled("");
       if (record) tell(record);
       return record ?? null;
     } catch (error) {
-      if (error?.name !== "QuotaExceededError") throw error;
-      session.set(id, (await read(id)) ?? copy(fresh));
+      if (!(error instanceof DOMException)) throw error;
+      console.error(error);
       troubled("full");
     }
   }
-  const record = session.get(id) ?? copy(fresh);
+  const record = session.get(id) ?? (await read(id).catch(() => null)) ?? copy(fresh);
   if (!record) return null;
   fn(record);
   keepForSession(record);
@@ -215,18 +217,34 @@ function connect() {
 }
 
 /** Do `steps(transaction, done)` in one transaction; resolves when all is stored, to what `done` was called with. */
-function work(db, stores, mode, steps) {
+async function work(db, stores, mode, steps) {
+  let tx;
+  try {
+    tx = db.transaction(stores, mode);
+  } catch (error) {
+    if (error?.name !== "InvalidStateError" || database !== db) throw error;
+    database = null; // it has been closed: begin again, once
+    const again = await open();
+    if (!again) throw error;
+    tx = again.transaction(stores, mode);
+  }
   return new Promise((resolve, reject) => {
     let result;
-    const tx = db.transaction(stores, mode);
     tx.oncomplete = () => resolve(result);
-    tx.onabort = () => reject(tx.error ?? new Error("the transaction was aborted"));
+    tx.onabort = () => reject(tx.failure ?? tx.error ?? new DOMException("the transaction was aborted", "AbortError"));
     steps(tx, (value) => (result = value));
   });
 }
 
 function request(asked, then) {
-  asked.onsuccess = () => then(asked.result);
+  asked.onsuccess = () => {
+    try {
+      then(asked.result);
+    } catch (error) {
+      asked.transaction.failure = error;
+      asked.transaction.abort();
+    }
+  };
 }
 
 // The conversations of an earlier version, once.
