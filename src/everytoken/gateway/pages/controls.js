@@ -119,8 +119,11 @@ const images = attachments({
 
 const imagesName = () => `${NEW}.images:${location.hash.slice(1)}`;
 
+let imagesAt = ""; // where the images in the prompt are kept for this tab
+
 function keepImages() {
-  session(imagesName(), images.images.length ? images.images : null);
+  imagesAt = imagesName();
+  session(imagesAt, images.images.length ? images.images : null);
   const { id } = current();
   const draft = images.images;
   change(id, (stored) => (stored.draftImages = draft)).catch((error) => console.error(error));
@@ -186,7 +189,7 @@ Object.assign(slots, {
     images.set([]);
     problem.textContent = "";
     session(NEW, null);
-    session(imagesName(), null);
+    if (imagesAt) session(imagesAt, null);
   },
   question(element, content) {
     const row = imageRow(content);
@@ -206,7 +209,8 @@ Object.assign(slots, {
       settings.forget();
       const kept = begun(record) ? null : session(NEW);
       if (kept) Object.assign(record, kept);
-      images.set(session(imagesName()) ?? record.draftImages ?? []);
+      imagesAt = imagesName();
+      images.set(session(imagesAt) ?? record.draftImages ?? []);
       problem.textContent = "";
       if (images.images.length) refresh();
     }

@@ -142,6 +142,7 @@ export class Run {
   #named(id) {
     if (this.node.stream === id) return;
     this.node.stream = id;
+    this.keep(); // what is stored in one step is there after a reload in this moment
     change(this.#conversation, (record) => this.#write(record)).catch((error) => console.error(error));
     spare();
   }

@@ -8,7 +8,7 @@ import { blank, headOf, ofOldMessages } from "./tree.js";
 const DATABASE = "everytoken";
 const RECORDS = "conversations"; // all of a conversation
 const HEADS = "heads"; // what the list shows of it, so that a long list is quick
-const LEFT = "left"; // text of answers that were still coming when their page was left
+const LEFT = "left"; // name and text of answers that were still coming when their page was left
 const OLD = "everytoken:"; // where they were kept before: localStorage
 const OPENING_MS = 3000; // a database that does not open by then is as if there were none
 const BATCH = 40; // conversations read at once by a search
@@ -38,7 +38,9 @@ export async function read(id) {
       const open = Object.values(record?.nodes ?? {}).filter(({ role, outcome }) => role === "assistant" && !outcome);
       for (const node of open) {
         request(tx.objectStore(LEFT).get(node.id), (left) => {
-          if (left?.key === node.key && left.content.length > node.content.length) Object.assign(node, left);
+          if (left?.key !== node.key) return;
+          node.stream ??= left.stream;
+          if (left.content.length > node.content.length) Object.assign(node, { content: left.content, reasoning: left.reasoning });
         });
       }
     });
@@ -125,12 +127,12 @@ export async function* batches() {
   }
 }
 
-/** Write down the text of an answer that is still coming, in the moment in which its page is left. */
-export function leave(node) {
+/** Write down an answer that is still coming, in a moment in which its page may be left. */
+export function leave({ id, key, stream, content, reasoning, times }) {
   if (!database) return;
   from(() => {
     const tx = database.transaction([LEFT], "readwrite");
-    tx.objectStore(LEFT).put({ id: node.id, key: node.key, content: node.content, reasoning: node.reasoning, times: node.times });
+    tx.objectStore(LEFT).put({ id, key, stream, content, reasoning, times });
     tx.commit(); // nothing is called any more when this page is gone
   });
 }
