@@ -23,7 +23,6 @@ from everytoken.gateway import (
     models,
     openapi,
     origin,
-    pages,
     pass_through,
     plain,
     probing,
@@ -43,6 +42,7 @@ from everytoken.gateway.http import (
     break_off,
 )
 from everytoken.gateway.model_api import complete
+from everytoken.gateway.page_files import answer_file
 from everytoken.gateway.server import direct_of, release_direct
 from everytoken.gateway.services import Services
 from everytoken.redaction import redact_error
@@ -197,8 +197,7 @@ class Gateway(Services):
             await pass_through.pass_through(self, request)
         elif path in self.pages:
             _allow(request, "GET", "HEAD")
-            body, media = self.pages[path]
-            await answer(request, 200, body, media.encode(), _page_headers(media))
+            await answer_file(request, *self.pages[path])
         else:
             raise RouteNotFoundError(f"Unknown path {path[:200]}")
 
@@ -253,10 +252,3 @@ async def _answer_anyway(request: Request, error: EverytokenError) -> None:
 def _allow(request: Request, *methods: str) -> None:
     if request.method not in methods:
         raise MethodNotAllowedError(f"{request.path} allows only {' or '.join(methods)}", allow=methods)
-
-
-def _page_headers(media: str) -> list[tuple[bytes, bytes]]:
-    headers = [(b"cache-control", b"no-cache"), (b"referrer-policy", b"no-referrer")]
-    if media.startswith("text/html"):
-        headers.append((b"content-security-policy", pages.CONTENT_SECURITY_POLICY.encode()))
-    return headers

@@ -16,6 +16,7 @@ import { nextTheme, setTheme, theme, THEMES, themeSwitch, watchTheme } from "./t
 import { path } from "./tree.js";
 
 const TOLD_MS = 86_400_000; // as long the gateway may be asked what an answer has come to
+const AGAIN_MS = 5000;
 const NEW = "everytoken.new"; // what is set for a conversation that has not begun: of this tab
 
 const at = (id) => document.getElementById(id);
@@ -164,8 +165,15 @@ async function askGateway(node) {
   if (node.told || !node.stream || asking.has(node.id) || Date.now() - (node.times?.asked ?? 0) > TOLD_MS) return;
   asking.add(node.id);
   const { id } = current();
-  const told = await resultOf(node.stream);
-  asking.delete(node.id);
+  let told;
+  try {
+    told = await resultOf(node.stream);
+  } catch {
+    setTimeout(() => places.get(node.id)?.isConnected && askGateway(node), AGAIN_MS); // it is away; the answer is here
+    return;
+  } finally {
+    asking.delete(node.id);
+  }
   if (!told?.outcome) return; // it is asked for again when the answer is shown again
   const found = {
     told: true,

@@ -8,12 +8,13 @@ const PAUSES = 50; // of them, the longest are kept
 const LATE_MS = 2000; // what an answer may take from the gateway to the page
 const SHORT_MS = 50; // text that came in less has no speed
 
-/** What the gateway says that a response has come to: {outcome, usage, cost, attempts}; null if it does not say. */
+/** What the gateway says that a response has come to: {outcome, usage, cost, attempts}; null if it does not know it. Rejects if it cannot be asked now. */
 export async function resultOf(stream) {
-  const response = await authorized(`v1/stream/${stream}/result`).catch(() => null);
-  if (!response?.ok) return null;
-  const told = await response.json().catch(() => null);
-  return told && Array.isArray(told.attempts) ? told : null;
+  const response = await authorized(`v1/stream/${stream}/result`);
+  if (response.status >= 500 || response.status === 429) throw new TypeError(`the gateway answers ${response.status}`);
+  if (!response.ok) return null;
+  const told = await response.json();
+  return Array.isArray(told?.attempts) ? told : null;
 }
 
 /** Notes when an answer's text came, and when its connection was away. Times are `now()`, in milliseconds. */
