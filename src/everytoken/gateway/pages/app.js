@@ -3,6 +3,7 @@
 import * as conversation from "./conversation.js";
 import { listModels } from "./controls.js";
 import { keyForm } from "./key.js";
+import { catchUp } from "./runs.js";
 import { sidebar } from "./sidebar.js";
 import { slots } from "./slots.js";
 import { textOf } from "./tree.js";
@@ -83,4 +84,7 @@ addEventListener("popstate", showHash);
 keyForm(listModels);
 conversation.show(location.hash.slice(1));
 sidebar.start();
+// One tab is enough, where a browser can say so.
+const alone = navigator.locks ? (work) => navigator.locks.request("everytoken.catch-up", { ifAvailable: true }, (lock) => lock && work()) : (work) => work();
+alone(() => catchUp((id) => id === conversation.current().id)).catch((error) => console.error(error));
 listModels();

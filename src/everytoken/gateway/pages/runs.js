@@ -4,8 +4,8 @@
 import { Answer, INTERRUPTED } from "./answer.js";
 import { excessOf } from "./excess.js";
 import { slots } from "./slots.js";
-import { arrived, change, leave } from "./store.js";
-import { request } from "./tree.js";
+import { arrived, change, heads, leave, read } from "./store.js";
+import { request, unended } from "./tree.js";
 
 const HISTORY_MS = 300; // what comes so soon after the connection has opened was written before
 const READ = 3; // answers that are read though they are not shown: a browser has six connections for a server
@@ -183,6 +183,20 @@ export function look(isShown) {
 function spare() {
   const unseen = [...runs.values()].filter((run) => !run.view && run.node.stream);
   for (const run of unseen.slice(0, Math.max(0, unseen.length - READ))) run.leave();
+}
+
+/**
+ * Read, one after the other, the answers that came to no end in this browser because their page was closed: while the
+ * gateway still has them. `isShown(id)`: that conversation reads its own.
+ */
+export async function catchUp(isShown) {
+  for (const { id } of (await heads()).filter(({ coming }) => coming)) {
+    const record = isShown(id) ? null : await read(id);
+    for (const node of record ? unended(record) : []) {
+      if (!node.stream || runs.has(node.id) || isShown(id)) continue;
+      await new Promise((resolve) => start(record, node, resolve));
+    }
+  }
 }
 
 addEventListener("pagehide", () => {

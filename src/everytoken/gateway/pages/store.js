@@ -3,7 +3,7 @@
 // never overwrite each other, and is told to the other tabs once it is stored. A browser without IndexedDB keeps them
 // for the session.
 
-import { blank, headOf, ofOldMessages } from "./tree.js";
+import { blank, headOf, ofOldMessages, unended } from "./tree.js";
 
 const DATABASE = "everytoken";
 const RECORDS = "conversations"; // all of a conversation
@@ -35,8 +35,7 @@ export async function read(id) {
   return work(db, [RECORDS, LEFT], "readonly", (tx, done) => {
     request(tx.objectStore(RECORDS).get(id), (record) => {
       done(record ?? null);
-      const open = Object.values(record?.nodes ?? {}).filter(({ role, outcome }) => role === "assistant" && !outcome);
-      for (const node of open) {
+      for (const node of record ? unended(record) : []) {
         request(tx.objectStore(LEFT).get(node.id), (left) => {
           if (left?.key !== node.key) return;
           node.stream ??= left.stream;
@@ -90,9 +89,10 @@ export async function remove(id) {
   session.delete(id);
   from(() => sessionStorage.removeItem(OLD + id));
   if (db) {
-    await work(db, [RECORDS, HEADS], "readwrite", (tx) => {
+    await work(db, [RECORDS, HEADS, LEFT], "readwrite", (tx) => {
       tx.objectStore(RECORDS).delete(id);
       tx.objectStore(HEADS).delete(id);
+      for (const node of record ? unended(record) : []) tx.objectStore(LEFT).delete(node.id);
     });
   }
   channel?.postMessage({ id, head: null });
@@ -105,7 +105,7 @@ export async function put(record) {
   return change(record.id, (stored) => Object.assign(stored, record), record);
 }
 
-/** {id, title, titled, created, updated} of all conversations, the newest first. */
+/** {id, title, titled, created, updated, coming} of all conversations, the newest first. */
 export async function heads() {
   const db = await open();
   const stored = db ? await work(db, [HEADS], "readonly", (tx, done) => request(tx.objectStore(HEADS).getAll(), done)) : [];
