@@ -149,6 +149,13 @@ export class Call {
     this.response.end("data: [DONE]\n\n");
   }
 
+  /** The end, with the usage that an upstream reports. */
+  usage(usage) {
+    this.#chunk({}, "stop");
+    const chunk = { ...JSON.parse(String(Call.chunk({})).slice(6)), choices: [], usage };
+    this.response.end(`data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n`);
+  }
+
   /** The fault "clean end in the middle": the body ends, the answer does not. */
   cut() {
     this.response.end();

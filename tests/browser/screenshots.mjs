@@ -8,7 +8,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
 
-const SHOWN = ["reconnecting", "stopped", "interrupted", "languages", "key", "completed-dark", "streaming-phone"];
+const SHOWN = [
+  "reconnecting", "stopped", "interrupted", "languages", "key", "completed-dark", "streaming-phone",
+  "figures", "image", "settings", "models-phone", "shortcuts-dark",
+];
 const folder = process.argv[2] ?? fileURLToPath(new URL("../../docs/images/", import.meta.url));
 const wanted = (picture) => process.argv[2] || SHOWN.includes(picture);
 const WIDE = { width: 900, height: 660 };
@@ -64,11 +67,53 @@ const STATES = {
     await at.ended();
   },
   key: (at) => at.page.locator("#key-form").waitFor(),
+  figures: async (at) => {
+    await at.write(ANSWER[0], ANSWER[1]);
+    at.wire.cut();
+    await at.page.locator(".said", { hasText: "Reconnecting" }).waitFor();
+    at.wire.join();
+    await at.page.locator(".said").waitFor({ state: "detached" });
+    at.call.write(ANSWER[2], ANSWER[3]).usage({ prompt_tokens: 412, completion_tokens: 96, total_tokens: 508 });
+    await at.ended();
+    await at.page.locator(".figures li", { hasText: "$" }).waitFor();
+    await at.page.click(".recovery summary");
+  },
+  image: async (at) => {
+    await at.attach();
+    await at.write("A vertical bar in a warm orange, ", "on a pale ground: the mark of this page. Its edges are straight, and nothing is written in it.");
+    at.call.usage({ prompt_tokens: 1204, completion_tokens: 31, total_tokens: 1235 });
+    await at.ended();
+    await at.attach();
+    await at.page.fill("#prompt", "And this one?");
+  },
+  refused: async (at) => {
+    await at.attach();
+    upstream.refuse(400, { error: { message: "This model does not support image input.", type: "invalid_request_error" } });
+    await at.page.fill("#prompt", "What is this?");
+    await at.page.press("#prompt", "Enter");
+    await at.page.locator("#attachment-problem:not(:empty)").waitFor();
+  },
+  settings: async (at) => {
+    await at.page.click("#settings");
+    await at.page.fill("#setting-system", "Answer in short sentences, for somebody who is new to this.");
+    await at.page.fill("#setting-temperature", "0.3");
+    await at.page.fill("#setting-max_tokens", "many");
+  },
+  models: async (at) => {
+    await at.page.click("#model-button");
+    await at.page.locator("#model-list [role=option]").first().waitFor();
+  },
+  shortcuts: async (at) => {
+    await at.page.keyboard.press("Control+/");
+    await at.page.locator("#shortcuts[open]").waitFor();
+  },
 };
 
 const LOOKS = {
   "": { viewport: WIDE },
   "-dark": { viewport: WIDE, colorScheme: "dark" },
+  "-large": { viewport: { width: 1600, height: 900 } },
+  "-dark-phone": { viewport: { width: 360, height: 720 }, hasTouch: true, isMobile: true, colorScheme: "dark" },
   "-phone": { viewport: PHONE, hasTouch: true, isMobile: true, deviceScaleFactor: 1.5 },
 };
 
@@ -76,8 +121,15 @@ const upstream = await new Upstream().start();
 const temporary = mkdtempSync(join(tmpdir(), "everytoken-pictures-"));
 const config = join(temporary, "keys.toml");
 writeFileSync(config, 'api_keys = ["sk-0123456789abcdef"]');
+const prices = join(temporary, "prices.toml");
+writeFileSync(prices, '[prices.scripted]\ninput = 0.6\noutput = 1.2');
+upstream.models = [
+  ...["llama-3.3-70b-instruct", "qwen3-32b", "qwen3-coder-30b-a3b"].map((id) => ({ id, owned_by: "our servers" })),
+  ...["mistral-large", "mistral-small", "codestral"].map((id) => ({ id, owned_by: "mistral" })),
+  ...["accounts/team/models/support-2026-11", "accounts/team/models/support-2026-04"].map((id) => ({ id, owned_by: "team" })),
+];
 const [open, closed, browser] = await Promise.all([
-  startGateway(upstream),
+  startGateway(upstream, { options: ["--config", prices] }),
   startGateway(upstream, { options: ["--config", config] }),
   launchBrowser(),
 ]);
@@ -94,12 +146,25 @@ try {
         wire,
         call: null,
         async write(...texts) {
-          await page.fill("#prompt", state === "languages" ? "Say it in every script" : QUESTION);
+          await page.fill("#prompt", { languages: "Say it in every script", image: "What is in this picture?" }[state] ?? QUESTION);
           await page.keyboard.press("Enter");
           at.call = await upstream.next();
           at.call.write(...texts);
           const last = texts.at(-1).match(/[\p{L}\p{M}]+/gu).at(-1);
           await page.locator(".assistant .text", { hasText: last }).waitFor();
+        },
+        async attach() {
+          const picture = await page.evaluate(() => {
+            const canvas = Object.assign(document.createElement("canvas"), { width: 480, height: 320 });
+            const draw = canvas.getContext("2d");
+            for (const [colour, ...place] of [["#f6efe6", 0, 0, 480, 320], ["#b8512a", 200, 60, 80, 200]]) {
+              draw.fillStyle = colour;
+              draw.fillRect(...place);
+            }
+            return canvas.toDataURL("image/png").split(",")[1];
+          });
+          await page.setInputFiles("#files", { name: "mark.png", mimeType: "image/png", buffer: Buffer.from(picture, "base64") });
+          await page.locator(".attachments img").waitFor();
         },
         ended: () => page.locator(".assistant[data-outcome]").waitFor(),
       };

@@ -177,7 +177,7 @@ export function figuresLine({ usage, times, cost, recovery }) {
   if (figures.length) found.push(el("ul", { "aria-label": "Figures of this answer" }, ...figures.map(({ words, title }) => el("li", { title }, words))));
   if (mark) {
     const list = el("ol", {}, ...mark.details.map((line) => el("li", { dir: "auto" }, line)));
-    found.push(el("details", { class: "recovery" }, el("summary", {}, mark.words), list));
+    found.push(el("details", { class: "recovery", ontoggle: ({ target }) => target.dispatchEvent(new CustomEvent("grown", { bubbles: true })) }, el("summary", {}, mark.words), list));
   }
   return found;
 }

@@ -14,7 +14,7 @@ export const FIELDS = {
     words: "Maximum tokens",
     hint: "Where an answer is cut off",
     least: 1,
-    most: 10_000_000,
+    most: Number.MAX_SAFE_INTEGER,
     whole: true,
     names: ["max_tokens", "max_completion_tokens", "max_output_tokens"],
   },
@@ -29,7 +29,7 @@ export function parse(name, typed) {
   if (name === "system") return { value: typed, problem: "" };
   if (field.choices) return Object.hasOwn(field.choices, text) ? { value: text, problem: "" } : { value: null, problem: "Choose one of the list." };
   const number = /^[+-]?(\d+([.,]\d*)?|[.,]\d+)$/.test(text) ? Number(text.replace(",", ".")) : NaN;
-  const range = field.whole ? `a whole number from ${field.least}` : `a number from ${field.least} to ${field.most}`;
+  const range = field.whole ? `a whole number, ${field.least} or more` : `a number from ${field.least} to ${field.most}`;
   if (Number.isNaN(number) || number < field.least || number > field.most || (field.whole && !Number.isInteger(number))) {
     return { value: null, problem: `This must be ${range}.` };
   }
