@@ -118,7 +118,7 @@ export class Run {
   #add(text) {
     this.#came();
     const known = text.slice(0, this.text.length - this.#at);
-    const same = this.text.startsWith(known, this.#at);
+    const same = known === "" || this.text.startsWith(known, this.#at);
     this.#at += text.length;
     if (!same) {
       this.text = this.text.slice(0, this.#at - text.length) + text;
