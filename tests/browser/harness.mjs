@@ -342,6 +342,15 @@ export async function openBrowser() {
   };
 }
 
+/** The last message of the conversation that a chat page shows, as the browser has stored it. */
+export function lastMessage(page) {
+  return page.evaluate(async () => {
+    const [{ read }, { path }] = await Promise.all([import("/assets/store.js"), import("/assets/tree.js")]);
+    const record = await read(location.hash.slice(1));
+    return record ? path(record).at(-1) : undefined;
+  });
+}
+
 /** A function that tells the milliseconds of processor time a page's main thread has had; other work does not count in them. */
 export async function processorTime(page) {
   const cdp = await page.context().newCDPSession(page);
