@@ -5,6 +5,7 @@ import { MarkdownView } from "../markdown.js";
 const OPENER = /^<(think(?:ing)?)>/i;
 const CLOSER = /<\/think(?:ing)?>/i;
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
+const LONGEST_FENCE = 200; // of a longer line the rest tells nothing
 const BURST_MS = 1500; // what ends so soon after a page has begun to read had ended before
 const LONGEST_TAG = 11; // of </thinking>
 
@@ -68,9 +69,9 @@ export class Thoughts {
       if (!final && tag === "" ? !this.#begun : !final && maybe(tag)) return ["text", this.#begun ? indent.length : 0, 0];
     }
     const end = rest.indexOf("\n") + 1 || rest.length;
-    this.#line += rest.slice(0, end);
-    if (this.#line.trim() !== "") this.#begun = true;
-    if (this.#line.endsWith("\n")) {
+    if (this.#line.length < LONGEST_FENCE) this.#line += rest.slice(0, end);
+    this.#begun ||= this.#line.trim() !== "";
+    if (rest[end - 1] === "\n") {
       const marks = FENCE.exec(this.#line)?.[1];
       if (marks && !this.#fence) this.#fence = marks;
       else if (marks?.startsWith(this.#fence) && this.#line.trim() === marks) this.#fence = "";
