@@ -166,6 +166,14 @@ test("a formula is drawn: by boxes for the eye, MathML for the ear, with its own
   assert.ok(site.asked.some((path) => path.endsWith(".woff2")));
 });
 
+test("a formula that is selected is copied as its source", async () => {
+  await write("Let $x^2$ be.\n\n\\[y\\]\n\nEnd.");
+  await page.evaluate(() => getSelection().selectAllChildren(root));
+  await page.keyboard.press("Control+C");
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "Let $x^2$ be.\n\n$$y$$\n\nEnd.");
+  await page.evaluate(() => getSelection().removeAllRanges());
+});
+
 const CODE = 'def f(x):\n    """one\n    two"""\n    return 1  # three\n\nclass A:\n    pass\n';
 const COLOURS = ["keyword def", "name f", 'string     """one'.replace("    ", ""), 'string     two"""', "keyword return", "number 1", "comment # three", "keyword class", "name A", "keyword pass"];
 

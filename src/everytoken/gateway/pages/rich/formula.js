@@ -71,7 +71,28 @@ export class FormulaView {
   }
 }
 
+// What is copied has the source of a formula, not its boxes.
+function copyAsSource(event) {
+  const selection = getSelection();
+  if (selection.isCollapsed || !event.target.closest?.(".message")) return;
+  const part = selection.getRangeAt(0).cloneContents();
+  const formulas = part.querySelectorAll(".math:has(> .tex)");
+  if (formulas.length === 0) return;
+  for (const formula of formulas) {
+    const marks = formula.matches(".display") ? "$$" : "$";
+    formula.replaceWith(`${marks}${formula.firstChild.textContent}${marks}`);
+  }
+  const place = document.createElement("div"); // only what is laid out has its line ends
+  place.className = "for-ears";
+  place.append(part);
+  document.body.append(place);
+  event.clipboardData.setData("text/plain", place.innerText);
+  place.remove();
+  event.preventDefault();
+}
+
 function load() {
+  if (!loading) document.addEventListener("copy", copyAsSource);
   loading ??= coming(Promise.all([import("../vendor/katex/katex.js"), sheet()]).then(() => (katex = globalThis.katex)));
   loading.catch(() => (loading = null)); // the next formula tries again
   return loading;

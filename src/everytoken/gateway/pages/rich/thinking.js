@@ -214,7 +214,7 @@ export class ThoughtsView {
     const { thought, thinking } = this.#node;
     const ms = (thought ?? 0) + (thinking ? Date.now() - thinking : 0);
     const words = this.#ended
-      ? thought || thinking ? `Thought for ${duration(ms)}` : "Thoughts"
+      ? (thought ?? thinking ?? null) !== null ? `Thought for ${duration(ms)}` : "Thoughts"
       : ms >= 1000 ? `Thinking… ${duration(ms)}` : "Thinking…";
     if (this.#summary.textContent !== words) this.#summary.textContent = words;
   }
