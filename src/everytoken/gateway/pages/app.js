@@ -2,6 +2,7 @@
 
 import * as conversation from "./conversation.js";
 import { authorized, keyForm } from "./key.js";
+import { catchUp } from "./runs.js";
 import { slots } from "./slots.js";
 import { setting } from "./store.js";
 import { sidebar } from "./sidebar.js";
@@ -95,4 +96,7 @@ addEventListener("popstate", showHash);
 keyForm(listModels);
 conversation.show(location.hash.slice(1));
 sidebar.start();
+// One tab is enough, where a browser can say so.
+const alone = navigator.locks ? (work) => navigator.locks.request("everytoken.catch-up", { ifAvailable: true }, (lock) => lock && work()) : (work) => work();
+alone(() => catchUp((id) => id === conversation.current().id)).catch((error) => console.error(error));
 listModels();

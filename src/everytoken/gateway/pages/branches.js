@@ -50,20 +50,26 @@ function stopAt(bar, current) {
 
 /** Show in `bar` that this is version `index` of `count`, and the way to the others. */
 export function setSwitcher(bar, index, count) {
-  bar.querySelector(".versions")?.remove();
-  if (count > 1) {
-    const element = make("span", "versions");
-    const [previous, next] = [button("‹", "previous", "Previous version"), button("›", "next", "Next version")];
-    previous.setAttribute("aria-disabled", index === 0);
-    next.setAttribute("aria-disabled", index === count - 1);
-    const number = make("span", "number", `${index + 1}/${count}`);
-    number.setAttribute("aria-label", `Version ${index + 1} of ${count}`);
-    number.setAttribute("role", "img");
-    element.append(previous, number, next);
-    bar.prepend(element);
+  const old = bar.querySelector(".versions");
+  const words = `${index + 1}/${count}`;
+  if (old?.querySelector(".number").textContent !== words) {
+    old?.remove();
+    if (count > 1) bar.prepend(switcher(index, count, words));
   }
-  stopAt(bar, bar.querySelector("button"));
+  if (!bar.contains(document.activeElement)) stopAt(bar, bar.querySelector("button"));
   bar.hidden = bar.childElementCount === 0;
+}
+
+function switcher(index, count, words) {
+  const element = make("span", "versions");
+  const [previous, next] = [button("‹", "previous", "Previous version"), button("›", "next", "Next version")];
+  previous.setAttribute("aria-disabled", index === 0);
+  next.setAttribute("aria-disabled", index === count - 1);
+  const number = make("span", "number", words);
+  number.setAttribute("aria-label", `Version ${index + 1} of ${count}`);
+  number.setAttribute("role", "img");
+  element.append(previous, number, next);
+  return element;
 }
 
 /** A form with `text`, as one asks: `close(text)` when it is to be asked, `close()` when not. */

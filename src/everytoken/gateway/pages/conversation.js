@@ -13,6 +13,7 @@ import * as tree from "./tree.js";
 const KEY_LIVES_MS = 86_400_000; // as long as the gateway knows an Idempotency-Key
 const OTHER_TAB_MS = 5000; // how long an answer that another tab asks for may be without a name
 const DRAFT_MS = 700;
+const PLAN = "everytoken.asking"; // in sessionStorage: a question that is being stored
 
 const at = (id) => document.getElementById(id);
 const prompt = at("prompt");
@@ -26,6 +27,7 @@ const asking = new Set(); // keys of answers that this page is about to ask for
 let taking = false; // a question is being stored
 let edition = 0; // of `record`
 let first = true; // nothing has been shown yet
+let timer = 0; // until the draft is stored
 
 /** The conversation that is shown. */
 export const current = () => record;
@@ -48,15 +50,18 @@ export function show(id) {
     .then((found) => {
       if (latest !== mine) return;
       opened(found ?? tree.blank(id));
-      if (!found) notice("This chat is not in this browser.");
+      if (!found && !taking) notice("This chat is not in this browser.");
     });
   return opening;
 }
 
 function opened(found) {
   record = found;
+  const plan = inTab(() => JSON.parse(sessionStorage.getItem(PLAN)));
+  if (plan?.id === record.id) take(plan); // the page was left before it was stored
   prompt.value = draft() ?? (record.draft || (first ? prompt.value : "")); // somebody may type before this page works
   first = false;
+  if (prompt.value !== record.draft) timer = setTimeout(storeDraft, DRAFT_MS);
   draw(true);
   toEnd();
 }
@@ -128,55 +133,63 @@ export async function send(text = prompt.value) {
   if (isBusy() || taking) return;
   const content = slots.content(text);
   if (content === null) return;
+  const last = tree.path(record).at(-1);
+  // A question that was too long is not in the way: this one stands beside it.
+  const beside = last?.excess && last.content === "";
+  const parent = beside ? record.nodes[last.parent].parent : (last?.id ?? null);
   prompt.value = "";
   forgetDraft();
+  const stored = ask(tree.question(newName(), parent, content));
   slots.taken();
-  await ask((stored) => {
-    const last = tree.path(stored).at(-1);
-    // A question that was too long, or is being answered in another tab, is not in the way: this one stands beside it.
-    const beside = last?.role === "assistant" && (!last.outcome || (last.excess && last.content === ""));
-    return tree.question(newName(), beside ? stored.nodes[last.parent].parent : (last?.id ?? null), content);
-  }).catch((error) => {
-    prompt.value ||= text;
-    throw error;
-  });
   toEnd();
+  await stored;
 }
 
 /** Ask another version of a question. */
 export function editQuestion(id) {
-  thread.viewOf(id)?.edit((text) =>
-    ask((stored) => tree.question(newName(), stored.nodes[id].parent, tree.withText(stored.nodes[id].content, text))),
-  );
+  thread.viewOf(id)?.edit((text) => {
+    const { parent, content } = record.nodes[id];
+    ask(tree.question(newName(), parent, tree.withText(content, text)));
+  });
 }
 
 /** Ask for another answer beside this one. */
 export function regenerate(id) {
-  return ask((stored) => stored.nodes[stored.nodes[id].parent]);
+  return ask(record.nodes[record.nodes[id].parent]);
 }
 
-// Store a question, if it is a new one, with an answer that is to come, and ask for it.
-async function ask(questionOf) {
-  const key = newName();
-  const asked = slots.asked(record);
-  asking.add(key);
+// Ask a question, which may be a new one, for an answer that is to come. It is written down where a reload finds it, and
+// asked at once; and it is stored with its conversation.
+function ask(question) {
+  if (taking) return Promise.resolve();
+  return take({ id: record.id, settings: record.settings, question, answer: tree.answer(newName(), question.id, newName(), slots.asked(record)) });
+}
+
+async function take(plan) {
   taking = true;
-  const name = record.id;
-  let node;
+  inTab(() => sessionStorage.setItem(PLAN, JSON.stringify(plan)));
+  const before = record;
+  record = { ...before, nodes: { ...before.nodes }, chosen: { ...before.chosen } };
+  apply(record, plan);
+  asking.add(plan.answer.key);
+  if (location.hash.slice(1) !== plan.id) history.replaceState(history.state, "", `#${plan.id}`);
+  draw();
   try {
-    const stored = await alter((stored) => {
-      const question = questionOf(stored);
-      if (stored.nodes[question.id]) tree.show(stored, question);
-      else tree.add(stored, question);
-      tree.add(stored, (node = tree.answer(newName(), question.id, key, asked)));
-      stored.draft = "";
-    });
-    if (asking.delete(key)) start(stored, node, ended); // another conversation is shown by now
+    await change(plan.id, (stored) => apply(stored, plan), before);
+    inTab(() => sessionStorage.removeItem(PLAN));
   } finally {
     taking = false;
   }
-  if (!location.hash.slice(1) && name === record.id) history.replaceState(history.state, "", `#${name}`);
-  refresh();
+}
+
+// Once: it may have been stored just before its page was left.
+function apply(stored, { settings, question, answer }) {
+  if (stored.nodes[answer.id]) return;
+  if (stored.nodes[question.id]) tree.show(stored, question);
+  else tree.add(stored, structuredClone(question));
+  tree.add(stored, structuredClone(answer));
+  stored.settings = { ...settings, ...stored.settings };
+  stored.draft = "";
 }
 
 /** The rest of an answer that did not come to its end: the same question, with the text so far as its last message. */
@@ -235,10 +248,10 @@ export async function askAnew(id) {
   const { content } = record.nodes[record.nodes[id].parent];
   const { settings } = record;
   history.pushState(null, "", location.pathname);
-  await show("");
+  show("");
   record = { ...record, settings };
-  await ask(() => tree.question(newName(), null, content));
   refocus();
+  await ask(tree.question(newName(), null, content));
 }
 
 export function stop() {
@@ -273,8 +286,6 @@ export function refresh() {
 
 // --- What stands in the prompt and has not been asked ---
 
-let timer = 0;
-
 const draftName = () => `everytoken.draft:${location.hash.slice(1)}`;
 
 export function setPrompt(text) {
@@ -284,30 +295,25 @@ export function setPrompt(text) {
 
 prompt.addEventListener("input", () => {
   refresh();
-  try {
-    sessionStorage.setItem(draftName(), prompt.value); // at once: the page may be reloaded
-  } catch {
-    // Then only what is stored below.
-  }
+  inTab(() => sessionStorage.setItem(draftName(), prompt.value)); // at once: the page may be reloaded
   clearTimeout(timer);
   timer = setTimeout(storeDraft, DRAFT_MS);
 });
 
-function draft() {
-  try {
-    return sessionStorage.getItem(draftName());
-  } catch {
-    return null;
-  }
-}
+const draft = () => inTab(() => sessionStorage.getItem(draftName()));
 
 function forgetDraft() {
   clearTimeout(timer);
   timer = 0;
+  inTab(() => sessionStorage.removeItem(draftName()));
+}
+
+// What the browser forbids is as if it were not there.
+function inTab(storage) {
   try {
-    sessionStorage.removeItem(draftName());
+    return storage();
   } catch {
-    // There was none.
+    return null;
   }
 }
 

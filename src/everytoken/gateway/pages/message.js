@@ -94,7 +94,7 @@ export class AnswerView {
     this.element.setAttribute("aria-label", "Answer");
     this.element.setAttribute("aria-busy", "true");
     this.#cursor.setAttribute("aria-hidden", "true");
-    this.element.append(this.#text, this.#note);
+    this.element.append(this.#text, this.#note, this.#acts, this.#figures);
     this.#placeCursor();
   }
 
@@ -176,7 +176,7 @@ export class AnswerView {
   versions(index, count) {
     if (String(this.#versions) === String([index, count])) return;
     this.#versions = [index, count];
-    if (this.#ended && !this.#waits) setSwitcher(this.#acts, index, count);
+    if (!this.#waits) setSwitcher(this.#acts, index, count);
   }
 
   #finish() {
@@ -191,9 +191,7 @@ export class AnswerView {
     else if (finish === "length") this.#setNote(["", "Ended at the length limit"], again);
     else if (finish === "content_filter") this.#setNote(["warn", "Ended by the provider’s content filter"]);
     else this.#setNote(null);
-    this.#acts.replaceChildren();
     if (this.#received !== "") this.#acts.append(copyButton("Copy this answer"), button("Regenerate", "again", "Ask for another answer"));
-    this.element.append(this.#acts, this.#figures);
     setSwitcher(this.#acts, ...this.#versions);
     slots.answer(this.#figures, this.#ended);
   }

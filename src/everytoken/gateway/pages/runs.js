@@ -5,8 +5,8 @@ import { Answer, INTERRUPTED } from "./answer.js";
 import { excessOf } from "./excess.js";
 import { ThoughtClock } from "./rich/thinking.js";
 import { slots } from "./slots.js";
-import { arrived, change, leave } from "./store.js";
-import { request } from "./tree.js";
+import { arrived, change, heads, leave, read } from "./store.js";
+import { request, unended } from "./tree.js";
 
 const READ = 3; // answers that are read though they are not shown: a browser has six connections for a server
 const runs = new Map(); // id of the message -> Run
@@ -109,7 +109,7 @@ export class Run {
   #add(text) {
     this.node.times.first ??= Date.now();
     const known = text.slice(0, this.text.length - this.#at);
-    const same = this.text.startsWith(known, this.#at);
+    const same = known === "" || this.text.startsWith(known, this.#at);
     this.#at += text.length;
     if (!same) {
       this.text = this.text.slice(0, this.#at - text.length) + text;
@@ -136,6 +136,7 @@ export class Run {
   #named(id) {
     if (this.node.stream === id) return;
     this.node.stream = id;
+    this.keep(); // what is stored in one step is there after a reload in this moment
     change(this.#conversation, (record) => this.#write(record)).catch((error) => console.error(error));
     spare();
   }
@@ -173,6 +174,20 @@ export function look(isShown) {
 function spare() {
   const unseen = [...runs.values()].filter((run) => !run.view && run.node.stream);
   for (const run of unseen.slice(0, Math.max(0, unseen.length - READ))) run.leave();
+}
+
+/**
+ * Read, one after the other, the answers that came to no end in this browser because their page was closed: while the
+ * gateway still has them. `isShown(id)`: that conversation reads its own.
+ */
+export async function catchUp(isShown) {
+  for (const { id } of (await heads()).filter(({ coming }) => coming)) {
+    const record = isShown(id) ? null : await read(id);
+    for (const node of record ? unended(record) : []) {
+      if (!node.stream || runs.has(node.id) || isShown(id)) continue;
+      await new Promise((resolve) => start(record, node, resolve));
+    }
+  }
 }
 
 addEventListener("pagehide", () => {

@@ -11,7 +11,7 @@ const MORE = 200;
 const TYPING_MS = 120;
 const TROUBLES = {
   session: "This browser keeps no chats: they last as long as this tab.",
-  full: "This browser has no more room: new text lasts as long as this tab.",
+  full: "This browser cannot store everything: new text lasts as long as this tab.",
 };
 
 const at = (id) => document.getElementById(id);
@@ -122,14 +122,20 @@ function rowOf(head) {
     more.tabIndex = -1;
     more.setAttribute("aria-haspopup", "menu");
     row.append(link, more);
+    Object.assign(row, { link, more });
     rows.set(head.id, row);
     setCurrent(row, head.id === marked);
   }
-  const [link, more] = row.children;
+  const [link, more] = [row.link, row.more];
   const excerpt = search?.found.get(head.id) ?? "";
-  if (row.title !== head.title || row.excerpt !== excerpt) {
-    Object.assign(row, { title: head.title, excerpt });
-    link.replaceChildren(make("span", "title", head.title), ...(excerpt ? [make("span", "excerpt", excerpt)] : []));
+  const looks = JSON.stringify([head.title, excerpt, head.coming]);
+  if (row.looks !== looks) {
+    row.looks = looks;
+    row.title = head.title; // it may be cut
+    link.replaceChildren(make("span", "title", head.title));
+    if (head.coming) link.append(make("span", "for-ears", "An answer is coming"));
+    if (excerpt) link.append(make("span", "excerpt", excerpt));
+    link.classList.toggle("coming", Boolean(head.coming));
     more.setAttribute("aria-label", `More for “${head.title}”`);
   }
   return row;

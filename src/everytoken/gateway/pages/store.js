@@ -3,12 +3,12 @@
 // never overwrite each other, and is told to the other tabs once it is stored. A browser without IndexedDB keeps them
 // for the session.
 
-import { blank, headOf, ofOldMessages } from "./tree.js";
+import { blank, headOf, ofOldMessages, unended } from "./tree.js";
 
 const DATABASE = "everytoken";
 const RECORDS = "conversations"; // all of a conversation
 const HEADS = "heads"; // what the list shows of it, so that a long list is quick
-const LEFT = "left"; // text of answers that were still coming when their page was left
+const LEFT = "left"; // name and text of answers that were still coming when their page was left
 const OLD = "everytoken:"; // where they were kept before: localStorage
 const OPENING_MS = 3000; // a database that does not open by then is as if there were none
 const BATCH = 40; // conversations read at once by a search
@@ -35,10 +35,11 @@ export async function read(id) {
   return work(db, [RECORDS, LEFT], "readonly", (tx, done) => {
     request(tx.objectStore(RECORDS).get(id), (record) => {
       done(record ?? null);
-      const open = Object.values(record?.nodes ?? {}).filter(({ role, outcome }) => role === "assistant" && !outcome);
-      for (const node of open) {
+      for (const node of record ? unended(record) : []) {
         request(tx.objectStore(LEFT).get(node.id), (left) => {
-          if (left?.key === node.key && left.content.length > node.content.length) Object.assign(node, left);
+          if (left?.key !== node.key) return;
+          node.stream ??= left.stream;
+          if (left.content.length > node.content.length) Object.assign(node, { content: left.content, reasoning: left.reasoning });
         });
       }
     });
@@ -51,11 +52,11 @@ export async function read(id) {
  */
 export async function change(id, fn, fresh = null) {
   const db = await open();
-  if (db && !session.has(id)) {
+  if (db) {
     try {
       const record = await work(db, [RECORDS, HEADS], "readwrite", (tx, done) => {
         request(tx.objectStore(RECORDS).get(id), (found) => {
-          const record = found ?? copy(fresh);
+          const record = copy(session.get(id)) ?? found ?? copy(fresh);
           if (!record) return;
           fn(record);
           tx.objectStore(RECORDS).put(record);
@@ -63,15 +64,17 @@ export async function change(id, fn, fresh = null) {
           done(record);
         });
       });
+      if (session.delete(id)) from(() => sessionStorage.removeItem(OLD + id)); // now there is room
+      if (session.size === 0) troubled("");
       if (record) tell(record);
       return record ?? null;
     } catch (error) {
-      if (error?.name !== "QuotaExceededError") throw error;
-      session.set(id, (await read(id)) ?? copy(fresh));
+      if (!(error instanceof DOMException)) throw error;
+      console.error(error);
       troubled("full");
     }
   }
-  const record = session.get(id) ?? copy(fresh);
+  const record = session.get(id) ?? (await read(id).catch(() => null)) ?? copy(fresh);
   if (!record) return null;
   fn(record);
   keepForSession(record);
@@ -86,9 +89,10 @@ export async function remove(id) {
   session.delete(id);
   from(() => sessionStorage.removeItem(OLD + id));
   if (db) {
-    await work(db, [RECORDS, HEADS], "readwrite", (tx) => {
+    await work(db, [RECORDS, HEADS, LEFT], "readwrite", (tx) => {
       tx.objectStore(RECORDS).delete(id);
       tx.objectStore(HEADS).delete(id);
+      for (const node of record ? unended(record) : []) tx.objectStore(LEFT).delete(node.id);
     });
   }
   channel?.postMessage({ id, head: null });
@@ -101,7 +105,7 @@ export async function put(record) {
   return change(record.id, (stored) => Object.assign(stored, record), record);
 }
 
-/** {id, title, titled, created, updated} of all conversations, the newest first. */
+/** {id, title, titled, created, updated, coming} of all conversations, the newest first. */
 export async function heads() {
   const db = await open();
   const stored = db ? await work(db, [HEADS], "readonly", (tx, done) => request(tx.objectStore(HEADS).getAll(), done)) : [];
@@ -123,12 +127,12 @@ export async function* batches() {
   }
 }
 
-/** Write down the text of an answer that is still coming, in the moment in which its page is left. */
-export function leave(node) {
+/** Write down an answer that is still coming, in a moment in which its page may be left. */
+export function leave({ id, key, stream, content, reasoning }) {
   if (!database) return;
   from(() => {
     const tx = database.transaction([LEFT], "readwrite");
-    tx.objectStore(LEFT).put({ id: node.id, key: node.key, content: node.content, reasoning: node.reasoning });
+    tx.objectStore(LEFT).put({ id, key, stream, content, reasoning });
     tx.commit(); // nothing is called any more when this page is gone
   });
 }
@@ -215,18 +219,34 @@ function connect() {
 }
 
 /** Do `steps(transaction, done)` in one transaction; resolves when all is stored, to what `done` was called with. */
-function work(db, stores, mode, steps) {
+async function work(db, stores, mode, steps) {
+  let tx;
+  try {
+    tx = db.transaction(stores, mode);
+  } catch (error) {
+    if (error?.name !== "InvalidStateError" || database !== db) throw error;
+    database = null; // it has been closed: begin again, once
+    const again = await open();
+    if (!again) throw error;
+    tx = again.transaction(stores, mode);
+  }
   return new Promise((resolve, reject) => {
     let result;
-    const tx = db.transaction(stores, mode);
     tx.oncomplete = () => resolve(result);
-    tx.onabort = () => reject(tx.error ?? new Error("the transaction was aborted"));
+    tx.onabort = () => reject(tx.failure ?? tx.error ?? new DOMException("the transaction was aborted", "AbortError"));
     steps(tx, (value) => (result = value));
   });
 }
 
 function request(asked, then) {
-  asked.onsuccess = () => then(asked.result);
+  asked.onsuccess = () => {
+    try {
+      then(asked.result);
+    } catch (error) {
+      asked.transaction.failure = error;
+      asked.transaction.abort();
+    }
+  };
 }
 
 // The conversations of an earlier version, once.

@@ -10,9 +10,15 @@ export function blank(id) {
   return { id, title: "", titled: "question", created: now, updated: now, settings: {}, nodes: {}, chosen: {}, draft: "" };
 }
 
-/** What the list shows of a conversation. */
-export function headOf({ id, title, titled, created, updated }) {
-  return { id, title, titled, created, updated };
+/** What the list shows of a conversation; `coming`: it has answers that have not ended. */
+export function headOf(record) {
+  const { id, title, titled, created, updated } = record;
+  return { id, title, titled, created, updated, coming: unended(record).length > 0 };
+}
+
+/** The answers that have not ended, whether they are shown or not. */
+export function unended({ nodes }) {
+  return Object.values(nodes).filter(({ role, outcome }) => role === "assistant" && !outcome);
 }
 
 /** The messages that are shown, in order. */
