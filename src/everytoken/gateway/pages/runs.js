@@ -3,6 +3,7 @@
 
 import { Answer, INTERRUPTED } from "./answer.js";
 import { excessOf } from "./excess.js";
+import { ThoughtClock } from "./rich/thinking.js";
 import { slots } from "./slots.js";
 import { arrived, change, heads, leave, read } from "./store.js";
 import { request, unended } from "./tree.js";
@@ -19,6 +20,7 @@ export class Run {
   #conversation;
   #at; // how much of `text` this stream has brought or, before it, continued
   #thoughtAt = 0;
+  #clock;
   #view = null;
   #state = "open";
   #opened = 0; // when the first connection was
@@ -33,6 +35,7 @@ export class Run {
     this.text = node.content.startsWith(node.base) ? node.content : node.base;
     this.reasoning = node.reasoning ?? "";
     this.#at = node.base.length;
+    this.#clock = new ThoughtClock(node, !node.stream);
     this.#answer = new Answer({
       text: (text) => this.#add(text),
       reasoning: (text) => this.#reason(text),
@@ -67,6 +70,7 @@ export class Run {
     if (runs.get(node.id) !== this) return; // left
     runs.delete(node.id);
     node.times.ended ??= Date.now();
+    this.#clock.end();
     Object.assign(node, { outcome: end.outcome, reason: end.message, finish: end.finish, param: end.error?.param ?? null });
     Object.assign(node, { content: this.text, reasoning: this.reasoning });
     node.excess = end.outcome === INTERRUPTED && this.text === node.base ? excessOf(end.error, end.message) : null;
@@ -81,8 +85,8 @@ export class Run {
   show(view) {
     this.#view = view;
     if (!view) return spare();
-    if (this.reasoning) view.addReasoning(this.reasoning);
-    view.add(this.text);
+    if (this.reasoning) view.addReasoning(this.reasoning, this.node);
+    view.add(this.text, this.node);
     if (this.#state !== "open") view.connection(this.#state);
   }
 
@@ -122,10 +126,12 @@ export class Run {
     this.#at += text.length;
     if (!same) {
       this.text = this.text.slice(0, this.#at - text.length) + text;
+      this.#clock.text(this.text);
       this.#view?.restart(this.text);
     } else if (known !== text) {
       const fresh = text.slice(known.length);
       this.text += fresh;
+      this.#clock.text(this.text);
       this.#view?.add(fresh);
     }
   }
@@ -136,7 +142,8 @@ export class Run {
     this.#thoughtAt += text.length;
     if (!fresh) return;
     this.reasoning += fresh;
-    this.#view?.addReasoning(fresh);
+    this.#clock.thought();
+    this.#view?.addReasoning(fresh, this.node);
   }
 
   #named(id) {
