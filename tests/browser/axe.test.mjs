@@ -11,7 +11,7 @@ import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const MODELS = ["gpt-5.1", "gpt-5.1-mini", "o4", "o4-mini"].map((id) => ({ id, owned_by: "openai" }))
   .concat(["claude-opus", "claude-haiku", "llama", "qwen"].map((id) => ({ id, owned_by: "somebody" })));
-const RICH = "# Title\n\nA **paragraph** with `code`, a [link](https://example.com) and:\n\n- [x] a task\n- another\n\n```py\nprint(1)\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n> A quote\n\nمرحبا بالعالم";
+const RICH = "<think>Hm.</think>\n\n# Title\n\nA **paragraph** with `code`, a [link](https://example.com) and:\n\n- [x] a task\n- another\n\n```py\nprint(1)\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n> A quote\n\nSo $x^2$, and\n\n$$\\sum_i x_i$$\n\n```mermaid\ngraph LR; a-->b\n```\n\nA note[^1].\n\n[^1]: The note.\n\nمرحبا بالعالم";
 
 let upstream, gateway, closed, wire, browser;
 let problems = []; // of all states of a test, so that one run tells all

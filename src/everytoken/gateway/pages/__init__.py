@@ -40,7 +40,7 @@ _CONTENT_TYPES = {
 
 _MODULE = re.compile(rb'<script type="module" src="([^"]+)">')
 # Static imports only: what is imported when it is needed is not needed before.
-_IMPORT = re.compile(rb'^(?:import|export)\b[^;]*?["\'](\.{1,2}/[^"\']+)["\']', re.MULTILINE)
+_IMPORT = re.compile(rb'^(?:import|export)\b(?!\()[^;]*?["\'](\.{1,2}/[^"\']+)["\']', re.MULTILINE)
 
 
 def load() -> dict[str, tuple[bytes, str]]:
