@@ -1,79 +1,10 @@
-// What people reach for around a conversation: model, settings, images, figures, theme, keys. Through the real gateway.
+// What people reach for around a conversation: model, settings, images, theme, keys. Through the real gateway.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { lastMessage, launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
+import { test } from "node:test";
+import { active, ask, context, model, open, open_, outcome, page, picture, upstream, wire, withPage } from "./controls_page.mjs";
 
-const MODELS = [
-  ...["gpt-5.1", "gpt-5.1-mini"].map((id) => ({ id, object: "model", owned_by: "openai" })),
-  ...["claude-opus", "claude-haiku"].map((id) => ({ id, object: "model", owned_by: "anthropic" })),
-  ...["a", "b", "c", "accounts/somebody/models/llama-405b-instruct"].map((id) => ({ id, object: "model", owned_by: "local" })),
-];
-
-let upstream, gateway, wire, browser, context, page, faults, directory;
-
-before(async () => {
-  directory = mkdtempSync(join(tmpdir(), "everytoken-"));
-  writeFileSync(join(directory, "everytoken.toml"), '[prices."gpt-5.1"]\ninput = 1.0\noutput = 2.0\n');
-  [upstream, browser] = await Promise.all([new Upstream().start(), launchBrowser()]);
-  gateway = await startGateway(upstream, { options: ["--config", join(directory, "everytoken.toml")], environ: { EVERYTOKEN_ATTEMPTS: "3" } });
-  wire = await new Wire(gateway.port).start();
-});
-
-after(async () => {
-  await browser?.close();
-  wire?.stop();
-  await gateway?.stop();
-  upstream?.stop();
-  rmSync(directory, { recursive: true });
-});
-
-beforeEach(async () => {
-  faults = [];
-  upstream.models = MODELS;
-  context = await browser.newContext();
-  page = await open();
-});
-
-afterEach(async () => {
-  wire.join();
-  await context.close();
-  assert.deepEqual(faults, []);
-  assert.equal(upstream.untaken, 0);
-});
-
-async function open(url = wire.url) {
-  const opened = await context.newPage();
-  opened.setDefaultTimeout(10_000);
-  opened.on("console", (message) => /Content Security Policy|Trusted/.test(message.text()) && faults.push(message.text()));
-  opened.on("request", (request) => !/^(data:|http:\/\/127\.)/.test(request.url()) && faults.push(request.url()));
-  await opened.goto(url);
-  await opened.locator("#model-button").waitFor();
-  return opened;
-}
-
-async function ask(question, on = page) {
-  await on.fill("#prompt", question);
-  await on.press("#prompt", "Enter");
-  return upstream.next();
-}
-
-const outcome = (on = page) => on.waitForFunction(() => [...document.querySelectorAll(".assistant")].at(-1)?.dataset.outcome).then((h) => h.jsonValue());
-const model = (on = page) => on.locator("#model-button .name").innerText();
-const active = (on = page) => on.evaluate(() => document.activeElement.id);
-const figures = (on = page) => on.locator(".assistant:last-child .figures li").allInnerTexts();
-const open_ = (id, on = page) => on.locator(`#${id}[open]`);
-
-/** A picture of one colour, as a file. */
-const picture = (width, height, on = page) =>
-  on.evaluate(([width, height]) => {
-    const canvas = Object.assign(document.createElement("canvas"), { width, height });
-    canvas.getContext("2d").fillRect(0, 0, width, height);
-    return canvas.toDataURL("image/png").split(",")[1];
-  }, [width, height]).then((base64) => Buffer.from(base64, "base64"));
+withPage();
 
 // --- The model ---
 
@@ -234,58 +165,6 @@ test("a model that takes no images says so, and the question stays in the prompt
   assert.equal(call.body.messages.at(-1).content, "What is this?");
   call.write("Nothing.").finish();
   await page.locator(".assistant[data-outcome=completed]").waitFor();
-});
-
-// --- Figures ---
-
-test("tokens, speed, time and cost stand under an answer, also after a reload", async () => {
-  const call = await ask("Hello");
-  call.write("One ");
-  await page.locator(".assistant .text", { hasText: "One" }).waitFor();
-  await page.evaluate(() => new Promise((done) => setTimeout(done, 200)));
-  call.write("two.");
-  call.raw(Buffer.from(`data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: "gpt-5.1", choices: [{ index: 0, delta: {}, finish_reason: "stop" }] })}\n\n`));
-  call.raw(Buffer.from(`data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: "gpt-5.1", choices: [], usage: { prompt_tokens: 1000, completion_tokens: 100, total_tokens: 1100 } })}\n\n`));
-  call.response.end("data: [DONE]\n\n");
-  await page.locator(".figures li", { hasText: "$" }).waitFor();
-  const shown = await figures();
-  assert.equal(shown[0], "100 tokens");
-  assert.match(shown[1], /^[\d.,]+ tokens\/s$/);
-  assert.match(shown[2], /^first after \d+(\.\d)? s$/);
-  assert.equal(shown[3], "$0.0012");
-  assert.equal(await page.locator(".recovery").count(), 0);
-  await page.reload();
-  await page.locator(".figures li", { hasText: "$" }).waitFor();
-  assert.deepEqual(await figures(), shown);
-});
-
-test("what recovery did is a quiet mark with details", async () => {
-  const call = await ask("Hello");
-  call.write("One two ");
-  await page.locator(".assistant .text", { hasText: "One two" }).waitFor();
-  wire.cut();
-  await page.locator(".said", { hasText: "Reconnecting" }).waitFor();
-  wire.join();
-  await page.locator(".said").waitFor({ state: "detached" });
-  call.cut(); // the provider's body ends, the answer does not
-  (await upstream.next()).write("One two ", "three.").finish();
-  assert.equal(await outcome(), "completed");
-  await page.locator(".recovery summary", { hasText: /^Resumed twice, \d/ }).click();
-  const details = await page.locator(".recovery li").allInnerTexts();
-  assert.ok(details.some((line) => /^Your connection was away for .* s; the text went on where it was\.$/.test(line)), details.join("\n"));
-  assert.ok(details.some((line) => /^The provider’s answer was cut after .* Another attempt continued/.test(line)), details.join("\n"));
-  assert.equal((await lastMessage(page)).resumes, 1);
-  await page.reload();
-  await page.locator(".recovery summary", { hasText: "Resumed twice" }).waitFor();
-});
-
-test("an answer that was stopped has figures, too", async () => {
-  const call = await ask("Hello");
-  call.write("One ", "two ");
-  await page.locator(".assistant .text", { hasText: "two" }).waitFor();
-  await page.keyboard.press("Escape");
-  assert.equal(await outcome(), "stopped");
-  await page.locator(".figures li", { hasText: "token" }).first().waitFor();
 });
 
 // --- The theme ---
