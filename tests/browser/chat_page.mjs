@@ -66,11 +66,11 @@ export function shows(text, on = chat.page) {
   return until(on, text, () => [...document.querySelectorAll(".assistant .text")].at(-1)?.textContent.replace("▊", "").trimEnd());
 }
 
-/** Wait until what `look()` returns in the page is `wanted`; else say what it was. */
-export async function until(on, wanted, look) {
+/** Wait until what `look(argument)` returns in the page is `wanted`; else say what it was. */
+export async function until(on, wanted, look, argument) {
   let last;
   for (const end = Date.now() + 10_000; Date.now() < end; await on.evaluate(() => new Promise(requestAnimationFrame))) {
-    last = await on.evaluate(look);
+    last = await on.evaluate(look, argument);
     if (JSON.stringify(last) === JSON.stringify(wanted)) return;
   }
   assert.deepEqual(last, wanted);

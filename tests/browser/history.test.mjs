@@ -1,9 +1,9 @@
-// The list of conversations beside the chat: kept, found, renamed, deleted, taken out and in, in every tab.
+// The list of conversations beside the chat: found, renamed, deleted, taken out and in, in every tab.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { ask, asked, chat, conversation, lists, open, outcome, questions, shows, store, until, withChat } from "./chat_page.mjs";
+import { asked, chat, conversation, lists, open, questions, shows, store, until, withChat } from "./chat_page.mjs";
 
 const DAY = 86_400_000;
 
@@ -11,13 +11,6 @@ withChat();
 
 const id = (page = chat.page) => new URL(page.url()).hash.slice(1);
 const row = (title, page = chat.page) => page.locator("#chats li", { hasText: title });
-
-/** The texts of a conversation, as they are stored. */
-const contents = (page, id) =>
-  page.evaluate(async (id) => {
-    const { read } = await import("/assets/store.js");
-    return Object.values((await read(id)).nodes).map(({ content }) => content);
-  }, id);
 
 async function more(title, act, page = chat.page) {
   await row(title, page).hover();
@@ -136,114 +129,6 @@ test("a conversation is taken out as Markdown and JSON, and into another browser
   await there.setInputFiles("#import-file", files.markdown[1]);
   await there.locator("#notice", { hasText: "no chat" }).waitFor();
   await other.close();
-});
-
-test("what an earlier version kept is taken over, once", async () => {
-  const { page } = chat;
-  await page.evaluate(() => {
-    const messages = [
-      { role: "user", content: "From before" },
-      { role: "assistant", content: "Still here.", base: "", key: "k", model: "default", asked: 1, stream: "gone", outcome: "completed", message: "", finish: "stop" },
-    ];
-    localStorage.setItem("everytoken:0123", JSON.stringify({ at: Date.now(), messages }));
-    localStorage.setItem("everytoken:4567", "no JSON");
-  });
-  const old = await open(`${chat.wire.url}/#0123`);
-  await shows("Still here.", old);
-  await lists(["From before"], old);
-  assert.deepEqual(await old.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith("everytoken:"))), []);
-  await more("From before", "delete", old);
-  await lists([], old);
-  await old.reload();
-  await lists([], old);
-});
-
-test("what stands in the prompt is there after a reload, in its own conversation", async () => {
-  const { page } = chat;
-  await asked("First", "1");
-  await page.fill("#prompt", "Not asked yet");
-  await page.reload();
-  await shows("1");
-  assert.equal(await page.inputValue("#prompt"), "Not asked yet");
-  await page.click("#new");
-  assert.equal(await page.inputValue("#prompt"), "");
-  const later = await open(`${chat.wire.url}/#${await page.evaluate(() => document.querySelector("#chats a").hash.slice(1))}`);
-  await until(later, "Not asked yet", () => document.querySelector("#prompt").value);
-});
-
-for (const [name, forbid] of Object.entries({
-  "without IndexedDB": () => Object.defineProperty(window, "indexedDB", { get: () => undefined }),
-  "where IndexedDB may not be opened": () => (IDBFactory.prototype.open = () => { throw new DOMException("no", "SecurityError"); }),
-})) {
-  test(`${name} everything lasts as long as the tab, and the page says so`, async () => {
-    const context = await chat.browser.newContext();
-    await context.addInitScript(forbid);
-    const page = await open(chat.wire.url, context);
-    assert.match(await page.locator("#keeping").innerText(), /keeps no chats/);
-    await asked("Hello", "Here.", page);
-    await lists(["Hello"], page);
-    await page.reload();
-    await shows("Here.", page);
-    await asked("More", "There.", page);
-    assert.deepEqual(await questions(page), ["Hello", "More"]);
-    await context.close();
-  });
-}
-
-test("a browser with no more room goes on and says so, until there is room", async () => {
-  const { page } = chat;
-  await asked("Hello", "Here.");
-  await page.evaluate(() => {
-    window.put = IDBObjectStore.prototype.put;
-    IDBObjectStore.prototype.put = () => { throw new DOMException("full", "QuotaExceededError"); };
-  });
-  await asked("More", "There.");
-  assert.deepEqual(await questions(), ["Hello", "More"]);
-  assert.match(await page.locator("#keeping").innerText(), /cannot store everything/);
-  await page.evaluate(() => (IDBObjectStore.prototype.put = window.put)); // there is room again
-  await asked("Last", "Everything.");
-  assert.equal(await page.locator("#keeping").innerText(), "");
-  const second = await open(page.url());
-  await shows("Everything.", second);
-  assert.deepEqual(await questions(second), ["Hello", "More", "Last"]);
-});
-
-test("an answer that nobody looks at comes to its end, and a tab that is closed loses nothing", async () => {
-  const { page } = chat;
-  const call = await ask("First");
-  call.write("One ");
-  await shows("One");
-  const first = id();
-  await page.click("#new");
-  await asked("Second", "Two.");
-  call.write("and a half.").finish();
-  // It is stored, though another conversation is shown.
-  await until(page, 0, () => document.querySelectorAll("#chats .coming").length);
-  assert.deepEqual(await contents(page, first), ["First", "One and a half."]);
-  await row("First").locator("a").click();
-  await shows("One and a half.");
-
-  const other = await open();
-  const last = await ask("Third", other);
-  last.write("Three ");
-  await shows("Three", other);
-  const link = other.url();
-  await other.close();
-  last.write("and four.").finish();
-  const again = await open(link);
-  await shows("Three and four.", again);
-  assert.equal(await outcome(again), "completed");
-  // Also without being looked at, once a page is open.
-  const unseen = await ask("Fourth", again);
-  unseen.write("Five ");
-  await shows("Five", again);
-  const [fourth, coming] = [id(again), () => document.querySelectorAll("#chats .coming").length];
-  await until(page, 1, coming);
-  await Promise.all([again.close(), page.close()]);
-  unseen.write("and six.").finish();
-  const elsewhere = await open();
-  await until(elsewhere, 0, coming);
-  assert.deepEqual(await contents(elsewhere, fourth), ["Third", "Three and four.", "Fourth", "Five and six."]);
 });
 
 test("on a phone the list is a drawer", async () => {

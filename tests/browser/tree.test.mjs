@@ -112,6 +112,11 @@ test("a conversation as Markdown is what is shown, and as JSON is all of it", ()
   answer(record, "a2b", "q2", "Better");
   assert.equal(asMarkdown(record), "# q1\n\n## Question\n\nq1\n\n## Answer (m)\n\na1\n\n## Question\n\nq2\n\n## Answer (m)\n\nBetter\n");
   assert.deepEqual(fromJSON(asJSON(record)), record);
+  const { asked, times, ...bare } = record.nodes.a1;
+  const less = { ...record, settings: undefined, nodes: { ...record.nodes, a1: bare } };
+  assert.equal(fromJSON(asJSON(less)).nodes.a1.times.ended, null); // what is missing is made up for
+  const not = [{ nodes: { x: record.nodes.q1 } }, { nodes: { q1: { ...record.nodes.q1, content: 1 } } }, { nodes: [] }, { id: "" }, { chosen: null }];
+  for (const wrong of not) assert.equal(fromJSON(asJSON({ ...record, ...wrong })), null);
   for (const other of ["{}", "null", "[]", '{"format": "everytoken conversation", "conversation": {"id": "a", "title": "b", "nodes": {"x": {"role": "system"}}, "chosen": {}}}']) {
     assert.equal(fromJSON(other), null);
   }

@@ -1,6 +1,6 @@
 // A conversation as a file: as Markdown, what is shown of it; as JSON, all of it, which can be read in again.
 
-import { path, textOf } from "./tree.js";
+import { answer, blank, path, textOf } from "./tree.js";
 
 const FORMAT = "everytoken conversation";
 
@@ -24,14 +24,27 @@ export function asJSON(record) {
   return `${JSON.stringify({ format: FORMAT, version: 1, conversation: record }, null, 2)}\n`;
 }
 
-/** What `asJSON` has made, or null. */
+/** The conversation in what `asJSON` has made, or null. */
 export function fromJSON(text) {
   const { format, conversation } = JSON.parse(text) ?? {};
   const { id, title, nodes, chosen } = conversation ?? {};
-  if (format !== FORMAT || typeof id !== "string" || typeof title !== "string" || !nodes || !chosen) return null;
-  const whole = Object.values(nodes).every(({ role, content }) => /^(user|assistant)$/.test(role) && (typeof content === "string" || Array.isArray(content)));
-  return whole ? conversation : null;
+  if (format !== FORMAT || !isName(id) || typeof title !== "string" || !isObject(nodes) || !isObject(chosen)) return null;
+  if (!Object.entries(nodes).every(([name, node]) => isMessage(name, node))) return null;
+  const whole = Object.values(nodes).map((node) => {
+    const { parent, key, model } = node;
+    return [node.id, node.role === "user" ? { time: 0, ...node } : { ...answer(node.id, parent, key, { model: model ?? "default" }), ...node }];
+  });
+  return { ...blank(id), ...conversation, nodes: Object.fromEntries(whole) };
 }
+
+function isMessage(name, node) {
+  const { id, role, content } = node ?? {};
+  const text = typeof content === "string" || (role === "user" && Array.isArray(content) && content.every(isObject));
+  return id === name && isName(id) && text && (role === "user" || (role === "assistant" && isName(node.key)));
+}
+
+const isName = (value) => typeof value === "string" && value !== "";
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Give the reader a file. */
 export function download(name, type, text) {

@@ -160,7 +160,7 @@ export function setting(key, value) {
 
 function tell(record) {
   const what = { id: record.id, head: headOf(record) };
-  channel?.postMessage(what);
+  if (!session.has(record.id)) channel?.postMessage(what); // no other tab could read it
   for (const listener of listeners) listener({ ...what, record, here: true });
 }
 
