@@ -108,6 +108,18 @@ test("what the model refuses is said at the field", async () => {
   await page.locator(".assistant[data-outcome=completed]").waitFor();
 });
 
+test("a model that has another name for the limit of tokens gets it by that name", async () => {
+  await page.click("#settings");
+  await page.fill("#setting-max_tokens", "300");
+  await page.click("#settings-done");
+  const message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+  upstream.refuse(400, { error: { message, type: "invalid_request_error", param: "max_tokens", code: "unsupported_parameter" } });
+  const call = await ask("Hello");
+  assert.deepEqual([call.body.max_tokens, call.body.max_completion_tokens], [undefined, 300]);
+  call.write("Here.").finish();
+  await page.locator(".assistant[data-outcome=completed]").waitFor();
+});
+
 // --- Images ---
 
 test("images are added by file, paste and drop, made smaller, sent as parts, and there after a reload", async () => {

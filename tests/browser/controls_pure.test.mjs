@@ -178,6 +178,18 @@ test("an answer that nothing happened to has no mark", () => {
   assert.equal(markOf(undefined), null);
 });
 
+test("a connection that was lost before there was text is not a resumption", () => {
+  let now = 0;
+  const timing = new Timing({ asked: 0 }, () => now);
+  timing.connection("lost");
+  now = 400;
+  timing.connection("open");
+  assert.deepEqual(markOf(recoveryOf(timing, null)), {
+    words: "Asked again once",
+    details: ["Your connection was away for 0.4 s; the question was sent again, as the same one."],
+  });
+});
+
 test("an attempt that failed before there was text is not a resumption", () => {
   const attempts = [{ number: 1, ended: 0.2, cause: { code: "upstream-status", message: "503" }, offset: 0 }, { number: 2, cause: null, offset: 0 }];
   assert.equal(markOf(recoveryOf(new Timing({ asked: 0 }, () => 0), { attempts })).words, "Asked again once");

@@ -3,12 +3,12 @@
 
 import { INTERRUPTED } from "./answer.js";
 import { attachments, contentOf, imageRow, imagesOf, refusesImages } from "./attachments.js";
-import { current, goBack, refocus, refresh } from "./conversation.js";
+import { current, goBack, goOn, refocus, refresh } from "./conversation.js";
 import { button, el, icon } from "./elements.js";
 import { figuresLine, recoveryOf, resultOf, settled, Timing } from "./figures.js";
 import { authorized } from "./key.js";
 import { keepModels, keptModels, modelPicker, modelsIn } from "./picker.js";
-import { countSet, FIELDS, parameters, refusedField, settingsDialog } from "./settings.js";
+import { countSet, FIELDS, parameters, refusedField, settingsDialog, wantsOtherLimit } from "./settings.js";
 import { shortcuts } from "./shortcuts.js";
 import { slots } from "./slots.js";
 import { change, setting } from "./store.js";
@@ -190,8 +190,18 @@ async function askGateway(node) {
   await change(id, (stored) => stored.nodes[node.id]?.key === node.key && Object.assign(stored.nodes[node.id], found)).catch((error) => console.error(error));
 }
 
+// Models that call the limit of tokens by its newer name.
+const otherLimit = () => new Set((setting("newer-limit") ?? "").split("\n").filter(Boolean));
+
+function asked({ settings }) {
+  const model = picker.value ?? "default";
+  const { max_tokens, ...rest } = parameters(settings);
+  const limit = max_tokens && { [otherLimit().has(model) ? "max_completion_tokens" : "max_tokens"]: max_tokens };
+  return { model, system: settings?.system?.trim() ? settings.system : "", ...rest, ...limit };
+}
+
 Object.assign(slots, {
-  asked: (record) => ({ model: picker.value ?? "default", system: record.settings?.system?.trim() ? record.settings.system : "", ...parameters(record.settings) }),
+  asked,
   content: (text) => (text.trim() === "" && !images.images.length ? null : contentOf(text, images.images)),
   taken() {
     images.set([]);
@@ -229,6 +239,11 @@ Object.assign(slots, {
 // What the model has refused is said where it can be changed.
 async function refused(conversation, node, error) {
   if (conversation !== current().id || node.outcome !== INTERRUPTED || node.content !== (node.base ?? "")) return;
+  const { model, max_tokens } = node.asked ?? {};
+  if (max_tokens && error && wantsOtherLimit(error) && !otherLimit().has(model)) {
+    setting("newer-limit", [...otherLimit(), model].join("\n"));
+    return goOn(node.id);
+  }
   const field = refusedField(error, node.asked);
   if (field) settings.refuse(field, error.message);
   const question = current().nodes[node.parent];

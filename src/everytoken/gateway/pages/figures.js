@@ -23,7 +23,7 @@ export class Timing {
   #last = null; // when text came last
   #lost = null; // since when the connection is away
   #pauses = []; // {from, to}
-  connections = []; // {at, seconds}: how often the page has resumed
+  connections = []; // {at, seconds, early}: each time the page has resumed; `early`: before there was text
 
   /** `asked`: when the question was asked; `first`: when the first text came, if another visit has seen that. */
   constructor({ asked, first = null }, now = Date.now) {
@@ -47,7 +47,7 @@ export class Timing {
     if (state !== "open") {
       this.#lost ??= this.#now();
     } else if (this.#lost !== null) {
-      this.connections.push({ at: this.#lost - this.times.asked, seconds: (this.#now() - this.#lost) / 1000 });
+      this.connections.push({ at: this.#lost - this.times.asked, seconds: (this.#now() - this.#lost) / 1000, early: this.#last === null });
       this.#lost = null;
     }
   }
@@ -77,7 +77,7 @@ export function settled(times, told) {
 
 /** What an answer's node keeps of what recovery did, oldest first: the page's own part, and the gateway's. */
 export function recoveryOf(timing, told) {
-  const own = timing.connections.map(({ at, seconds }) => ({ kind: "connection", at: at / 1000, seconds }));
+  const own = timing.connections.map(({ at, ...rest }) => ({ kind: "connection", at: at / 1000, ...rest }));
   const attempts = told?.attempts ?? [];
   const theirs = attempts.length < 2 ? [] : attempts.map((attempt, place) => ({
     kind: "attempt",
@@ -109,8 +109,9 @@ export function markOf(recovery) {
   const attempts = (recovery ?? []).filter(({ kind }) => kind === "attempt");
   for (const one of recovery ?? []) {
     if (one.kind === "connection") {
-      resumed.push(one);
-      details.push(`Your connection was away for ${seconds(one.seconds)}; the text went on where it was.`);
+      (one.early ? again : resumed).push(one);
+      const then = one.early ? "the question was sent again, as the same one" : "the text went on where it was";
+      details.push(`Your connection was away for ${seconds(one.seconds)}; ${then}.`);
       continue;
     }
     const where = [one.upstream, one.model].filter(Boolean).join(", ");

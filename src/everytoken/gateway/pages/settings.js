@@ -47,6 +47,11 @@ export function parameters(settings) {
   return body;
 }
 
+/** Whether an error says that the limit of tokens has another name at this model, as OpenAI's newer ones have it. */
+export function wantsOtherLimit(error) {
+  return refusedField(error, { max_tokens: 1 }) === "max_tokens" && /use\W+max_completion_tokens/i.test(error.message ?? "");
+}
+
 /** The messages with the system prompt before them, if there is one. */
 export function withSystem(settings, messages) {
   const system = settings?.system;
@@ -61,6 +66,7 @@ export function countSet(settings) {
 /** Which of the settings that were sent an error is about, or null: by its `param`, else by its words. */
 export function refusedField(error, settings) {
   if (!error) return null;
+  settings = { ...settings, max_tokens: settings?.max_tokens ?? settings?.max_completion_tokens };
   const sent = Object.keys(FIELDS).filter((name) => (name === "system" ? settings?.system?.trim() : parameters(settings)[name] !== undefined));
   const param = String(error.param ?? "").toLowerCase();
   const named = sent.find((name) => FIELDS[name].names.some((one) => param === one || param.startsWith(`${one}.`)));
