@@ -30,6 +30,7 @@ const DOCUMENTS = {
   "a long paragraph": `${"All work and no play makes Jack a **dull** boy, *most* days. ".repeat(30)}\n\nend\n`,
   "a long paragraph with a lone star": `5 * 3 ${"and so on and on ".repeat(200)}\n\nend\n`,
   "formulas": "Let $a_1$ and \\(b*c*d\\) be, for $5:\n\\[\nx\n- y\n\\]\nand $$z$$ too.\n\n- $$\n  q\n  $$\n- w\n\n$$\nend\n$$\n",
+  "formulas that never end": "# a $$b **c\nand\n\nx \\(y\n> z \\[w\n- v $u\n\n1 | $t\n\nend\n",
   "footnotes": "One[^1] and two[^b], [^a-z].\n\n[^1]: First *note*\n    with more.\n[^b]: Second.\n\nAfter.\n",
   "a table with formulas": "| a | b |\n|---|---|\n| $|x|$ | \\(P(A|B)\\) |\n| `a` | $5 |\n",
   "a long list": Array.from({ length: 95 }, (_, index) => `- item **${index}**\n`).join("") + "\nafter\n",

@@ -4,6 +4,7 @@
 
 import { mend } from "./mend.js";
 import { fresh, mark, views } from "./nodes.js";
+import { PENDING } from "./rich/math.js";
 import { parse } from "./rich/parser.js";
 import { freezeColumns, goOnIn } from "./rich/long.js";
 
@@ -33,8 +34,12 @@ export class MarkdownView {
     this.#tail = (this.#tail + text).replace(/\r\n/g, "\n");
     const prefix = this.#open?.prefix ?? "";
     const source = prefix + this.#tail;
-    const shown = final && !cut ? source : mend(source, { hold: !final });
-    const tokens = parse(shown, this.#links); // a finished definition stays known
+    let shown = final && !cut ? source : mend(source, { hold: !final });
+    let tokens = parse(shown, this.#links); // a finished definition stays known
+    if (isMisplaced(tokens)) {
+      shown = mend(source, { hold: !final, formulas: false });
+      tokens = parse(shown, this.#links);
+    }
     while (tokens.at(-1)?.type === "space") tokens.pop();
 
     // Every block but the last is finished: what could still be drawn into it, mend() has left out.
@@ -184,6 +189,17 @@ export class MarkdownView {
     above.after(below);
     this.#open = { element: below, inner: below, stable: null, prefix: GOES_ON };
   }
+}
+
+// Whether a formula is taken for open although its block has ended: then it is none.
+function isMisplaced(tokens) {
+  const isOpen = ({ raw }) => raw.includes(PENDING);
+  const last = tokens.findLast(({ type }) => type !== "space");
+  if (!last) return false;
+  const finished = tokens.slice(0, tokens.lastIndexOf(last));
+  if (last.type === "list") finished.push(...last.items.slice(0, -1));
+  if (last.type === "table") finished.push({ raw: last.raw.trimEnd().replace(/.*$/, "") });
+  return finished.some(isOpen);
 }
 
 // From a footnote's mark to the footnote, and back.

@@ -11,8 +11,10 @@ const UNDECIDED = /^[ \t>]*(?:[-+*_=~`#:|\s]+|\d{1,9}[.)]?)[ \t]*$/;
 const FORMULA = /^([ \t>]*(?:[-*+]|\d{1,9}[.)])?[ \t]*)(\$\$|\\\[)(.*)$/;
 // A note's definition until its colon has come; nothing else begins so.
 const NOTE = /^ {0,3}\[\^[^\]\s]*\]?:?$/;
+// Such a line is a stretch of its own.
+const HEADING = /^[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*#{1,6}[ \t]/;
 // Here a new stretch of inline text begins: no emphasis reaches over it.
-const NEW_STRETCH = /^(?:[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]|#{1,6}[ \t]|[ \t>]*$|[ \t]*[-=`~]+[ \t]*$)/;
+const NEW_STRETCH = /^(?: {0,3}\[\^[^\]\s]+\]:|[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]|#{1,6}[ \t]|[ \t>]*$|[ \t]*[-=`~]+[ \t]*$)/;
 
 const LONGEST_FORMULA = 4000;
 
@@ -20,8 +22,11 @@ function isClosed(line, closer) {
   return line.replace(/\\[^\]]/g, "  ").includes(closer);
 }
 
-/** Return `source` as it should be shown while more of it may come; without `hold`, leaving no line out. */
-export function mend(source, { hold = true } = {}) {
+/**
+ * Return `source` as it should be shown while more of it may come; without `hold`, leaving no line out; without `formulas`,
+ * taking none for open.
+ */
+export function mend(source, { hold = true, formulas = true } = {}) {
   const lines = source.split("\n");
   let fence = null;
   let settled = 0; // lines up to the end of the last fence or formula that is closed
@@ -52,7 +57,7 @@ export function mend(source, { hold = true } = {}) {
       ? lines.slice(0, -1).join("\n")
       : source;
   }
-  if (formula) {
+  if (formula && formulas) {
     const [, indent] = FORMULA.exec(lines[formula.line]);
     const before = lines.slice(0, formula.line).map((line) => line + "\n").join("");
     const open = lines.slice(formula.line).join("\n").slice(indent.length);
@@ -63,25 +68,25 @@ export function mend(source, { hold = true } = {}) {
 
   let first = lines.length - (lines.length > 1 && lines.at(-1) === "" ? 2 : 1);
   if (first < settled) return lines.join("\n");
-  while (first > settled && !NEW_STRETCH.test(lines[first]) && !lines[first].startsWith("|")) first--;
+  while (first > settled && !NEW_STRETCH.test(lines[first]) && !lines[first].startsWith("|") && !lines[first - 1].startsWith("|") && !HEADING.test(lines[first - 1])) first--;
   const stretch = lines.slice(first).join("\n");
   const before = lines.slice(0, first).map((line) => line + "\n").join("");
-  if (!stretch.startsWith("|")) return before + mendInline(stretch);
+  if (!stretch.startsWith("|")) return before + mendInline(stretch, formulas);
   const isHeader = first === 0 || !lines[first - 1].startsWith("|");
   if (isHeader && hold) return before; // a table is one only with its second line
   const cell = stretch.lastIndexOf("|") + 1;
-  return before + stretch.slice(0, cell) + mendInline(stretch.slice(cell));
+  return before + stretch.slice(0, cell) + mendInline(stretch.slice(cell), formulas);
 }
 
 /** Close the code span, link and emphasis that are still open at the end of `text`. */
-export function mendInline(text) {
+export function mendInline(text, formulas = true) {
   const open = []; // the emphasis marks waiting for their other half
   let link = null; // [start of the link's text, its end] of a link that has not ended
   const brackets = [];
   for (let at = 0; at < text.length; ) {
     const mark = text[at];
     const math = (mark === "\\" || mark === "$") && mathAt(text, at);
-    if (math?.open && !/^\$\d/.test(text.slice(at))) return pending(text.slice(0, at), text.slice(at), open);
+    if (math?.open && formulas && !/^\$\d/.test(text.slice(at))) return pending(text.slice(0, at), text.slice(at), open);
     if (math?.end) {
       at = math.end;
     } else if (mark === "$" && /^\$+$/.test(text.slice(at))) {
