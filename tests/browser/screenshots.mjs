@@ -50,6 +50,7 @@ async function history(at) {
   await at.write(...ANSWER);
   at.call.finish();
   await at.ended();
+  await at.page.locator("#chats li:has([aria-current])", { hasText: QUESTION }).waitFor({ state: "attached" });
 }
 
 /** Each takes a page to a state. */
@@ -170,9 +171,10 @@ const STATES = {
 const LOOKS = {
   "": { viewport: WIDE },
   "-dark": { viewport: WIDE, colorScheme: "dark" },
-  ...["reconnecting", "stopped", "interrupted", "languages", "key", "completed-dark", "streaming-phone"],
-  ...["history-wide", "versions", "too-long", "list-phone"],
-  ...["figures", "image", "settings", "models-phone", "shortcuts-dark"],
+  "-wide": { viewport: WIDEST },
+  "-wide-dark": { viewport: WIDEST, colorScheme: "dark" },
+  "-large": { viewport: { width: 1600, height: 900 } },
+  "-narrow-dark": { viewport: { width: 360, height: 720 }, hasTouch: true, isMobile: true, colorScheme: "dark" },
   "-phone": { viewport: PHONE, hasTouch: true, isMobile: true, deviceScaleFactor: 1.5 },
 };
 
