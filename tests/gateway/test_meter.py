@@ -267,7 +267,9 @@ async def test_money_survives_the_death_of_the_process(tmp_path, scripted_upstre
 async def test_limits_cost_no_commits_of_their_own(tmp_path, scripted_upstream, monkeypatch):
     monkeypatch.setattr("everytoken.journal.local_ledger._DELAY", 1000)
     journal = SqliteJournal(tmp_path / "j.sqlite")
-    async with limited(await scripted_upstream("Hi"), kept_in=journal, prices=PRICES, keep_log=0.0) as gateway:
+    async with limited(
+        await scripted_upstream("Hi"), kept_in=journal, prices=PRICES, keep_log=0.0
+    ) as gateway:
         free, budget = await gateway.key("free"), await gateway.key(usd_per_day=100.0)
         commits = []
         for secret in (free, budget):
