@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
     from rich.console import ConsoleOptions, RenderableType, RenderResult
+    from rich.markdown import MarkdownContext
 
 __all__ = ["CURSOR", "Renderer"]
 
@@ -64,12 +65,17 @@ class _ListItem(ListItem):
     def __init__(self) -> None:
         super().__init__()
         self._continued = False
+        self._empty = True
 
     @classmethod
     def create(cls, markdown: Markdown, token: Token) -> _ListItem:  # noqa: ARG003  # rich's signature
         item = cls()
         item._continued = bool(token.meta.get(CONTINUED))
         return item
+
+    def on_child_close(self, context: MarkdownContext, child: MarkdownElement) -> bool:
+        self._empty = False
+        return super().on_child_close(context, child)
 
     def render_bullet(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self._marked(super().render_bullet, console, options)
@@ -80,7 +86,7 @@ class _ListItem(ListItem):
         yield from self._marked(super().render_number, console, options, number, last_number)
 
     def _marked(self, render: Callable[..., RenderResult], *given: Any) -> RenderResult:
-        if not list(self.elements):
+        if self._empty:
             self.elements.append(Text(""))
         for index, part in enumerate(render(*given)):
             blank = self._continued and index == 0 and isinstance(part, Segment)

@@ -47,6 +47,10 @@ class LiveRegion:
         # The terminal's cursor is at the end of the last of these lines.
         self._shown = live or [""]
 
+    def forget(self) -> None:
+        """Take it that the terminal's cursor is at the beginning of a line that is free."""
+        self._shown = []
+
     def _go_to(self, line: int) -> str:
         """Return the codes that move the terminal's cursor from the region's end to the beginning of its `line`."""
         if line == len(self._shown):
