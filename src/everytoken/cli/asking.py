@@ -43,6 +43,7 @@ _SILENCE = 300.0  # seconds without content; a server may send none while its mo
 _SILENCE_RESUMABLE = 45.0  # seconds without a byte: the gateway sends a keep-alive every 15 s
 _LINGER = 1.0  # seconds to wait for `[DONE]` after a finish_reason, which already completes the answer
 _GRACE = 30  # seconds for which the gateway continues without us: those pauses, and a margin
+_RESULT = 2.0  # seconds for what a response has come to
 _CANCEL = 2.0  # seconds for a cancellation to be accepted
 _NO_LIST = {404, 405, 501}  # a server with one model need not list it
 _SHORTENED: dict[str | None, str] = {
@@ -82,6 +83,15 @@ class ChatServer(Server):
         except (msgspec.DecodeError, TypeError) as error:
             raise RemoteProtocolError("the server's list of models cannot be read") from error
 
+    async def result(self, stream: str) -> dict[str, Any] | None:
+        """Return what a gateway says that a response has come to, or how far it is; None if it does not say."""
+        with suppress(httpx2.HTTPError, msgspec.DecodeError):
+            response = await self.http.get(f"{stream}/result", timeout=_RESULT)
+            told = msgspec.json.decode(response.content) if response.is_success else None
+            if isinstance(told, dict) and isinstance(told.get("attempts"), list):
+                return told
+        return None
+
     async def ask(self, body: dict[str, Any], view: View) -> Answer:
         """Ask, and return when the answer has begun. Raises `UpstreamError`."""
         answer = Answer(self.http, view)
@@ -116,6 +126,7 @@ class Answer:
         self.notice: str | None = None
         self.refused = False
         self.waiting = WAITING
+        self.trouble = ""  # what the gateway does about an answer that does not come
         self.first: float | None = None
         self.resumed = 0
         self.finish_reason: str | None = None
@@ -134,6 +145,11 @@ class Answer:
     def model(self) -> str:
         """The server's own name for the model, "" if it says none."""
         return self._chat.model
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces have been received."""
+        return len(self._pieces) + len(self._thoughts)
 
     @property
     def stream(self) -> str | None:

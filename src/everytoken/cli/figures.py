@@ -14,7 +14,7 @@ __all__ = ["Figures", "cost_of"]
 
 
 class Figures(msgspec.Struct, kw_only=True):
-    """One answer. Times are in seconds since it was asked for; `resumed`: how often our own connection was made again."""
+    """One answer. `told`: what the gateway says that it has come to. Times are in seconds since it was asked for; `resumed`: how often our own connection was made again."""
 
     model: str
     outcome: str
@@ -27,7 +27,7 @@ class Figures(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     resumed: int = 0
     stream: str | None = None
-    attempts: list[dict[str, Any]] | None = None
+    told: dict[str, Any] | None = None
 
     @property
     def speed(self) -> float | None:
@@ -40,7 +40,7 @@ class Figures(msgspec.Struct, kw_only=True):
     def line(self) -> str:
         """Return one line for people."""
         into, out = self._tokens("prompt_tokens"), self._tokens("completion_tokens")
-        cost = cost_of(self.model, self.usage)
+        cost = self.cost
         recovered = self.recovery()
         resumed = recovered["resumed"] + max(recovered.get("attempts", 1) - 1, 0)
         parts = [
@@ -56,10 +56,22 @@ class Figures(msgspec.Struct, kw_only=True):
     def recovery(self) -> dict[str, Any]:
         """Return what had to be done for the answer to be whole."""
         told: dict[str, Any] = {"resumed": self.resumed}
-        if self.attempts is not None:
-            told["attempts"] = len(self.attempts)
-            told["causes"] = [attempt["cause"]["code"] for attempt in self.attempts if attempt.get("cause")]
+        attempts = (self.told or {}).get("attempts")
+        if attempts:
+            told["attempts"] = len(attempts)
+            told["causes"] = [attempt["cause"]["code"] for attempt in attempts if attempt.get("cause")]
         return told
+
+    @property
+    def used(self) -> dict[str, Any] | None:
+        """The tokens, as the stream says, or as the gateway counts those of an answer that was cut."""
+        return self.usage or (self.told or {}).get("usage")
+
+    @property
+    def cost(self) -> float | None:
+        """The price in dollars: as the gateway says, or the server, or a price list; None if nobody knows."""
+        told = (self.told or {}).get("cost")
+        return told if isinstance(told, int | float) else cost_of(self.model, self.used)
 
     def json(self, conversation: str | None) -> bytes:
         """Return everything as one JSON object."""
@@ -70,8 +82,8 @@ class Figures(msgspec.Struct, kw_only=True):
             "outcome": self.outcome,
             "finish_reason": self.finish_reason,
             "error": self.error,
-            "usage": self.usage,
-            "cost": cost_of(self.model, self.usage),
+            "usage": self.used,
+            "cost": self.cost,
             "times": {
                 "first_token": None if self.first is None else round(self.first, 3),
                 "total": round(self.seconds, 3),
@@ -84,7 +96,7 @@ class Figures(msgspec.Struct, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n"
 
     def _tokens(self, name: str) -> int | None:
-        value = (self.usage or {}).get(name)
+        value = (self.used or {}).get(name)
         return value if isinstance(value, int) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from everytoken.cli.asking import WAITING, ChatServer, code_of
@@ -11,6 +12,7 @@ from everytoken.cli.ending import Outcome
 from everytoken.cli.figures import Figures
 from everytoken.cli.following import reopened
 from everytoken.cli.views import PlainView, view_of
+from everytoken.cli.watching import watching
 from everytoken.errors import EverytokenError
 
 if TYPE_CHECKING:
@@ -98,11 +100,12 @@ class Talk:
         outcome = "cancelled"
         with self._keyboard.quiet(view.suspend, view.go_on):
             view.begin()
-            view.explain(lambda: WAITING if answer is None else answer.waiting)
+            view.explain(lambda: WAITING if answer is None else answer.trouble or answer.waiting)
             try:
                 answer = await begin(view)
                 self._begin(answer)
-                await answer.read()
+                async with watching(self.server, answer) if view.explains else nullcontext():
+                    await answer.read()
                 outcome = "completed"
             except EverytokenError as failure:
                 error = failure
@@ -112,6 +115,8 @@ class Talk:
                 view.end()
                 self._remember(answer, outcome, error)
                 self.figures = self._measured(answer, outcome, error, asked, clock())
+        if self.options.counted and answer is not None and answer.stream is not None:
+            self.figures.told = await self.server.result(answer.stream)
         notice = None if answer is None else answer.notice or (_REFUSED if answer.refused else None)
         return Outcome(error, answer is not None, notice)
 

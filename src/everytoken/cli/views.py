@@ -27,6 +27,7 @@ class View(Protocol):
     """Shows an answer. Nothing here raises; check `output.failure`."""
 
     output: Output
+    explains: bool  # whether it shows what is waited for
 
     def begin(self) -> None:
         """Show that an answer is expected."""
@@ -55,6 +56,8 @@ class PlainView:
 
     On a `terminal` (one that cannot move its cursor) control characters are made visible, and the last line is ended.
     """
+
+    explains = False
 
     def __init__(self, output: Output, *, terminal: bool) -> None:
         self.output = output
@@ -91,6 +94,8 @@ class ScreenView:
     Finished blocks are printed for good; only the last one is drawn again as it grows. Of a block with
     more lines than the terminal, the end is shown, and all of it once it is finished.
     """
+
+    explains = True
 
     def __init__(self, output: Output, loop: asyncio.AbstractEventLoop) -> None:
         # A pipe does not need these, and they are slow to import.

@@ -111,7 +111,7 @@ class EditedPrompt:
     def read(self, default: str) -> str:
         """Return what is typed; SIGTERM raises `StoppedError`."""
         text = self._signals.run(self._session.prompt_async(default=default, handle_sigint=False))
-        return unquoted(text)
+        return unquoted(text).rstrip("\n")
 
 
 def unquoted(text: str) -> str:
