@@ -78,6 +78,7 @@ class Loop:
                 if error.number != signal.SIGINT:
                     raise
                 self._say("stopped")
+                self._space()
                 default = self._keyboard.typed()
             except EverytokenError as error:
                 self._say(f"everytoken: {error.message}")
