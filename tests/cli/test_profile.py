@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from command_line import run
 from everytoken.cli import profile
 from everytoken.cli.address import api_key, base_url, model_name
+from everytoken.errors import ConfigurationError
 from everytoken.testing import ScriptedUpstream
 
 VARIABLES = (
@@ -85,11 +89,11 @@ def test_a_key_can_be_in_a_file_of_its_own(write):
 )
 def test_a_mistake_is_one_line(text, why, write, tmp_path):
     write(text)
-    done = run("chat", "hi", XDG_CONFIG_HOME=str(tmp_path))
-    assert done.returncode == 1
-    assert done.stderr.decode().startswith(f"everytoken: {tmp_path}/everytoken/config.toml")
-    assert why in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
+    with pytest.raises(ConfigurationError) as caught:
+        profile.profile()
+    assert caught.value.message.startswith(f"{tmp_path}/everytoken/config.toml")
+    assert why in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 def test_the_file_counts_for_a_command(write, tmp_path):
@@ -101,3 +105,16 @@ def test_the_file_counts_for_a_command(write, tmp_path):
     assert body["model"] == "m"
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert not (tmp_path / "data").exists()
+
+
+def test_the_example_of_the_docs(write):
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    write(block, key="secret")
+    assert profile.profile() == profile.Profile(
+        base_url="https://gateway.example/v1",
+        model="gpt-4o",
+        system="Be brief.",
+        api_key="secret",
+        api_key_file="key",
+    )

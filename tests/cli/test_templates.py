@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from command_line import run
@@ -58,3 +61,14 @@ def test_asking_by_a_template(tmp_path):
         "NAME    PROMPT\njoke    Tell a joke.\nreview  Review this: $input Thank you for $inputs.\n"
     )
     assert run("chat", "-t", "../../x", "x", **env).returncode == 1
+
+
+def test_the_example_of_the_docs():
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    [block] = [
+        block
+        for block in re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        if block.startswith("system:")
+    ]
+    system = "You review code.\nName what is wrong, and nothing else."
+    assert parsed("t", block) == Template("t", system, "", "Review this:\n\n$input")

@@ -21,7 +21,7 @@ _COMMANDS = {
         "everytoken.cli.conversations",
         "List the conversations that are kept, and remove them.",
     ),
-    "templates": ("everytoken.cli.templates", "List the templates for questions."),
+    "templates": ("everytoken.cli.templates", "List the templates for `everytoken chat -t NAME`."),
     "tail": ("everytoken.cli.tail", "Show a stream from any offset, and follow it to its end."),
     "check": (
         "everytoken.cli.check",
