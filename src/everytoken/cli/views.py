@@ -212,7 +212,7 @@ class ScreenView:
         seconds = self._quiet()
         if self._waiting is None or seconds < _QUIET:
             return []
-        return [f"\x1b[2m{visible(f'{self._waiting()} · {seconds:.0f} s')[:width]}\x1b[22m"]
+        return [f"\x1b[2m{visible(f'{self._waiting()} · {seconds:.0f} s')[:width]}\x1b[0m"]
 
     def _draw(self) -> None:
         size = self._size()
