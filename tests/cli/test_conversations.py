@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from everytoken.cli import commands
-from everytoken.cli.conversation.kept import Conversation, Kept, Message, title
+from everytoken.cli.kept import Conversation, Kept, Message, title
 from everytoken.errors import EverytokenError
 
 

@@ -135,6 +135,12 @@ MOVED = f"""\
 """
 
 
+def test_a_table_has_one_empty_line_around_it():
+    assert plain("One:\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nTwo.") == [
+        *("One:", "", " a  b", " ────", " 1  2", "", "Two."),
+    ]
+
+
 def test_code_can_be_copied_wherever_it_stands():
     """No indent, no line end and no box that is not its own."""
     assert plain(f"Look:\n\n```python\n{CODE}\n```\n") == ["Look:", "", *CODE.split("\n")]

@@ -12,10 +12,10 @@ from everytoken.cli import templates
 from everytoken.cli.address import api_key, base_url_option, model_name
 from everytoken.cli.address import base_url as chosen_base_url
 from everytoken.cli.answer_schema import response_format
-from everytoken.cli.conversation.kept import ID, Conversation, Kept
 from everytoken.cli.conversations import complete as complete_conversation
 from everytoken.cli.ending import failed_output, report, status_of
 from everytoken.cli.fragments import STDIN, Content, message_content
+from everytoken.cli.kept import ID, Conversation, Kept
 from everytoken.cli.keyboard import Keyboard
 from everytoken.cli.output import Output
 from everytoken.cli.profile import profile

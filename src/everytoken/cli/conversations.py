@@ -7,7 +7,7 @@ from contextlib import suppress
 import click
 import msgspec
 
-from everytoken.cli.conversation.kept import Kept
+from everytoken.cli.kept import Kept
 from everytoken.cli.tables import table, when
 from everytoken.cli.text import one_line
 from everytoken.errors import EverytokenError

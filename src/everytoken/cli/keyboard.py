@@ -27,7 +27,8 @@ class Keyboard:
     """
 
     def __init__(self, *, keep: bool) -> None:
-        self._descriptor = next((number for number in (0, 1) if os.isatty(number)), None)
+        # Where the answer goes elsewhere, the terminal may be another program's: that of `everytoken chat … | less`.
+        self._descriptor = (0 if os.isatty(0) else 1) if os.isatty(1) else None
         self._keep = keep and self._descriptor == 0
         self._typed = b""
 

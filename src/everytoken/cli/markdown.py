@@ -30,6 +30,7 @@ CURSOR = "▊"
 
 _FENCE = re.compile(r"[\s>*+\-\d.)]*(```|~~~)")
 _CODE_SPAN = re.compile(r"`[^`]*`")
+_BLANK_END = re.compile(r"(?: |\x1b\[[0-9;]*m)+\Z")
 _ACCENT = "cyan"
 _LOOKS = Theme(
     {
@@ -179,7 +180,8 @@ class Renderer:
             for child in token.children or ():
                 if child.type == "softbreak":
                     child.type = "hardbreak"  # a model that begins a line means it: verses, addresses
-        return self._lines(markdown, width)
+        lines = self._lines(markdown, width)
+        return [line for before, line in zip(["", *lines], lines, strict=False) if line or before]
 
     def _code(self, token: Token, width: int | None) -> list[str]:
         """Render code, with neither an indent nor a background: both would be copied with it."""
@@ -193,7 +195,13 @@ class Renderer:
         """Render to lines; without a `width` they are not wrapped."""
         with self._console.capture() as capture:
             self._console.print(renderable, width=width, soft_wrap=width is None)
-        return [line.rstrip(" ") for line in capture.get().removesuffix("\n").split("\n")]
+        return [_without_blanks(line) for line in capture.get().removesuffix("\n").split("\n")]
+
+
+def _without_blanks(line: str) -> str:
+    """Return a line without the spaces at its end, which would be copied."""
+    end = _BLANK_END.search(line)
+    return line if end is None else f"{line[: end.start()]}{end[0].replace(' ', '')}" if end.start() else ""
 
 
 def _trimmed(lines: list[str]) -> list[str]:

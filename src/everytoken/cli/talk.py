@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from everytoken.cli.asking import WAITING, ChatServer, code_of
-from everytoken.cli.conversation.kept import Message, title
 from everytoken.cli.ending import Outcome
 from everytoken.cli.figures import Figures
 from everytoken.cli.following import reopened
+from everytoken.cli.kept import Message, title
 from everytoken.cli.views import PlainView, view_of
 from everytoken.cli.watching import watching
 from everytoken.errors import EverytokenError
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from everytoken.cli.asking import Answer
-    from everytoken.cli.conversation.kept import Conversation
     from everytoken.cli.fragments import Content
+    from everytoken.cli.kept import Conversation
     from everytoken.cli.keyboard import Keyboard
     from everytoken.cli.output import Output
     from everytoken.cli.views import View

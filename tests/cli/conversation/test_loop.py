@@ -295,6 +295,19 @@ def test_a_killed_gateway_comes_back_and_the_answer_goes_on(tmp_path, home):
     assert (answer["content"], answer["outcome"]) == (DEFAULT_TEXT, "completed")
 
 
+def test_it_says_what_the_gateway_does(tmp_path, home):
+    faults = [(0, "close", "middle"), ("always", "silent-after-head", "start")]
+    with (
+        ScriptedUpstream(faults=faults) as upstream,
+        gateway("--upstream", upstream.base_url) as (_, url),
+        conversation(tmp_path, home, f"{url}/v1") as pane,
+    ):
+        pane.enter("go")
+        pane.wait_for("\nthe provider was cut (upstream-truncated): attempt 2 · ")
+        pane.press("C-c")
+        assert "the provider" not in prompts(pane, 2)
+
+
 def test_a_killed_conversation_is_continued_with_the_answer_it_had(tmp_path, home):
     upstream, gate = gated(DEFAULT_TEXT, 8)
     with upstream, gateway("--upstream", upstream.base_url) as (_, url):

@@ -1,1 +1,1 @@
-"""A conversation in the terminal: what is kept of it, the prompt, its commands, and their loop."""
+"""A conversation in the terminal: the prompt, its history and commands, and their loop."""

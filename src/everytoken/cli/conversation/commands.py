@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import msgspec
 
-from everytoken.cli.conversation.kept import conversation_in, private
 from everytoken.cli.fragments import message_content, shown
+from everytoken.cli.kept import conversation_in, private
 from everytoken.cli.text import visible
 from everytoken.errors import EverytokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from everytoken.cli.conversation.kept import Conversation, Kept
     from everytoken.cli.fragments import Content
+    from everytoken.cli.kept import Conversation, Kept
     from everytoken.cli.talk import Talk
 
 __all__ = ["COMMANDS", "Commands", "Next"]

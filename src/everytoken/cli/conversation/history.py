@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 from prompt_toolkit.history import History
 
-from everytoken.cli.conversation.kept import private
+from everytoken.cli.kept import private
 from everytoken.errors import EverytokenError
 
 if TYPE_CHECKING:

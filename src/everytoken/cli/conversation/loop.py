@@ -20,8 +20,8 @@ from everytoken.errors import EverytokenError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everytoken.cli.conversation.kept import Kept, Message
     from everytoken.cli.fragments import Content
+    from everytoken.cli.kept import Kept, Message
     from everytoken.cli.keyboard import Keyboard
     from everytoken.cli.output import Output
     from everytoken.cli.signals import Signals

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from everytoken.cli.conversation import kept as module
+from everytoken.cli import kept as module
 from everytoken.cli.conversation.history import KeptHistory
-from everytoken.cli.conversation.kept import Conversation, Kept, Message, conversation_in, title
+from everytoken.cli.kept import Conversation, Kept, Message, conversation_in, title
 from everytoken.errors import EverytokenError
 
 
