@@ -99,7 +99,9 @@ class StyledScreen(Screen):
 
 def photograph() -> StyledScreen:
     """Return the screen in the middle of an answer."""
-    env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "PYTHONPATH"}}
+    env = {
+        name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "PYTHONPATH"}
+    }
     with subprocess.Popen(  # noqa: S603  # it is ours
         [EVERYTOKEN, "serve", "--port", "0", "--journal", "memory", "--log-level", "error"],
         stdout=subprocess.PIPE,

@@ -88,6 +88,7 @@ class EditedPrompt:
         keys.add("enter")(_on_enter)
         keys.add("escape", "enter")(_on_new_line)
         keys.add("c-j")(_on_new_line)
+        keys.add("c-x", "c-e")(_on_edit)
         output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
         output.enable_cpr = False  # a terminal's answer to a question could come between what is typed
         self._session: PromptSession[str] = PromptSession(
@@ -97,7 +98,6 @@ class EditedPrompt:
             key_bindings=keys,
             history=history,
             enable_suspend=True,
-            enable_open_in_editor=True,
             tempfile_suffix=".md",
             completer=_completer(words),
             complete_while_typing=False,
@@ -148,6 +148,11 @@ def _on_enter(event: KeyPressEvent) -> None:
 
 def _on_new_line(event: KeyPressEvent) -> None:
     event.current_buffer.insert_text("\n")
+
+
+def _on_edit(event: KeyPressEvent) -> None:
+    """Open the question in $EDITOR; it is not asked before somebody has seen it."""
+    event.current_buffer.open_in_editor(validate_and_handle=False)
 
 
 def _is_pasting(event: KeyPressEvent) -> bool:
