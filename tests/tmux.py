@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT = 20.0  # seconds until a test gives up
-_PAUSE = 0.03
+_PAUSE = 0.1
 
 
 class Pane:

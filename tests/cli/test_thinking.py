@@ -14,6 +14,7 @@ from everytoken.cli.thinking import ThinkTags
         ("Yes.", "", "Yes."),
         ("<think>\nHm < 3.</think>\n\nYes <think>.", "Hm < 3.", "Yes <think>."),
         ("\n<think>Hm", "Hm", ""),
+        ("<think>\n\na\n\nb\n\n</think>\nc", "a\n\nb", "c"),
         ("<thin", "", "<thin"),
         ("<think>a</thi", "a", "</thi"),
         ("<thinking>no", "", "<thinking>no"),

@@ -37,8 +37,10 @@ class ThinkTags:
                 self._held, self._tag = "", None
                 return [(True, thought.rstrip()), (False, rest.lstrip("\n"))]
             keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if thought.endswith(_CLOSE[:n])), 0)
-            self._held = thought[len(thought) - keep :]
-            parts = [(True, thought[: len(thought) - keep])]
+            # Line ends before the tag are not shown, so they are held, too.
+            certain = thought[: len(thought) - keep].rstrip("\n")
+            self._held = thought[len(certain) :]
+            parts = [(True, certain)]
         return [(thinking, part) for thinking, part in parts if part]
 
     def finish(self) -> str:
