@@ -517,6 +517,27 @@ def test_ctrl_c_keeps_what_has_come():
         assert not terminal.screen.cursor_hidden
 
 
+@pytest.mark.parametrize("without", ["cursor", "prompt_toolkit"])
+def test_a_conversation_where_there_is_no_prompt_to_edit(without, tmp_path):
+    env = {"TERM": "dumb"}
+    if without == "prompt_toolkit":
+        (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['prompt_toolkit'] = None")
+        env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    with (
+        ScriptedUpstream("Yes, of course.") as upstream,
+        on_terminal(upstream, "--no-save", **env) as terminal,
+    ):
+        screen = terminal.screen
+        terminal.read_until(lambda: screen.text.endswith("ends the conversation.\n>"))
+        terminal.type("one\r")
+        terminal.read_until(lambda: screen.text.endswith("Yes, of course.\n>"))
+        terminal.type("/modle\r")
+        terminal.read_until(lambda: screen.text.endswith("did you mean /model?\n>"))
+        terminal.type("\x04")
+        assert terminal.read_to_end() == 0
+    assert asked(upstream) == [("user", "one")]
+
+
 def test_chat_does_not_load_a_server():
     code = "import sys, everytoken.cli, everytoken.cli.chat; print(*sys.modules)"
     loaded = subprocess.run(

@@ -66,7 +66,11 @@ class Keyboard:
             loop.call_soon_threadsafe(self._set, self._without_echo(before))
 
         handlers = ((signal.SIGTSTP, on_stop), (signal.SIGCONT, on_continue))
-        earlier = {number: signal.signal(number, handler) for number, handler in handlers}
+        earlier = {
+            number: signal.signal(number, handler)
+            for number, handler in handlers
+            if signal.getsignal(number) is signal.SIG_DFL  # what ignores Ctrl-Z has its reasons
+        }
         self._set(self._without_echo(before))
         try:
             yield

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from everytoken.cli.conversation.commands import Commands
-from everytoken.cli.conversation.history import KeptHistory
 from everytoken.cli.conversation.prompt import PlainPrompt, StoppedTypingError, prompt_for
 from everytoken.cli.ending import report
 from everytoken.cli.fragments import shown
@@ -53,7 +52,7 @@ class Loop:
         self._wrap = wrap
         self._usage = usage
         self._commands = Commands(talk, kept, signals.run, files)
-        self._prompt = prompt_for(signals, lambda: KeptHistory(save=kept.saves), self._commands.words)
+        self._prompt = prompt_for(signals, self._commands.words, save=kept.saves)
         self._screen = not isinstance(self._prompt, PlainPrompt)
 
     def run(self) -> int:

@@ -122,15 +122,15 @@ def unquoted(text: str) -> str:
     return text
 
 
-def prompt_for(
-    signals: Signals, history: Callable[[], KeptHistory], words: Callable[[str], Iterable[str]]
-) -> Prompt:
-    """Return the prompt that suits the terminal."""
+def prompt_for(signals: Signals, words: Callable[[str], Iterable[str]], *, save: bool) -> Prompt:
+    """Return the prompt that suits the terminal. `words` completes a command; `save`: questions are kept."""
     simple = os.environ.get("TERM", "dumb") in {"dumb", "unknown", ""}
     if simple or not os.isatty(_STDOUT):
         return PlainPrompt()
     try:
-        return EditedPrompt(signals, history(), words)
+        from everytoken.cli.conversation.history import KeptHistory  # noqa: PLC0415  # of prompt_toolkit, too
+
+        return EditedPrompt(signals, KeptHistory(save=save), words)
     except ImportError:  # somebody has installed us without prompt_toolkit
         return PlainPrompt()
 
