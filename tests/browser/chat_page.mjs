@@ -69,7 +69,7 @@ export function shows(text, on = chat.page) {
 /** Wait until what `look(argument)` returns in the page is `wanted`; else say what it was. */
 export async function until(on, wanted, look, argument) {
   let last;
-  for (const end = Date.now() + 10_000; Date.now() < end; await on.evaluate(() => new Promise(requestAnimationFrame))) {
+  for (const end = Date.now() + 10_000; Date.now() < end; await on.evaluate(() => new Promise((resolve) => setTimeout(resolve, 40)))) {
     last = await on.evaluate(look, argument);
     if (JSON.stringify(last) === JSON.stringify(wanted)) return;
   }

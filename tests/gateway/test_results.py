@@ -62,6 +62,24 @@ async def test_what_was_stopped_has_no_usage_in_its_stream_but_here():
     assert told["usage"] is not None
 
 
+async def test_a_response_that_waits_says_for_what():
+    upstream = ManualUpstream()
+    async with limit(), serving(upstream) as gateway, Wire.to(gateway.port) as wire:
+        wire.send("POST", CHAT, HELLO)
+        first = await upstream.attempt(0)
+        first.accept()
+        first.send("one")
+        head = await wire.head()
+        first.sink.on_eof()
+        await upstream.attempt(1)
+        running = (await result_of(gateway, head))["running"]
+        await gateway.ask("POST", f"{head.headers['location']}/cancel")
+        await wire.rest(head)
+        assert "running" not in await result_of(gateway, head)
+    assert [attempt["number"] for attempt in running] == [1, 2]
+    assert (running[0]["cause"]["code"], running[1]["ended"]) == ("upstream-truncated", None)
+
+
 async def test_it_is_told_to_nobody_else(scripted_upstream):
     mine, other = ({"Authorization": f"Bearer {key}"} for key in ("one", "two"))
     async with limit(), serving(await scripted_upstream(Answer()), api_keys=["one", "two"]) as gateway:

@@ -22,7 +22,7 @@ async def answer_result(gateway: Services, request: Request, log: Log) -> None:
     """
     result = log.info.result or {}
     attempts: list[dict[str, Any]] = result.get("attempts", [])
-    told = {
+    told: dict[str, Any] = {
         "id": log.info.id,
         "outcome": result.get("outcome"),
         "error": result.get("error"),
@@ -30,6 +30,10 @@ async def answer_result(gateway: Services, request: Request, log: Log) -> None:
         "cost": await _cost(gateway, attempts, log.info.meta.get("dialect", "")),
         "attempts": attempts,
     }
+    relay = gateway.relays.get(log.info.id)
+    if relay is not None and not result:
+        tried = relay.recovery.attempts
+        told["running"] = [attempt.describe(tried[0].started) for attempt in tried]
     await answer_json(request, 200, told, [(b"cache-control", b"no-store")])
 
 

@@ -86,5 +86,6 @@ conversation.show(location.hash.slice(1));
 sidebar.start();
 // One tab is enough, where a browser can say so.
 const alone = navigator.locks ? (work) => navigator.locks.request("everytoken.catch-up", { ifAvailable: true }, (lock) => lock && work()) : (work) => work();
-alone(() => catchUp((id) => id === conversation.current().id)).catch((error) => console.error(error));
+const later = () => alone(() => catchUp((id) => id === conversation.current().id)).catch((error) => console.error(error));
+setTimeout(later, 1000); // first what is looked at
 listModels();

@@ -74,7 +74,8 @@ export async function change(id, fn, fresh = null) {
       troubled("full");
     }
   }
-  const record = session.get(id) ?? (await read(id).catch(() => null)) ?? copy(fresh);
+  const stored = await read(id).catch(() => null);
+  const record = session.get(id) ?? stored ?? copy(fresh); // another change may have been first, meanwhile
   if (!record) return null;
   fn(record);
   keepForSession(record);
