@@ -83,6 +83,16 @@ test("a reload and a second tab while it thinks show the same thoughts once, and
   }
 });
 
+test("Copy has the answer without what was thought", async () => {
+  const [page, call] = await ask();
+  call.write("<think>Hm.</think>\n\nThe **answer**. ").finish();
+  await ended(page);
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.getByRole("button", { name: "Copy this answer" }).click();
+  await page.locator("button", { hasText: "Copied" }).waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "The **answer**. ");
+});
+
 test("a thought whose opening tag the model's template has taken is no text", async () => {
   const [page, call] = await ask();
   call.write("So they ask. ", "Hm.\n", "</think>", "\n\nThe answer. ").finish();

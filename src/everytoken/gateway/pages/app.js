@@ -4,6 +4,7 @@ import * as conversation from "./conversation.js";
 import { listModels } from "./controls.js";
 import { keyForm } from "./key.js";
 import { catchUp } from "./runs.js";
+import { withoutThoughts } from "./rich/thinking.js";
 import { sidebar } from "./sidebar.js";
 import { slots } from "./slots.js";
 import { textOf } from "./tree.js";
@@ -27,7 +28,10 @@ async function copy(button, text) {
 
 /** What the buttons of a message do: by `data-act`, with the message's id. */
 const ACTS = {
-  copy: (id, button) => copy(button, textOf(conversation.current().nodes[id].content)),
+  copy: (id, button) => {
+    const { role, content } = conversation.current().nodes[id];
+    copy(button, role === "assistant" ? withoutThoughts(content) : textOf(content));
+  },
   edit: conversation.editQuestion,
   again: conversation.regenerate,
   previous: (id) => conversation.step(id, -1),
