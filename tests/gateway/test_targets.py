@@ -26,6 +26,7 @@ CHAT, MESSAGES, RESPONSES = "openai-chat", "anthropic-messages", "openai-respons
         ("https://notapi.openai.com/v1", None, None),
         ("http://127.0.0.1:8080/v1", None, None),
         ("http://[::1", None, None),
+        ("embedded:", None, ("chat",)),
         ("https://api.openai.com/v1", "messages", ("messages",)),
         ("http://127.0.0.1:8080/v1", ["chat", "messages"], ("chat", "messages")),
     ],

@@ -45,6 +45,9 @@ def offered(upstream: UpstreamConfig) -> tuple[ApiName, ...] | None:
         host = f".{parts.hostname or ''}"
     except ValueError:
         return None
+    if parts.scheme == "embedded":
+        # llama.cpp's other two APIs take no seed, call a cut answer completed, and ignore the format of a text.
+        return ("chat",)
     if host == ".api.deepseek.com" and "/anthropic" in parts.path:
         return ("messages",)
     return next((apis for name, apis in _OFFERS.items() if host.endswith(f".{name}")), None)
