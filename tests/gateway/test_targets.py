@@ -36,6 +36,14 @@ def test_what_is_configured_counts_then_what_is_known_of_the_host(url, api, expe
 
 
 @pytest.mark.parametrize(
+    ("name", "url", "expected"),
+    [("embedded", "", ("chat",)), ("e", "EMBEDDED:", ("chat",)), ("embedded", "http://[::1]/v1", None)],
+)
+def test_the_embedded_model_is_asked_in_chat_completions_by_whichever_name(name, url, expected):
+    assert offered(UpstreamConfig(name=name, url=url)) == expected
+
+
+@pytest.mark.parametrize(
     ("api", "dialect", "spoken", "instead"),
     [
         ("chat", CHAT, None, None),

@@ -35,8 +35,8 @@ BLOCKS = {
         "text": (4, "project/test_docs_architecture.py"),
     },
     "docs/cli.md": {
-        "sh": (3, HERE),
-        "text": (17, "project/test_cli_docs.py"),
+        "sh": (4, HERE),
+        "text": (18, "project/test_cli_docs.py"),
         "toml": (1, "cli/test_profile.py"),
     },
     "docs/clients.md": {

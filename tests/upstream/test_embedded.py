@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from embedded_prompts import PROMPTS, measured
 from everytoken.gateway import UpstreamConfig
+from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream
 from everytoken.upstream.local import MAX_TOKENS, MODEL, SAMPLING
 from gateway_serving import serving
 
@@ -65,6 +66,15 @@ async def test_tools_and_images_are_refused_in_words(gateway, path, streamed):
     messages = [{"role": "user", "content": [IMAGES[path]]}]
     answer = await gateway.ask("POST", path, {**asked, "input" if "input" in asked else "messages": messages})
     assert refused(path, answer) == "the embedded model does not see images; configure an upstream that does"
+
+
+async def test_another_upstream_is_asked_for_what_it_cannot_do():
+    async with ScriptedUpstream(Answer(model=MODEL)) as other:
+        embedded = UpstreamConfig(name="embedded", url="embedded:")
+        async with serving(embedded, UpstreamConfig(name="other", url=other.base_url)) as gateway:
+            body = {"model": MODEL, "messages": ASK, "tools": [CHAT_TOOL]}
+            answer = await gateway.ask("POST", "/v1/chat/completions", body)
+    assert answer.json["choices"][0]["message"]["content"] == DEFAULT_TEXT
 
 
 async def test_an_end_by_a_limit_is_called_so_in_every_api(gateway):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from everytoken.gateway.making import is_embedded
 from everytoken.recovery import Policy, Target
 from everytoken.translation.registry import DIALECTS, translation
 
@@ -45,7 +46,7 @@ def offered(upstream: UpstreamConfig) -> tuple[ApiName, ...] | None:
         host = f".{parts.hostname or ''}"
     except ValueError:
         return None
-    if parts.scheme == "embedded":
+    if is_embedded(upstream):
         # llama.cpp's other two APIs take no seed, call a cut answer completed, and ignore the format of a text.
         return ("chat",)
     if host == ".api.deepseek.com" and "/anthropic" in parts.path:
