@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { serve } from "../../js/test/page/serve.mjs";
-import { journaled, openBrowser, startGateway, Wire } from "./harness.mjs";
+import { journaled, lastMessage, openBrowser, startGateway, Wire } from "./harness.mjs";
 
 const QUESTION = "Tell me a long story about a river.";
 // Long enough to be interrupted, and the same answer every time.
@@ -74,8 +74,6 @@ function look() {
   };
 }
 
-const lastMessage = (page) => page.evaluate(() => JSON.parse(localStorage.getItem(`everytoken:${location.hash.slice(1)}`))?.messages.at(-1));
-
 const chatPage = {
   wire: () => direct,
   url: () => direct.url,
@@ -90,7 +88,7 @@ const chatPage = {
   reconnecting: (page) => page.locator(".said", { hasText: /Reconnecting|cannot be reached/ }).waitFor(),
   /** All of the answer: as it is copied, and as it looks, which is as if it had come in one piece. */
   async whole(page) {
-    await page.locator(".assistant .note > .copy").last().click();
+    await page.locator(".assistant .acts > .copy").last().click();
     await page.locator(".copy", { hasText: "Copied" }).waitFor();
     const copied = await page.evaluate(() => navigator.clipboard.readText());
     const [shown, fresh] = await page.evaluate(async (text) => {

@@ -48,6 +48,7 @@ export class Upstream {
   #arrived = [];
   #waiting = [];
   #held = Promise.resolve();
+  #refusal = null;
 
   async start() {
     this.#server.listen(0, "127.0.0.1");
@@ -66,8 +67,12 @@ export class Upstream {
     const call = this.#arrived.shift();
     if (call) return Promise.resolve(call);
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error("no request has reached the model")), LIMIT_MS);
-      this.#waiting.push((arrived) => (clearTimeout(late), resolve(arrived)));
+      const take = (arrived) => (clearTimeout(late), resolve(arrived));
+      const late = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(take), 1); // the next request is not for who has given up
+        reject(new Error("no request has reached the model"));
+      }, LIMIT_MS);
+      this.#waiting.push(take);
     });
   }
 
@@ -76,6 +81,11 @@ export class Upstream {
     let release;
     this.#held = new Promise((resolve) => (release = resolve));
     return release;
+  }
+
+  /** Refuse the next chat request. */
+  refuse(status, body) {
+    this.#refusal = { status, body };
   }
 
   /** How many requests nobody has taken yet. */
@@ -92,6 +102,13 @@ export class Upstream {
     let body = "";
     for await (const piece of request) body += piece;
     await this.#held;
+    if (this.#refusal) {
+      const { status, body: refusal } = this.#refusal;
+      this.#refusal = null;
+      response.writeHead(status, { "Content-Type": "application/json" });
+      response.end(JSON.stringify(refusal));
+      return;
+    }
     const call = new Call(JSON.parse(body), response);
     const taker = this.#waiting.shift();
     if (taker) taker(call);
@@ -340,6 +357,15 @@ export async function openBrowser() {
       rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
     },
   };
+}
+
+/** The last message of the conversation that a chat page shows, as the browser has stored it. */
+export function lastMessage(page) {
+  return page.evaluate(async () => {
+    const [{ read }, { path }] = await Promise.all([import("/assets/store.js"), import("/assets/tree.js")]);
+    const record = await read(location.hash.slice(1));
+    return record ? path(record).at(-1) : undefined;
+  });
 }
 
 /** A function that tells the milliseconds of processor time a page's main thread has had; other work does not count in them. */

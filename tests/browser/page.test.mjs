@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { Call, launchBrowser, startGateway, startHalf, Upstream, Wire } from "./harness.mjs";
+import { Call, lastMessage, launchBrowser, startGateway, startHalf, Upstream, Wire } from "./harness.mjs";
 
 let upstream, gateway, wire, browser, context, page, faults;
 
@@ -222,7 +222,11 @@ test("a question is asked once, also when the page is left before its answer has
   const release = upstream.hold();
   await page.keyboard.type("Hello");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => Object.values(localStorage).some((text) => text.includes("Hello")));
+  await page.waitForFunction(async () => {
+    const { read } = await import("/assets/store.js");
+    const record = await read(location.hash.slice(1));
+    return Object.values(record?.nodes ?? {}).some(({ content }) => content === "Hello");
+  });
   const second = await open(page.url());
   await page.reload();
   await page.locator(".assistant .cursor").waitFor();
@@ -264,7 +268,7 @@ test("an answer that the gateway no longer keeps is said so", async () => {
     call.write("Before ");
     await shows("Before", first);
     const chat = first.url();
-    const id = await first.evaluate(() => JSON.parse(localStorage.getItem(`everytoken:${location.hash.slice(1)}`)).messages.at(-1).stream);
+    const { stream: id } = await lastMessage(first);
     // A page that is being closed may still read and store what comes: nothing comes to this one.
     near.cut();
     await first.close();

@@ -6,13 +6,18 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { conversation, store } from "./chat_page.mjs";
 import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
 
-const SHOWN = ["reconnecting", "stopped", "interrupted", "languages", "key", "completed-dark", "streaming-phone"];
+const SHOWN = [
+  ...["reconnecting", "stopped", "interrupted", "languages", "key", "completed-dark", "streaming-phone"],
+  ...["history-wide", "versions", "too-long", "list-phone"],
+];
 const folder = process.argv[2] ?? fileURLToPath(new URL("../../docs/images/", import.meta.url));
 const wanted = (picture) => process.argv[2] || SHOWN.includes(picture);
 const WIDE = { width: 900, height: 660 };
 const PHONE = { width: 390, height: 720 };
+const WIDEST = { width: 1280, height: 720 };
 
 const QUESTION = "Explain transformers";
 const ANSWER = [
@@ -28,6 +33,16 @@ const TONGUES = [
   "עברית נכתבת מימין לשמאל (וגם 😀).\n\n",
   "And a line of Latin again.",
 ];
+
+const CHATS = ["Plan a weekend in Lisbon", "Why is the sky blue?", "A regular expression for dates", "Explain the borrow checker", "متى تأسست بغداد؟", "Rewrite this letter", "Fibonacci in Rust"];
+
+async function history(at) {
+  await store(CHATS.map((title, index) => conversation(`c${index}`, [[title, "…"]], { updated: Date.now() - (index + 1) ** 2 * 7_200_000 })), at.page);
+  await at.page.reload();
+  await at.write(...ANSWER);
+  at.call.finish();
+  await at.ended();
+}
 
 /** Each takes a page to a state. */
 const STATES = {
@@ -63,12 +78,40 @@ const STATES = {
     at.call.finish();
     await at.ended();
   },
+  history,
+  list: async (at) => {
+    await history(at);
+    if (await at.page.locator("#sidebar").isHidden()) await at.page.click("#sidebar-toggle");
+  },
+  versions: async (at) => {
+    await at.write("A **transformer** is a neural network that reads a whole text at once.");
+    at.call.finish();
+    await at.ended();
+    await at.page.locator("[data-act=again]").click();
+    at.call = await upstream.next();
+    at.call.write("It is a network in which each word looks at every other one, and decides how much it matters. This is called *attention*.");
+    at.call.finish();
+    await at.page.locator(".assistant[data-outcome]", { hasText: "attention" }).waitFor();
+    await at.page.locator(".question").hover();
+  },
+  "too-long": async (at) => {
+    await at.write(ANSWER[0], "*attention*.");
+    at.call.finish();
+    await at.ended();
+    const message = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9105 tokens.";
+    upstream.refuse(400, { error: { message, code: "context_length_exceeded" } });
+    await at.page.fill("#prompt", "Summarise the whole book that I have pasted here: …");
+    await at.page.keyboard.press("Enter");
+    await at.page.locator(".said", { hasText: "Too long" }).waitFor();
+  },
   key: (at) => at.page.locator("#key-form").waitFor(),
 };
 
 const LOOKS = {
   "": { viewport: WIDE },
   "-dark": { viewport: WIDE, colorScheme: "dark" },
+  "-wide": { viewport: WIDEST },
+  "-wide-dark": { viewport: WIDEST, colorScheme: "dark" },
   "-phone": { viewport: PHONE, hasTouch: true, isMobile: true, deviceScaleFactor: 1.5 },
 };
 

@@ -27,13 +27,13 @@ export class Answer {
   #stopNow; // settles when Stop is pressed
   #on;
 
-  /** `on` has text(string), reasoning(string), named(id) and connection("open" | "lost" | "away"). */
+  /** `on` has text(string), reasoning(string), chunk(object), named(id) and connection("open" | "lost" | "away"). */
   constructor(on) {
     this.#on = on;
     this.#stopNow = new Promise((resolve) => (this.#stopPressed = resolve));
   }
 
-  /** POST a chat request and read its answer: {outcome, finish, message}. With the same `key`: the same answer. */
+  /** POST a chat request and read its answer: {outcome, finish, message, error}. With the same `key`: the same answer. */
   ask(body, key) {
     return this.#read(() =>
       authorized("v1/chat/completions", {
@@ -112,9 +112,9 @@ export class Answer {
         : this.#ended(INTERRUPTED, "The answer ended without saying that it is complete.");
     }
     if (!response.ok) {
-      const message = await messageOf(response);
+      const { message, error } = await refusalOf(response);
       const passing = this.id && (response.status >= 500 || response.status === 429);
-      return passing ? null : this.#ended(INTERRUPTED, message);
+      return passing ? null : this.#ended(INTERRUPTED, message, error);
     }
     this.#begun = true;
     if (this.#named(response)) this.#on.named(this.id);
@@ -152,8 +152,9 @@ export class Answer {
     }
     if (chunk.error) {
       if (chunk.error.code === "cancelled") return this.#ended(STOPPED);
-      return this.#ended(INTERRUPTED, chunk.error.message);
+      return this.#ended(INTERRUPTED, chunk.error.message, chunk.error);
     }
+    this.#on.chunk?.(chunk);
     const choice = chunk.choices?.[0];
     const delta = choice?.delta;
     const reasoning = delta?.reasoning_content ?? delta?.reasoning;
@@ -165,18 +166,18 @@ export class Answer {
     return null;
   }
 
-  #ended(outcome, message = "") {
-    return { outcome, message, finish: this.#finish };
+  #ended(outcome, message = "", error = null) {
+    return { outcome, message, finish: this.#finish, error };
   }
 }
 
-async function messageOf(response) {
+async function refusalOf(response) {
   const text = await response.text().catch(() => "");
   try {
     const { error } = JSON.parse(text);
-    return wordsFor(error) ?? error.message;
+    return { message: wordsFor(error) ?? error.message, error };
   } catch {
-    return `The server answered ${response.status} ${response.statusText}`.trim() + ".";
+    return { message: `The server answered ${response.status} ${response.statusText}`.trim() + ".", error: null };
   }
 }
 

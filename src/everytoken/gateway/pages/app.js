@@ -1,131 +1,18 @@
-// The chat page: conversation, composer, and what happens when one of them is used.
+// The chat page: what happens when something on it is used.
 
-import { Answer, COMPLETED, INTERRUPTED } from "./answer.js";
+import * as conversation from "./conversation.js";
 import { authorized, keyForm } from "./key.js";
-import { AnswerView, userMessage } from "./message.js";
-import { stickToEnd } from "./scroll.js";
-import { load, newName, save, setting, watch } from "./store.js";
-
-const KEY_LIVES_MS = 86_400_000; // as long as the gateway knows an Idempotency-Key
+import { catchUp } from "./runs.js";
+import { slots } from "./slots.js";
+import { setting } from "./store.js";
+import { sidebar } from "./sidebar.js";
+import { textOf } from "./tree.js";
 
 const at = (id) => document.getElementById(id);
 const prompt = at("prompt");
-// Back to the prompt when the focus would be lost; not where that would open a keyboard over the text.
-const refocus = () => matchMedia("(hover: none)").matches || prompt.focus();
-const toEnd = stickToEnd(at("scroller"), at("latest"));
 
-let name = ""; // of the conversation
-let messages = []; // {role, content} and for answers also {stream, base, key, model, asked, outcome, message, finish}
-let running = null; // {answer, view, entry} while text is coming
-
-function show(conversation) {
-  running?.answer.leave();
-  running = null;
-  name = conversation;
-  messages = load(name);
-  at("messages").replaceChildren();
-  for (const message of messages) {
-    if (message.role === "user") at("messages").append(userMessage(message.content));
-    else if (message.outcome) showEnded(message);
-    else if (message.stream) run(message, (answer) => answer.follow(message.stream));
-    else if (message === messages.at(-1) && Date.now() - message.asked < KEY_LIVES_MS) ask(message); // has it begun? the key knows
-    else showEnded(Object.assign(message, { outcome: INTERRUPTED, message: "The page was closed before an answer began." }));
-  }
-  refresh();
-  toEnd();
-}
-
-function showEnded(entry) {
-  const view = new AnswerView();
-  at("messages").append(view.element);
-  view.add(entry.content);
-  view.end(entry, () => goOn(entry, view));
-}
-
-function send(text) {
-  if (running || text.trim() === "") return;
-  if (!location.hash.slice(1)) history.replaceState(null, "", `#${name}`);
-  messages.push({ role: "user", content: text });
-  at("messages").append(userMessage(text));
-  prompt.value = "";
-  ask(newEntry(""));
-}
-
-// `key` makes a question that is sent again the same one, as long as nobody knows whether its answer has begun.
-function newEntry(base, before) {
-  const model = at("model").value || "default";
-  const key = before && !before.stream && before.model === model ? before.key : newName();
-  const entry = { role: "assistant", content: base, base, key, model, asked: Date.now(), stream: null, outcome: null };
-  messages.push(entry);
-  return entry;
-}
-
-// The rest of an answer that did not come to its end: the same question, with the text so far as its last message.
-function goOn(entry, view) {
-  if (running || messages.at(-1) !== entry) return;
-  messages.pop();
-  view.element.remove();
-  refocus();
-  ask(newEntry(entry.content, entry));
-}
-
-function ask(entry) {
-  const history = messages.filter(({ content }) => content !== "").map(({ role, content }) => ({ role, content }));
-  run(entry, (answer) => answer.ask({ model: entry.model, messages: history }, entry.key));
-  toEnd();
-}
-
-async function run(entry, start) {
-  const view = new AnswerView();
-  view.add(entry.base);
-  at("messages").append(view.element);
-  const answer = new Answer({
-    text: (text) => view.add(text),
-    reasoning: (text) => view.addReasoning(text),
-    connection: (state) => mine() && view.connection(state),
-    named: (id) => {
-      if (entry.stream === id) return;
-      entry.stream = id;
-      save(name, messages);
-    },
-  });
-  const mine = () => running?.answer === answer;
-  running = { answer, view, entry };
-  save(name, messages);
-  refresh();
-
-  const end = await start(answer).catch((error) => {
-    console.error(error);
-    return { outcome: INTERRUPTED, message: "This page has failed. Please reload it.", finish: null };
-  });
-  if (!mine()) return; // another conversation is shown
-  running = null;
-  // What an earlier visit has seen outlives an answer that the server has forgotten.
-  if (view.source === entry.base) view.add(entry.content.slice(entry.base.length));
-  Object.assign(entry, end, { content: view.source });
-  save(name, messages);
-  view.end(end, () => goOn(entry, view));
-  at("announcer").textContent = [view.spoken, view.verdict].filter(Boolean).join(". ");
-  refresh();
-  view.element.dispatchEvent(new CustomEvent("grown", { bubbles: true }));
-}
-
-function stop() {
-  if (!running) return;
-  running.view.stopping();
-  running.answer.stop();
-}
-
-function refresh() {
-  const busy = running !== null;
-  const hadFocus = document.activeElement === at("stop");
-  at("send").hidden = busy;
-  at("stop").hidden = !busy;
-  at("send").disabled = prompt.value.trim() === "";
-  at("welcome").hidden = messages.length > 0;
-  at("new").hidden = messages.length === 0;
-  if (hadFocus && !busy) refocus();
-}
+slots.asked = () => ({ model: at("model").value || "default" });
+slots.shown = ({ id }) => sidebar.mark(id);
 
 async function modelNames() {
   const response = await authorized("v1/models");
@@ -141,11 +28,7 @@ async function listModels() {
   if (models.includes(chosen)) at("model").value = chosen;
 }
 
-async function copy(button) {
-  const block = button.closest(".code")?.querySelector("code");
-  const message = button.closest(".message");
-  const entry = messages[[...at("messages").children].indexOf(message)];
-  const text = block ? block.textContent.replace(/\n$/, "") : entry.content;
+async function copy(button, text) {
   await (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(
     () => (button.textContent = "Copied"),
     () => (button.textContent = "Not allowed"),
@@ -153,46 +36,68 @@ async function copy(button) {
   setTimeout(() => (button.textContent = "Copy"), 1500);
 }
 
+/** What the buttons of a message do: by `data-act`, with the message's id. */
+const ACTS = {
+  copy: (id, button) => copy(button, textOf(conversation.current().nodes[id].content)),
+  edit: conversation.editQuestion,
+  again: conversation.regenerate,
+  previous: (id) => conversation.step(id, -1),
+  next: (id) => conversation.step(id, 1),
+  "go-on": conversation.goOn,
+  "edit-above": conversation.editAbove,
+  "go-back": conversation.goBack,
+  "ask-anew": conversation.askAnew,
+};
+
+at("messages").addEventListener("click", ({ target }) => {
+  const button = target.closest("button");
+  const code = button?.closest(".code");
+  if (code && button.matches(".copy")) copy(button, code.querySelector("code").textContent.replace(/\n$/, ""));
+  else ACTS[button?.dataset.act]?.(button.closest(".message").dataset.id, button);
+});
 at("composer").addEventListener("submit", (event) => {
   event.preventDefault();
-  send(prompt.value);
+  conversation.send();
 });
-prompt.addEventListener("input", refresh);
 prompt.addEventListener("keydown", (event) => {
   // While an input method composes a character, Enter belongs to it.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  send(prompt.value);
+  conversation.send();
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.isComposing && !event.target.closest?.("dialog")) stop();
+  if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
+  if (!event.target.closest?.("dialog, [popover], #sidebar")) conversation.stop();
 });
-at("stop").addEventListener("click", stop);
-at("messages").addEventListener("click", ({ target }) => target.matches(".copy") && copy(target));
-at("welcome").addEventListener("click", ({ target }) => target.matches("button") && (refocus(), send(target.textContent)));
+at("stop").addEventListener("click", conversation.stop);
+at("taken-back").addEventListener("click", conversation.undoGoBack);
+at("welcome").addEventListener("click", ({ target }) => {
+  if (!target.matches("button")) return;
+  conversation.refocus();
+  conversation.send(target.textContent);
+});
 at("model").addEventListener("change", () => setting("model", at("model").value));
+
+function showHash() {
+  const id = location.hash.slice(1);
+  if (id === conversation.current().id) return;
+  conversation.show(id);
+  sidebar.chosen();
+}
+
 at("new").addEventListener("click", () => {
   history.pushState(null, "", location.pathname);
-  show(newName());
-  refocus();
+  showHash();
+  conversation.refocus();
 });
-addEventListener("hashchange", () => location.hash.slice(1) !== name && show(location.hash.slice(1) || newName()));
-addEventListener("popstate", () => location.hash.slice(1) !== name && show(location.hash.slice(1) || newName()));
-watch(
-  () => name,
-  () => {
-    const theirs = load(name);
-    const last = theirs.at(-1);
-    const same = theirs.length === messages.length && last?.stream === messages.at(-1)?.stream;
-    if (!same && last?.stream) show(name); // a question was asked in another tab: follow its answer here
-  },
-);
-addEventListener("pagehide", () => {
-  if (!running) return;
-  running.entry.content = running.view.source;
-  save(name, messages);
-});
+addEventListener("hashchange", showHash);
+addEventListener("popstate", showHash);
 
 keyForm(listModels);
-show(location.hash.slice(1) || newName());
+conversation.show(location.hash.slice(1));
+sidebar.start();
+// One tab is enough, where a browser can say so.
+const alone = navigator.locks ? (work) => navigator.locks.request("everytoken.catch-up", { ifAvailable: true }, (lock) => lock && work()) : (work) => work();
+const later = () => alone(() => catchUp((id) => id === conversation.current().id)).catch((error) => console.error(error));
+setTimeout(later, 1000); // first what is looked at
 listModels();

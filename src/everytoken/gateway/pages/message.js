@@ -1,17 +1,69 @@
 // How one message looks: the text so far, the cursor, and under it what the reader has to know or may do.
 
 import { COMPLETED, INTERRUPTED, STOPPED } from "./answer.js";
+import { button, copyButton, editForm, make, setSwitcher, toolbar } from "./branches.js";
+import { sayExcess } from "./excess.js";
 import { MarkdownView } from "./markdown.js";
+import { slots } from "./slots.js";
+import { textOf } from "./tree.js";
 import { held } from "./words.js";
 
 const HOLD_MS = 120; // the longest a word waits for its end
 // Where the cursor may stand: in the last of these, which is where the next text will appear.
 const PLACES = "p, h2, h3, h4, h5, h6, li, td, pre > code, blockquote";
+// What may be done where a conversation is too long for the model.
+const WAYS_BACK = [["Edit the question", "go-on", "", "edit-above"], ["Go back", "go-on", "", "go-back"], ["Ask in a new chat", "go-on", "", "ask-anew"]];
 
-export function userMessage(text) {
-  const element = make("div", "message user", text);
-  element.dir = "auto";
-  return element;
+/** A question, and what may be done with it. */
+export class QuestionView {
+  element = make("div", "message question");
+
+  #node;
+  #text = make("div", "user");
+  #acts = null;
+  #form = null;
+  #versions = [0, 1];
+
+  constructor(node, { far = false } = {}) {
+    this.element.dataset.id = node.id;
+    this.#node = node;
+    this.#text.dir = "auto";
+    this.#text.append(textOf(node.content));
+    slots.question(this.#text, node.content);
+    this.element.append(this.#text);
+    if (!far) this.near();
+  }
+
+  /** It comes into sight: now it has its buttons. */
+  near() {
+    if (this.#acts) return;
+    this.#acts = toolbar("Question", [button("Edit", "edit", "Edit this question"), copyButton("Copy this question")]);
+    this.element.append(this.#acts);
+    setSwitcher(this.#acts, ...this.#versions);
+  }
+
+  /** It is version `index` of `count`. */
+  versions(index, count) {
+    if (String(this.#versions) === String([index, count])) return;
+    this.#versions = [index, count];
+    if (this.#acts) setSwitcher(this.#acts, index, count);
+  }
+
+  /** Let it be edited; `save(text)` when it is to be asked. */
+  edit(save) {
+    if (this.#form) return this.#form.querySelector("textarea").focus();
+    const close = (text) => {
+      this.#form.remove();
+      this.#form = null;
+      this.#text.hidden = this.#acts.hidden = false;
+      this.#acts.querySelector("button").focus();
+      if (text !== undefined) save(text);
+    };
+    this.#form = editForm(textOf(this.#node.content), close);
+    this.#text.hidden = this.#acts.hidden = true;
+    this.element.append(this.#form);
+    this.#form.querySelector("textarea").focus();
+  }
 }
 
 export class AnswerView {
@@ -19,6 +71,8 @@ export class AnswerView {
 
   #text = make("div", "text");
   #note = make("div", "note");
+  #acts = toolbar("Answer", []);
+  #figures = make("div", "figures");
   #cursor = make("span", "cursor", "▊");
   #thinking = null;
   #markdown = new MarkdownView(this.#text);
@@ -26,19 +80,17 @@ export class AnswerView {
   #shown = 0;
   #frame = 0;
   #timer = 0;
-  #ended = false;
+  #ended = null; // the message, when it has ended
+  #waits = false; // its text is not Markdown yet: it is out of sight
+  #versions = [0, 1];
 
-  constructor() {
+  constructor(node) {
+    this.element.dataset.id = node.id;
     this.element.setAttribute("aria-label", "Answer");
     this.element.setAttribute("aria-busy", "true");
     this.#cursor.setAttribute("aria-hidden", "true");
-    this.element.append(this.#text, this.#note);
+    this.element.append(this.#text, this.#note, this.#acts, this.#figures);
     this.#placeCursor();
-  }
-
-  /** The text as Markdown source, all that has been received. */
-  get source() {
-    return this.#received;
   }
 
   /** The text as it reads. */
@@ -62,6 +114,16 @@ export class AnswerView {
     this.#thinking.append(text);
   }
 
+  /** Show another text than so far. */
+  restart(text) {
+    this.#text.replaceChildren();
+    this.#markdown = new MarkdownView(this.#text);
+    this.#received = "";
+    this.#shown = 0;
+    this.#placeCursor();
+    this.add(text);
+  }
+
   /** A small sign about the connection: "open", "lost" or "away". */
   connection(state) {
     const signs = { lost: "Reconnecting…", away: "The server cannot be reached. Trying again…" };
@@ -72,25 +134,56 @@ export class AnswerView {
     this.#setNote(["busy", "Stopping…"]);
   }
 
-  /** Show how it ended. `goOn` is called when the reader wants the rest. */
-  end({ outcome, message, finish }, goOn) {
-    this.#ended = true;
+  /** Show how it ended. `far`: it is out of sight, and its text need not look well yet. */
+  end(node, { far = false } = {}) {
+    this.#ended = node;
     cancelAnimationFrame(this.#frame);
     clearTimeout(this.#timer);
     this.#cursor.remove();
+    this.element.removeAttribute("aria-busy");
+    this.element.dataset.outcome = node.outcome;
+    if (node.outcome === COMPLETED) this.element.classList.add("done");
+    this.#waits = far;
+    if (far) {
+      this.#received = node.content;
+      this.#text.classList.add("raw");
+      this.#text.textContent = node.content;
+    } else {
+      this.#finish();
+    }
+  }
+
+  /** It comes into sight: now it looks as it should. */
+  near() {
+    if (!this.#waits) return;
+    this.#waits = false;
+    this.#text.classList.remove("raw");
+    this.#text.replaceChildren();
+    if (this.#ended.reasoning) this.addReasoning(this.#ended.reasoning);
+    this.#finish();
+  }
+
+  /** It is version `index` of `count`. */
+  versions(index, count) {
+    if (String(this.#versions) === String([index, count])) return;
+    this.#versions = [index, count];
+    if (!this.#waits) setSwitcher(this.#acts, index, count);
+  }
+
+  #finish() {
+    const { outcome, reason, finish, excess } = this.#ended;
     this.#markdown.write(this.#received.slice(this.#shown), { final: true, cut: outcome !== COMPLETED });
     this.#shown = this.#received.length;
-    this.element.removeAttribute("aria-busy");
-    this.element.dataset.outcome = outcome;
-
-    const again = this.#received === "" ? "Try again" : "Continue";
-    if (outcome === STOPPED) this.#setNote(["", "Stopped"], again, goOn);
-    else if (outcome === INTERRUPTED) this.#setNote(["warn", `Interrupted. ${sentence(message)}`], again, goOn);
-    else if (finish === "length") this.#setNote(["", "Ended at the length limit"], "Continue", goOn);
+    const again = button(this.#received === "" ? "Try again" : "Continue", "go-on");
+    if (excess) this.#setNote(["warn", sayExcess(excess) ?? `Interrupted. ${sentence(reason)}`], ...WAYS_BACK.map((way) => button(...way)));
+    else if (outcome === STOPPED) this.#setNote(["", "Stopped"], again);
+    else if (outcome === INTERRUPTED) this.#setNote(["warn", `Interrupted. ${sentence(reason)}`], again);
+    else if (finish === "length") this.#setNote(["", "Ended at the length limit"], again);
     else if (finish === "content_filter") this.#setNote(["warn", "Ended by the provider’s content filter"]);
     else this.#setNote(null);
-    if (outcome === COMPLETED) this.element.classList.add("done");
-    if (this.#received !== "") this.#note.append(copyButton("Copy this answer"));
+    if (this.#received !== "") this.#acts.append(copyButton("Copy this answer"), button("Regenerate", "again", "Ask for another answer"));
+    setSwitcher(this.#acts, ...this.#versions);
+    slots.answer(this.#figures, this.#ended);
   }
 
   /** Say it: how it ended, in words for a screen reader. */
@@ -122,16 +215,11 @@ export class AnswerView {
     place.append(this.#cursor);
   }
 
-  #setNote(sign, action, run) {
+  #setNote(sign, ...buttons) {
     this.#note.replaceChildren();
     if (!sign) return;
     const [kind, words] = sign;
-    this.#note.append(make("span", `dot ${kind}`), make("span", "said", words));
-    if (!action) return;
-    const button = make("button", "go-on", action);
-    button.type = "button";
-    button.addEventListener("click", run);
-    this.#note.append(button);
+    this.#note.append(make("span", `dot ${kind}`), make("span", "said", words), ...buttons);
   }
 }
 
@@ -139,18 +227,4 @@ export class AnswerView {
 function sentence(message) {
   const begun = message.charAt(0).toUpperCase() + message.slice(1);
   return /[\p{L}\p{N})]$/u.test(begun) ? `${begun}.` : begun;
-}
-
-function copyButton(label) {
-  const button = make("button", "copy", "Copy");
-  button.type = "button";
-  button.setAttribute("aria-label", label);
-  return button;
-}
-
-function make(name, className = "", text = "") {
-  const element = document.createElement(name);
-  if (className) element.className = className;
-  element.append(text);
-  return element;
 }
