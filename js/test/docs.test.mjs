@@ -77,7 +77,7 @@ describe("the program with a catch, straight at a server that breaks", { concurr
 
 test("the components of docs/react.md compile", () => {
   const found = blocks("react.md", "tsx");
-  assert.equal(found.length, 3);
+  assert.equal(found.length, 4);
   assert.equal(found[0].trim(), readFileSync(new URL("../../spec/guide/react.txt", import.meta.url), "utf8").trim());
   for (const [number, code] of found.entries()) writeFileSync(join(folder, `block${number}.tsx`), code);
   // The reader's own choice of libraries, as far as the page uses them.

@@ -32,6 +32,7 @@ describe("minified and compressed", () => {
     ["the core and fetch with its recovery", 'export * from "everytoken"', 7.5],
     ["all of it", 'export * from "everytoken/full"', 10],
     ["react with the core", 'export * from "everytoken/react"', 9],
+    ["what makes Markdown plain", 'export * from "everytoken/markdown"', 2],
   ]) {
     test(`${what} is at most ${limit} kB`, async (context) => {
       const bytes = await size(code);
@@ -48,6 +49,7 @@ describe("the package", () => {
       ["everytoken", "EverytokenError,SSEDecoder,Stream,createFetch,fetch,stream"],
       ["everytoken/full", "EverytokenError,SSEDecoder,Stream,createFetch,fetch,stream"],
       ["everytoken/react", "StreamingText,useStream"],
+      ["everytoken/markdown", "prepare"],
     ]) {
       const code = `import * as all from "${name}"; console.log(Object.keys(all).sort().join())`;
       const run = spawnSync(process.execPath, ["--input-type=module", "-e", code], { cwd: ROOT, encoding: "utf8" });

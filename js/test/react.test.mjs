@@ -204,4 +204,28 @@ describe("useStream and StreamingText", () => {
     assert.ok(rendered.length > 0);
     assert.deepEqual(rendered.filter((source) => source.includes("First")), []);
   });
+
+  test("code, formulas and thoughts have components of their own, which know whether their end has come", async () => {
+    await page.goto(`${wire.url}/?markdown&parts`);
+    const call = await type("Hello");
+    call.write("<think>Hm, ", "so. ");
+    await page.locator("details[data-open=true]", { hasText: "Hm, so." }).waitFor();
+    call.write("</think>\n\n**注意：**这是 \\(x\\), $5.\n\n", "\\[\ny ");
+    await page.locator("details[data-open=false] summary", { hasText: /^Thought for \d+ s$/ }).waitFor();
+    await page.locator("i[data-open=true]", { hasText: "y" }).waitFor();
+    assert.equal(await page.locator("p").first().textContent(), "注意：\u200b这是 $x$, \\$5.\n\n".replace("\u200b", "&#8203;"));
+    assert.equal(await page.locator("b").first().textContent(), "注意：");
+    call.write("\n\\]\n\n", "```py\nif x:\n", "    pass ");
+    await page.locator("i[data-open=false]").waitFor();
+    const code = page.locator("pre[data-language=py]");
+    await code.filter({ hasText: "pass" }).waitFor();
+    assert.equal(await code.textContent(), "if x:\n    pass ▊");
+    await page.evaluate(() => (window.rendered.length = 0));
+    call.write("\n```\n\nEnd. ").finish();
+    await state("completed");
+    assert.equal(await code.textContent(), "if x:\n    pass ");
+    assert.equal(await code.getAttribute("data-open"), "false");
+    const rendered = await page.evaluate(() => window.rendered);
+    assert.deepEqual(rendered.filter((source) => /注意|math/.test(source)), []);
+  });
 });

@@ -29,6 +29,15 @@ const DOCUMENTS = {
   "HTML and entities": "<div>\nno *html*\n</div>\n\na<br>b &amp; c &times; d &lt;e&gt;\n",
   "a long paragraph": `${"All work and no play makes Jack a **dull** boy, *most* days. ".repeat(30)}\n\nend\n`,
   "a long paragraph with a lone star": `5 * 3 ${"and so on and on ".repeat(200)}\n\nend\n`,
+  "formulas": "Let $a_1$ and \\(b*c*d\\) be, for $5:\n\\[\nx\n- y\n\\]\nand $$z$$ too.\n\n- $$\n  q\n  $$\n- w\n\n$$\nend\n$$\n",
+  "formulas that never end": "# a $$b **c\nand\n\nx \\(y\n> z \\[w\n- v $u\n\n1 | $t\n\nend\n",
+  "footnotes": "One[^1] and two[^b], [^a-z].\n\n[^1]: First *note*\n    with more.\n[^b]: Second.\n\nAfter.\n",
+  "a table with formulas": "| a | b |\n|---|---|\n| $|x|$ | \\(P(A|B)\\) |\n| `a` | $5 |\n",
+  "a long list": Array.from({ length: 95 }, (_, index) => `- item **${index}**\n`).join("") + "\nafter\n",
+  "a long numbered list with more in it": Array.from({ length: 45 }, (_, index) => `${index + 1}. item\n   - one\n   - two\n`).join(""),
+  "a long table": "| a | b |\n|---|---|\n" + "| 1 | **2** |\n".repeat(90) + "\nafter\n",
+  "much code": "```py\n" + "def f(x):  # why\n    return \"\"\"a\n    b\"\"\"\n\n".repeat(30) + "```\n\nafter\n",
+  "emphasis without spaces": "**注意：**这是**「重要」**的。**未完\n\n- これは**「x」**です\n",
   "emoji and Chinese": "你好，**世界** 👩‍👩‍👧🌍\n\n- 一\n- 二\n",
 };
 
@@ -47,6 +56,10 @@ before(async () => {
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   await page.evaluate(async () => {
     const { MarkdownView } = await import("/markdown.js");
+    const { settled } = await import("/rich/queue.js");
+    // What text may need is there, so that nothing of it comes late.
+    new MarkdownView(document.createElement("div")).write("$x$\n\n```py\n```\n\n```js\n```\n\n```sh\n```\n", { final: true });
+    await settled();
     /** Write `pieces` one after the other; return the HTML and every change made to a block that was not the last. */
     window.written = (pieces) => {
       const root = document.createElement("div");

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { held } from "../../src/everytoken/gateway/pages/words.js";
 import { mend } from "../../src/everytoken/gateway/pages/mend.js";
+import { Thoughts, withoutThoughts } from "../../src/everytoken/gateway/pages/rich/thinking.js";
 import { SSEDecoder } from "../../src/everytoken/gateway/pages/sse.js";
 
 const SSE = [
@@ -78,3 +79,34 @@ const HELD = [
 ];
 
 for (const [name, text, wanted] of HELD) test(`display by word: ${name}`, () => assert.equal(held(text), wanted));
+
+const THOUGHTS = [
+  ["<think>\nabc\n</think>\n\nHello", "[\nabc\n]\n\nHello"],
+  ["<thinking>x</thinking>y", "[x]y"],
+  [" \n<think>a</think>b\n<think>c</think>d", "[a]b\n[c]d"],
+  ["<think>open, and cut</thi", "[open, and cut</thi]"],
+  ["abc\n\ndef\n</think>\n\nAnswer", "[abc\n\ndef\n]\n\nAnswer"],
+  ["Say <think> to think", "Say <think> to think"],
+  ["```\n<think>\n</think>\n```\nx", "```\n<think>\n</think>\n```\nx"],
+  ["the tag `</think>` ends it", "the tag `</think>` ends it"],
+  ["<thin", "<thin"],
+  ["a < b\n<b>x</b>", "a < b\n<b>x</b>"],
+];
+
+for (const [text, wanted] of THOUGHTS) {
+  test(`thoughts in a text: ${JSON.stringify(text)}`, () => {
+    for (const size of [1, 2, 3, 7, 100]) {
+      const thoughts = new Thoughts();
+      let read = "";
+      let last = "text";
+      const pieces = text.match(new RegExp(`[^]{1,${size}}`, "g")).flatMap((piece) => thoughts.feed(piece));
+      for (const [kind, part] of [...pieces, ...thoughts.feed("", true), ["text", ""]]) {
+        if (kind === "meant") read = `[${read}]`;
+        else read += (kind === last ? "" : kind === "thought" ? "[" : last === "thought" ? "]" : "") + part;
+        last = kind === "meant" ? "text" : kind;
+      }
+      assert.equal(read, wanted);
+    }
+    assert.equal(withoutThoughts(text), wanted.includes("[") ? wanted.replace(/\[[^]*?\]/g, "").trimStart() : text);
+  });
+}

@@ -10,7 +10,7 @@ import { conversation, store } from "./chat_page.mjs";
 import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
 
 const SHOWN = [
-  ...["reconnecting", "stopped", "interrupted", "languages", "key", "completed-dark", "streaming-phone"],
+  ...["reconnecting", "stopped", "interrupted", "languages", "text", "text-dark", "key", "completed-dark", "streaming-phone"],
   ...["history-wide", "versions", "too-long", "list-phone"],
 ];
 const folder = process.argv[2] ?? fileURLToPath(new URL("../../docs/images/", import.meta.url));
@@ -32,6 +32,13 @@ const TONGUES = [
   "العربية تُكتب من اليمين إلى اليسار، مع 123 رقمًا.\n\n- أولاً\n- ثانيًا\n\n",
   "עברית נכתבת מימין לשמאל (וגם 😀).\n\n",
   "And a line of Latin again.",
+];
+
+const TEXT = [
+  "<think>They want **Gauss**. The square is easier than $I$ itself.</think>\n\nThe integral is $\\sqrt{\\pi}$, because its square can be read in polar coordinates[^1]:\n\n",
+  "\\[\n\\left(\\int_{-\\infty}^{\\infty} e^{-x^2}\\,dx\\right)^2 = \\int_0^{2\\pi}\\!\\!\\int_0^{\\infty} e^{-r^2} r\\,dr\\,d\\theta = \\pi\n\\]\n\n",
+  '```py\nfrom math import exp, pi, sqrt\n\ndef integral(steps: int) -> float:\n    """The sum of many\n    thin rectangles."""\n    width = 20 / steps  # from -10 to 10\n    return width * sum(exp(-((i * width - 10) ** 2)) for i in range(steps))\n```\n\n',
+  "| steps | result | error |\n|--:|:-:|--:|\n| 10 | 2.0007 | $2 \\cdot 10^{-1}$ |\n| 100 | **1.7725** | $10^{-15}$ |\n\n- [x] Formula\n- [ ] Proof\n\n[^1]: By Poisson; see *Laplace* for more.",
 ];
 
 const CHATS = ["Plan a weekend in Lisbon", "Why is the sky blue?", "A regular expression for dates", "Explain the borrow checker", "متى تأسست بغداد؟", "Rewrite this letter", "Fibonacci in Rust"];
@@ -72,6 +79,18 @@ const STATES = {
     await at.write(...ANSWER);
     at.call.finish();
     await at.ended();
+  },
+  text: async (at) => {
+    await at.page.setViewportSize({ width: 900, height: 960 });
+    await at.write(...TEXT);
+    at.call.finish();
+    await at.ended();
+    await at.page.locator(".katex").nth(2).waitFor();
+    await at.page.locator(".of-keyword").first().waitFor();
+    await at.page.click("summary");
+    await at.page.locator(".thoughts .katex").waitFor();
+    await at.page.evaluate(() => document.fonts.ready);
+    await at.page.evaluate(() => (document.querySelector("#scroller").scrollTop = 0));
   },
   languages: async (at) => {
     await at.write(...TONGUES);
@@ -137,7 +156,7 @@ try {
         wire,
         call: null,
         async write(...texts) {
-          await page.fill("#prompt", state === "languages" ? "Say it in every script" : QUESTION);
+          await page.fill("#prompt", { languages: "Say it in every script", text: "Why is the integral of the bell curve a root of π?" }[state] ?? QUESTION);
           await page.keyboard.press("Enter");
           at.call = await upstream.next();
           at.call.write(...texts);

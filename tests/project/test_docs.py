@@ -71,7 +71,7 @@ BLOCKS = {
         "yaml": (1, "project/test_monitoring.py"),
     },
     "docs/python.md": {"python": (8, "client/test_surface.py")},
-    "docs/react.md": {"tsx": (3, "project/test_js.py")},
+    "docs/react.md": {"tsx": (4, "project/test_js.py")},
     "docs/recipes.md": {"toml": (13, "project/test_recipes_docs.py")},
     "docs/streams.md": {"sh": (1, HERE)},
     "docs/testing.md": {"console": (1, HERE), "python": (6, "project/test_testing_docs.py")},

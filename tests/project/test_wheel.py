@@ -33,7 +33,7 @@ FILES = sorted(
     for path in PACKAGE.rglob("*")
     if path.is_file() and path.suffix != ".pyc" and path.name != ".DS_Store"
 )
-KINDS = {".py", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE", ".version"}
+KINDS = {".py", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE", ".version", ".woff2"}
 TOP = ("CHANGELOG.md", "LICENSE", "NOTICE", "README.md", "pyproject.toml")
 LICENSES = ("LICENSE", "NOTICE", *(str(path.relative_to(ROOT)) for path in PAGES.rglob("*.LICENSE")))
 

@@ -2,6 +2,7 @@
 
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { prepare } from "everytoken/markdown";
 import { StreamingText, useStream } from "everytoken/react";
 
 window.rendered = [];
@@ -13,6 +14,25 @@ const markdown = (source, cursor) => {
       {cursor}
     </p>
   );
+};
+
+const components = {
+  code: ({ source, language, open, cursor }) => (
+    <pre data-language={language} data-open={open}>
+      {source}
+      {cursor}
+    </pre>
+  ),
+  math: ({ source, open }) => {
+    window.rendered.push(`math ${open} ${source}`);
+    return <i data-open={open}>{source}</i>;
+  },
+  thinking: ({ source, open, ms }) => (
+    <details data-open={open}>
+      <summary>{open ? "Thinking" : `Thought for ${Math.ceil(ms / 1000)} s`}</summary>
+      {source}
+    </details>
+  ),
 };
 
 function Chat() {
@@ -30,7 +50,13 @@ function Chat() {
       <button type="button" onClick={stop}>
         Stop
       </button>
-      <StreamingText className="text" text={text} busy={busy} render={query.has("markdown") ? markdown : undefined} />
+      <StreamingText
+        className="text"
+        text={text}
+        busy={busy}
+        render={query.has("markdown") ? markdown : undefined}
+        {...(query.has("parts") && { components, prepare })}
+      />
       <output>{error?.message}</output>
     </form>
   );

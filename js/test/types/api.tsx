@@ -2,7 +2,8 @@
 
 import * as everytoken from "everytoken";
 import { EverytokenError, createFetch, stream, type Chunk, type Policy, type State, type Stream } from "everytoken";
-import { StreamingText, useStream } from "everytoken/react";
+import { prepare } from "everytoken/markdown";
+import { StreamingText, useStream, type TextComponents } from "everytoken/react";
 import OpenAI from "openai";
 
 new OpenAI({ fetch: everytoken.fetch });
@@ -31,6 +32,11 @@ export async function read(): Promise<string> {
 
 export const patient: Partial<Policy> = { away: Infinity };
 
+const components: TextComponents = {
+  code: ({ source, language, open, cursor }) => <pre data-language={language} data-open={open}>{source}{cursor}</pre>,
+  thinking: ({ source, ms }) => <details><summary>{ms / 1000} s</summary>{source}</details>,
+};
+
 export function Chat() {
   const { text, state, busy, error, id, send, stop } = useStream({ api: "/v1/chat/completions", body: { model: "m" }, keep: "session" });
   // @ts-expect-error a request is a question or a body
@@ -38,6 +44,7 @@ export function Chat() {
   return (
     <button onClick={busy ? stop : () => send("Hello")} title={id + state} onBlur={wrong}>
       <StreamingText text={text} busy={busy} cursor="_" render={(source, cursor) => <p>{source}{cursor}</p>} />
+      <StreamingText text={text} components={components} prepare={prepare} />
       <StreamingText text={error?.message ?? ""} />
     </button>
   );

@@ -6,6 +6,7 @@ import { catchUp } from "./runs.js";
 import { slots } from "./slots.js";
 import { setting } from "./store.js";
 import { sidebar } from "./sidebar.js";
+import { withoutThoughts } from "./rich/thinking.js";
 import { textOf } from "./tree.js";
 
 const at = (id) => document.getElementById(id);
@@ -38,7 +39,10 @@ async function copy(button, text) {
 
 /** What the buttons of a message do: by `data-act`, with the message's id. */
 const ACTS = {
-  copy: (id, button) => copy(button, textOf(conversation.current().nodes[id].content)),
+  copy: (id, button) => {
+    const { role, content } = conversation.current().nodes[id];
+    copy(button, role === "assistant" ? withoutThoughts(content) : textOf(content));
+  },
   edit: conversation.editQuestion,
   again: conversation.regenerate,
   previous: (id) => conversation.step(id, -1),

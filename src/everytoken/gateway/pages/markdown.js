@@ -2,14 +2,17 @@
 // patched, and of a long open block (list, table, fence, paragraph) only its end. So a frame costs the same at the
 // end of a long answer as at its beginning.
 
-import { Lexer } from "./vendor/marked.js";
 import { mend } from "./mend.js";
-import { block, stacked } from "./nodes.js";
+import { fresh, mark, views } from "./nodes.js";
+import { PENDING } from "./rich/math.js";
+import { parse } from "./rich/parser.js";
+import { freezeColumns, goOnIn } from "./rich/long.js";
 
 const LONG_PARAGRAPH = 800;
 const FORCED_CUT = 2500;
 const LONGEST = 6000;
 const BLOCKS = 20; // in each part
+const ROWS = 40; // of a table, or items of a list, that are laid out by themselves
 // Stands for the part of a long paragraph that is already final, so that its rest is not read as a new block.
 const GOES_ON = "\uE000";
 
@@ -18,9 +21,11 @@ export class MarkdownView {
   #tail = ""; // source of what may still change
   #open = null; // the block it belongs to: {type, element, inner, stable (its last node that is final), prefix}
   #links = Object.create(null);
+  #notes = new Map(); // label of each footnote that is known -> its number
 
   constructor(root) {
     this.#root = root;
+    root.addEventListener("click", toNote);
   }
 
   /** Add text and show it. `final`: nothing will follow, `cut`: and that is not where the text wanted to end. */
@@ -29,17 +34,23 @@ export class MarkdownView {
     this.#tail = (this.#tail + text).replace(/\r\n/g, "\n");
     const prefix = this.#open?.prefix ?? "";
     const source = prefix + this.#tail;
-    const shown = final && !cut ? source : mend(source, { hold: !final });
-    const tokens = this.#lex(shown);
+    let shown = final && !cut ? source : mend(source, { hold: !final });
+    let tokens = parse(shown, this.#links); // a finished definition stays known
+    if (isMisplaced(tokens)) {
+      shown = mend(source, { hold: !final, formulas: false });
+      tokens = parse(shown, this.#links);
+    }
     while (tokens.at(-1)?.type === "space") tokens.pop();
 
     // Every block but the last is finished: what could still be drawn into it, mend() has left out.
     let at = 0;
     for (const token of final ? tokens : tokens.slice(0, -1)) {
+      const rest = shown.slice(at);
       at += token.raw.length;
       if (token.type === "space") continue;
       if (token.type === "def") this.#links[token.tag] ??= { href: token.href, title: token.title };
-      this.#show(token, shown);
+      this.#show(token, rest);
+      this.#split();
       this.#open = null;
     }
     if (final) this.#tail = "";
@@ -47,38 +58,45 @@ export class MarkdownView {
     if (at > 0) this.#tail = source.slice(at);
     this.#show(tokens.at(-1), shown.slice(at));
     this.#freeze(tokens.at(-1), shown.slice(at), source.slice(at));
-  }
-
-  #lex(source) {
-    const lexer = new Lexer();
-    Object.assign(lexer.tokens.links, this.#links); // a finished definition stays known
-    return lexer.lex(source);
+    this.#split();
   }
 
   #show(token, source) {
     const open = this.#open;
     const goesOn = open?.prefix === GOES_ON;
     const isOpenFence = token.type === "code" && fenceOf(token.raw)?.closed === false;
-    const built = block(goesOn ? { ...token, type: "paragraph" } : token, isOpenFence ? bodyOf(source) : undefined);
+    if (token.type === "note") this.#know(token.label);
+    const { built, made } = fresh(goesOn ? { ...token, type: "paragraph" } : token, isOpenFence ? bodyOf(source) : undefined, this.#notes);
     if (!built) {
       if (open && !open.stable) open.element.remove(); // what looked like text was a link's definition
       if (!open?.stable) this.#open = null;
       return;
     }
     if (goesOn) dropFirst(built.inner);
-    if (open?.stable || open?.element.nodeName === built.element.nodeName) {
+    if (open?.view && built.view && open.view.takes(built.view)) open.view.take(built.view);
+    else if (open?.stable || (open && !open.view && !built.view && open.element.nodeName === built.element.nodeName)) {
       patch(open.inner, open.stable ? open.stable.nextSibling : open.inner.firstChild, built.inner);
     } else {
       if (open) open.element.replaceWith(built.element);
       else this.#part().append(built.element);
       this.#open = { ...built, stable: null, prefix: "" };
     }
+    for (const view of made) if (this.#root.contains(view.element)) view.fill();
+  }
+
+  // A footnote has come: what refers to it leads there from now on.
+  #know(label) {
+    if (this.#notes.has(label)) return;
+    this.#notes.set(label, /^\d{1,3}$/.test(label) ? label : `${this.#notes.size + 1}`);
+    for (const unknown of this.#root.querySelectorAll("[data-unknown]")) {
+      if (unknown.dataset.unknown === label) unknown.replaceWith(mark(label));
+    }
   }
 
   // Where the next block goes. Parts let the browser leave out what cannot be seen; one block each would be too many.
-  #part() {
+  #part(another = false) {
     let part = this.#root.lastElementChild;
-    if (!part || part.childElementCount >= BLOCKS) {
+    if (!part || another || part.childElementCount >= BLOCKS) {
       part = document.createElement("div");
       part.className = "part";
       this.#root.append(part);
@@ -107,13 +125,29 @@ export class MarkdownView {
       this.#tail = source.slice(lines);
     } else if (token.type === "code" && fenceOf(shown)?.closed === false) {
       const { header } = fenceOf(shown);
-      const end = header.length + stacked(shown.slice(header.length));
-      if (end === header.length) return;
-      open.stable = [...open.inner.children].findLast(({ className }) => className === "stack");
+      if (lines <= header.length) return;
+      open.view.commit();
       open.prefix = header;
-      this.#tail = source.slice(end);
+      this.#tail = source.slice(lines);
     } else if (token.type === "paragraph" && source.length > LONG_PARAGRAPH) {
       this.#freezeInline(token, source);
+    }
+  }
+
+  // A long list goes on in another one, a long table in another group of rows: only the last is laid out again.
+  #split() {
+    const open = this.#open;
+    if (!open) return;
+    const isList = /^[OU]L$/.test(open.element.nodeName);
+    while ((isList || open.inner.nodeName === "TBODY") && open.inner.childElementCount > ROWS) {
+      if (!isList) freezeColumns(open.inner.parentElement);
+      const next = goOnIn(open.inner, ROWS);
+      if (isList) {
+        this.#part(true).append(next);
+        open.element = next;
+      }
+      open.inner = next;
+      if (open.stable?.parentElement !== next) open.stable = null;
     }
   }
 
@@ -126,7 +160,7 @@ export class MarkdownView {
     let best = null;
     for (const inline of token.tokens) {
       if (inline.type === "text") {
-        if (/[*_~`[\]<\\&]/.test(inline.raw) && source.length < FORCED_CUT) break;
+        if (/[*_~`[\]<\\&$]/.test(inline.raw) && source.length < FORCED_CUT) break;
         const space = inline.raw.lastIndexOf(" ");
         if (space > 0 && source.startsWith(inline.raw.slice(0, space), at)) {
           best = { node, keep: space + 1 - (goesOn && at === 0 ? 1 : 0), at: at + space + 1 };
@@ -157,6 +191,27 @@ export class MarkdownView {
   }
 }
 
+// Whether a formula is taken for open although its block has ended: then it is none.
+function isMisplaced(tokens) {
+  const isOpen = ({ raw }) => raw.includes(PENDING);
+  const last = tokens.findLast(({ type }) => type !== "space");
+  if (!last) return false;
+  const finished = tokens.slice(0, tokens.lastIndexOf(last));
+  if (last.type === "list") finished.push(...last.items.slice(0, -1));
+  if (last.type === "table") finished.push({ raw: last.raw.trimEnd().replace(/.*$/, "") });
+  return finished.some(isOpen);
+}
+
+// From a footnote's mark to the footnote, and back.
+function toNote({ target, currentTarget: root }) {
+  const { of, back } = target.dataset;
+  if (of === undefined && back === undefined) return;
+  const places = [...root.querySelectorAll(of === undefined ? ".note-mark" : ".footnote")];
+  const place = places.find(({ dataset }) => (of === undefined ? dataset.of === back : dataset.note === of));
+  place?.focus({ preventScroll: true });
+  place?.scrollIntoView({ block: "center" });
+}
+
 // {header: the opening line, closed} of a fenced block, or null for an indented one.
 function fenceOf(raw) {
   const match = /^( {0,3})(`{3,}|~{3,})[^\n]*\n?/.exec(raw);
@@ -185,8 +240,12 @@ function dropFirst(inner) {
 function patch(parent, old, fresh) {
   for (const next of [...fresh.childNodes]) {
     const following = old?.nextSibling ?? null;
+    const [mine, theirs] = [views.get(old), views.get(next)];
     if (!old) parent.append(next);
-    else if (old.nodeType === Node.TEXT_NODE && next.nodeType === Node.TEXT_NODE) {
+    else if (mine || theirs) {
+      if (mine && theirs && mine.takes(theirs)) mine.take(theirs);
+      else old.replaceWith(next);
+    } else if (old.nodeType === Node.TEXT_NODE && next.nodeType === Node.TEXT_NODE) {
       if (next.data.startsWith(old.data)) old.appendData(next.data.slice(old.data.length));
       else old.data = next.data;
     } else if (old.cloneNode(false).isEqualNode(next.cloneNode(false))) patch(old, old.firstChild, next);

@@ -4,13 +4,14 @@ import { COMPLETED, INTERRUPTED, STOPPED } from "./answer.js";
 import { button, copyButton, editForm, make, setSwitcher, toolbar } from "./branches.js";
 import { sayExcess } from "./excess.js";
 import { MarkdownView } from "./markdown.js";
+import { Thoughts, ThoughtsView } from "./rich/thinking.js";
 import { slots } from "./slots.js";
 import { textOf } from "./tree.js";
 import { held } from "./words.js";
 
 const HOLD_MS = 120; // the longest a word waits for its end
 // Where the cursor may stand: in the last of these, which is where the next text will appear.
-const PLACES = "p, h2, h3, h4, h5, h6, li, td, pre > code, blockquote";
+const PLACES = "p, h2, h3, h4, h5, h6, li, td, pre > code, .stack, blockquote";
 // What may be done where a conversation is too long for the model.
 const WAYS_BACK = [["Edit the question", "go-on", "", "edit-above"], ["Go back", "go-on", "", "go-back"], ["Ask in a new chat", "go-on", "", "ask-anew"]];
 
@@ -74,9 +75,12 @@ export class AnswerView {
   #acts = toolbar("Answer", []);
   #figures = make("div", "figures");
   #cursor = make("span", "cursor", "▊");
-  #thinking = null;
+  #thinking = null; // the fold
+  #tagged = new Thoughts(); // those in the text
+  #node;
   #markdown = new MarkdownView(this.#text);
   #received = "";
+  #answer = ""; // of it what is no thought
   #shown = 0;
   #frame = 0;
   #timer = 0;
@@ -85,6 +89,7 @@ export class AnswerView {
   #versions = [0, 1];
 
   constructor(node) {
+    this.#node = node;
     this.element.dataset.id = node.id;
     this.element.setAttribute("aria-label", "Answer");
     this.element.setAttribute("aria-busy", "true");
@@ -95,29 +100,33 @@ export class AnswerView {
 
   /** The text as it reads. */
   get spoken() {
-    return this.#text.innerText;
+    this.#text.classList.add("spoken"); // formulas by their source, code without its buttons
+    const words = this.#text.innerText;
+    this.#text.classList.remove("spoken");
+    return words;
   }
 
-  add(text) {
+  add(text, node = this.#node) {
+    this.#node = node;
     this.#received += text;
     this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
-  addReasoning(text) {
+  /** `node`: the answer that comes, which changes with it. */
+  addReasoning(text, node = this.#node) {
+    this.#node = node;
     if (!this.#thinking) {
-      const details = make("details", "thinking");
-      this.#thinking = make("div");
-      this.#thinking.dir = "auto";
-      details.append(make("summary", "", "Thinking"), this.#thinking);
-      this.#text.before(details);
+      this.#thinking = new ThoughtsView(node);
+      this.#text.before(this.#thinking.element);
     }
-    this.#thinking.append(text);
+    this.#thinking.add(text);
   }
 
   /** Show another text than so far. */
   restart(text) {
-    this.#text.replaceChildren();
-    this.#markdown = new MarkdownView(this.#text);
+    this.#clear();
+    if (this.#tagged.been) this.#thinking?.restart();
+    this.#tagged = new Thoughts();
     this.#received = "";
     this.#shown = 0;
     this.#placeCursor();
@@ -172,8 +181,9 @@ export class AnswerView {
 
   #finish() {
     const { outcome, reason, finish, excess } = this.#ended;
-    this.#markdown.write(this.#received.slice(this.#shown), { final: true, cut: outcome !== COMPLETED });
+    this.#write(this.#received.slice(this.#shown), { final: true, cut: outcome !== COMPLETED });
     this.#shown = this.#received.length;
+    this.#thinking?.end(this.#ended);
     const again = button(this.#received === "" ? "Try again" : "Continue", "go-on");
     if (excess) this.#setNote(["warn", sayExcess(excess) ?? `Interrupted. ${sentence(reason)}`], ...WAYS_BACK.map((way) => button(...way)));
     else if (outcome === STOPPED) this.#setNote(["", "Stopped"], again);
@@ -204,9 +214,37 @@ export class AnswerView {
     const text = this.#received.slice(this.#shown, end);
     this.#shown = end;
     this.#cursor.remove();
-    this.#markdown.write(text);
+    this.#write(text);
     this.#placeCursor();
     this.element.dispatchEvent(new CustomEvent("grown", { bubbles: true }));
+  }
+
+  // What is thought goes into the fold, the rest is the answer.
+  #write(text, { final = false, cut = false } = {}) {
+    for (const [kind, part] of this.#tagged.feed(text, final)) {
+      if (kind === "thought") this.addReasoning(part);
+      else if (kind === "meant") this.#wasThought();
+      else {
+        if (part.trim() !== "") this.#thinking?.end();
+        this.#answer += part;
+        this.#markdown.write(part);
+      }
+    }
+    if (final) this.#markdown.write("", { final, cut });
+  }
+
+  // All text so far was a thought.
+  #wasThought() {
+    const thought = this.#answer;
+    this.#clear();
+    this.addReasoning(thought);
+    this.#thinking.end();
+  }
+
+  #clear() {
+    this.#text.replaceChildren();
+    this.#markdown = new MarkdownView(this.#text);
+    this.#answer = "";
   }
 
   #placeCursor() {

@@ -1,18 +1,32 @@
 // Markdown tokens to DOM nodes. Nothing a model writes is interpreted as HTML, and nothing it names is loaded: an
 // image would tell a stranger's server who reads this, so it is shown as a link.
 
+import { CodeView } from "./rich/code.js";
+import { FormulaView } from "./rich/formula.js";
+
 const SAFE_LINK = /^(?:https?:|mailto:|tel:)/i;
 // Each of these has the direction of its own text: an Arabic paragraph may follow an English one.
 const DIRECTED = new Set(["p", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "table"]);
-const STACK = 40; // lines of code
 const ENTITY = /&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|([A-Za-z]+));/g;
 const NAMED = {
   amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00A0", copy: "©", hellip: "…", ndash: "–", mdash: "—",
   larr: "←", rarr: "→", times: "×", deg: "°", middot: "·", bull: "•", le: "≤", ge: "≥", ne: "≠",
 };
 
-/** Return {element, inner (where its children go)} for a block token, or null for one that shows nothing. */
-export function block(token, body) {
+/** The view of an element that keeps its own content: code, a formula. */
+export const views = new WeakMap();
+let made = []; // views, since fresh() was called
+let notes = null; // label -> number, of the text that is being shown
+
+/** Return {built, made}: what `block` returns, and the views in it, each to be filled once it has its place. */
+export function fresh(token, body, known) {
+  [made, notes] = [[], known];
+  const built = block(token, body);
+  return { built, made };
+}
+
+// Return {element, inner (where its children go)} for a block token, or null for one that shows nothing.
+function block(token, body) {
   switch (token.type) {
     case "heading":
       return same(make(`h${Math.min(token.depth + 1, 6)}`, inlines(token.tokens)));
@@ -30,6 +44,11 @@ export function block(token, body) {
       return table(token);
     case "code":
       return code(token, body);
+    case "math":
+    case "pending":
+      return same(make("p", [math(token)]));
+    case "note":
+      return footnote(token);
     case "html":
       return token.text.trim() === "" ? null : same(make("p", [text(token.text.trimEnd())]));
     default:
@@ -87,42 +106,64 @@ function table(token) {
 }
 
 function code(token, body = token.text) {
-  const inner = make("code", inStacks(body));
-  const language = (token.lang ?? "").match(/^\S*/)[0];
-  const label = make("span", [text(language)]);
-  const button = make("button", [text("Copy")]);
-  button.type = "button";
-  button.className = "copy";
-  button.setAttribute("aria-label", language ? `Copy this ${language} code` : "Copy this code");
-  const head = make("div", [label, button]);
-  head.className = "code-head";
-  const pre = make("pre", [inner]);
-  pre.tabIndex = 0;
-  pre.dir = "ltr"; // code is, whatever its comments are
-  const element = make("div", [head, pre]);
-  element.className = "code";
+  const view = placed(new CodeView((token.lang ?? "").match(/^\S*/)[0], body));
+  return { element: view.element, inner: view.inner, view };
+}
+
+// A formula, or the source of one that has not ended.
+function math(token) {
+  if (token.type === "math") return placed(new FormulaView(token.tex, token.display)).element;
+  const element = make("code", [text(token.text)]);
+  element.className = "pending";
+  element.dir = "ltr";
+  return element;
+}
+
+function footnote(token) {
+  const number = make("button", [text(numberOf(token.label))]);
+  number.type = "button";
+  number.className = "number";
+  number.dataset.back = token.label;
+  number.setAttribute("aria-label", `Footnote ${numberOf(token.label)}, back to the text`);
+  const inner = make("div", blocks(token.tokens));
+  inner.dir = "auto";
+  const element = make("div", [number, inner]);
+  element.className = "footnote";
+  element.dataset.note = token.label;
+  element.setAttribute("role", "note");
+  element.tabIndex = -1;
   return { element, inner };
 }
 
-/** Where the last stack of lines ends in `body`. */
-export function stacked(body) {
-  let at = 0;
-  for (let end = 0, line = 1; (end = body.indexOf("\n", end) + 1); line++) if (line % STACK === 0) at = end;
-  return at;
+// What a note is referred to with: a number from the first, a word once its note is there.
+function reference(token) {
+  const isKnown = /^\d{1,3}$/.test(token.label) || notes?.has(token.label);
+  if (!isKnown) {
+    const element = make("span", [text(token.raw)]);
+    element.dataset.unknown = token.label;
+    return element;
+  }
+  return mark(token.label);
 }
 
-// In stacks of lines that are laid out by themselves, and what is left.
-function inStacks(body) {
-  const at = stacked(body);
-  const lines = body.slice(0, at).match(/.*\n/g) ?? [];
-  const nodes = [];
-  for (let line = 0; line < lines.length; line += STACK) {
-    const stack = make("span", [text(lines.slice(line, line + STACK).join(""))]);
-    stack.className = "stack";
-    nodes.push(stack);
-  }
-  if (at < body.length) nodes.push(text(body.slice(at)));
-  return nodes;
+/** The mark of a note, which leads to it. */
+export function mark(label) {
+  const button = make("button", [text(numberOf(label))]);
+  button.type = "button";
+  button.className = "note-mark";
+  button.dataset.of = label;
+  button.setAttribute("aria-label", `Footnote ${numberOf(label)}`);
+  return make("sup", [button]);
+}
+
+function numberOf(label) {
+  return notes?.get(label) ?? label;
+}
+
+function placed(view) {
+  views.set(view.element, view);
+  made.push(view);
+  return view;
 }
 
 function inlines(tokens) {
@@ -143,6 +184,11 @@ function inline(token) {
       return make("br");
     case "link":
       return link(token.href, inlines(token.tokens));
+    case "math":
+    case "pending":
+      return math(token);
+    case "reference":
+      return reference(token);
     case "image":
       return link(token.href, [text(token.text || token.href)]);
     case "checkbox":

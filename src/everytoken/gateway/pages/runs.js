@@ -3,6 +3,7 @@
 
 import { Answer, INTERRUPTED } from "./answer.js";
 import { excessOf } from "./excess.js";
+import { ThoughtClock } from "./rich/thinking.js";
 import { slots } from "./slots.js";
 import { arrived, change, heads, leave, read } from "./store.js";
 import { request, unended } from "./tree.js";
@@ -18,6 +19,7 @@ export class Run {
   #conversation;
   #at; // how much of `text` this stream has brought or, before it, continued
   #thoughtAt = 0;
+  #clock;
   #view = null;
   #state = "open";
   #answer;
@@ -31,6 +33,7 @@ export class Run {
     this.text = node.content.startsWith(node.base) ? node.content : node.base;
     this.reasoning = node.reasoning ?? "";
     this.#at = node.base.length;
+    this.#clock = new ThoughtClock(node, !node.stream);
     this.#answer = new Answer({
       text: (text) => this.#add(text),
       reasoning: (text) => this.#reason(text),
@@ -62,6 +65,7 @@ export class Run {
     if (runs.get(node.id) !== this) return; // left
     runs.delete(node.id);
     node.times.ended ??= Date.now();
+    this.#clock.end();
     Object.assign(node, { outcome: end.outcome, reason: end.message, finish: end.finish });
     Object.assign(node, { content: this.text, reasoning: this.reasoning });
     node.excess = end.outcome === INTERRUPTED && this.text === node.base ? excessOf(end.error, end.message) : null;
@@ -75,8 +79,8 @@ export class Run {
   show(view) {
     this.#view = view;
     if (!view) return spare();
-    if (this.reasoning) view.addReasoning(this.reasoning);
-    view.add(this.text);
+    if (this.reasoning) view.addReasoning(this.reasoning, this.node);
+    view.add(this.text, this.node);
     if (this.#state !== "open") view.connection(this.#state);
   }
 
@@ -109,10 +113,12 @@ export class Run {
     this.#at += text.length;
     if (!same) {
       this.text = this.text.slice(0, this.#at - text.length) + text;
+      this.#clock.text(this.text);
       this.#view?.restart(this.text);
     } else if (known !== text) {
       const fresh = text.slice(known.length);
       this.text += fresh;
+      this.#clock.text(this.text);
       this.#view?.add(fresh);
     }
   }
@@ -123,7 +129,8 @@ export class Run {
     this.#thoughtAt += text.length;
     if (!fresh) return;
     this.reasoning += fresh;
-    this.#view?.addReasoning(fresh);
+    this.#clock.thought();
+    this.#view?.addReasoning(fresh, this.node);
   }
 
   #named(id) {
