@@ -1,0 +1,47 @@
+"""`make dist`, as far as that can be told without building: what it locks, and what it takes. A release runs the rest."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCKS = sorted(path.name for path in (ROOT / "requirements").glob("*.txt"))
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_file_has_hashes_and_names_no_host(name):
+    text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+    assert "://" not in text
+    pinned = re.findall(r"^[a-z0-9][^ ]*==[^ ]+.*\\\n +--hash=sha256:", text, re.MULTILINE)
+    assert len(pinned) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_make_locks_and_installs_it(name):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"-o requirements/{name}" in makefile
+    places = makefile + (ROOT / "tools" / "dist.py").read_text(encoding="utf-8")
+    assert f": requirements/{name} " in places or f'"requirements" / "{name}"' in places
+
+
+def test_what_the_guide_needs_is_what_the_tests_run_on():
+    versions = [
+        dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements" / name).read_text(), re.MULTILINE))
+        for name in ("guide.txt", "dev.txt")
+    ]
+    guide, dev = versions
+    assert "openai" in guide
+    assert guide.items() <= dev.items()
+
+
+def test_the_tools_of_npm_are_locked_without_a_registry():
+    lock = (ROOT / "tools" / "dist" / "package-lock.json").read_text(encoding="utf-8")
+    assert not re.search(r'"resolved"|registry', lock)
+    wanted = json.loads((ROOT / "tools" / "dist" / "package.json").read_text(encoding="utf-8"))
+    assert json.loads(lock)["packages"][""]["dependencies"] == wanted["dependencies"]
+    examples = json.loads((ROOT / "examples" / "package.json").read_text(encoding="utf-8"))
+    assert wanted["dependencies"]["openai"] == examples["dependencies"]["openai"]
