@@ -30,6 +30,7 @@ ZENSICAL = ROOT / "var" / "docs" / "bin" / "zensical"
 NAVIGATION: dict[str, dict[str, str]] = {
     "Start": {
         "everytoken": "README.md",
+        "Installing": "docs/install.md",
         "Comparison": "docs/comparison.md",
         "The chat page": "docs/page.md",
         "The terminal": "docs/cli.md",
@@ -39,6 +40,7 @@ NAVIGATION: dict[str, dict[str, str]] = {
         "Node.js": "docs/node.md",
         "React": "docs/react.md",
         "AI SDK": "docs/ai-sdk.md",
+        "Claude Code and Codex": "docs/agents.md",
         "Other clients": "docs/clients.md",
         "Your own streams": "docs/streams.md",
         "Testing your code": "docs/testing.md",

