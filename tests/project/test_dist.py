@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -73,3 +75,11 @@ def test_every_way_to_install_is_one_that_works():
     assert extras == {"embedded", "redis", "http2", "otel", "prices"}
     assert extras == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     assert (ROOT / "weights" / "pyproject.toml").exists()
+
+
+def test_a_clone_has_no_link_to_somewhere_else():
+    git = shutil.which("git") or pytest.skip("git is not installed")
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    run = subprocess.run([git, "ls-files", "--stage"], cwd=ROOT, capture_output=True, check=True, text=True)
+    assert [line for line in run.stdout.splitlines() if line.startswith("120000")] == []
