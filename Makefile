@@ -89,7 +89,7 @@ var/dist/.installed: requirements/dist.txt .venv/.base
 	@touch $@
 
 tools/dist/node_modules/.installed: tools/dist/package-lock.json
-	@npm ci --prefix tools/dist --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error
+	@npm ci --prefix tools/dist --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 var/clients/.installed: requirements/clients.txt .venv/.base

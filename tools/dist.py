@@ -33,7 +33,7 @@ DIST = ROOT / "dist"
 TOOLS = ROOT / "tools" / "dist"
 PROGRAMS = ROOT / "var" / "dist" / "bin"
 EXAMPLES = ROOT / "examples"
-NPM = ("--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts", "--loglevel=error")
+NPM = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
 ANSWER = 'import { stream } from "everytoken"; if (typeof stream !== "function") process.exit(1);'
 WORDS = "Every token arrives, exactly once: caf\N{LATIN SMALL LETTER E WITH ACUTE}, \N{WAVING HAND SIGN}, and no more."
 
