@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from bench import durability, measure, overload, peers, relaying, report, seams
+from bench import durability, measure, operation, overload, peers, relaying, report, seams
 from bench.page import into
 from bench.stacks import FLOOR, STACKS
 
@@ -37,6 +37,11 @@ def options() -> argparse.Namespace:
         "--overload",
         action="store_true",
         help="measure admission at more than it can take only, and write its section into the page",
+    )
+    parser.add_argument(
+        "--operation",
+        action="store_true",
+        help="measure keys, limits, metrics, log and OpenTelemetry only, and write their section into the page",
     )
     return parser.parse_args()
 
@@ -71,6 +76,13 @@ def main() -> int:
         section = overload.markdown(overload.run())
         print(section)
         PAGE.write_text(into(PAGE.read_text(), overload.TITLE, section))
+        return 0
+    if asked.operation:
+        only = asked.only.split(",") if asked.only else None
+        section = operation.markdown(operation.measure(only))
+        print(section)
+        if only is None:
+            PAGE.write_text(into(PAGE.read_text(), operation.TITLE, section))
         return 0
     if asked.apis:
         stacks = [stack for stack in STACKS if stack.beside_chat or stack.name in {report.OURS, FLOOR}]

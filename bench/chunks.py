@@ -15,6 +15,7 @@ MODEL = "bench"
 PROMPT = re.compile(rb"bench:(\d+):(\d+):(\d+):([01])")
 STAMP = re.compile(rb" r(\d{4}) n(\d{5}) t(\d{16})")
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
+KEY = "sk-bench-0123456789"  # which a gateway with keys asks for
 # What a piece of text looks like; and what a proper ending has, each once.
 CONTENT = {
     "chat": re.compile(rb'"content": ?"([^"]*)"'),

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httptools
 import uvloop
 
-from bench.chunks import PATHS, Checker, Order, request_body
+from bench.chunks import KEY, PATHS, Checker, Order, request_body
 from bench.stats import quantile
 
 
@@ -63,7 +63,7 @@ class Reader(asyncio.Protocol):
         body = request_body(self._order, self._api)
         head = (
             f"POST {PATHS[self._api]} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
-            f"Accept: text/event-stream\r\nAuthorization: Bearer bench\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Accept: text/event-stream\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self._asked_us = time.monotonic_ns() // 1000
         self._transport.write(head.encode() + body)

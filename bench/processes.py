@@ -16,7 +16,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.chunks import Order, request_body
+from bench.chunks import KEY, Order, request_body
 from bench.measure import tree
 from bench.stacks import Absent, Command, Place
 
@@ -103,7 +103,7 @@ def _wait_until_it_relays(process: subprocess.Popen[str], url: str, log: Path) -
     request = urllib.request.Request(
         f"{url}/v1/chat/completions",
         request_body(Order(0, 1, 0, hold=False)),
-        {"Content-Type": "application/json", "Authorization": "Bearer bench"},
+        {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"},
     )
     while True:
         try:

@@ -146,6 +146,19 @@ def run(stacks: list[Stack], repetitions: int, points: tuple[Point, ...] | None 
     return results
 
 
+def apart(results: Results, stack: str) -> list[tuple[float | None, float | None]]:
+    """Return what a chunk costs, and what all else of a response does, in each turn; by two lengths. In µs of CPU."""
+    found: list[tuple[float | None, float | None]] = []
+    for short, long in zip(results.of(stack, SHORT), results.of(stack, LONG), strict=True):
+        if short.cpu_us is None or long.cpu_us is None:
+            found.append((None, None))
+            continue
+        less, more = short.cpu_us * SHORT.chunks, long.cpu_us * LONG.chunks
+        chunk = (more - less) / (LONG.chunks - SHORT.chunks)
+        found.append((chunk, less - chunk * SHORT.chunks))
+    return found
+
+
 def _note(results: Results, stack: str, point: Point, result: Run, repetition: int) -> None:
     results.runs.setdefault((stack, point.name), []).append(result)
     cpu = "" if result.cpu_us is None else f"{result.cpu_us:7.1f} µs"

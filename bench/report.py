@@ -24,6 +24,7 @@ from bench.relaying import (
     Point,
     Results,
     Run,
+    apart,
     points_of,
 )
 from bench.stacks import FLOOR, STACKS, Stack
@@ -245,7 +246,7 @@ def other_apis(results: Results, stacks: Sequence[Stack]) -> str:
     names = [OURS, *(stack.name for stack in stacks if stack.beside_chat)]
     head = ["stack", "CPU µs per chunk", f"× {FLOOR}", f"× {OURS}", "exact"]
     rows = []
-    apart = []
+    slopes = []
     for name in names:
         runs = results.of(name, MANY)
         if not runs:
@@ -255,21 +256,21 @@ def other_apis(results: Results, stacks: Sequence[Stack]) -> str:
         )
         rows.append([name, cpu, _text(_times_floor(results, name, MANY), 2), beside_chat, _exact(runs)])
         if results.of(OURS, LONG) and results.of(name, LONG):
-            both = [_apart(results, name), _apart(results, OURS)]
+            both = [apart(results, name), apart(results, OURS)]
             chunk = _beside(name, [[one[0] for one in part] for part in both])
             ends = _beside(name, [[one[1] for one in part] for part in both], 0)
-            apart.append([name, *chunk, ends[0]])
+            slopes.append([name, *chunk, ends[0]])
     section = (
         f"### Other APIs\n\nMessages and Responses, and callers of one API over a server of another, at {MANY.responses} responses × "
         f"{MANY.chunks} chunks, one every {MANY.interval_ms} ms, in memory.\n\n{_table(head, rows)}"
     )
-    if not apart:
+    if not slopes:
         return section
     head = ["stack", "CPU µs per chunk", f"× {OURS}", "CPU µs to begin and end"]
     return (
         f"{section}\n\nA response of another API begins and ends with more events than one of chat completions, so the chunk "
         f"by itself: {SHORT.responses} responses with {SHORT.chunks} and with {LONG.chunks} chunks each. The slope is what a "
-        f"chunk costs, the rest what beginning and ending do.\n\n{_table(head, apart)}"
+        f"chunk costs, the rest what beginning and ending do.\n\n{_table(head, slopes)}"
     )
 
 
@@ -278,19 +279,6 @@ def _beside(name: str, values: list[list[float | None]], digits: int = 1) -> tup
     own, chat = values
     times = None if name == OURS else Spread.of(ratios(own, chat))
     return _text(Spread.of(own), digits), "1.00" if name == OURS else _text(times, 2)
-
-
-def _apart(results: Results, name: str) -> list[tuple[float | None, float | None]]:
-    """Return what a chunk costs, and what all else of a response does, in each turn; by two lengths."""
-    found: list[tuple[float | None, float | None]] = []
-    for short, long in zip(results.of(name, SHORT), results.of(name, LONG), strict=True):
-        if short.cpu_us is None or long.cpu_us is None:
-            found.append((None, None))
-            continue
-        less, more = short.cpu_us * SHORT.chunks, long.cpu_us * LONG.chunks
-        chunk = (more - less) / (LONG.chunks - SHORT.chunks)
-        found.append((chunk, less - chunk * SHORT.chunks))
-    return found
 
 
 def _flat(results: Results, stacks: Iterable[Stack]) -> str:

@@ -285,8 +285,9 @@ async def _with(journal: Journal, work: Callable[[Journal], Any]) -> None:
 
 def main() -> None:
     backend = {"sqlite": Sqlite, "redis": Redis}[sys.argv[1]](sys.argv[2])
+    every = int(sys.argv[3])
     deaths = 0
-    while (status := one_death(backend, deaths + 1)) == signal.SIGKILL:
+    while (status := one_death(backend, deaths * every + 1)) == signal.SIGKILL:
         deaths += 1
     if status != 0:
         print(f"it ended by itself with {status}")  # noqa: T201

@@ -35,15 +35,16 @@ async def backend(request, tmp_path):
 
     async def opened():
         journal = await kind.open()
-        kind.opened.append(journal)
         ledger = ledger_of(journal)
         if isinstance(ledger, LocalLedger):
             await ledger.start()
+            kind.opened.append(ledger)
+        kind.opened.append(journal)
         return ledger
 
     async def stop():
         while kind.opened:
-            await kind.opened.pop().stop()
+            await kind.opened.pop(0).stop()
 
     kind.ledger, kind.stop = opened, stop
     async with limit():

@@ -259,13 +259,27 @@ async def test_money_survives_the_death_of_the_process(tmp_path, scripted_upstre
         await gateway.chat(secret, max_tokens=10)
         await gateway.gateway.until_idle()
     async with limited(upstream, kept_in=SqliteJournal(place), prices=PRICES) as gateway:
-        assert (await gateway.spent())["day"] > 2 * spent, "what was reserved still counts"
-        meter = gateway.gateway.gateway.meter
-        meter._now = lambda now=meter._now: now() + 100
-        await meter.look()
         assert (await gateway.spent())["day"] == pytest.approx(2 * spent)
-        await meter.look()
-        assert (await gateway.spent())["day"] == pytest.approx(2 * spent)
+    async with limited(upstream, kept_in=SqliteJournal(place), prices=PRICES) as gateway:
+        assert (await gateway.spent())["day"] == pytest.approx(2 * spent), "it is settled once"
+
+
+async def test_limits_cost_no_commits_of_their_own(tmp_path, scripted_upstream, monkeypatch):
+    monkeypatch.setattr("everytoken.journal.local_ledger._DELAY", 1000)
+    journal = SqliteJournal(tmp_path / "j.sqlite")
+    async with limited(
+        await scripted_upstream("Hi"), kept_in=journal, prices=PRICES, keep_log=0.0
+    ) as gateway:
+        free, budget = await gateway.key("free"), await gateway.key(usd_per_day=100.0)
+        commits = []
+        for secret in (free, budget):
+            await gateway.chat(secret)  # whatever is done once only
+            before = journal.commits.number
+            for _ in range(5):
+                await gateway.chat(secret)
+            commits.append(journal.commits.number - before)
+        # What is reserved is stored with the response, what is settled is gathered.
+        assert commits[0] == commits[1] > 0
 
 
 async def _never(*_):

@@ -11,6 +11,7 @@ import pytest
 from everytoken.cli.logformat import JsonFormatter
 from everytoken.gateway.prices import PriceConfig
 from everytoken.journal.sqlite import SqliteJournal
+from everytoken.relay.logs import ENDS
 from gateway_serving import HELLO, ManualUpstream, Wire, event, limit, serving
 
 ADMIN = "sk-admin-0123456789"
@@ -206,6 +207,8 @@ async def test_each_response_and_refusal_is_one_line_of_json(tmp_path, scripted_
     ]
     assert lines[0]["tokens"]
     assert "Hello" not in json.dumps(lines), "no content"
+    assert [r for r in caplog.records if r.name == ENDS] == [], "the entry says it all"
+    assert not logging.getLogger(ENDS).disabled, "the next gateway may want it"
 
 
 async def test_content_is_in_the_log_only_if_it_was_asked_for(tmp_path, scripted_upstream):

@@ -227,7 +227,7 @@ async def test_a_silent_attempt_is_hedged_within_its_response_and_logged(caplog)
         await asyncio.sleep(1.0)
         assert len(scripted.open_connections) == 1, "the one that can be used again"
         assert len(scripted.attempts) == 2
-    first, last = (record for record in caplog.records if record.name == "everytoken.relay")
+    first, last = (record for record in caplog.records if record.name.startswith("everytoken.relay"))
     assert "attempt 1 at u0 is slow" in first.getMessage()
     assert first.getMessage().endswith("attempt 2 beside it: replay at u0 from offset 3")
     assert "completed" in last.getMessage()
@@ -243,7 +243,7 @@ async def test_every_attempt_is_logged_once_with_its_cause_and_seam(caplog):
     ):
         relay = await relays.begin(ChatRequest(BODY))
         result = await ended(relay)
-    lines = [record for record in caplog.records if record.name == "everytoken.relay"]
+    lines = [record for record in caplog.records if record.name.startswith("everytoken.relay")]
     assert len(lines) == 3, [line.getMessage() for line in lines]
     first, second, last = lines
     for line, code, offset in ((first, "upstream-truncated", 3), (second, "upstream-stalled-gap", 4)):

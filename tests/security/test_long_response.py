@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import random
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from command_line import gateway, wait_for
 from everytoken.sse import SSEDecoder
 from redis_server import RedisServer
+from sampling import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured with /proc")
 
 MIB = 1024 * 1024
-SENT = (1024 if os.environ.get("EVERYTOKEN_SOAK") else 160) * MIB
+SENT = (1024 if SOAK else 112) * MIB
+STREAMS = 40 if SOAK else 12  # of callers, 16 MiB each
 GROWTH = 64 * MIB  # that the gateway may take for it, at its peak
 WARM = 8 * MIB  # sent before the measurement, so that everything is loaded that is loaded once
 SIZES = (1, 40, 400, 4_000, 30_000)  # characters of a chunk
@@ -181,7 +182,7 @@ async def test_large_streams_of_callers_do_not_stay_in_memory(journal: str) -> N
 
         await put("warm", MIB)
         before = _resident(process.pid, "VmRSS")
-        for n in range(40):
+        for n in range(STREAMS):
             await put(f"s{n}", 16 * MIB)
         # The last one is put away after it has been acknowledged.
         wait_for(lambda: _resident(process.pid, "VmRSS") - before < GROWTH)

@@ -7,7 +7,11 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 __all__ = ["JsonFormatter"]
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -31,4 +35,7 @@ class JsonFormatter(logging.Formatter):
                 line["response"] = value
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        try:
+            return _encode(line).decode()
+        except UnicodeEncodeError:  # half a surrogate pair
+            return json.dumps(line, default=str)

@@ -24,7 +24,7 @@ from everytoken.errors import (
     RateLimitedError,
     StreamNotFoundError,
 )
-from everytoken.gateway.prices import usages_of
+from everytoken.gateway.prices import used_by
 from everytoken.gateway.rates import (
     MICRO,
     Expected,
@@ -110,6 +110,9 @@ class Meter:
         """Count what was used before. Raises `JournalUnavailableError`."""
         if isinstance(self._ledger, LocalLedger):
             await self._ledger.start()
+            await self.look(alone=True)
+        if not self._is_free or await self._ledger.open_before(self._now()):
+            self._watch_ends()  # also of what this process takes over
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_for_ever())
 
@@ -120,6 +123,8 @@ class Meter:
             await asyncio.gather(self._looking, return_exceptions=True)
             self._looking = None
         await asyncio.gather(*self._settling, return_exceptions=True)
+        if isinstance(self._ledger, LocalLedger):
+            await self._ledger.stop()
 
     # Before
 
@@ -176,9 +181,7 @@ class Meter:
         ]
         if not demands:
             return []
-        if not self._observes:
-            self._observes = True
-            self._observe(self)
+        self._watch_ends()
         answer = await self._ledger.reserve(name, now, now + self._lasts, demands)
         if isinstance(answer, Refusal):
             demand = demands[answer.demand]
@@ -222,6 +225,11 @@ class Meter:
         """Settle what was passed on, whose usage nobody reads: with what was expected."""
         self._in_background(self._settle(name, None))
 
+    def _watch_ends(self) -> None:
+        if not self._observes:
+            self._observes = True
+            self._observe(self)
+
     def _in_background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._settling.add(task)
@@ -241,13 +249,13 @@ class Meter:
     def _taken(self, dialect: str, attempts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         """Return tokens and money of all attempts."""
         tokens = cost = 0
-        for attempt, usage in zip(attempts, usages_of(attempts, dialect), strict=True):
+        for usage, model, upstream in used_by(attempts, dialect):
             if usage is not None:
                 tokens += (usage.prompt or 0) + (usage.answer or 0)
-                url = self._urls.get(attempt.get("upstream", ""), "")
+                url = self._urls.get(upstream, "")
                 # Of a prompt that no attempt has reported nobody knows the length.
                 known = msgspec.structs.replace(usage, prompt=usage.prompt or 0, answer=usage.answer or 0)
-                cost += math.ceil((self._prices.of(known, attempt.get("model", ""), url) or 0.0) * MICRO)
+                cost += math.ceil((self._prices.of(known, model, url) or 0.0) * MICRO)
         return {"tokens": tokens, "cost": cost}
 
     async def spent(self, key: Key) -> dict[str, float]:
@@ -278,11 +286,15 @@ class Meter:
             except Exception:  # one failure must not end it for good
                 logger.exception("what is reserved could not be looked at")
 
-    async def look(self) -> None:
-        """Settle what is open though its response is not. Raises `JournalUnavailableError`."""
-        for name, reservation in await self._ledger.open_before(self._now() - _AGE):
+    async def look(self, *, alone: bool = False) -> None:
+        """Settle what is open though its response is not. `alone`: no other process has anything under way.
+
+        Raises `JournalUnavailableError`.
+        """
+        for name, reservation in await self._ledger.open_before(self._now() - (0 if alone else _AGE)):
             age = self._now() - reservation.at
-            if self._is_running(name) or (name.startswith(PASSED) and age < self._lasts):
+            self._watch_ends()
+            if self._is_running(name) or (not alone and name.startswith(PASSED) and age < self._lasts):
                 continue
             taken: dict[str, int] | None = None  # as expected, of what nobody knows any more
             try:

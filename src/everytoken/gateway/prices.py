@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import logging
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from everytoken.translation.events import Usage
 
-__all__ = ["PriceConfig", "Prices", "tokens_in", "usages_of"]
+__all__ = ["PriceConfig", "Prices", "Used", "tokens_in", "used_by"]
 
 logger = logging.getLogger("everytoken.gateway")
 
@@ -49,13 +49,32 @@ def tokens_in(usage: dict[str, Any] | None, dialect: str) -> Usage | None:
     return _READ.get(dialect, in_chat)(usage)
 
 
-def usages_of(attempts: Sequence[Mapping[str, Any]], dialect: str) -> list[Usage | None]:
-    """Return what each attempt of a response has used. Where one was cut, its prompt was as long as another's."""
+class Used(NamedTuple):
+    """What one attempt has used, of which model, at which upstream."""
+
+    usage: Usage | None
+    model: str
+    upstream: str
+
+
+def used_by(attempts: Sequence[Mapping[str, Any]], dialect: str) -> list[Used]:
+    """Return what each attempt of a response has used.
+
+    Where one was cut, its prompt was as long as another's; where its process was killed, it is taken to have asked whom
+    another has asked.
+    """
     found = [tokens_in(attempt.get("usage"), dialect) for attempt in attempts]
     prompt = next((usage.prompt for usage in found if usage is not None and usage.prompt is not None), None)
+    asked = [(attempt.get("model", ""), attempt.get("upstream", "")) for attempt in attempts]
+    known = next((one for one in asked if one[1]), ("", ""))
     return [
-        usage if usage is None or usage.prompt is not None else msgspec.structs.replace(usage, prompt=prompt)
-        for usage in found
+        Used(
+            usage
+            if usage is None or usage.prompt is not None
+            else msgspec.structs.replace(usage, prompt=prompt),
+            *(one if one[1] else known),
+        )
+        for usage, one in zip(found, asked, strict=True)
     ]
 
 
@@ -97,9 +116,9 @@ class Prices:
 
     def _cost(self, told: Sequence[Mapping[str, Any]], dialect: str, urls: Mapping[str, str]) -> float | None:
         total = 0.0
-        for attempt, usage in zip(told, usages_of(told, dialect), strict=True):
+        for usage, model, upstream in used_by(told, dialect):
             if usage is not None:
-                cost = self.of(usage, attempt["model"], urls.get(attempt["upstream"], ""))
+                cost = self.of(usage, model, urls.get(upstream, ""))
                 if cost is None:
                     return None
                 total += cost

@@ -57,11 +57,14 @@ class Ledger(Protocol):
     ) -> Refusal | list[int]:
         """Reserve; return what is left of each counter, or which refuses. A name that is reserved stays as it is.
 
-        Raises `JournalUnavailableError`.
+        Raises `JournalUnavailableError`. What is stored afterwards is not stored before it.
         """
 
     async def settle(self, name: str, now: float, amounts: Sequence[int]) -> bool:
-        """Replace what was reserved by what was taken, once; return whether it was still open."""
+        """Replace what was reserved by what was taken, once; return whether it was still open.
+
+        It may be stored a moment later: who settles can find out again what was taken.
+        """
 
     async def reservation(self, name: str) -> Reservation | None:
         """Return an open reservation, None if it is none."""

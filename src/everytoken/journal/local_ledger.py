@@ -2,17 +2,22 @@
 
 What is of a minute may be forgotten with the process; money may not. So reservations with a `total` are also records of a
 stream of the journal, and so is how each was settled; at start they are counted again.
+
+Neither costs a commit of its own. A reservation is stored with what is stored next, which is the response that it is for;
+how responses were settled is gathered for a moment. What a process that is killed had not stored of that is open when it
+starts again, and is settled then.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from everytoken.errors import StreamExistsError, StreamNotFoundError
+from everytoken.errors import EverytokenError, StreamExistsError, StreamNotFoundError
 from everytoken.journal import Append, StreamInfo
 from everytoken.journal.ledger import Counters, Demand, Refusal, Reservation
 
@@ -29,6 +34,7 @@ logger = logging.getLogger("everytoken.journal")
 _STREAM: Final = "~ledger"
 _OWNER: Final = "~"
 _BATCH: Final = 1024 * 1024  # bytes that are read at once
+_DELAY: Final = 0.2  # seconds for which what was settled is gathered
 _LONG: Final = 20_000  # records from which on the stream is written anew at start
 
 
@@ -52,6 +58,9 @@ class LocalLedger:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._counters = Counters()
+        self._settled: list[_Record] = []  # that are not stored yet
+        self._timer: asyncio.TimerHandle | None = None
+        self._storing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Count what was stored. Raises `JournalUnavailableError`."""
@@ -116,24 +125,57 @@ class LocalLedger:
     async def reserve(
         self, name: str, now: float, until: float, demands: Sequence[Demand]
     ) -> Refusal | list[int]:
-        """Reserve, and store that. Raises `JournalUnavailableError`, with nothing reserved."""
+        """Reserve, and store that no later than what the caller stores next.
+
+        Raises `JournalUnavailableError` if nothing can be stored, with nothing reserved.
+        """
         known = name in self._counters.open
         reply = self._counters.reserve(name, now, until, demands)
         if isinstance(reply, list) and not known and self._is_stored(demands):
-            try:
-                await self._store(_Record(name, reserved=self._counters.open[name]))
-            except BaseException:
+            storing = self._store_soon(_Record(name, reserved=self._counters.open[name]))
+            await asyncio.sleep(0)  # then it is in line
+            if storing.done() and storing.exception() is not None:
                 self._counters.settle(name, now, [0] * len(demands))
-                raise
+                storing.result()
         return reply
 
     async def settle(self, name: str, now: float, amounts: Sequence[int]) -> bool:
-        """Settle, and store that. Raises `JournalUnavailableError`; it is settled here all the same."""
+        """Settle; that is stored a moment later."""
         reservation = self._counters.open.get(name)
         done = self._counters.settle(name, now, amounts)
         if done and reservation is not None and self._is_stored(reservation.demands):
-            await self._store(_Record(name, settled=list(amounts), at=now))
+            self._settled.append(_Record(name, settled=list(amounts), at=now))
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_DELAY, self._store_settled)
         return done
+
+    def _store_settled(self) -> None:
+        self._timer = None
+        settled, self._settled = self._settled, []
+        self._store_soon(*settled)
+
+    def _store_soon(self, *records: _Record) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(self._store(*records))
+        self._storing.add(task)
+        task.add_done_callback(self._stored)
+        return task
+
+    def _stored(self, task: asyncio.Task[None]) -> None:
+        self._storing.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, EverytokenError):
+            logger.warning("the ledger could not be stored: %s (%s)", error.message, error.code)
+        elif error is not None:
+            logger.error("the ledger could not be stored", exc_info=error)
+
+    async def stop(self) -> None:
+        """Store what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._store_settled()
+        await asyncio.gather(*self._storing, return_exceptions=True)
 
     async def reservation(self, name: str) -> Reservation | None:
         """Return an open reservation, None if it is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from everytoken.observer import (
     AttemptAccepted,
@@ -167,8 +167,8 @@ class ResponseEvents:
         """There are still so many readers."""
         self._tell(ReaderWent, readers=readers)
 
-    def ended(self, *, handed_over: bool, received: int) -> None:
-        """It is written here no more: it has ended, or was handed over. `received`: bytes of all attempts."""
+    def ended(self, told: list[dict[str, Any]], *, handed_over: bool, received: int) -> None:
+        """It is written here no more: it has ended, or was handed over. `told`: its attempts, `received`: bytes of them all."""
         seconds = self._clock() - self._began
         if handed_over:
             self._tell(ResponseHandedOver, seconds=seconds)
@@ -190,5 +190,5 @@ class ResponseEvents:
             readers=self._readers,
             gap_median=self.gaps.median,
             gap_longest=self.gaps.longest or None,
-            told=[attempt.describe(recovery.attempts[0].started) for attempt in recovery.attempts],
+            told=told,
         )

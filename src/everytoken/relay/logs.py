@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.errors import CancelledError, error_body, one_line
 
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from everytoken.recovery import Recovery
     from everytoken.recovery.attempt import Attempt
 
-__all__ = ["log_attempt", "log_end", "name_of", "result_of"]
+__all__ = ["ENDS", "log_attempt", "log_end", "name_of", "result_of"]
+
+ENDS: Final = "everytoken.relay.ends"
+"""The logger that says how responses have ended. Disabled, nothing is spent on it."""
 
 logger = logging.getLogger("everytoken.relay")
+_ends = logging.getLogger(ENDS)
 
 _MAX_MODEL = 100  # characters of a model's name, which callers choose
 _MAX_LOGGED = 500  # characters of a message, which may be an upstream's whole error page
@@ -85,11 +89,11 @@ def result_of(recovery: Recovery) -> dict[str, Any]:
     }
 
 
-def log_end(info: StreamInfo, recovery: Recovery, *, unread_for: float | None) -> None:
-    """Log how a response has ended; `unread_for`: after how many seconds without a reader, if that is why."""
+def log_end(info: StreamInfo, recovery: Recovery, result: dict[str, Any], unread_for: float | None) -> None:
+    """Log how a response has ended with a `result`; `unread_for`: after how many seconds without a reader, if that is why."""
     error = recovery.error
     level = logging.INFO if error is None or isinstance(error, CancelledError) else logging.WARNING
-    if not logger.isEnabledFor(level):
+    if not _ends.isEnabledFor(level):
         return
     told = f"after {recovery.records} records"
     if recovery.attempts:
@@ -102,5 +106,5 @@ def log_end(info: StreamInfo, recovery: Recovery, *, unread_for: float | None) -
         told = f"{told}: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
     elif unread_for is not None:
         told = f"{told}: nobody read it for {unread_for:g} s"
-    extra = {"stream_id": info.id, "result": result_of(recovery)}
-    logger.log(level, "%s: %s %s", name_of(info), recovery.outcome, told, extra=extra)
+    extra = {"stream_id": info.id, "result": result}
+    _ends.log(level, "%s: %s %s", name_of(info), recovery.outcome, told, extra=extra)

@@ -78,8 +78,7 @@ class Relays:
         """
         self._max_response = max_response
         self._max_duration = max_duration
-        self._own = redact
-        self.upstreams = upstreams
+        self.upstreams, self._redact = upstreams, _redacting(redact, upstreams)
         self._targets = targets
         self.journal = journal
         self._grace = grace
@@ -104,12 +103,12 @@ class Relays:
         redact: Callable[[str], str],
     ) -> None:
         """Have responses that begin from here on use other upstreams and limits."""
-        self.upstreams, self._own = upstreams, redact
+        self.upstreams, self._redact = upstreams, _redacting(redact, upstreams)
         self._grace, self._max_response, self._max_duration = grace, max_response, max_duration
 
     def redact(self, text: str) -> str:
         """Return `text` without the secrets of any upstream, nor our own."""
-        return _redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())])(text)
+        return self._redact(text)
 
     def running(self) -> set[str]:
         """Return the ids of the responses that are being written here."""
@@ -168,7 +167,7 @@ class Relays:
             breaker=self._breaker,
             hedging=True,
             created=int(info.created),
-            redact=_redacting([self._own, *(upstream.redact for upstream in self.upstreams.values())]),
+            redact=self._redact,
         )
         grace = info.meta.get("grace")
         events: ResponseEvents | None = None
@@ -339,8 +338,9 @@ def _keep_nothing(_: Headers) -> Headers:
     return []
 
 
-def _redacting(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
-    """Return a function that applies all `steps` to a text."""
+def _redacting(own: Callable[[str], str], upstreams: Mapping[str, Upstream]) -> Callable[[str], str]:
+    """Return a function that takes out of a text what `own` and all upstreams do."""
+    steps = [own, *(upstream.redact for upstream in upstreams.values())]
 
     def redact(text: str) -> str:
         for step in steps:

@@ -271,14 +271,14 @@ class Relay:
         # Both refer to this response, which would wait for the garbage collector.
         self.readers.end()
         self._timer.stop()
+        result = result_of(self.recovery)
         if not self._let_go:
-            grace = self.readers.grace if self._abandoned else None
-            log_end(self.log.info, self.recovery, unread_for=grace)
+            log_end(self.log.info, self.recovery, result, self.readers.grace if self._abandoned else None)
             last: list[bytes] = []
             if (error := decision.error) is not None:
                 last.append(self.recovery.dialect.error(error_body(error), number=self.recovery.records))
             try:
-                self.writer.close(last, result_of(self.recovery))
+                self.writer.close(last, result)
             except JournalError as error:
                 logger.warning(
                     "%s: %s; its end was not stored by this process", name_of(self.log.info), error.message
@@ -289,4 +289,4 @@ class Relay:
         if not self.over.done():
             self.over.set_result(None)
         if self._events is not None:
-            self._events.ended(handed_over=self._let_go, received=self.received)
+            self._events.ended(result["attempts"], handed_over=self._let_go, received=self.received)

@@ -14,6 +14,7 @@ from everytoken.relay import Relays
 from gateway_serving import ManualUpstream, limit
 from journal_backends import BACKENDS, read_all, until
 from responses_streams import STREAMS, check_one_stream, wire
+from sampling import sampled
 
 ASK = {"model": "m", "input": "Hello", "stream": True}
 NAMES = ["function_call", "reasoning", "searched"]
@@ -30,7 +31,8 @@ async def test_it_is_taken_over_behind_any_event(tmp_path, backend, name):
     first, second = STREAMS[name]("a"), STREAMS[name]("b")
     policy = Policy(backoff=0.0, retry_after_max=0.0)
     started = []
-    for cut in range(len(first)):
+    # How a journal is opened again has nothing to do with where the cut is.
+    for cut in sampled(range(len(first)), 1 if backend == "sqlite" else 5):
         upstream = ManualUpstream()
         journal = await kind.open()
         relay = await relays_over(upstream, journal, policy).begin(OPENAI_RESPONSES.request(ASK))

@@ -12,6 +12,7 @@ from everytoken.gateway.prices import Prices
 from everytoken.gateway.requestlog.content import content_of
 from everytoken.gateway.requestlog.entry import Entries
 from everytoken.gateway.requestlog.kept import Kept
+from everytoken.relay.logs import ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,6 +54,8 @@ class RequestLog:
 
     def observe(self, observers: Observers, urls: Callable[[], Mapping[str, str]]) -> None:
         """Be told of what happens from here on, if anything is done with it."""
+        if self._lines:
+            logging.getLogger(ENDS).disabled = True  # an entry says more
         if self.kept is not None or self._lines:
             observers.add(Entries(self._add, self.prices, self._name_of, urls))
 
@@ -63,6 +66,8 @@ class RequestLog:
 
     async def stop(self) -> None:
         """Store what waits."""
+        if self._lines:
+            logging.getLogger(ENDS).disabled = False
         await asyncio.gather(*self._reading, return_exceptions=True)
         if self.kept is not None:
             await self.kept.stop()

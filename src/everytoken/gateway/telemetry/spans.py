@@ -45,11 +45,13 @@ _MAX_MESSAGE: Final = 500  # characters of an error's text
 class _Open:
     """The spans of a response that is being written."""
 
-    __slots__ = ("attempts", "begun", "span")
+    __slots__ = ("attempts", "begun", "common", "name", "span")
 
-    def __init__(self, begun: ResponseBegun, span: Span) -> None:
+    def __init__(self, begun: ResponseBegun, span: Span, name: str, common: dict[str, Any]) -> None:
         self.begun = begun
         self.span = span
+        self.name = name
+        self.common = common  # attributes of all its spans
         self.attempts: dict[int, Span] = {}
 
 
@@ -109,8 +111,9 @@ class Spans:
 
     def _begun(self, event: ResponseBegun) -> None:
         trace = {"traceparent": event.traceparent, "tracestate": event.tracestate}
+        common, name = self._common(event), self._name(event)
         attributes: dict[str, Any] = {
-            **self._common(event),
+            **common,
             "everytoken.response": event.response,
             "everytoken.request_id": event.request_id,
             "gen_ai.request.stream": event.streamed,
@@ -118,17 +121,17 @@ class Spans:
         if event.offset is not None:
             attributes["everytoken.taken_over_at"] = event.offset
         span = self._tracer.start_span(
-            self._name(event),
+            name,
             _TRACE.extract({name: value for name, value in trace.items() if value}, Context()),
             SpanKind.SERVER,
             attributes,
             start_time=_ns(event.at),
         )
-        self._open[event.response] = _Open(event, span)
+        self._open[event.response] = _Open(event, span, name, common)
 
     def _attempt_begun(self, one: _Open, event: AttemptBegun) -> None:
         attributes: dict[str, Any] = {
-            **self._common(one.begun),
+            **one.common,
             "everytoken.attempt": event.attempt,
             "everytoken.upstream": event.upstream,
             "everytoken.strategy": event.strategy,
@@ -136,7 +139,7 @@ class Spans:
             "gen_ai.request.stream": event.streamed,
         }
         one.attempts[event.attempt] = self._tracer.start_span(
-            self._name(one.begun),
+            one.name,
             set_span_in_context(one.span, Context()),
             SpanKind.CLIENT,
             attributes,
