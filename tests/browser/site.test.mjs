@@ -10,7 +10,7 @@ import { launchBrowser } from "./harness.mjs";
 const SITE = process.env.SITE;
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml", ".png": "image/png" };
 // Pages with the widest tables, the longest lines of code, and pictures.
-const PAGES = ["index", "docs/gateway", "docs/benchmarks", "docs/clients", "docs/architecture", "docs/comparison", "docs/page", "docs/decisions/index"];
+const PAGES = ["index", "docs/gateway", "docs/benchmarks", "docs/comparison", "docs/page"];
 
 let server, browser, origin;
 
