@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 EVERYTOKEN = str(Path(sys.executable).with_name("everytoken"))
 LIMIT = 20.0  # seconds until a test gives up
 _PAUSE = 0.01
-_PASSED_ON = ("PATH", "PYTHONPATH", "HOME", "XDG_DATA_HOME", "LANG", "COVERAGE_PROCESS_START")
+_PASSED_ON = (
+    "PATH",
+    "PYTHONPATH",
+    "HOME",
+    "XDG_DATA_HOME",
+    "XDG_CONFIG_HOME",
+    "LANG",
+    "COVERAGE_PROCESS_START",
+)
 
 
 def environment(**more: str) -> dict[str, str]:

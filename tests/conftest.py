@@ -73,6 +73,7 @@ def _no_traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the journals of servers that tests start out of the user's data directory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         yield
 
 

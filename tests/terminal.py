@@ -69,10 +69,12 @@ class Screen:
         elif command == "J":
             del line[self.column :]
             del self.lines[self.row + 1 :]
+        elif command in "CD":
+            self.column = max(self.column + int(parameter or 1) * (1 if command == "C" else -1), 0)
         elif parameter == "?25":
             self.cursor_hidden = command == "l"
         else:
-            assert command in "mhlC", f"unknown command {parameter}{command}"
+            assert command in "mhl", f"unknown command {parameter}{command}"
 
     def _put(self, character: str) -> None:
         if character == "\r":

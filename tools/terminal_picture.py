@@ -1,8 +1,8 @@
 # ruff: noqa: INP001  # a program, not a package
 """Draw docs/images/terminal.svg anew: `python tools/terminal_picture.py`.
 
-It is a photograph, not a drawing: `everytoken chat` asks the embedded model behind `everytoken serve` on a terminal of its
-own, and what stands on that terminal in the middle of the answer is written as an SVG that needs nothing from elsewhere.
+It is a photograph, not a drawing: in `everytoken chat`, on a terminal of its own, the embedded model behind `everytoken
+serve` is asked, and what stands on that terminal in the middle of the answer is written as an SVG that needs nothing from elsewhere.
 Every answer is another one; it fails when one is too short for its middle to be there.
 """
 
@@ -23,8 +23,8 @@ from terminal import Screen, Terminal  # noqa: E402  # the tests' terminal knows
 PICTURE = ROOT / "docs" / "images" / "terminal.svg"
 EVERYTOKEN = str(Path(sys.executable).with_name("everytoken"))
 QUESTION = "Explain transformers in one paragraph"
-COLUMNS, ROWS = 80, 12
-MOMENT = 6, 20  # the picture is taken when the cursor stands in this line, behind this column
+COLUMNS, ROWS = 80, 13
+MOMENT = 9, 20  # the picture is taken when the cursor stands in this line, behind this column
 CURSOR = "▊"
 
 CELL, LINE, SIZE, MARGIN, BAR = 8.4, 20, 14, 20, 36  # pixels
@@ -99,7 +99,9 @@ class StyledScreen(Screen):
 
 def photograph() -> StyledScreen:
     """Return the screen in the middle of an answer."""
-    env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    env = {
+        name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "PYTHONPATH"}
+    }
     with subprocess.Popen(  # noqa: S603  # it is ours
         [EVERYTOKEN, "serve", "--port", "0", "--journal", "memory", "--log-level", "error"],
         stdout=subprocess.PIPE,
@@ -110,10 +112,12 @@ def photograph() -> StyledScreen:
             assert gateway.stdout is not None
             url = gateway.stdout.readline().split()[-1]
             env |= {"TERM": "xterm-256color", "EVERYTOKEN_BASE_URL": url}
-            with Terminal([EVERYTOKEN, "chat", QUESTION], env, columns=COLUMNS, rows=ROWS) as terminal:
+            with Terminal([EVERYTOKEN, "chat", "--no-save"], env, columns=COLUMNS, rows=ROWS) as terminal:
                 screen = StyledScreen(COLUMNS, ROWS)
-                screen.feed(f'\x1b[32m$\x1b[0m everytoken chat "{QUESTION}"\r\n')
+                screen.feed("\x1b[32m$\x1b[0m everytoken chat\r\n")
                 terminal.screen = screen
+                terminal.read_until(lambda: screen.text.endswith("\n>"))
+                terminal.type(f"{QUESTION}\r")
                 terminal.read_until(lambda: screen.has_come_to(*MOMENT))
                 return screen
         finally:

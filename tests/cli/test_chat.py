@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import itertools
+import json
 import os
+import re
 import select
 import signal
 import socket
@@ -26,6 +28,7 @@ from everytoken.cli import address, commands
 from everytoken.testing import DEFAULT_TEXT, Answer, ScriptedUpstream, Status
 from terminal import Terminal
 
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 CURSOR = "▊"
 BEGINNING = DEFAULT_TEXT[:20]
 STALLED = [("always", "silent", "middle")]
@@ -79,6 +82,97 @@ def test_what_is_asked(arguments, stdin, question):
         "messages": [{"role": "user", "content": question}],
         "stream": True,
     }
+
+
+def test_files_go_with_the_question(tmp_path):
+    (tmp_path / "a.txt").write_text("alpha\n")
+    (tmp_path / "dot.png").write_bytes(PNG)
+    files = ["-f", str(tmp_path / "a.txt"), "-f", "-", "-f", str(tmp_path / "dot.png")]
+    with ScriptedUpstream("ok") as upstream:
+        done = run("chat", "look", *files, stdin="beta", EVERYTOKEN_BASE_URL=upstream.base_url)
+    assert (done.returncode, done.stderr) == (0, b"")
+    [(_, [text, image])] = asked(upstream)
+    assert text["text"] == (f"look\n\n{tmp_path}/a.txt:\n```\nalpha\n```\n\nstandard input:\n```\nbeta\n```")
+    assert image["image_url"]["url"].startswith("data:image/png;base64,iVBORw0KGgo")
+
+
+def test_a_file_that_cannot_be_sent(tmp_path):
+    (tmp_path / "x").write_bytes(b"\0\1")
+    for name, why in (("nothing", "No such file or directory"), ("x", "neither UTF-8 text nor")):
+        done = run("chat", "look", "-f", str(tmp_path / name))
+        assert done.returncode == 2
+        assert why in done.stderr.decode()
+
+
+def test_an_answer_of_a_shape():
+    with ScriptedUpstream('{"name": "x"}') as upstream:
+        url = upstream.base_url
+        done = run("chat", "who", "--schema", "name, age int", "--base-url", url)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b'{"name": "x"}', b"")
+        told = upstream.attempts[0].json["response_format"]
+    assert told["type"] == "json_schema"
+    assert told["json_schema"]["schema"]["properties"]["age"] == {"type": "integer"}
+    with ScriptedUpstream("no") as upstream:
+        done = run("chat", "who", "--schema", '{"type": "object"}', "--base-url", upstream.base_url)
+    assert b"the answer is not JSON" in done.stderr
+
+
+def test_usage_is_told_on_standard_error():
+    with ScriptedUpstream("one two three") as upstream:
+        done = run("chat", "hi", "--usage", "--base-url", upstream.base_url)
+        assert upstream.attempts[0].json["stream_options"] == {"include_usage": True}
+    assert done.stdout == b"one two three"
+    assert re.fullmatch(r"\d+ tokens in, \d+ out · first token after .* s\n", done.stderr.decode())
+
+
+@pytest.mark.parametrize(
+    ("faults", "status", "outcome", "code"),
+    [
+        ([], 0, "completed", None),
+        ([("always", "clean-end", "middle")], 1, "interrupted", "upstream-truncated"),
+        ([("always", "status-401", "start")], 1, "failed", "upstream-status"),
+    ],
+)
+def test_everything_about_an_answer_is_one_json_object(faults, status, outcome, code):
+    with ScriptedUpstream(Answer("one two", reasoning="Hm."), faults=faults) as upstream:
+        done = run("chat", "hi", "--json", "-m", "m", "--base-url", upstream.base_url)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["outcome"], (told["error"] or {}).get("code")) == (status, outcome, code)
+    if outcome == "completed":
+        assert (told["answer"], told["reasoning"], told["finish_reason"]) == ("one two", "Hm.", "stop")
+        assert told["usage"]["completion_tokens"] > 0
+        assert told["recovery"] == {"resumed": 0}
+        assert told["times"]["first_token"] <= told["times"]["total"]
+
+
+def test_what_is_asked_is_kept_and_continued(tmp_path):
+    with ScriptedUpstream("ok") as upstream:
+        env = {"XDG_DATA_HOME": str(tmp_path), "EVERYTOKEN_BASE_URL": upstream.base_url}
+        assert (
+            run("chat", "-c", "x", **env).stderr == b"everytoken: there is no conversation to continue yet\n"
+        )
+        run("chat", "one", "-s", "Be brief.", "-m", "m", **env)
+        run("chat", "not kept", "--no-save", **env)
+        assert run("chat", "-c", "two", **env).returncode == 0
+        assert asked(upstream) == [("system", "Be brief."), ("user", "one")]
+        assert asked(upstream, -1) == [*asked(upstream), ("assistant", "ok"), ("user", "two")]
+        assert upstream.attempts[-1].json["model"] == "m"
+        done = run("chat", "--conversation", "work", "three", **env)
+        assert done.stderr == b"note: a new conversation, 'work'\n"
+        assert run("chat", "--conversation", "work", "four", **env).stderr == b""
+        assert [text for _, text in asked(upstream, -1)] == ["three", "ok", "four"]
+        done = run("chat", "--conversation", "20200101-000000-abcdef", "x", **env)
+        assert done.returncode == 1
+        assert b"there is no conversation 20200101" in done.stderr
+
+
+def test_a_conversation_that_cannot_be_kept_costs_no_answer(tmp_path):
+    (tmp_path / "everytoken").write_text("in the way")
+    with ScriptedUpstream("ok") as upstream:
+        done = run("chat", "hi", XDG_DATA_HOME=str(tmp_path), EVERYTOKEN_BASE_URL=upstream.base_url)
+    assert (done.returncode, done.stdout) == (0, b"ok")
+    assert done.stderr.startswith(b"note: this conversation is not kept: ")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_options_reach_the_server():
@@ -377,6 +471,26 @@ def test_a_terminal_shows_markdown_and_a_cursor():
         assert terminal.screen.column == 0, "what comes next begins a line"
 
 
+def test_a_terminal_says_what_is_waited_for():
+    with (
+        ScriptedUpstream(faults=[("always", "silent-after-head", "start")]) as upstream,
+        on_terminal(upstream, "hi") as terminal,
+    ):
+        terminal.read_until(lambda: "waiting for the first token · 1 s" in terminal.screen.text)
+        terminal.read_until(lambda: "waiting for the first token · 2 s" in terminal.screen.text)
+        terminal.type("not\r shown\x03")
+        assert terminal.read_to_end() == 130
+        assert terminal.screen.text == ""
+
+
+def test_thinking_in_tags_is_dim_and_stands_above_the_answer():
+    answer = "<think>\nHm.\n</think>\n\nYes."
+    with ScriptedUpstream(answer) as upstream, on_terminal(upstream, "hi") as terminal:
+        assert terminal.read_to_end() == 0
+        assert terminal.screen.text == "Hm.\n\nYes."
+        assert b"\x1b[2mHm." in terminal.raw
+
+
 def test_a_terminal_without_colours():
     with ScriptedUpstream("Some `code`.") as upstream, on_terminal(upstream, "hi", NO_COLOR="1") as terminal:
         assert terminal.read_to_end() == 0
@@ -403,46 +517,25 @@ def test_ctrl_c_keeps_what_has_come():
         assert not terminal.screen.cursor_hidden
 
 
-def test_a_conversation():
+@pytest.mark.parametrize("without", ["cursor", "prompt_toolkit"])
+def test_a_conversation_where_there_is_no_prompt_to_edit(without, tmp_path):
+    env = {"TERM": "dumb"}
+    if without == "prompt_toolkit":
+        (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['prompt_toolkit'] = None")
+        env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     with (
-        ScriptedUpstream("Yes, of course.", faults=[(1, "silent", "middle")]) as upstream,
-        on_terminal(upstream) as terminal,
+        ScriptedUpstream("Yes, of course.") as upstream,
+        on_terminal(upstream, "--no-save", **env) as terminal,
     ):
         screen = terminal.screen
-        terminal.read_until(lambda: screen.text.endswith("\n>"))
+        terminal.read_until(lambda: screen.text.endswith("ends the conversation.\n>"))
         terminal.type("one\r")
         terminal.read_until(lambda: screen.text.endswith("Yes, of course.\n>"))
-        terminal.type("two\r")
-        terminal.read_until(lambda: f"Yes, of{CURSOR}" in screen.text or f"Yes,{CURSOR}" in screen.text)
-        terminal.type("\x03")
-        terminal.read_until(lambda: screen.text.endswith("stopped\n>"))
-        wait_for(upstream.attempts[1].closed.is_set, WITHIN)
-        terminal.type("nonsense")
-        terminal.read_until(lambda: screen.text.endswith("> nonsense"))
-        terminal.type_until("\x03", lambda: screen.text.endswith("\n>"))
-        terminal.type("\r")
-        terminal.read_until(lambda: screen.text.endswith("\n>\n>"))
-        terminal.type("three\r")
-        terminal.read_until(lambda: screen.text.endswith("Yes, of course.\n>"))
+        terminal.type("/modle\r")
+        terminal.read_until(lambda: screen.text.endswith("did you mean /model?\n>"))
         terminal.type("\x04")
         assert terminal.read_to_end() == 0
-    first, second, third = (asked(upstream, number) for number in range(3))
-    assert first == [("user", "one")]
-    assert second == [*first, ("assistant", "Yes, of course."), ("user", "two")]
-    assert third[:3] == second
-    role, kept = third[3]
-    assert (role, "Yes, of course.".startswith(kept), bool(kept)) == ("assistant", True, True)
-    assert third[4:] == [("user", "three")]
-
-
-def test_a_conversation_survives_a_failure(closed_port):
-    command = [EVERYTOKEN, "chat", "--base-url", f"http://127.0.0.1:{closed_port}/v1"]
-    with Terminal(command, environment(TERM="xterm")) as terminal:
-        terminal.read_until(lambda: terminal.screen.text.endswith("\n>"))
-        terminal.type("one\r")
-        terminal.read_until(lambda: terminal.screen.text.endswith("Connection refused\n>"))
-        terminal.type("\x04")
-        assert terminal.read_to_end() == 0
+    assert asked(upstream) == [("user", "one")]
 
 
 def test_chat_does_not_load_a_server():
@@ -450,5 +543,5 @@ def test_chat_does_not_load_a_server():
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert not {"uvicorn", "uvloop", "rich", "everytoken.gateway", "budoux"} & set(loaded)
+    assert not {"uvicorn", "uvloop", "rich", "everytoken.gateway", "budoux", "prompt_toolkit"} & set(loaded)
     assert "everytoken.cli.asking" in loaded

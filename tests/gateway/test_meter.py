@@ -247,6 +247,26 @@ async def test_a_recovered_response_costs_all_its_attempts(scripted_upstream):
         assert spent > once, "the first was asked for twice"
 
 
+async def test_a_prompt_that_nobody_has_counted_counts_by_its_size():
+    upstream = ManualUpstream()
+    async with limited(upstream, prices=PRICES) as gateway, Wire.to(gateway.gateway.port) as wire:
+        secret = await gateway.key(usd_per_day=1000.0)
+        text = "x" * 4000
+        body = {
+            "model": "m",
+            "messages": [{"role": "user", "content": text}],
+            "max_tokens": 10,
+            "stream": True,
+        }
+        wire.send("POST", CHAT, body, bearer(secret))
+        attempt = await upstream.attempt()
+        attempt.accept()
+        attempt.send("Hi")
+        attempt.finish()  # without usage
+        await wire.answer()
+        assert 1.001 < (await gateway.spent())["day"] < 1.06
+
+
 async def test_money_survives_the_death_of_the_process(tmp_path, scripted_upstream):
     place = tmp_path / "j.sqlite"
     upstream = await scripted_upstream("Hello you there")
@@ -282,8 +302,8 @@ async def test_limits_cost_no_commits_of_their_own(tmp_path, scripted_upstream, 
         assert commits[0] == commits[1] > 0
 
 
-async def _never(*_):
-    pass
+async def _never(_, taking):
+    taking.close()
 
 
 async def test_a_response_that_another_node_continues_is_settled_once(scripted_upstream):

@@ -39,7 +39,11 @@ BLOCKS = {
         "mermaid": (1, "project/test_docs_architecture.py"),
         "text": (5, "project/test_docs_architecture.py"),
     },
-    "docs/cli.md": {"sh": (3, HERE), "text": (12, "project/test_cli_docs.py")},
+    "docs/cli.md": {
+        "sh": (3, HERE),
+        "text": (17, "project/test_cli_docs.py"),
+        "toml": (1, "cli/test_profile.py"),
+    },
     "docs/clients.md": {
         "js": (10, "project/test_clients_docs.py"),
         "python": (16, "project/test_clients_docs.py"),
@@ -272,7 +276,7 @@ class TestChat:
         kept = re.search(r"> (\S+)$", line)
         text = (tmp_path / kept[1]).read_text(encoding="utf-8") if kept else run.stdout
         assert text == upstream.text
-        asked = re.search(r'"(.*)"', line)[1]
+        asked = (re.search(r'"(.*)"', line) or re.search(r"chat (.*)", line))[1]
         assert upstream.requests[-1].json["messages"][-1]["content"].startswith(asked)
 
     def test_a_conversation(self, shell):

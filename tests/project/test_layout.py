@@ -76,6 +76,11 @@ COVERED = {
         "parts of `chat`, which is run as a program",
         "address ending output process signals talk",
     ),
+    "cli/conversation/test_loop.py": (
+        "parts of a conversation, typed and read in tmux",
+        "commands history prompt",
+    ),
+    "cli/test_markdown.py": ("what Markdown looks like", "lifting parsing"),
     "cli/doctor/checks/test_checks.py": (
         "all checks are one table",
         "access buffering clock framing headers journal leaving machine model silence size tls ../advice ../findings ../measured",

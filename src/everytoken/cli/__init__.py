@@ -16,6 +16,12 @@ __all__ = ["commands", "main"]
 _COMMANDS = {
     "serve": ("everytoken.cli.serve", "Serve the gateway: an OpenAI-compatible API and a chat page."),
     "chat": ("everytoken.cli.chat", "Ask a language model and show its answer as it arrives."),
+    "models": ("everytoken.cli.models", "List the models that a server offers."),
+    "conversations": (
+        "everytoken.cli.conversations",
+        "List the conversations that are kept, and remove them.",
+    ),
+    "templates": ("everytoken.cli.templates", "List the templates for `everytoken chat -t NAME`."),
     "tail": ("everytoken.cli.tail", "Show a stream from any offset, and follow it to its end."),
     "check": (
         "everytoken.cli.check",

@@ -18,6 +18,7 @@ from everytoken.errors import (
     EventTooLargeError,
     EverytokenError,
     NotAnEventStreamError,
+    RemoteProtocolError,
     StalledError,
     StatusError,
     TruncatedError,
@@ -30,21 +31,26 @@ if TYPE_CHECKING:
     from everytoken.cli.views import View
     from everytoken.dialects.openai_chat import Delta
 
-__all__ = ["PAUSES", "Answer", "ChatServer", "code_of"]
+__all__ = ["PAUSES", "WAITING", "Answer", "ChatServer", "code_of"]
 
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each attempt to resume, until one delivers something."""
+
+WAITING = "waiting for the first token"
+"""What is waited for until there is something of an answer."""
 
 _SILENCE = 300.0  # seconds without content; a server may send none while its model thinks
 _SILENCE_RESUMABLE = 45.0  # seconds without a byte: the gateway sends a keep-alive every 15 s
 _LINGER = 1.0  # seconds to wait for `[DONE]` after a finish_reason, which already completes the answer
 _GRACE = 30  # seconds for which the gateway continues without us: those pauses, and a margin
+_RESULT = 2.0  # seconds for what a response has come to
 _CANCEL = 2.0  # seconds for a cancellation to be accepted
 _NO_LIST = {404, 405, 501}  # a server with one model need not list it
 _SHORTENED: dict[str | None, str] = {
     "length": "the answer has reached its length limit",
     "content_filter": "the server's content filter has ended the answer",
 }
+_REST = "waiting for the rest"
 _STREAM = re.compile(r".*/v1/stream/[^/]+")
 
 
@@ -65,6 +71,27 @@ class ChatServer(Server):
             pass
         return "default"
 
+    async def models(self) -> list[dict[str, Any]]:
+        """Return the models that the server lists, each with an `id` at least. Raises `UpstreamError`."""
+        try:
+            response = await self.get("models")
+            listed = msgspec.json.decode(await response.aread())
+            found: Any = listed.get("data") if isinstance(listed, dict) else listed
+            return [model for model in found if isinstance(model, dict) and isinstance(model.get("id"), str)]
+        except httpx2.TransportError as error:
+            raise ConnectError(reason(error)) from error
+        except (msgspec.DecodeError, TypeError) as error:
+            raise RemoteProtocolError("the server's list of models cannot be read") from error
+
+    async def result(self, stream: str) -> dict[str, Any] | None:
+        """Return what a gateway says that a response has come to, or how far it is; None if it does not say."""
+        with suppress(httpx2.HTTPError, msgspec.DecodeError):
+            response = await self.http.get(f"{stream}/result", timeout=_RESULT)
+            told = msgspec.json.decode(response.content) if response.is_success else None
+            if isinstance(told, dict) and isinstance(told.get("attempts"), list):
+                return told
+        return None
+
     async def ask(self, body: dict[str, Any], view: View) -> Answer:
         """Ask, and return when the answer has begun. Raises `UpstreamError`."""
         answer = Answer(self.http, view)
@@ -81,7 +108,8 @@ class ChatServer(Server):
 class Answer:
     """One answer as it arrives; `text` is what has been received. It is requested only once.
 
-    `notice` says why the answer was cut short, if the server reports it.
+    `notice` says why the answer was cut short, if the server reports it. `waiting` is what is waited for while nothing
+    comes. `first` is when the first content came, on the loop's clock; `resumed` how often the connection was made again; `refused` whether the model would not answer.
     """
 
     def __init__(self, http: httpx2.AsyncClient, view: View, chat: ChatDecoder | None = None) -> None:
@@ -94,7 +122,39 @@ class Answer:
         self._stream: httpx2.URL | None = None
         self._last_event_id = ""
         self._fruitless = 0  # attempts to resume since the last event
+        self._thoughts: list[str] = []
         self.notice: str | None = None
+        self.refused = False
+        self.waiting = WAITING
+        self.trouble = ""  # what the gateway does about an answer that does not come
+        self.first: float | None = None
+        self.resumed = 0
+        self.finish_reason: str | None = None
+
+    @property
+    def reasoning(self) -> str:
+        """What the model has thought so far."""
+        return "".join(self._thoughts)
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """What the server says that the answer has used."""
+        return self._chat.usage
+
+    @property
+    def model(self) -> str:
+        """The server's own name for the model, "" if it says none."""
+        return self._chat.model
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces have been received."""
+        return len(self._pieces) + len(self._thoughts)
+
+    @property
+    def stream(self) -> str | None:
+        """The URL of the response's stream, if the server is a gateway."""
+        return None if self._stream is None else str(self._stream)
 
     @property
     def text(self) -> str:
@@ -177,6 +237,7 @@ class Answer:
         Raises `cause` if that fails, or `TruncatedError` with the gateway's message if it refuses.
         """
         resumed = {"last-event-id": self._last_event_id} if self._last_event_id else {}
+        self.waiting = "the connection was lost: reconnecting"
         while self._fruitless < len(PAUSES):
             await asyncio.sleep(PAUSES[self._fruitless])
             self._fruitless += 1
@@ -196,6 +257,8 @@ class Answer:
                     broken = cause or _truncated(self._chat)
                     raise TruncatedError(f"{broken.message}; then {refusal(response, body)}") from cause
                 if response.is_success:
+                    self.resumed += 1
+                    self.waiting = "reconnected: waiting for the rest"
                     return await self._read_connection(response)
             finally:
                 await response.aclose()
@@ -237,6 +300,8 @@ class Answer:
             for choice in chunk.choices or ():
                 if choice.delta is not None and not choice.index:
                     self._receive_delta(choice.delta)
+                if choice.finish_reason and not choice.index:
+                    self.finish_reason = choice.finish_reason
                 if choice.finish_reason in _SHORTENED:
                     self.notice = _SHORTENED[choice.finish_reason]
         if self._view.output.failure is not None:
@@ -245,10 +310,15 @@ class Answer:
 
     def _receive_delta(self, delta: Delta) -> None:
         reasoning = delta.reasoning_content or delta.reasoning
-        if reasoning:
-            self._view.reasoning(reasoning)
         text = delta.text or delta.refusal
+        if self.waiting is not _REST and (reasoning or text):
+            self.waiting = _REST
+            self.first = self.first or asyncio.get_running_loop().time()
+        if reasoning:
+            self._thoughts.append(reasoning)
+            self._view.reasoning(reasoning)
         if text:
+            self.refused = self.refused or not delta.text
             self._pieces.append(text)
             self._view.text(text)
 

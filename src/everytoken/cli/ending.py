@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+import msgspec
 
 from everytoken.cli import address
 from everytoken.cli.asking import code_of
@@ -49,8 +50,21 @@ def report(outcome: Outcome, url: str) -> int:
         line = f"everytoken: cannot connect to {url}: {error.message}"
     if isinstance(error, StatusError) and error.upstream_status == 401:
         line += "; the key is taken from EVERYTOKEN_API_KEY or OPENAI_API_KEY"
+    elif _is_unknown_model(error):
+        line += "; `everytoken models` lists the models, --model NAME chooses one"
     click.echo(one_line(line), err=True)
     return 1
+
+
+def _is_unknown_model(error: EverytokenError) -> bool:
+    """Whether a server has refused a request because of its model."""
+    if not isinstance(error, StatusError) or error.upstream_status not in {400, 404}:
+        return False
+    try:
+        told = msgspec.json.decode(error.body or b"")["error"]
+        return told.get("param") == "model" or str(told.get("code")).replace("-", "_") == "model_not_found"
+    except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+        return False
 
 
 def failed_output(error: OSError) -> int:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from everytoken.cli.output import Output
     from everytoken.cli.views import View
 
-__all__ = ["follow"]
+__all__ = ["follow", "reopened"]
 
 _RESPONSE = re.compile(r"(.*/v1/stream/[^/]+)(/events)?/?")
 _EMPTY = 0.25  # seconds before the next request after an empty response: the server may not have waited
@@ -54,8 +54,9 @@ async def follow(server: Server, url: str, offset: str, output: Output) -> Outco
             return Outcome(None, begun=False, notice=_NOTHING)
         else:
             view = view_of(output)
-            reading = FollowedAnswer(server, view, response)
+            reading = followed = FollowedAnswer(server, view, response)
             view.begin()
+            view.explain(lambda: followed.waiting)
             try:
                 await reading.read()
             finally:
@@ -63,6 +64,15 @@ async def follow(server: Server, url: str, offset: str, output: Output) -> Outco
     except EverytokenError as error:
         return Outcome(error, begun=reading is not None, notice=None)
     return Outcome(None, begun=True, notice=reading.notice)
+
+
+async def reopened(server: Server, url: str, view: View) -> Answer:
+    """Return an answer of our own, from its beginning, that another process has begun to read. Raises `UpstreamError`."""
+    response = await server.get(httpx2.URL(f"{url}/events"), {"offset": "-1"})
+    if response.status_code == 204:
+        await response.aclose()
+        raise TruncatedError(_NOTHING)
+    return OwnAnswer(server, view, response)
 
 
 async def _response(server: Server, url: httpx2.URL, offset: str) -> httpx2.Response | None:
@@ -96,6 +106,13 @@ class FollowedAnswer(Answer):
 
     async def _leave(self) -> None:
         """Do not cancel: others may be reading."""
+
+
+class OwnAnswer(FollowedAnswer):
+    """A response that we have asked for: it is stopped when we stop."""
+
+    async def _leave(self) -> None:
+        await Answer._leave(self)  # noqa: SLF001  # as if it had never been another process's
 
 
 class Messages:

@@ -20,8 +20,9 @@ _ERASE_BELOW = "\x1b[J"
 class LiveRegion:
     """Draws lines, writing only what has changed and in one write, so that nothing flickers.
 
-    A line is rendered text without its line end, narrower than the terminal. The region must have fewer lines
-    than the terminal, or its first line could not be reached again. `columns` returns the current width.
+    A line is rendered text without its line end. What is printed for good may be wider than the terminal, which wraps
+    it. The region's lines are narrower, and it must have fewer of them than the terminal, or its first line could not be
+    reached again. `columns` returns the current width.
     """
 
     def __init__(self, write: Callable[[bytes], None], columns: Callable[[], int]) -> None:
@@ -35,10 +36,20 @@ class LiveRegion:
         same = _common(self._shown, lines)
         if not same == len(lines) == len(self._shown):
             same = min(same, len(lines) - 1)
-            text = f"{_ERASE_LINE}\r\n".join(lines[same:])
-            self._write(f"{self._go_to(same)}{text}{_ERASE_BELOW}".encode("utf-8", "replace"))
+            rest = lines[same:]
+            # At the end of a full row the terminal's cursor is still in it, so that erasing would take a character.
+            erased = any(self._width(line) >= self._columns() for line in rest)
+            before, between, behind = (
+                (_ERASE_BELOW, "\r\n", "") if erased else ("", f"{_ERASE_LINE}\r\n", _ERASE_BELOW)
+            )
+            text = f"{self._go_to(same)}{before}{between.join(rest)}{behind}"
+            self._write(text.encode("utf-8", "replace"))
         # The terminal's cursor is at the end of the last of these lines.
         self._shown = live or [""]
+
+    def forget(self) -> None:
+        """Take it that the terminal's cursor is at the beginning of a line that is free."""
+        self._shown = []
 
     def _go_to(self, line: int) -> str:
         """Return the codes that move the terminal's cursor from the region's end to the beginning of its `line`."""
@@ -49,7 +60,10 @@ class LiveRegion:
         return f"\x1b[{rows}A\r" if rows else "\r"
 
     def _rows(self, line: str) -> int:
-        return max(1, -(-cell_len(_STYLES.sub("", line)) // self._columns()))
+        return max(1, -(-self._width(line) // self._columns()))
+
+    def _width(self, line: str) -> int:
+        return cell_len(_STYLES.sub("", line))
 
 
 def _common(one: list[str], other: list[str]) -> int:

@@ -63,7 +63,7 @@ def tail(stream: str, offset: str, base_url: str | None) -> None:
 
 
 async def _follow(url: str, offset: str, output: Output) -> Outcome:
-    server = Server(url, api_key())
+    server = Server(url, api_key(url))
     try:
         return await follow(server, url, offset, output)
     finally:

@@ -40,7 +40,7 @@ from everytoken.observer import Event, ResponseEnded
 from everytoken.translation.events import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.config import Config
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from everytoken.observer import Observer
     from everytoken.recovery import Target
 
+    _Taken = Mapping[str, int] | None  # None: as expected
+
 __all__ = ["PASSED", "Meter"]
 
 PASSED: Final = "pass:"
@@ -57,6 +59,7 @@ PASSED: Final = "pass:"
 
 logger = logging.getLogger("everytoken.gateway")
 
+_encode = msgspec.json.Encoder().encode
 _ANSWER: Final = 1024  # tokens that an answer is expected to have, if the request does not say
 _BYTES: Final = 4  # of a request, for a token: what texts in European languages have
 _LOOK: Final = 60.0  # seconds between two looks for what a dead process has left open
@@ -195,7 +198,7 @@ class Meter:
         answer = int(asked) if isinstance(asked, int | float) and asked > 0 else _ANSWER
         if request.dialect == _PASSED:
             answer = 0
-        prompt = max(1, size // _BYTES)
+        prompt = _prompt_of(size)
         cost = 0.0
         if needs_price and targets:
             target = targets[0]
@@ -215,15 +218,15 @@ class Meter:
 
     def release(self, name: str) -> None:
         """Give back what was reserved for a response that was not opened after all."""
-        self._in_background(self._settle(name, {"tokens": 0, "cost": 0}))
+        self._in_background(self._settle(name, _nothing()))
 
     def ended(self, name: str, dialect: str, attempts: Sequence[Mapping[str, Any]]) -> None:
         """Settle a response by its attempts, as its stream was closed with them."""
-        self._in_background(self._settle(name, self._taken(dialect, attempts)))
+        self._in_background(self._settle(name, self._taken(name, dialect, attempts)))
 
     def passed(self, name: str) -> None:
         """Settle what was passed on, whose usage nobody reads: with what was expected."""
-        self._in_background(self._settle(name, None))
+        self._in_background(self._settle(name, _as_expected()))
 
     def _watch_ends(self) -> None:
         if not self._observes:
@@ -235,8 +238,9 @@ class Meter:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    async def _settle(self, name: str, taken: Mapping[str, int] | None) -> None:
+    async def _settle(self, name: str, taking: Awaitable[_Taken]) -> None:
         try:
+            taken = await taking
             reservation = await self._ledger.reservation(name)
             if reservation is not None:
                 await self._ledger.settle(name, self._now(), _amounts(reservation.demands, taken))
@@ -246,16 +250,22 @@ class Meter:
         except Exception:  # one failure must not be somebody else's
             logger.exception("what %s has used could not be settled", name)
 
-    def _taken(self, dialect: str, attempts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-        """Return tokens and money of all attempts."""
+    async def _taken(self, name: str, dialect: str, attempts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return tokens and money of all attempts. Raises `JournalError`."""
+        used = [
+            (one.usage, one.model, one.upstream)
+            for one in used_by(attempts, dialect)
+            if one.usage is not None
+        ]
+        # Of the length of a prompt that no attempt has reported, what was expected is all that is known.
+        is_known = not used or any(usage.prompt for usage, _, _ in used)
+        expected = 0 if is_known else await _expected_prompt(self._journal, name)
         tokens = cost = 0
-        for usage, model, upstream in used_by(attempts, dialect):
-            if usage is not None:
-                tokens += (usage.prompt or 0) + (usage.answer or 0)
-                url = self._urls.get(upstream, "")
-                # Of a prompt that no attempt has reported nobody knows the length.
-                known = msgspec.structs.replace(usage, prompt=usage.prompt or 0, answer=usage.answer or 0)
-                cost += math.ceil((self._prices.of(known, model, url) or 0.0) * MICRO)
+        for usage, model, upstream in used:
+            prompt, answer = usage.prompt or expected, usage.answer or 0
+            tokens += prompt + answer
+            full = msgspec.structs.replace(usage, prompt=prompt, answer=answer)
+            cost += math.ceil((self._prices.of(full, model, self._urls.get(upstream, "")) or 0.0) * MICRO)
         return {"tokens": tokens, "cost": cost}
 
     async def spent(self, key: Key) -> dict[str, float]:
@@ -306,11 +316,29 @@ class Meter:
                 if not log.closed:
                     continue
                 attempts = (log.info.result or {}).get("attempts", ())
-                taken = self._taken(dialect_of(log.info.meta).name, attempts)
+                taken = await self._taken(name, dialect_of(log.info.meta).name, attempts)
             await self._ledger.settle(name, self._now(), _amounts(reservation.demands, taken))
 
 
-def _amounts(demands: Sequence[Demand], taken: Mapping[str, int] | None) -> list[int]:
+def _prompt_of(size: int) -> int:
+    """Return how many tokens a request of so many bytes probably has."""
+    return max(1, size // _BYTES)
+
+
+async def _expected_prompt(journal: Journal, name: str) -> int:
+    log = await journal.open(name, touch=False)
+    return _prompt_of(len(_encode(log.info.meta.get("request"))))
+
+
+async def _nothing() -> _Taken:
+    return {"tokens": 0, "cost": 0}
+
+
+async def _as_expected() -> _Taken:
+    return None
+
+
+def _amounts(demands: Sequence[Demand], taken: _Taken) -> list[int]:
     return [demand.amount if taken is None else taken_of(demand, taken) for demand in demands]
 
 

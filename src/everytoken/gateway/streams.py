@@ -23,6 +23,7 @@ from everytoken.gateway.durable.writes import append, create, delete
 from everytoken.gateway.follow import ReaderConnection, follow
 from everytoken.gateway.http import answer, start
 from everytoken.gateway.model_api import stream_headers, wants_ids
+from everytoken.gateway.results import answer_result
 from everytoken.journal import parse_offset
 from everytoken.journal.ids import given_at
 
@@ -37,7 +38,7 @@ __all__ = ["PREFIX", "serve"]
 
 PREFIX: Final = "/v1/stream/"
 
-_PATH = re.compile(r"([^/]*)(?:/(events|cancel))?")
+_PATH = re.compile(r"([^/]*)(?:/(events|result|cancel))?")
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~:@-]{0,127}")  # neither "." nor ".." nor what a URL would escape
 
 
@@ -60,7 +61,9 @@ async def serve(gateway: Services, request: Request) -> None:
 async def _serve(gateway: Services, request: Request, stream_id: str, action: str | None) -> None:
     # What a response has written, its key may always read and stop.
     owner = gateway.owner(request, "streams" if request.method == "PUT" else "")
-    methods = {"events": ("GET",), "cancel": ("POST",)}.get(action or "", headers.METHODS)
+    methods = {"events": ("GET",), "result": ("GET", "HEAD"), "cancel": ("POST",)}.get(
+        action or "", headers.METHODS
+    )
     if request.method not in methods:
         raise MethodNotAllowedError(f"{request.path} allows only {' or '.join(methods)}", allow=methods)
     if _ID.fullmatch(stream_id) is None:
@@ -79,7 +82,9 @@ async def _serve(gateway: Services, request: Request, stream_id: str, action: st
         raise gateway.journal.missing(stream_id)  # somebody else's does not exist for them
     if action is not None and "request" not in log.info.meta:
         raise StreamNotFoundError("this stream is not a response")
-    if request.method == "HEAD":
+    if action == "result":
+        await answer_result(gateway, request, log)
+    elif request.method == "HEAD":
         await describe(request, log)
     elif request.method == "DELETE":
         await delete(gateway, request, log)

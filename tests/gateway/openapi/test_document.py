@@ -26,6 +26,7 @@ BEYOND = {
     "/api/chat/c/stop": "post",
     "/v1/stream/s": "get head put post delete",
     "/v1/stream/s/events": "get",
+    "/v1/stream/s/result": "get head",
     "/v1/stream/s/cancel": "post",
     "/v1/responses/r": "get head delete",
     "/v1/responses/r/cancel": "post",

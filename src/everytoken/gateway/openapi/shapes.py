@@ -106,6 +106,19 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
         model=_MODEL,
     ),
     "Passed": _object(model=_MODEL),
+    "Result": _object(
+        "id outcome error usage cost attempts",
+        id=_TEXT,
+        outcome={"type": ["string", "null"], "description": "`null` while it is written."},
+        error={"type": ["object", "null"]},
+        usage={"type": ["object", "null"], "description": "Of all attempts, as its API writes it."},
+        cost={"type": ["number", "null"], "description": "US dollars; `null` if a price is not known."},
+        attempts=_list({"type": "object"}),
+        running={
+            **_list({"type": "object"}),
+            "description": "The attempts so far, only while it is written.",
+        },
+    ),
     "Health": _object("status responses", status={"const": "ok"}, responses=_COUNT),
     "Readiness": _object("status"),
     "Limits": _object(

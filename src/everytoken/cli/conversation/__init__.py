@@ -1,0 +1,1 @@
+"""A conversation in the terminal: the prompt, its history and commands, and their loop."""
