@@ -38,6 +38,9 @@ def test_what_the_guide_needs_is_what_the_tests_run_on():
     ]
     guide, dev = versions
     assert "openai" in guide
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.match(r"[a-z0-9-]+", line)[0] for line in project["dependencies"]}
+    assert needed <= guide.keys(), "lock requirements/guide.txt again, as `make lock` does"
     assert guide.items() <= dev.items()
 
 
