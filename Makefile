@@ -1,6 +1,6 @@
 # GNU make 3.81 (macOS) and POSIX sh are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test soak agents bench bench-setup lint unasync fmt lock clean
+.PHONY: help setup serve test soak agents bench bench-setup docs dist lint unasync fmt lock clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -42,6 +42,12 @@ bench: bench-setup ## measure against nginx and other gateways; writes docs/benc
 bench-setup: .venv/.dev
 	@sh tools/system.sh nginx || echo "bench: it is left out"
 
+docs: var/docs/.installed ## the documentation as a site in var/site, for a browser or any web server; fails on a broken link
+	@$(BIN)/python tools/docs_site.py
+
+dist: .venv/.runtime var/dist/.installed tools/dist/node_modules/.installed ## what is published, in dist/: built, checked by twine, publint and attw, installed in clean places, and the guide run with it
+	@$(BIN)/python tools/dist.py
+
 lint: .venv/.dev ## style, types, the direction of imports, and that the blocking client is made from the asynchronous one
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet || { echo "lint: not formatted; run: make fmt" >&2; exit 1; }
@@ -74,6 +80,18 @@ fmt: .venv/.dev ## format the code and repair what can be repaired
 	@sh tools/setup.sh dev
 	@touch $@
 
+var/docs/.installed: requirements/docs.txt .venv/.base
+	@sh tools/setup.sh docs
+	@touch $@
+
+var/dist/.installed: requirements/dist.txt .venv/.base
+	@sh tools/setup.sh dist
+	@touch $@
+
+tools/dist/node_modules/.installed: tools/dist/package-lock.json
+	@npm ci --prefix tools/dist --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 var/clients/.installed: requirements/clients.txt .venv/.base
 	@sh tools/setup.sh clients
 	@touch $@
@@ -92,6 +110,9 @@ lock: .venv/.dev ## write requirements/*.txt anew from pyproject.toml, everythin
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(LOCK) pyproject.toml --group setup --group dev --group bench -o requirements/dev.txt
 	@$(LOCK) pyproject.toml --group setup -c requirements/dev.txt -o requirements/base.txt
+	@$(LOCK) --group docs -o requirements/docs.txt
+	@$(LOCK) --group dist -o requirements/dist.txt
+	@$(LOCK) pyproject.toml --group setup --group guide -c requirements/dev.txt -o requirements/guide.txt
 	@$(LOCK) --group clients $(UNUSED) -o requirements/clients.txt
 	@$(LOCK) --group frameworks -o requirements/frameworks.txt
 

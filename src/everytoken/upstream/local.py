@@ -43,7 +43,7 @@ STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
 STEADY = 60.0  # seconds of running after which a crash counts as the first one again
 MAX_DELAY = 30.0  # seconds between two starts at most
 KEPT_LINES = 20  # lines of the child's standard error, for the message about its end
-HOW = "run `make setup` in a checkout, or: pip install 'everytoken[embedded]'"
+HOW = "in a checkout run `make setup`, or: pip install ./weights 'everytoken[embedded]'"
 
 log = logging.getLogger(__name__)
 
