@@ -1,6 +1,6 @@
 # GNU make 3.81 (macOS) and POSIX sh are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test soak agents bench bench-setup lint unasync fmt lock clean
+.PHONY: help setup serve test soak agents bench bench-setup docs dist lint unasync fmt lock clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -32,6 +32,7 @@ soak: .venv/.dev ## pull the plug for ten minutes, abuse a gateway for ten, send
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/security/test_long_response.py
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q $(PARALLEL) tests/project/test_content_shapes.py tests/project/test_api_faults.py tests/dialects tests/contract/test_journal_deaths.py tests/client/test_follow.py tests/acceptance tests/gateway/test_meter.py tests/project/test_js.py tests/project/test_wheel.py
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/project/test_clients_docs.py -k TestATool
+	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/upstream/test_embedded.py tests/cli/demo -k "people_try or embedded"
 
 agents: .venv/.dev ## Claude Code and Codex through the gateway, with the provider cut; installs them (660 MB)
 	@EVERYTOKEN_AGENTS=1 $(BIN)/pytest -q tests/agents
@@ -41,6 +42,12 @@ bench: bench-setup ## measure against nginx and other gateways; writes docs/benc
 
 bench-setup: .venv/.dev
 	@sh tools/system.sh nginx || echo "bench: it is left out"
+
+docs: var/docs/.installed ## the documentation as a site in var/site, for a browser or any web server; fails on a broken link
+	@$(BIN)/python tools/docs_site.py
+
+dist: .venv/.runtime var/dist/.installed tools/dist/node_modules/.installed ## what is published, in dist/: built, checked by twine, publint and attw, installed in clean places, and the guide run with it
+	@$(BIN)/python tools/dist.py
 
 lint: .venv/.dev ## style, types, the direction of imports, and that the blocking client is made from the asynchronous one
 	@$(BIN)/ruff check --quiet
@@ -74,6 +81,18 @@ fmt: .venv/.dev ## format the code and repair what can be repaired
 	@sh tools/setup.sh dev
 	@touch $@
 
+var/docs/.installed: requirements/docs.txt .venv/.base
+	@sh tools/setup.sh docs
+	@touch $@
+
+var/dist/.installed: requirements/dist.txt .venv/.base
+	@sh tools/setup.sh dist
+	@touch $@
+
+tools/dist/node_modules/.installed: tools/dist/package-lock.json
+	@npm ci --prefix tools/dist --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 var/clients/.installed: requirements/clients.txt .venv/.base
 	@sh tools/setup.sh clients
 	@touch $@
@@ -92,6 +111,9 @@ lock: .venv/.dev ## write requirements/*.txt anew from pyproject.toml, everythin
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(LOCK) pyproject.toml --group setup --group dev --group bench -o requirements/dev.txt
 	@$(LOCK) pyproject.toml --group setup -c requirements/dev.txt -o requirements/base.txt
+	@$(LOCK) --group docs -o requirements/docs.txt
+	@$(LOCK) --group dist -o requirements/dist.txt
+	@$(LOCK) pyproject.toml --group setup --group guide -c requirements/dev.txt -o requirements/guide.txt
 	@$(LOCK) --group clients $(UNUSED) -o requirements/clients.txt
 	@$(LOCK) --group frameworks -o requirements/frameworks.txt
 

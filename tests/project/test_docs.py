@@ -9,10 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import unicodedata
+import urllib.error
+import urllib.request
 from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -28,15 +32,16 @@ HERE = "project/test_docs.py"
 # Page -> language -> (how many blocks, who runs or compiles them).
 BLOCKS = {
     "CONTRIBUTING.md": {"sh": (5, "project/test_docs_contributing.py")},
-    "README.md": {"": (1, HERE), "console": (3, HERE), "python": (1, HERE)},
+    "README.md": {"console": (3, HERE), "python": (1, HERE), "sh": (1, HERE)},
+    "docs/agents.md": {"sh": (3, "project/test_agents_docs.py"), "toml": (2, "project/test_agents_docs.py")},
     "docs/ai-sdk.md": {"jsx": (1, "aisdk/test_aisdk.py")},
     "docs/architecture.md": {
         "mermaid": (1, "project/test_docs_architecture.py"),
-        "text": (4, "project/test_docs_architecture.py"),
+        "text": (5, "project/test_docs_architecture.py"),
     },
     "docs/cli.md": {
-        "sh": (3, HERE),
-        "text": (17, "project/test_cli_docs.py"),
+        "sh": (4, HERE),
+        "text": (18, "project/test_cli_docs.py"),
         "toml": (1, "cli/test_profile.py"),
     },
     "docs/clients.md": {
@@ -60,6 +65,7 @@ BLOCKS = {
         "python": (1, "project/test_gateway_docs.py"),
         "toml": (3, "project/test_gateway_docs.py"),
     },
+    "docs/install.md": {"sh": (6, "project/test_dist.py")},
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py"), "ts": (2, "sdks/test_node_sdks.py")},
     "docs/operations.md": {
@@ -154,6 +160,7 @@ def test_the_loop_of_the_readme(url, upstream):
 
 
 def test_what_the_readme_tells_make_is_there_to_be_told():
+    assert blocks("README.md", "sh") == ["make serve\n"]
     told = "".join(blocks("README.md", "console"))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^\$ .*?\bmake ([a-z]+)", told, re.MULTILINE)
@@ -167,16 +174,79 @@ def test_what_the_readme_tells_make_is_there_to_be_told():
     assert f"everytoken is ready at {URL}\n" in told
 
 
-def test_the_layout_in_the_readme_is_the_layout():
-    root, *lines = blocks("README.md", "")[0].splitlines()
-    for line in lines:
-        name = line.split()[0]
-        place = ROOT / root / name if line.startswith(" ") else ROOT / name
-        assert place.exists(), name
-    folder = ROOT / root
-    modules = {path.name + "/" * path.is_dir() for path in folder.iterdir()}
-    modules -= {"__init__.py", "__pycache__/", "py.typed"}
-    assert modules == {line.split()[0] for line in lines if line.startswith(" ")}
+ENDPOINT = re.compile(r"`(/[^`]+)`")
+
+
+def endpoints() -> tuple[list[str], list[str]]:
+    """Return the endpoints in the README's table: those that there are, and those that there are not."""
+    section = (
+        (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Which endpoints there are\n")[2]
+    )
+    rows = re.findall(r"^\| (`/.*?) \| (.*) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    here = [
+        path for paths, about in rows if not about.startswith("not here") for path in ENDPOINT.findall(paths)
+    ]
+    not_here = [
+        path for paths, about in rows if about.startswith("not here") for path in ENDPOINT.findall(paths)
+    ]
+    return here, not_here
+
+
+def test_the_endpoints_in_the_readme_are_those_that_there_are(url):
+    with urllib.request.urlopen(f"{url}/openapi.json", timeout=LIMIT) as response:
+        described = [re.sub("{.*?}", "{id}", path) for path in json.load(response)["paths"]]
+    here, not_here = endpoints()
+    for path in here:
+        if path.endswith("/…"):
+            assert any(known.startswith(path.removesuffix("…")) for known in described), path
+        else:
+            assert path in described, path
+    models = sorted({known for known in described if known.startswith("/v1/") and "{" not in known})
+    told = tuple(path.removesuffix("…") for path in here)
+    assert [known for known in models if not known.startswith(told)] == ["/v1/probe"]
+    for path in not_here:
+        asked = urllib.request.Request(f"{url}{re.sub('{.*?}', 'x', path)}", data=b"{}", method="POST")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(asked, timeout=LIMIT)
+        with caught.value as error:
+            assert error.code == 404, path
+        assert path not in described
+
+
+class TestPictures:
+    LINK = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+    PICTURES = sorted((ROOT / "docs" / "images").iterdir())
+
+    def test_none_is_missing_none_is_without_words_and_none_is_left_over(self):
+        shown = set()
+        for page in (*PAGES, *(ROOT / "docs" / "decisions").glob("*.md")):
+            text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+            for words, target in self.LINK.findall(text):
+                assert words, f"{page.name}: {target} has no words for those that do not see it"
+                place = (page.parent / target).resolve()
+                assert place.exists(), f"{page.name}: {target}"
+                shown.add(place)
+        assert [path.name for path in self.PICTURES if path.resolve() not in shown] == []
+
+    @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
+    def test_it_is_a_picture_and_not_too_large(self, path):
+        data = path.read_bytes()
+        assert len(data) < 1_000_000
+        if path.suffix == ".png":
+            assert data.startswith(b"\x89PNG\r\n\x1a\n")
+            return
+        drawing = ET.fromstring(data)
+        assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+        text = "".join(drawing.itertext())
+        # What no font has: unassigned, private, or the sign for what could not be read.
+        assert [
+            sign for sign in text if unicodedata.category(sign) in {"Cn", "Co", "Cs"} or sign == "\ufffd"
+        ] == []
+        # Nothing is loaded from elsewhere; what it shows may be an address.
+        loads = [value for element in drawing.iter() for value in element.attrib.values()]
+        loads += [element.text or "" for element in drawing.iter("{http://www.w3.org/2000/svg}style")]
+        assert [one for one in loads if "//" in one or "@import" in one] == []
+        assert "sans-serif" in data.decode() or "monospace" in data.decode(), "a font that every system has"
 
 
 def test_the_line_on_the_npm_page_is_that_of_its_documentation():

@@ -28,6 +28,18 @@ def test_every_file_and_folder_it_names_is_there():
     assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
 
 
+def test_the_source_tree_is_the_source_tree():
+    [tree] = re.findall(r"```text\n(src/everytoken/\n.*?)```", section("The source tree"), re.DOTALL)
+    root, *lines = tree.splitlines()
+    for line in lines:
+        name = line.split()[0]
+        place = ROOT / root / name if line.startswith(" ") else ROOT / name
+        assert place.exists(), name
+    modules = {path.name + "/" * path.is_dir() for path in (ROOT / root).iterdir()}
+    modules -= {"__init__.py", "__pycache__/", "py.typed"}
+    assert modules == {line.split()[0] for line in lines if line.startswith(" ")}
+
+
 def test_the_layers_are_those_of_import_linter():
     [drawn] = re.findall(r"```text\n(.*?)```", section("The layers"), re.DOTALL)
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]

@@ -16,6 +16,10 @@ __all__ = ["commands", "main"]
 _COMMANDS = {
     "serve": ("everytoken.cli.serve", "Serve the gateway: an OpenAI-compatible API and a chat page."),
     "chat": ("everytoken.cli.chat", "Ask a language model and show its answer as it arrives."),
+    "demo": (
+        "everytoken.cli.demo",
+        "Kill a gateway in the middle of an answer, and count that nothing was lost.",
+    ),
     "models": ("everytoken.cli.models", "List the models that a server offers."),
     "conversations": (
         "everytoken.cli.conversations",

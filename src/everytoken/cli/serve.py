@@ -27,6 +27,7 @@ from everytoken.cli.process import (
     loop_factory,
     within_descriptors,
 )
+from everytoken.cli.welcome import welcome
 from everytoken.errors import ConfigurationError, EverytokenError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
 from everytoken.gateway.checking import explained
@@ -151,7 +152,7 @@ def serve(
 ) -> None:
     """Serve the gateway: an OpenAI-compatible API and a chat page.
 
-    Prints one line with its URL when it is ready. Ctrl-C stops it at once, SIGTERM after responses have had time to
+    Prints one line with its URL when it is ready, and on standard error how to use it. Ctrl-C stops it at once, SIGTERM after responses have had time to
     finish. Unfinished responses continue at the next start, unless the journal is in memory.
     """
     logging.basicConfig(
@@ -271,6 +272,9 @@ class _Server(uvicorn.Server):
             gc.freeze()
             gc.set_threshold(_COLLECT, 20, 20)
             click.echo(f"everytoken is ready at {self._url}")
+            config = self._gateway.config
+            if config.log_format != "json" and logger.isEnabledFor(logging.INFO):
+                click.echo(welcome(self._url, needs_key=self._gateway.keys.required), err=True)
 
     def stop(self, *, gently: bool) -> None:
         """Stop; if `gently`, give responses time to finish. A second call does not wait."""

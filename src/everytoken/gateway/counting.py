@@ -48,14 +48,16 @@ async def count_tokens(gateway: Services, request: Request) -> None:
         f"no upstream serves the model {asked.model!r}", param="model"
     )
     for target in gateway.targets(asked):
-        if target.translation is not None:
+        upstream = gateway.upstreams[target.name]
+        # The embedded model counts, though it is asked in another API than Messages.
+        if target.translation is not None and not getattr(upstream, "counts_tokens", False):
             error = NotImplementedHereError(
                 f"upstream {target.name!r} counts no tokens: it has no Messages API"
             )
             continue
         named = asked.body if target.model is None else {**asked.body, "model": target.model}
         try:
-            counted = await _ask(gateway.upstreams[target.name], named, headers)
+            counted = await _ask(upstream, named, headers)
         except EverytokenError as refused:
             error = refused
             if isinstance(refused, StatusError) and refused.status < 500 and not is_only_here(refused):

@@ -24,15 +24,21 @@ __all__ = [
     "configured_journal",
     "configured_observer",
     "configured_upstream",
+    "is_embedded",
     "mounted_journal",
 ]
 
 _EMBEDDED = "embedded"
 
 
+def is_embedded(config: UpstreamConfig) -> bool:
+    """Whether an upstream is the embedded model; without a URL its name says so."""
+    return (config.url or f"{config.name}:").lower().startswith(f"{_EMBEDDED}:")
+
+
 def configured_upstream(config: UpstreamConfig) -> Upstream:
     """Return the upstream that a table of the configuration describes. Raises `ConfigurationError`."""
-    url = config.url or (f"{_EMBEDDED}:" if config.name == _EMBEDDED else "")
+    url = config.url or (f"{_EMBEDDED}:" if is_embedded(config) else "")
     key, header = config.api_key(os.environ), config.header_of_key(url)
     return upstream_at(
         config.name,

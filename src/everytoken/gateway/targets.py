@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from everytoken.gateway.making import is_embedded
 from everytoken.recovery import Policy, Target
 from everytoken.translation.registry import DIALECTS, translation
 
@@ -45,6 +46,9 @@ def offered(upstream: UpstreamConfig) -> tuple[ApiName, ...] | None:
         host = f".{parts.hostname or ''}"
     except ValueError:
         return None
+    if is_embedded(upstream):
+        # llama.cpp's other two APIs take no seed, call a cut answer completed, and ignore the format of a text.
+        return ("chat",)
     if host == ".api.deepseek.com" and "/anthropic" in parts.path:
         return ("messages",)
     return next((apis for name, apis in _OFFERS.items() if host.endswith(f".{name}")), None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import ConnectError, NotImplementedHereError, StatusError
+from everytoken.upstream.embedded_refusals import Refused, ignored, refusal
 from everytoken.upstream.http import HttpUpstream
 from everytoken.upstream.local import LocalModel
 
@@ -17,14 +19,21 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedUpstream"]
 
+_COUNTING = "/messages/count_tokens"
+
+log = logging.getLogger(__name__)
+
 
 class EmbeddedUpstream:
-    """Starts and stops the child process; otherwise an upstream like any other."""
+    """Starts and stops the child process, and refuses what the model cannot do; otherwise an upstream like any other."""
+
+    counts_tokens = True  # of Messages, though it is asked for answers in chat completions only
 
     def __init__(self, name: str, model: LocalModel | None = None) -> None:
         self.name = name
         self._model = model or LocalModel()
         self._http: HttpUpstream | None = None
+        self._said: set[str] = set()
 
     def connect(
         self,
@@ -35,7 +44,11 @@ class EmbeddedUpstream:
         path: str = "/chat/completions",
         headers: Mapping[str, str] | None = None,
     ) -> Connection:
-        """Begin an attempt: returns at once, reports to `sink`."""
+        """Begin an attempt: returns at once, reports to `sink`. What the model cannot do is refused in words."""
+        refused = None if path == _COUNTING else refusal(body)
+        if refused is not None:
+            return Refused(refused, sink)
+        self._say_ignored(body)
         return self._server.connect(body, sink, streamed=streamed, path=path, headers=headers)
 
     @property
@@ -54,6 +67,13 @@ class EmbeddedUpstream:
         return NotImplementedHereError(
             f"the embedded model does not answer {path}; configure an upstream that does"
         )
+
+    def _say_ignored(self, body: Mapping[str, Any]) -> None:
+        """Log which parameters make no difference, each once."""
+        names = [name for name in ignored(body) if name not in self._said]
+        if names:
+            self._said.update(names)
+            log.warning("the embedded model ignores %s", ", ".join(names))
 
     def redact(self, text: str) -> str:
         """Return `text` without the child's key."""

@@ -34,6 +34,9 @@ class Engine:
         params.n_parallel = params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
         params.n_threads_http = 4
         params.n_ctx = settings["context_tokens"]
+        params.n_predict = settings["max_tokens"]  # of requests that name no limit
+        for name, value in settings["sampling"].items():
+            setattr(params.sampling, name, value)
         params.n_gpu_layers = 0  # a text must depend on the machine as little as possible
         params.n_batch = params.n_ubatch = 128  # cancelled requests are noticed between two batches
         params.cache_prompt = params.cache_idle_slots = False  # the cache of earlier requests changes texts

@@ -14,7 +14,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from everytoken.errors import ConfigurationError
 
@@ -25,12 +25,25 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "LocalEndpoint", "LocalModel"]
 
 MODEL = "smollm2-135m-instruct"
+# Its makers' temperature and top_p (the model card). The rest is for a model this small, which repeats itself for ever
+# without it: docs/decisions/0034-embedded-defaults.md has the measurements.
+SAMPLING: Final = {
+    "temp": 0.2,
+    "top_p": 0.9,
+    "penalty_repeat": 1.1,
+    "penalty_last_n": 64,  # tokens
+    "dry_multiplier": 0.8,
+    "dry_allowed_length": 2,  # tokens that may be repeated in sequence; each further one is 1.75 times as unlikely
+    "dry_penalty_last_n": 4096,  # tokens: the whole text
+    "seed": 1,  # of requests without one; llama.cpp would take another one each time
+}
+MAX_TOKENS = 768  # of an answer whose request names no limit; most have less than 400
 START_TIMEOUT = 120.0  # seconds; a second is usual, a cold disk and a busy machine take longer
 STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
 STEADY = 60.0  # seconds of running after which a crash counts as the first one again
 MAX_DELAY = 30.0  # seconds between two starts at most
 KEPT_LINES = 20  # lines of the child's standard error, for the message about its end
-HOW = "run `make setup` in a checkout, or: pip install 'everytoken[embedded]'"
+HOW = "in a checkout run `make setup`, or: pip install ./weights 'everytoken[embedded]'"
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +65,8 @@ class LocalModel:
 
     `parallel` is how many requests run at the same time (each costs one core, and about 120 MB once it has been needed);
     the others wait. `context_tokens` is the maximum length of a prompt and its response together. A text depends only on
-    its request and seed, never on what runs beside it.
+    its request and seed, never on what runs beside it. A request without a limit ends after `MAX_TOKENS` at the latest,
+    one without sampling parameters gets those in `SAMPLING`.
     """
 
     def __init__(self, *, context_tokens: int = 4096, parallel: int = 4) -> None:
@@ -61,6 +75,8 @@ class LocalModel:
             "api_key": secrets.token_urlsafe(32),
             "context_tokens": context_tokens,
             "parallel": parallel,
+            "max_tokens": MAX_TOKENS,
+            "sampling": SAMPLING,
             "port": 0,
         }
         self._process: Process | None = None
