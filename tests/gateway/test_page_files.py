@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gzip
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 
-from everytoken.gateway.pages import load
+TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "preload.py"))
+PAGES = TOOL["PAGES"]
+
 from gateway_serving import ManualUpstream, Wire, limit, serving
 
 
@@ -47,18 +51,14 @@ async def test_a_file_is_compressed_for_who_takes_that(accepted, packed):
     assert answer.headers["etag"] == plain.headers["etag"]
 
 
-@pytest.mark.parametrize("page", ["/", "/console"])
+@pytest.mark.parametrize("page", TOOL["HTML"], ids=lambda page: page.parent.name)
 def test_a_page_links_to_every_module_that_it_needs_and_to_each_once(page):
-    files = load()
-    html = files[page][0].decode()
-    linked = re.findall(r'<link rel="modulepreload" href="([^"]+)">', html)
-    [entry] = re.findall(r'<script type="module" src="([^"]+)">', html)
-    assert len(set(linked)) == len(linked) > 3
-    assert all(f"/{name}" in files for name in linked)
-    assert entry not in linked
-    named = {
-        name.rpartition("/")[2]
-        for module in (entry, *linked)
-        for name in re.findall(r'from "(\.{1,2}/[^"]+)"', files[f"/{module}"][0].decode())
+    html = page.read_text(encoding="utf-8")
+    assert html == TOOL["linked"](html), "run tools/preload.py"
+    names = re.findall(r'<link rel="modulepreload" href="assets/([^"]+)">', html)
+    assert len(set(names)) == len(names) > 3
+    texts = [(PAGES / name).read_text(encoding="utf-8") for name in names]
+    imported = {
+        name for text in texts for name in re.findall(r'^import .*from "[^"]*?([^/"]+)";', text, re.MULTILINE)
     }
-    assert named == {name.rpartition("/")[2] for name in (*linked, entry)} - {entry.rpartition("/")[2]}
+    assert imported <= {Path(name).name for name in names}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from importlib import resources
-from posixpath import dirname, normpath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,35 +36,12 @@ _CONTENT_TYPES = {
 }
 
 
-_MODULE = re.compile(rb'<script type="module" src="([^"]+)">')
-# Static imports only: what is imported when it is needed is not needed before.
-_IMPORT = re.compile(rb'^(?:import|export)\b(?!\()[^;]*?["\'](\.{1,2}/[^"\']+)["\']', re.MULTILINE)
-
-
 def load() -> dict[str, tuple[bytes, str]]:
     """Return the files of the pages: path on the server -> (body, content type)."""
     files = {f"/assets/{path}": found for path, found in _walk(resources.files(__name__), "")}
     files["/"] = files.pop("/assets/index.html")
     files["/console"] = files.pop("/assets/console/index.html")
-    return {
-        path: (_preloading(body, files) if path in {"/", "/console"} else body, media)
-        for path, (body, media) in files.items()
-    }
-
-
-def _preloading(page: bytes, files: dict[str, tuple[bytes, str]]) -> bytes:
-    """Return a page with a link to each module that it needs: else a browser learns of them one import after the other."""
-    entry = _MODULE.search(page)
-    if entry is None:
-        return page
-    needed = [entry[1].decode()]
-    for name in needed:  # it grows
-        body, _ = files[f"/{name}"]
-        found = [normpath(f"{dirname(name)}/{other.decode()}") for other in _IMPORT.findall(body)]
-        needed += [other for other in dict.fromkeys(found) if other not in needed]
-    links = "".join(f'    <link rel="modulepreload" href="{name}">\n' for name in needed[1:])
-    line = page.rfind(b"\n", 0, entry.start()) + 1
-    return page[:line] + links.encode() + page[line:]
+    return files
 
 
 def _walk(folder: Traversable, prefix: str) -> list[tuple[str, tuple[bytes, str]]]:
