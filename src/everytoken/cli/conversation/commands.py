@@ -33,7 +33,7 @@ COMMANDS = {
     "/new": ("", "Begin another conversation."),
     "/save": (
         "[FILE]",
-        "Write it to a file, .md or .json; without FILE, say where it is.",
+        "Write it to a file, .md or .json; without, say where it is.",
     ),
     "/load": ("FILE", "Continue from a file, or a kept one by its id or name."),
     "/quit": ("", "End the conversation, as Ctrl-D does."),
