@@ -26,16 +26,16 @@ __all__ = ["COMMANDS", "Commands", "Next"]
 COMMANDS = {
     "/help": ("", "Show this list."),
     "/model": ("[NAME]", "Show the models, or ask another one from now on."),
-    "/system": ("[TEXT]", "Show the instructions to the model, or change them; `/system -` removes them."),
+    "/system": ("[TEXT]", "Show or change the instructions; `/system -` removes them."),
     "/retry": ("", "Ask the last question once more, and forget the answer."),
     "/edit": ("", "Change the last question, and ask it instead."),
     "/file": ("FILE", "Send a file, text or an image, with the next question."),
     "/new": ("", "Begin another conversation."),
     "/save": (
         "[FILE]",
-        "Write the conversation to a file: Markdown (.md) or JSON. Without FILE: say where it is kept.",
+        "Write it to a file, .md or .json; without, say where it is.",
     ),
-    "/load": ("FILE", "Continue a conversation from a file, or a kept one by its id or name."),
+    "/load": ("FILE", "Continue from a file, or a kept one by its id or name."),
     "/quit": ("", "End the conversation, as Ctrl-D does."),
 }
 _ALIASES = {"/exit": "/quit", "/bye": "/quit", "/?": "/help"}
