@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway_serving import ManualUpstream, Wire, limit, serving
+
 TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "preload.py"))
 PAGES = TOOL["PAGES"]
-
-from gateway_serving import ManualUpstream, Wire, limit, serving
 
 
 async def test_a_browser_that_has_a_file_is_not_sent_it_again():
