@@ -35,7 +35,7 @@ FILES = sorted(
 )
 KINDS = {".py", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE", ".version", ".woff2"}
 TOP = ("CHANGELOG.md", "LICENSE", "NOTICE", "README.md", "pyproject.toml")
-LICENSES = ("LICENSE", "NOTICE", *(str(path.relative_to(ROOT)) for path in PAGES.rglob("*.LICENSE")))
+LICENSES = ("LICENSE", "NOTICE", *sorted(str(path.relative_to(ROOT)) for path in PAGES.rglob("*.LICENSE")))
 
 IMPORT_EVERYTHING = """
 import importlib, json, pkgutil
