@@ -78,7 +78,7 @@ COVERED = {
     ),
     "cli/conversation/test_loop.py": (
         "parts of a conversation, typed and read in tmux",
-        "commands history prompt",
+        "history prompt",
     ),
     "cli/test_markdown.py": ("what Markdown looks like", "lifting parsing"),
     "cli/doctor/checks/test_checks.py": (
