@@ -28,13 +28,14 @@ print(*{{name.partition('.')[0] for name in sys.modules}})
 
 COST = """
 import time
-import httpx2
 begun = time.process_time()
+import httpx2
+between = time.process_time()
 import everytoken
 everytoken.{name}
-print(time.process_time() - begun)
+print((time.process_time() - between) / (between - begun))
 """
-MOST = 0.060  # seconds more than importing the HTTP library
+MOST = 0.7  # of what importing the HTTP library takes, on the same machine at the same time
 TRIES = 10
 
 
@@ -78,9 +79,9 @@ def test_a_client_loads_little_more_than_the_http_library(name):
 
 @pytest.mark.parametrize("name", ["Client", "AsyncClient"])
 def test_importing_a_client_takes_little_longer_than_importing_the_http_library(name):
-    """Processor time, which a busy machine does not make longer by much, and the least of several."""
+    """Processor time, and the least of several."""
     program = COST.format(name=name)
-    least = 1.0
+    least = 9.0
     for _ in range(TRIES):
         run = subprocess.run(
             [sys.executable, "-I", "-c", program], capture_output=True, check=True, text=True

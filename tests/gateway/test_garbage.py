@@ -17,9 +17,11 @@ RESPONSES = 20
 @pytest.fixture
 def without_collector():
     gc.collect()
+    gc.freeze()  # what earlier tests keep is not looked through again
     gc.disable()
     yield
     gc.enable()
+    gc.unfreeze()
 
 
 @pytest.fixture(params=["memory", "sqlite"])

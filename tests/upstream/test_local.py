@@ -265,7 +265,7 @@ async def test_there_is_no_endpoint_before_the_start():
 async def test_what_is_missing_is_said_in_one_line_with_the_way_to_get_it(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(
-        ConfigurationError, match=r"make setup.+pip install 'everytoken\[embedded\]'$"
+        ConfigurationError, match=r"make setup.+pip install \./weights 'everytoken\[embedded\]'$"
     ) as raised:
         await LocalModel().start()
     assert "\n" not in raised.value.message

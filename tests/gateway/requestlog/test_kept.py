@@ -198,20 +198,6 @@ async def test_a_text_is_looked_for_anywhere(journal):
     assert [found["at"] for found in await kept.find(Query(text="closed THE"))] == [AT]
 
 
-async def test_all_nodes_write_one_log(tmp_path):
-    backend = BACKENDS["redis"](tmp_path)
-    journals = [await backend.open(), await backend.open()]
-    both = [Kept(journal, DAY, Clock()) for journal in journals]
-    async with limit():
-        for number, kept in enumerate(both):
-            kept.add(entry(AT + number))
-        await asyncio.gather(*(kept.flush() for kept in both))
-        for kept in both:
-            assert {found["at"] for found in await kept.find(Query())} == {AT, AT + 1}
-    for journal in journals:
-        await journal.stop()
-
-
 def test_a_query_is_read_from_a_url():
     query = query_from({"since": "-60", "until": "50", "key": "ci", "limit": "5", "text": "x"}, now=1000.0)
     assert query == Query(since=940.0, until=50.0, wanted={"key": "ci"}, text="x", limit=5)

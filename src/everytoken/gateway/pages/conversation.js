@@ -24,6 +24,7 @@ let record = tree.blank(newName()); // not to be changed here: only what is stor
 let latest = {}; // stands for the last call of show()
 let opening = Promise.resolve(); // until `record` is the conversation that is to be shown
 const asking = new Set(); // keys of answers that this page is about to ask for
+const done = new Map(); // id -> an answer that has ended here, until that is stored
 let taking = false; // a question is being stored
 let edition = 0; // of `record`
 let first = true; // nothing has been shown yet
@@ -57,7 +58,7 @@ export function show(id) {
 }
 
 function opened(found) {
-  record = found;
+  record = withDone(found);
   const plan = inTab(() => JSON.parse(sessionStorage.getItem(PLAN)));
   if (plan?.id === record.id) take(plan); // the page was left before it was stored
   prompt.value = draft() ?? (record.draft || (first ? prompt.value : "")); // somebody may type before this page works
@@ -95,11 +96,25 @@ function giveUp({ id }) {
 function ended(run) {
   if (run.conversation !== record.id) return;
   const { node, view } = run;
+  done.set(node.id, node);
   record = { ...record, nodes: { ...record.nodes, [node.id]: node } };
   thread.ended(node);
   if (view) at("announcer").textContent = [view.spoken, view.verdict].filter(Boolean).join(". ");
   refresh();
   view?.element.dispatchEvent(new CustomEvent("grown", { bubbles: true }));
+}
+
+// What was read before the end of an answer was stored must not show it as one that is still coming.
+function withDone(found) {
+  const nodes = { ...found.nodes };
+  for (const [id, node] of done) {
+    const stored = nodes[id];
+    if (!stored || stored === node) continue;
+    const same = !stored.outcome && stored.key === node.key && stored.times.asked === node.times.asked;
+    if (same) nodes[id] = node;
+    else done.delete(id);
+  }
+  return { ...found, nodes };
 }
 
 /** Change the conversation that is shown. */
@@ -122,7 +137,7 @@ watch(async ({ id, head, here, record: changed }) => {
     if (!found || id !== record.id) return;
   }
   edition++;
-  record = found;
+  record = withDone(found);
   draw();
 });
 
