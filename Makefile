@@ -4,10 +4,10 @@
 
 BIN := .venv/bin
 ARGS ?=
-# A test process more than there are cores, for many tests wait for other programs; four at most. A file's tests stay
+# More test processes than there are cores, for many tests wait for other programs; four at most. A file's tests stay
 # together, for they share what they have started.
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-PARALLEL ?= -n $(shell echo $$(( $(CORES) < 4 ? $(CORES) + 1 : 4 ))) --dist=loadscope --no-loadscope-reorder
+PARALLEL ?= -n $(shell echo $$(( $(CORES) < 3 ? $(CORES) + 2 : 4 ))) --dist=loadscope --no-loadscope-reorder
 WEIGHTS := weights/pyproject.toml weights/hatch_build.py weights/everytoken_model_smollm2/__init__.py
 
 help: ## what there is (this text)
