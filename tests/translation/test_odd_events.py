@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from content_shapes import SHAPES, wire
 from everytoken.errors import EverytokenError
 from everytoken.sse import ServerSentEvent
+from everytoken.translation.events import Wrote
 from messages_streams import STREAMS as OF_MESSAGES
 from responses_streams import STREAMS as OF_RESPONSES
 from translated import APIS, ASK, CHAT, MESSAGES, READERS, RESPONSES, WRITERS, events_of
@@ -84,3 +85,20 @@ def test_odd_events_are_said_or_refused(source, data):
         reader.receive_eof()
     except EverytokenError:
         return
+
+
+@pytest.mark.parametrize(("second", "shown"), [("\ude00 x", "\U0001f600 x"), ("Hello", "\ufffdHello")])
+def test_half_a_character_where_a_block_begins_waits_for_the_other_half(second, shown):
+    def event(kind, **fields):
+        return ServerSentEvent(kind, json.dumps({"type": kind, **fields}))
+
+    reader = READERS["anthropic-messages"]()
+    text = {"type": "text", "text": "\ud83d"}
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [], "usage": {}}
+    events = [
+        event("message_start", message=message),
+        event("content_block_start", index=0, content_block=text),
+        event("content_block_delta", index=0, delta={"type": "text_delta", "text": second}),
+    ]
+    said = [one for each in events for one in reader.read(each)]
+    assert "".join(one.text for one in said if isinstance(one, Wrote)) == shown

@@ -118,7 +118,7 @@ class MessagesEventReader:
             else:
                 events += [Other(kind, piece.value) for piece in chunk.pieces]
         elif kind == START:
-            self._start(block, (value or {})["content_block"], events)
+            self._start(block, chunk, (value or {})["content_block"], events)
         elif kind == STOP:
             self._stop(block, events)
         else:
@@ -135,11 +135,12 @@ class MessagesEventReader:
         if message.get("content"):
             events.append(Other("content", message["content"]))
 
-    def _start(self, block: Block, start: dict[str, Any], events: list[NeutralEvent]) -> None:
+    def _start(self, block: Block, chunk: Chunk, start: dict[str, Any], events: list[NeutralEvent]) -> None:
         if block.kind in _TEXTS:
             self._turn_to(block, events)
-            if text := start.get(block.kind):
-                events.append(Wrote(text) if block.kind == "text" else Reasoned(text))
+            for piece in chunk.pieces:  # whose halves of surrogate pairs are joined, as in deltas
+                if piece.kind != "other" and piece.value:
+                    events.append(Wrote(piece.value) if block.kind == "text" else Reasoned(piece.value))
             citations = start.get("citations")
             for citation in citations if isinstance(citations, list) else ():
                 self._cite(citation, events)
