@@ -8,6 +8,7 @@ import re
 import socket
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from everytoken.journal.redis import RedisJournal
 from everytoken.journal.redis_connection import pack
 from everytoken.journal.redis_entries import ALIVE
 from everytoken.journal.sqlite import SqliteJournal
+from everytoken.testing import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,6 +139,9 @@ def shared_redis() -> RedisServer:
     global _server  # noqa: PLW0603
     if REDIS is None:
         pytest.skip("there is no redis-server")
+    with suppress(RuntimeError):  # no loop runs
+        # Its time passes while a real server has not answered yet.
+        assert not isinstance(asyncio.get_running_loop(), VirtualTimeLoop), "no real server in virtual time"
     if _server is None:
         directory = tempfile.TemporaryDirectory()
         # Without its file: a disk that is busy with something else can hold a server that writes one for seconds.

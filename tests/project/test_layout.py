@@ -83,7 +83,7 @@ COVERED = {
     "cli/test_markdown.py": ("what Markdown looks like", "lifting parsing"),
     "cli/doctor/checks/test_checks.py": (
         "all checks are one table",
-        "access buffering clock framing headers journal leaving machine model silence size tls ../advice ../findings ../measured",
+        "access buffering clock framing headers leaving machine model silence size tls ../advice ../findings ../measured",
     ),
     "cli/doctor/test_runner.py": ("probes of real paths", "probing"),
     "cli/demo/test_demo.py": ("the whole of it, run as a program", "model play reading server stage"),

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.journal_backends import shared_redis
 
 from everytoken.cli.doctor.checks.access import access
-from everytoken.cli.doctor.checks.journal import journal
 from everytoken.cli.doctor.checks.machine import machine
 from everytoken.cli.doctor.checks.model import model as model_served
 from everytoken.cli.doctor.checks.upstreams import upstreams
 from everytoken.cli.doctor.measured import Measured
 from everytoken.cli.doctor.runner import Options, examine
 from everytoken.gateway import UpstreamConfig
-from everytoken.journal.redis import RedisJournal
 from everytoken.testing import Answer, CleanEnd, Head, ScriptedUpstream, Send, Status, Wait
 from gateway_serving import event, limit, serving
 
@@ -169,16 +166,6 @@ async def test_what_is_wrong_with_it_is_named_and_nothing_else(case):
         assert "'u'" in finding.what
         assert any(line in change.line for change in finding.change)
         assert finding.evidence or case == "silent"
-
-
-@pytest.mark.blocking_allowed("an HTTP client reads files")
-async def test_the_redis_that_all_tests_share_keeps_nothing():
-    async with limit(), ScriptedUpstream(TEXT) as upstream:
-        one = UpstreamConfig(name="u", url=upstream.base_url, api="chat")
-        async with serving(one, admin_keys=[ADMIN], kept_in=RedisJournal(shared_redis().url)) as gateway:
-            done = await examine(Options(base=gateway.url, admin_key=ADMIN, idle=0.1, events=0))
-    [finding] = journal(done.measured)
-    assert (finding.code, finding.change[0].line) == ("redis-forgets", "appendonly yes")
 
 
 def test_a_clock_that_is_far_off():
