@@ -36,15 +36,21 @@ export async function read(id) {
     request(tx.objectStore(RECORDS).get(id), (record) => {
       done(record ?? null);
       for (const node of record ? unended(record) : []) {
-        request(tx.objectStore(LEFT).get(node.id), (left) => {
-          if (left?.key !== node.key) return;
-          node.stream ??= left.stream;
-          if (left.content.length > node.content.length) Object.assign(node, { content: left.content, reasoning: left.reasoning });
-        });
+        add(node, from(() => JSON.parse(sessionStorage.getItem(leftName(node.id)))));
+        request(tx.objectStore(LEFT).get(node.id), (left) => add(node, left));
       }
     });
   });
 }
+
+// What a page had of an answer when it was left.
+function add(node, left) {
+  if (left?.key !== node.key) return;
+  node.stream ??= left.stream;
+  if (left.content.length > node.content.length) Object.assign(node, { content: left.content, reasoning: left.reasoning });
+}
+
+const leftName = (id) => `${DATABASE}.${LEFT}.${id}`;
 
 /**
  * Change one conversation: `fn(record)` changes what is stored. A conversation that is not stored is begun as `fresh`,
@@ -131,15 +137,19 @@ export async function* batches() {
 /** Write down an answer that is still coming, in a moment in which its page may be left. */
 export function leave({ id, key, stream, content, reasoning, times }) {
   if (!database) return;
+  const left = { id, key, stream, content, reasoning, times };
+  // For this tab at once: after a reload the database may be read before what the last page has put there is in it.
+  from(() => sessionStorage.setItem(leftName(id), JSON.stringify(left)));
   from(() => {
     const tx = database.transaction([LEFT], "readwrite");
-    tx.objectStore(LEFT).put({ id, key, stream, content, reasoning, times });
+    tx.objectStore(LEFT).put(left);
     tx.commit(); // nothing is called any more when this page is gone
   });
 }
 
 /** Forget what `leave` has written. */
 export async function arrived(node) {
+  from(() => sessionStorage.removeItem(leftName(node.id)));
   const db = await open();
   if (db) await work(db, [LEFT], "readwrite", (tx) => tx.objectStore(LEFT).delete(node.id)).catch(() => {});
 }
