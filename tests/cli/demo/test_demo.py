@@ -18,7 +18,7 @@ from everytoken.cli import demo as package
 from everytoken.cli.demo import model as models
 from everytoken.cli.demo.play import play
 from everytoken.cli.demo.proof import proved
-from everytoken.cli.demo.stage import SilentStage
+from everytoken.cli.demo.stage import Stage
 from everytoken.errors import EverytokenError
 from everytoken.testing import Answer, ScriptedUpstream
 from terminal import Terminal
@@ -175,7 +175,7 @@ async def test_a_model_that_says_something_else_each_time_ends_it_with_an_error(
     fickle = ScriptedUpstream(Answer(models._TEXT, deterministic=False, prefill="refuse", delay=0.003))
     model = replace(models.scripted(0.003), server=fickle)
     with pytest.raises(EverytokenError, match="given up"):
-        await play(model, 1, SilentStage(), tmp_path)
+        await play(model, 1, Stage(), tmp_path)
 
 
 @pytest.fixture
@@ -187,6 +187,6 @@ def embedded():
 
 @pytest.mark.timeout(240)
 async def test_the_embedded_model_is_killed_with_its_gateway_and_the_answer_goes_on(embedded, tmp_path):
-    proof = await play(embedded, 1, SilentStage(), tmp_path)
+    proof = await play(embedded, 1, Stage(), tmp_path)
     assert proof.exact, proof
     assert SOAK or proof.tokens == 12

@@ -15,7 +15,7 @@ import click
 
 from everytoken.cli.demo.model import embedded_or_scripted, scripted
 from everytoken.cli.demo.play import play
-from everytoken.cli.demo.stage import PlainStage, ScreenStage, SilentStage, can_draw
+from everytoken.cli.demo.stage import PlainStage, ScreenStage, Stage, can_draw
 from everytoken.cli.ending import failed_output, status_of
 from everytoken.cli.output import Output
 from everytoken.cli.signals import Signals, StoppedError
@@ -24,7 +24,6 @@ from everytoken.errors import EverytokenError
 if TYPE_CHECKING:
     from everytoken.cli.demo.model import Model
     from everytoken.cli.demo.proof import Proof
-    from everytoken.cli.demo.stage import Stage
 
 __all__ = ["demo"]
 
@@ -74,13 +73,7 @@ def demo(
             model = scripted(pace) if wants_script else embedded_or_scripted(pace)
             # Left at an exception, too, and so after every signal.
             with tempfile.TemporaryDirectory(prefix="everytoken-demo-") as folder:
-                stage: Stage = (
-                    SilentStage()
-                    if json_wanted
-                    else ScreenStage(output)
-                    if can_draw()
-                    else PlainStage(output)
-                )
+                stage = Stage() if json_wanted else ScreenStage(output) if can_draw() else PlainStage(output)
                 proof = signals.run(_played(model, kills, stage, Path(folder)))
             if json_wanted:
                 output.write(json.dumps(proof.as_json(), indent=2, ensure_ascii=False).encode() + b"\n")

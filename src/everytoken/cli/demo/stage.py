@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from everytoken.cli.demo.lines import BAD, DIM, GOOD, HEAD, MARK, Column, folded, painted
 from everytoken.cli.region import LiveRegion
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from everytoken.cli.demo.proof import Kill, Proof
     from everytoken.cli.output import Output
 
-__all__ = ["PlainStage", "ScreenStage", "SilentStage", "Stage", "can_draw"]
+__all__ = ["PlainStage", "ScreenStage", "Stage", "can_draw"]
 
 _STDOUT = 1
 _WIDEST = 88  # columns: longer lines of text are hard to read
@@ -28,16 +28,19 @@ _NAMES = 10  # columns for the name of a fact
 _ABOUT = "An answer streams. Its gateway is killed with kill -9. Not one token is lost."
 
 
-class Stage(Protocol):
-    """Is told what happens, in this order; the middle as often as it happens.
+class Stage:
+    """Is told what happens, in this order; the middle as often as it happens. This one shows nothing.
 
     `token` and `asked_again` raise `OSError` once nothing can be shown any more, so that the demo ends.
     """
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        pass
 
     def begin(self, model: Model) -> None:
         """A gateway is being started for this model."""
@@ -61,38 +64,7 @@ class Stage(Protocol):
         """This is the count."""
 
 
-class SilentStage:
-    """Shows nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def begin(self, model: Model) -> None:
-        """Show nothing."""
-
-    def ready(self, pid: int, url: str) -> None:
-        """Show nothing."""
-
-    def token(self, text: str) -> None:
-        """Show nothing."""
-
-    def killed(self, kill: Kill) -> None:
-        """Show nothing."""
-
-    def restarted(self, kill: Kill) -> None:
-        """Show nothing."""
-
-    def asked_again(self, tokens: int) -> None:
-        """Show nothing."""
-
-    def counted(self, proof: Proof) -> None:
-        """Show nothing."""
-
-
-class PlainStage(SilentStage):
+class PlainStage(Stage):
     """Plain lines, each written once: for pipes, files, and terminals that cannot move their cursor."""
 
     def __init__(self, output: Output) -> None:
@@ -133,7 +105,7 @@ class PlainStage(SilentStage):
         self._output.write(text.encode("utf-8", "replace"))
 
 
-class ScreenStage(SilentStage):
+class ScreenStage(Stage):
     """The answer beside a bar; under it a live count, which is drawn in place."""
 
     def __init__(self, output: Output) -> None:

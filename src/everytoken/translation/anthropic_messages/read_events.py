@@ -138,9 +138,9 @@ class MessagesEventReader:
     def _start(self, block: Block, chunk: Chunk, start: dict[str, Any], events: list[NeutralEvent]) -> None:
         if block.kind in _TEXTS:
             self._turn_to(block, events)
-            for piece in chunk.pieces:  # whose halves of surrogate pairs are joined, as in deltas
-                if piece.kind != "other" and piece.value:
-                    events.append(Wrote(piece.value) if block.kind == "text" else Reasoned(piece.value))
+            told = Wrote if block.kind == "text" else Reasoned
+            # The halves of surrogate pairs are joined in pieces, as in deltas.
+            events += [told(piece.value) for piece in chunk.pieces if piece.kind != "other" and piece.value]
             citations = start.get("citations")
             for citation in citations if isinstance(citations, list) else ():
                 self._cite(citation, events)
