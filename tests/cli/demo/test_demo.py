@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from command_line import EVERYTOKEN, environment, wait_for
+from everytoken.cli import commands
 from everytoken.cli import demo as package
 from everytoken.cli.demo import model as models
 from everytoken.cli.demo.play import play
@@ -157,7 +158,7 @@ def test_an_answer_that_is_not_the_same_is_not_called_exact(monkeypatch):
         return proved([], [], [], complete=True)
 
     monkeypatch.setattr(package, "play", unlike)
-    done = CliRunner().invoke(package.demo, ["--scripted", "--json"])
+    done = CliRunner().invoke(commands, ["demo", "--scripted", "--json"])
     assert done.exit_code == 1
 
 
@@ -166,7 +167,7 @@ def test_json_says_what_went_wrong_too(monkeypatch, capfd):
         raise EverytokenError("the gateway has given up")
 
     monkeypatch.setattr(package, "play", failing)
-    done = CliRunner().invoke(package.demo, ["--scripted", "--json"])
+    done = CliRunner().invoke(commands, ["demo", "--scripted", "--json"])
     assert json.loads(capfd.readouterr().out) == {"exact": False, "problem": "the gateway has given up"}
     assert isinstance(done.exception, EverytokenError), "which main() says, with exit status 1"
 
