@@ -33,6 +33,7 @@ from messages_streams import STREAMS as MESSAGES
 from messages_streams import again, encoded
 from responses_streams import STREAMS as RESPONSES
 from responses_streams import check_one_stream, wire
+from sampling import sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,7 +174,7 @@ class TestMessages:
     def test_cut_once_behind_each_event_it_is_one_message(self, name, end):
         events = MESSAGES[name]
         truth = content(message_of(events))
-        for cut in range(len(events)):
+        for cut in sampled(range(len(events)), 3):
             claude = Claude(
                 lambda cut=cut: Cut(encoded(events), encoded(again(events)), cut, end)  # type: ignore[misc]
             )
@@ -193,7 +194,7 @@ class TestMessages:
         whole = "".join(
             event["delta"].get("text", "") for event in events if "index" in event and "delta" in event
         )
-        for cut in range(len(events)):
+        for cut in sampled(range(len(events)), 3):
             claude = Claude(
                 lambda cut=cut: Cut(encoded(events), encoded(events), cut, end, always=True)  # type: ignore[misc]
             )
@@ -295,7 +296,7 @@ class TestResponses:
     @pytest.mark.parametrize("name", ["text", "function_call", "reasoning"])
     def test_cut_once_behind_each_event_it_is_one_response(self, name, end):
         make = RESPONSES[name]
-        for cut in range(len(make("a"))):
+        for cut in sampled(range(len(make("a"))), 3):
             gpt = Gpt(lambda cut=cut: Cut(wire(make("a")), wire(make("b")), cut, end))  # type: ignore[misc]
             got = both(gpt.stream, gpt.stream_async)
             assert not isinstance(got, Exception), (cut, got)
@@ -313,7 +314,7 @@ class TestResponses:
     @pytest.mark.parametrize("name", ["text", "function_call"])
     def test_cut_always_it_raises_behind_a_true_beginning(self, name, end):
         make = RESPONSES[name]
-        for cut in range(len(make("a"))):
+        for cut in sampled(range(len(make("a"))), 3):
             gpt = Gpt(lambda cut=cut: Cut(wire(make("a")), wire(make("b")), cut, end, always=True))  # type: ignore[misc]
             got = both(gpt.stream, gpt.stream_async)
             assert isinstance(got, openai.APIConnectionError), (cut, got)
