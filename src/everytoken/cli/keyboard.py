@@ -38,6 +38,24 @@ class Keyboard:
         return typed_text(typed.decode("utf-8", "replace"))
 
     @contextmanager
+    def between_prompts(self) -> Iterator[None]:
+        """Leave for the next prompt what is typed before it is there: not shown twice, and Enter still Enter.
+
+        A terminal shows keys by itself, and makes a line feed of Enter; for a prompt that is another key.
+        """
+        if self._descriptor is None or not self._keep:
+            yield
+            return
+        before = termios.tcgetattr(self._descriptor)
+        mode = self._without_echo(before)
+        mode[0] &= ~termios.ICRNL
+        self._set(mode)
+        try:
+            yield
+        finally:
+            self._set(before)
+
+    @contextmanager
     def quiet(self, suspend: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
         """Show no keys meanwhile. `suspend` and `go_on` are called before Ctrl-Z stops the program, and after it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import itertools
 import json
 import os
@@ -207,6 +208,34 @@ def test_keys_that_are_typed_during_an_answer_are_the_next_question(tmp_path, ho
         gate.set()
         pane.wait(lambda text: text.endswith("one two three four five\n\n> next\n  line"))
         assert len(upstream.attempts) == 1, "nothing is asked that nobody has sent off"
+
+
+def test_what_is_typed_while_a_command_is_done_is_the_next_one(tmp_path, home):
+    class Models(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.set()
+            gate.wait(LIMIT)
+            body = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    asked, gate = threading.Event(), threading.Event()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Models) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with conversation(tmp_path, home, f"http://127.0.0.1:{server.server_port}/v1") as pane:
+            pane.enter("/model")
+            assert asked.wait(LIMIT)
+            pane.enter("/system Be brieg\bf.")
+            gate.set()
+            text = pane.wait_for("the instructions are: Be brief.")
+            assert text.count("/system") == 1, "nor is it shown twice"
+        server.shutdown()
 
 
 def test_ctrl_c_stops_an_answer_which_is_kept_as_what_it_is(tmp_path, home):

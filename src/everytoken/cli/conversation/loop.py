@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -57,6 +58,10 @@ class Loop:
 
     def run(self) -> int:
         """Read and ask until the end; return the exit status. Raises `StoppedError` after SIGTERM, `OSError`."""
+        with self._keyboard.between_prompts() if self._screen else nullcontext():
+            return self._run()
+
+    def _run(self) -> int:
         self._greet()
         default = ""
         while True:
