@@ -18,7 +18,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from everytoken.errors import ErrorEventError, StatusError
-from everytoken.json.decodings import views
+from everytoken.json.decodings import MARKS, views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -46,7 +46,7 @@ _NAMED: Final = (
     r"""(?i:\b(?:bearer|basic|digest|token)\s|(?:key|token|secret|passw(?:or)?d|credentials?)"""
     r"""[\s"'`\\]{0,4}(?:(?:provided|given|sent|used|is|was)\b\s{0,2})?[:=]?)[\s"'`\\(:=]{0,6}"""
 )
-_TOKEN: Final = re.compile(r"[A-Za-z0-9+/_-]{4,}={0,2}")
+_MARK: Final = re.compile(f"[{re.escape(MARKS)}]")
 _SECRET_HEADER: Final = re.compile(
     r"code|(?:.*[-_.])?(?:auth|sig|sid|pass|jwt|sas)"
     r"|.*(?:authori[sz]ation|authentication|cookie|key|token|secret|passw|pwd|credential|signature|session|assertion).*",
@@ -59,7 +59,10 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str | None]) -> None:
         known = sorted({secret for secret in secrets if secret}, key=lambda secret: (-len(secret), secret))
+        words = [secret for secret in known if len(secret) < _LONG]
+        self._long = [secret for secret in known if len(secret) >= _LONG]
         self._pattern = re.compile("|".join(map(_pattern, known))) if known else None
+        self._words = re.compile("|".join(map(_pattern, words))) if words else None
         # Latin-1 is how a header would carry it.
         self._in_bytes = [
             form
@@ -69,11 +72,18 @@ class Redactor:
                 (secret.encode("utf-8", "surrogatepass"), secret.encode("latin-1", "replace"))
             )
         ]
-        self._least = min((4 * len(form) // 3 for form in self._in_bytes), default=0)
+        least = self._least = min((4 * len(form) // 3 for form in self._in_bytes), default=0)
+        # Without secrets to be found in base64 it matches nothing.
+        shortest = max(4, least - 2)
+        token = rf"[A-Za-z0-9+/_-]{{{shortest},}}={{0,2}}"
+        self._token = re.compile(token if self._in_bytes else "(?!)")
+        cores = [core for form in self._in_bytes if len(form) >= _BASE64 for core in _cores(form)]
+        self._cores = re.compile("|".join(map(re.escape, cores))) if cores else None
+        self._brief = [form for form in self._in_bytes if len(form) < _BASE64]
 
     def text(self, text: str) -> str:
         """Return `text` without the secrets."""
-        if self._pattern is None:
+        if self._pattern is None or not self._may_hold(text):
             return text
         for _ in range(_ROUNDS):
             spans = sorted(self._spans(text))
@@ -81,6 +91,17 @@ class Redactor:
                 break
             text = _masked(text, spans)
         return text
+
+    def _may_hold(self, text: str) -> bool:
+        """Whether `text` may hold a secret. Nearly no text does, and this is much faster than looking for its place."""
+        if _MARK.search(text) is not None:
+            return True
+        for secret in self._long:
+            if secret in text:
+                return True
+        if self._words is not None and self._words.search(text) is not None:
+            return True
+        return any(map(self._is_encoded, self._token.findall(text)))
 
     def value(self, value: Any) -> Any:
         """Return a JSON value without the secrets, names of fields included."""
@@ -96,21 +117,23 @@ class Redactor:
         for view in views(text):
             for match in self._pattern.finditer(view.text):
                 yield view.origin(*match.span(match.lastgroup or 0))
-            if encoded and self._in_bytes:
-                for token in _TOKEN.finditer(view.text):
-                    if len(token[0]) >= self._least and self._is_encoded(token[0]):
+            if encoded:
+                for token in self._token.finditer(view.text):
+                    if self._is_encoded(token[0]):
                         yield view.origin(*token.span())
 
     def _is_encoded(self, token: str) -> bool:
         """Whether base64 as `token` holds a secret, from whichever of its characters on it is read."""
+        if len(token) < self._least:
+            return False
         token = token.rstrip("=").replace("-", "+").replace("_", "/")
-        read = [_decoded(token[skipped:]) for skipped in range(4)]
-        whole = read[0]
-        for secret in self._in_bytes:
-            if len(secret) < _BASE64:
-                if whole == secret or whole.endswith(b":" + secret) or whole.startswith(secret + b":"):
-                    return True
-            elif any(secret in data for data in read):
+        whole = _decoded(token)
+        for secret in self._brief:
+            if whole == secret or whole.endswith(b":" + secret) or whole.startswith(secret + b":"):
+                return True
+        if self._cores is not None and self._cores.search(token) is not None:
+            read = [_decoded(token[skipped:]) for skipped in range(4)]
+            if any(secret in data for secret in self._in_bytes if len(secret) >= _BASE64 for data in read):
                 return True
         if len(whole) > _BASE64 and (text := _readable(whole)) is not None:
             return any(True for _ in self._spans(text, encoded=False))
@@ -213,6 +236,13 @@ def _decoded(token: str) -> bytes:
     """Return what base64 without its padding decodes to, as far as it goes."""
     whole = len(token) - (1 if len(token) % 4 == 1 else 0)
     return base64.b64decode(token[:whole] + "=" * (-whole % 4))
+
+
+def _cores(secret: bytes) -> Iterator[str]:
+    """Yield the characters of base64 that a secret has for itself, by where it begins among three bytes."""
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + secret).decode()
+        yield encoded[-(-8 * before // 6) : 8 * (before + len(secret)) // 6]
 
 
 def _readable(data: bytes) -> str | None:

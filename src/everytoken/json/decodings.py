@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["View", "views"]
+__all__ = ["MARKS", "View", "views"]
 
 _MAX_VIEWS: Final = 32
 _MAX_CHARACTERS: Final = 1024 * 1024  # of all views of one text
@@ -118,3 +118,6 @@ def _from_url(escape: str) -> str:
 
 
 _DECODERS: Final = (("\\", _JSON, _from_json), ("%", _URL, _from_url), ("&", _HTML, html.unescape))
+
+MARKS: Final = "".join(mark for mark, _, _ in _DECODERS)
+"""A text without any of these characters has no escapes."""
