@@ -56,7 +56,7 @@ async function run({ url, name, broken, first }, loop) {
 
 // Some at a time: there are two hundred, and they share the machine.
 async function all(loop, rows, wanted, check) {
-  const left = rows.filter(wanted);
+  const left = rows.filter(wanted).filter((_, number) => process.env.EVERYTOKEN_SOAK || number % 2 === 0);
   assert.ok(left.length > 0);
   const bad = [];
   const work = async () => {

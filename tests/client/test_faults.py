@@ -88,7 +88,8 @@ def test_sync(name, when):
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(
-    ("name", "when", "position"), [(*case, position) for case in CASES for position in places(ALL[case[0]])]
+    ("name", "when", "position"),
+    sampled([(*case, position) for case in CASES for position in places(ALL[case[0]])], 3),
 )
 async def test_async(name, when, position, scripted_upstream):
     upstream = await scripted_upstream(ANSWER, faults=[(when, ALL[name], position)])

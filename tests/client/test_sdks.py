@@ -356,7 +356,7 @@ CASES = [
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize(("name", "when", "position"), CASES)
+@pytest.mark.parametrize(("name", "when", "position"), sampled(CASES, 3))
 async def test_every_fault_of_messages(name, when, position, scripted_upstream):
     """The whole message, or an error of the SDK or the HTTP client behind a true beginning."""
     upstream = await scripted_upstream(ANSWER, faults=[(when, name, position)])

@@ -15,6 +15,7 @@ import pytest
 
 from everytoken.testing.answer import DEFAULT_TEXT
 from node_packages import EVERYTOKEN, built, install, node_tests
+from sampling import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +117,7 @@ def test_the_component_works_unchanged() -> None:
     node_tests("component.test.mjs")
 
 
+@pytest.mark.skipif(not SOAK, reason="builds Next.js, for two minutes: make soak")
 @pytest.mark.timeout(400)  # on a new checkout npm installs and builds two packages first
 def test_the_component_and_both_hooks_work_side_by_side() -> None:
     built(PACKAGE)

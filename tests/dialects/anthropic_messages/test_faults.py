@@ -20,6 +20,7 @@ from gateway_serving import limit
 from journal_backends import BACKENDS
 from messages_play import MESSAGES, message_of
 from messages_streams import ASK
+from sampling import sampled
 
 ANSWERS = {
     "text": ANSWER,
@@ -116,7 +117,7 @@ def cells():
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize(("name", "text", "kind"), list(cells()))
+@pytest.mark.parametrize(("name", "text", "kind"), sampled(list(cells()), 3))
 async def test_a_broken_message_is_repaired_or_its_error_is_told(name, text, kind, memory):
     behaviour, target = KINDS[kind]
     answer = replace(ANSWERS[text], **behaviour)
