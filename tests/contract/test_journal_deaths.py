@@ -65,8 +65,10 @@ async def test_of_two_writers_at_once_only_the_later_one_adds_and_readers_see_wh
             sent[len(writers)] = 0
             writers.append(await nodes[len(writers) % len(nodes)].claim("s"))
     writers[-1].close([b"end"], {})
-    await until(lambda: writers[-1].log.closed)
-    stored = await read_all(await nodes[0].open("s"))
+    # Another node hears of it a moment later than the writer's.
+    log = await nodes[0].open("s")
+    await until(lambda: writers[-1].log.closed and log.closed)
+    stored = await read_all(log)
     assert [list(one) for one in await asyncio.gather(*readers)] == [stored] * len(nodes)
     assert stored.pop() == b"end"
     pairs = [tuple(map(int, one.split(b"."))) for one in stored]
