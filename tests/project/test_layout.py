@@ -155,7 +155,7 @@ COVERED = {
     "gateway/metrics/test_recorder.py": ("numbers, as they are scraped", "names usage"),
     "gateway/telemetry/test_telemetry.py": (
         "what a collector receives",
-        "exporting instruments spans",
+        "exporting instruments spans tracing",
     ),
     "gateway/test_app.py": ("what an application starts and stops", "server services"),
     "gateway/test_model_api.py": ("how a response is opened for an API, and joined", "opening assembling"),

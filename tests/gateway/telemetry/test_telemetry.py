@@ -8,6 +8,7 @@ import socket
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.trace import TraceFlags
 
 from everytoken.errors import ConfigurationError
 from everytoken.gateway.telemetry import telemetry as module
@@ -234,3 +235,44 @@ async def test_without_the_packages_it_is_said_which(monkeypatch):
 def test_whether_a_package_is_there_is_known_without_loading_it():
     assert module._is_there("opentelemetry.sdk")
     assert not module._is_there("no_such_package.at_all")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "caller", "spans"),
+    [
+        ("always_off", {}, 0),
+        ("always_on", {}, 2),
+        ("parentbased_always_on", {"traceparent": f"00-{TRACE}-{PARENT}-00"}, 0),
+        ("parentbased_always_off", CALLER, 2),
+    ],
+)
+async def test_the_sampler_of_the_sdk_decides_and_upstreams_are_told(
+    sampler, caller, spans, collector, monkeypatch
+):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    async with limit(), scripted() as upstream, serving(upstream, otel=True) as gateway:
+        await gateway.ask("POST", CHAT, HELLO, caller)
+    assert len(collector.spans) == spans
+    [request] = upstream.requests
+    flags = int(request.headers["traceparent"].rpartition("-")[2], 16)
+    assert bool(flags & TraceFlags.SAMPLED) == bool(spans)
+
+
+async def test_the_limits_of_the_sdk_hold(collector, monkeypatch):
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3")
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "5")
+    async with limit(), scripted() as upstream, serving(upstream, otel=True) as gateway:
+        await gateway.ask("POST", CHAT, HELLO)
+    told = [values(span.attributes) for span in collector.spans]
+    assert [len(attributes) for attributes in told] == [5, 5]
+    assert all(
+        len(value) <= 3 for attributes in told for value in attributes.values() if isinstance(value, str)
+    )
+
+
+async def test_a_disabled_sdk_exports_nothing_and_says_so(collector, monkeypatch, caplog):
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    async with limit(), scripted() as upstream, serving(upstream, otel=True) as gateway:
+        await gateway.ask("POST", CHAT, HELLO)
+    assert (collector.spans, collector.metrics) == ([], {})
+    assert "OTEL_SDK_DISABLED is true" in caplog.text

@@ -12,11 +12,12 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from everytoken.gateway.telemetry.instruments import Instruments
 from everytoken.gateway.telemetry.spans import Spans
+from everytoken.gateway.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,11 +42,11 @@ class Exporting:
     ) -> None:
         self.models = models
         resource = _resource()
-        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._exporters: list[OTLPSpanExporter | OTLPMetricExporter] = []
+        self._processor: SpanProcessor | None = None
         if _is_wanted("OTEL_TRACES_EXPORTER"):
             self._exporters.append(exporter := OTLPSpanExporter())
-            self._tracers.add_span_processor(BatchSpanProcessor(exporter))
+            self._processor = BatchSpanProcessor(exporter)
         readers = []
         if _is_wanted("OTEL_METRICS_EXPORTER"):
             self._exporters.append(metrics := OTLPMetricExporter())
@@ -54,7 +55,9 @@ class Exporting:
         release = version("everytoken")
         instruments = Instruments(self._meters.get_meter(_SCOPE, release), models) if readers else None
         spans = Spans(
-            self._tracers.get_tracer(_SCOPE, release),
+            Tracing(
+                TracerProvider(resource=resource, shutdown_on_exit=False), self._processor, _SCOPE, release
+            ),
             models,
             _nothing if instruments is None else instruments.ended,
             redact,
@@ -67,7 +70,8 @@ class Exporting:
     def stop(self) -> None:
         """Export what there is and end the threads. It may take as long as the collector does, so call it in a thread."""
         self._spans.stop()
-        self._tracers.shutdown()
+        if self._processor is not None:
+            self._processor.shutdown()
         self._meters.shutdown()
 
     def give_up(self) -> None:

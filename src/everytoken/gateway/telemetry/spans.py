@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
-
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from everytoken.gateway.metrics.labels import OTHER
 from everytoken.gateway.metrics.usage import operation_of, provider_of, tokens_of
 from everytoken.gateway.passing import passed_up
+from everytoken.gateway.telemetry.tracing import SpanKind
 from everytoken.observer import (
     AttemptBegun,
     AttemptEnded,
@@ -25,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from everytoken.gateway.metrics.labels import ModelLabels
+    from everytoken.gateway.telemetry.tracing import Started, Tracing
     from everytoken.observer import Event
 
 __all__ = ["Spans"]
 
-_TRACE: Final = TraceContextTextMapPropagator()
 _FIELDS: Final = frozenset({"traceparent", "tracestate"})
 _USAGE: Final = {
     "input": "gen_ai.usage.input_tokens",
@@ -47,12 +45,12 @@ class _Open:
 
     __slots__ = ("attempts", "begun", "common", "name", "span")
 
-    def __init__(self, begun: ResponseBegun, span: Span, name: str, common: dict[str, Any]) -> None:
+    def __init__(self, begun: ResponseBegun, span: Started, name: str, common: dict[str, Any]) -> None:
         self.begun = begun
         self.span = span
         self.name = name
         self.common = common  # attributes of all its spans
-        self.attempts: dict[int, Span] = {}
+        self.attempts: dict[int, Started] = {}
 
 
 class Spans:
@@ -65,13 +63,13 @@ class Spans:
 
     def __init__(
         self,
-        tracer: Tracer,
+        tracing: Tracing,
         models: ModelLabels,
         ended: Callable[[ResponseBegun, ResponseEnded], None],
         redact: Callable[[str], str],
         pass_up: Callable[[], Sequence[str]],
     ) -> None:
-        self._tracer = tracer
+        self._tracing = tracing
         self._models = models
         self._told = ended
         self._redact = redact
@@ -90,7 +88,7 @@ class Spans:
             self._attempt_begun(one, event)
         elif isinstance(event, FirstContent):
             if (span := one.attempts.get(event.attempt)) is not None:
-                span.set_attribute("gen_ai.response.time_to_first_chunk", event.seconds)
+                span.attributes["gen_ai.response.time_to_first_chunk"] = event.seconds
         elif isinstance(event, Seam):
             attributes: dict[str, Any] = {
                 "everytoken.attempt": event.attempt,
@@ -99,15 +97,15 @@ class Spans:
                 "everytoken.offset": event.offset,
                 "everytoken.gap": event.seconds,
             }
-            one.span.add_event("seam", attributes, _ns(event.at))
+            self._tracing.event(one.span, "seam", attributes, _ns(event.at))
         elif isinstance(event, AttemptEnded):
             if (span := one.attempts.pop(event.attempt, None)) is not None:
-                _end(span, event.at, event.cause, event.message, _usage(span, one, event.usage))
+                self._end(span, event.at, event.cause, event.message, _usage(one, event.usage))
         elif isinstance(event, ResponseEnded):
             self._ended(one, event)
         elif isinstance(event, ResponseHandedOver):
             self._end_all(event.response, one, event.at)
-            _end(one.span, event.at, None, None, {"everytoken.handed_over": True})
+            self._end(one.span, event.at, None, None, {"everytoken.handed_over": True})
 
     def _begun(self, event: ResponseBegun) -> None:
         trace = {"traceparent": event.traceparent, "tracestate": event.tracestate}
@@ -120,13 +118,9 @@ class Spans:
         }
         if event.offset is not None:
             attributes["everytoken.taken_over_at"] = event.offset
-        span = self._tracer.start_span(
-            name,
-            _TRACE.extract({name: value for name, value in trace.items() if value}, Context()),
-            SpanKind.SERVER,
-            attributes,
-            start_time=_ns(event.at),
-        )
+        given = {name: value for name, value in trace.items() if value}
+        above = self._tracing.context_of(given) if given else None
+        span = self._tracing.begin(name, SpanKind.SERVER, attributes, _ns(event.at), above)
         self._open[event.response] = _Open(event, span, name, common)
 
     def _attempt_begun(self, one: _Open, event: AttemptBegun) -> None:
@@ -138,12 +132,8 @@ class Spans:
             "everytoken.offset": event.offset,
             "gen_ai.request.stream": event.streamed,
         }
-        one.attempts[event.attempt] = self._tracer.start_span(
-            one.name,
-            set_span_in_context(one.span, Context()),
-            SpanKind.CLIENT,
-            attributes,
-            start_time=_ns(event.at),
+        one.attempts[event.attempt] = self._tracing.begin(
+            one.name, SpanKind.CLIENT, attributes, _ns(event.at), one.span.above
         )
 
     def _ended(self, one: _Open, event: ResponseEnded) -> None:
@@ -152,19 +142,35 @@ class Spans:
             "everytoken.outcome": event.outcome,
             "everytoken.attempts": event.attempts,
             "everytoken.records": event.records,
-            **_usage(one.span, one, event.usage),
+            **_usage(one, event.usage),
         }
         if event.first_content is not None:
             attributes["gen_ai.response.time_to_first_chunk"] = event.first_content
         fails = event.outcome != "cancelled"  # what somebody asked for is no failure
         self._end_all(event.response, one, event.at)
-        _end(one.span, event.at, event.error, event.message, attributes, fails=fails)
+        self._end(one.span, event.at, event.error, event.message, attributes, fails=fails)
 
     def _end_all(self, response: str, one: _Open, at: float) -> None:
         """Forget a response, and end those of its attempts that nobody has told the end of."""
         del self._open[response]
         for span in one.attempts.values():
-            span.end(_ns(at))
+            self._tracing.end(span, _ns(at))
+
+    def _end(
+        self,
+        span: Started,
+        at: float,
+        error: str | None,
+        message: str | None,
+        attributes: dict[str, Any],
+        *,
+        fails: bool = True,
+    ) -> None:
+        span.attributes.update(attributes)
+        if error is not None:
+            span.attributes["error.type"] = error
+        failed = (message or error or "")[:_MAX_MESSAGE] if error is not None and fails else None
+        self._tracing.end(span, _ns(at), failed)
 
     def headers(self, response: str, attempt: int, given: Mapping[str, str] | None) -> dict[str, str]:
         """Return the headers of an attempt: those that are `given`, with the attempt's own trace in place of the caller's."""
@@ -173,8 +179,7 @@ class Spans:
         span = None if one is None else one.attempts.get(attempt)
         if span is None:
             return headers
-        trace: dict[str, str] = {}
-        _TRACE.inject(trace, set_span_in_context(span, Context()))
+        trace = span.headers()
         allowed = passed_up(
             ((name.encode(), value.encode()) for name, value in trace.items()), self._pass_up()
         )
@@ -182,9 +187,10 @@ class Spans:
 
     def stop(self) -> None:
         """End what is still open: it is written on by another process, or lost."""
+        now = time.time_ns()
         for one in self._open.values():
             for span in (*one.attempts.values(), one.span):
-                span.end()
+                self._tracing.end(span, now)
         self._open.clear()
 
     def _common(self, begun: ResponseBegun) -> dict[str, Any]:
@@ -204,25 +210,5 @@ def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
 
 
-def _usage(span: Span, one: _Open, usage: dict[str, Any] | None) -> dict[str, Any]:
-    if not span.is_recording():
-        return {}
+def _usage(one: _Open, usage: dict[str, Any] | None) -> dict[str, Any]:
     return {_USAGE[kind]: count for kind, count in tokens_of(one.begun.dialect, usage)}
-
-
-def _end(
-    span: Span,
-    at: float,
-    error: str | None,
-    message: str | None,
-    attributes: dict[str, Any],
-    *,
-    fails: bool = True,
-) -> None:
-    # All at once: the SDK takes a lock for each call.
-    if error is not None:
-        attributes["error.type"] = error
-        if fails:
-            span.set_status(StatusCode.ERROR, (message or error)[:_MAX_MESSAGE])
-    span.set_attributes(attributes)
-    span.end(_ns(at))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,6 +48,9 @@ class Telemetry:
     async def start(self) -> None:
         """Begin, if the configuration says so. Raises `ConfigurationError`."""
         if not self._services.config.otel or self._exporting is not None:
+            return
+        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            logger.warning("otel = true, but OTEL_SDK_DISABLED is true: nothing is exported")
             return
         if not await asyncio.to_thread(lambda: all(map(_is_there, _NEEDED))):
             raise ConfigurationError("otel = true needs packages: pip install 'everytoken[otel]'")
