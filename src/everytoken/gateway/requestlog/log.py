@@ -138,5 +138,9 @@ class RequestLog:
     def _write(self, entry: dict[str, Any]) -> None:
         if self._lines:
             level = logging.INFO if entry["outcome"] in ("completed", "cancelled") else logging.WARNING
-            told = f"{entry['response'] or entry.get('path')}: {entry['outcome']}"
-            logger.log(level, "%s", told, extra={"entry": entry})
+            if logger.isEnabledFor(level):
+                # Without looking up who calls, which costs as much as the line itself.
+                told = logger.makeRecord(
+                    logger.name, level, __file__, 0, entry["outcome"], (), None, extra={"entry": entry}
+                )
+                logger.handle(told)
