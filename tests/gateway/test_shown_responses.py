@@ -143,6 +143,9 @@ async def test_what_runs_is_seen_and_can_be_stopped(tmp_path):
         )
         assert (await gateway.admin("responses/req-2")).json["response"] == entry["response"]
         assert (await gateway.admin("responses?outcome=running&key=ci")).json["responses"] == []
+        for query, found in (("", [entry["response"]]), ("?key=ci", []), ("?outcome=completed", [])):
+            listed = (await gateway.admin(f"responses{query}")).json["responses"]
+            assert [one["response"] for one in listed] == found
         assert (await gateway.admin(f"responses/{entry['response']}/stop", "POST")).json["stopped"]
         assert b'"cancelled"' in (await wire.frame() or b"")
         (entry,) = await gateway.entries()

@@ -51,7 +51,7 @@ def responses(
 ) -> None:
     """List the responses that run and have run.
 
-    They are those of a gateway, or of all on the same Redis, the newest first. What runs now is listed by --outcome running. `everytoken show ID` tells all about one.
+    Those that run at this gateway come first, then those that have ended here or at another gateway on the same Redis, the newest first. `everytoken show ID` tells all about one.
     """
     asked = {name: value for name, value in chosen.items() if value}
     query = urlencode({**asked, "since": f"{time.time() - since:.3f}", "limit": limit})

@@ -41,10 +41,16 @@ async def serve(gateway: Services, request: Request) -> None:
 
 async def _listed(gateway: Services, parameters: dict[str, str]) -> list[dict[str, Any]]:
     query = query_from(parameters, time.time())
-    if query.wanted.get("outcome") == "running":
-        running = sorted(_running(gateway), key=lambda entry: entry["at"], reverse=True)
-        return [entry for entry in running if query.matches(entry)][: query.limit]
-    return await gateway.request_log.find(query)
+    outcome = query.wanted.get("outcome")
+    running: list[dict[str, Any]] = []
+    if outcome in (None, "running"):
+        found = sorted(_running(gateway), key=lambda entry: entry["at"], reverse=True)
+        running = [entry for entry in found if query.matches(entry)][: query.limit]
+    if outcome == "running":
+        return running
+    ended = await gateway.request_log.find(query)
+    known = {entry["response"] for entry in ended}  # one may have ended while they were looked for
+    return [*(entry for entry in running if entry["response"] not in known), *ended][: query.limit]
 
 
 def _running(gateway: Services) -> list[dict[str, Any]]:
