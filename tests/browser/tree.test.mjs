@@ -116,6 +116,14 @@ test("a conversation as Markdown is what is shown, and as JSON is all of it", ()
   const less = { ...record, settings: undefined, nodes: { ...record.nodes, a1: bare } };
   assert.equal(fromJSON(asJSON(less)).nodes.a1.times.ended, null); // what is missing is made up for
   const not = [{ nodes: { x: record.nodes.q1 } }, { nodes: { q1: { ...record.nodes.q1, content: 1 } } }, { nodes: [] }, { id: "" }, { chosen: null }];
+  // What somebody has changed by hand into another kind is as if it were missing: the page would fail at it.
+  const odd = structuredClone(record);
+  Object.assign(odd, { settings: "none", updated: "today", draft: null });
+  Object.assign(odd.nodes.a1, { times: null, recovery: {}, reasoning: 3, usage: [], stream: {}, outcome: 7, time: null });
+  const mended = fromJSON(asJSON(odd));
+  assert.deepEqual([mended.settings, typeof mended.updated, mended.draft], [{}, "number", ""]);
+  const { recovery, reasoning, usage, stream, outcome, time } = mended.nodes.a1;
+  assert.deepEqual([mended.nodes.a1.times.ended, recovery, reasoning, usage, stream, outcome, typeof time], [null, [], "", null, null, null, "number"]);
   for (const wrong of not) assert.equal(fromJSON(asJSON({ ...record, ...wrong })), null);
   for (const other of ["{}", "null", "[]", '{"format": "everytoken conversation", "conversation": {"id": "a", "title": "b", "nodes": {"x": {"role": "system"}}, "chosen": {}}}']) {
     assert.equal(fromJSON(other), null);

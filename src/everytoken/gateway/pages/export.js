@@ -30,17 +30,32 @@ export function fromJSON(text) {
   const { id, title, nodes, chosen } = conversation ?? {};
   if (format !== FORMAT || !isName(id) || typeof title !== "string" || !isObject(nodes) || !isObject(chosen)) return null;
   if (!Object.entries(nodes).every(([name, node]) => isMessage(name, node))) return null;
-  const whole = Object.values(nodes).map((node) => {
-    const { parent, key, model } = node;
-    return [node.id, node.role === "user" ? { time: 0, ...node } : { ...answer(node.id, parent, key, { model: model ?? "default" }), ...node }];
-  });
-  return { ...blank(id), ...conversation, nodes: Object.fromEntries(whole) };
+  const base = blank(id);
+  const record = { ...base, ...conversation, ...proper(base, conversation) };
+  record.nodes = Object.fromEntries(Object.values(nodes).map((node) => [node.id, whole(node)]));
+  return record;
 }
 
 function isMessage(name, node) {
   const { id, role, content } = node ?? {};
   const text = typeof content === "string" || (role === "user" && Array.isArray(content) && content.every(isObject));
   return id === name && isName(id) && text && (role === "user" || (role === "assistant" && isName(node.key)));
+}
+
+// A file may have been changed by hand: what is of another kind than it must be is as if it were missing.
+function whole(node) {
+  const parent = isName(node.parent) ? node.parent : null;
+  if (node.role === "user") return { ...node, parent, time: Number.isFinite(node.time) ? node.time : 0 };
+  const base = answer(node.id, parent, node.key, { model: isName(node.model) ? node.model : "default" });
+  const texts = ["stream", "outcome", "finish"].map((name) => [name, isName(node[name]) ? node[name] : null]);
+  return { ...base, ...node, ...proper(base, node), ...Object.fromEntries(texts), parent, usage: isObject(node.usage) ? node.usage : null };
+}
+
+// The fields of `base` that are of another kind in `value`, or null there, as they are in `base`.
+function proper(base, value) {
+  const kind = (one) => (Array.isArray(one) ? "array" : typeof one);
+  const wrong = Object.keys(base).filter((name) => base[name] !== null && (value[name] === null || kind(value[name]) !== kind(base[name])));
+  return Object.fromEntries(wrong.map((name) => [name, base[name]]));
 }
 
 const isName = (value) => typeof value === "string" && value !== "";
