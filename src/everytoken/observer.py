@@ -27,6 +27,7 @@ __all__ = [
     "FirstContent",
     "Observer",
     "Observers",
+    "PassedOn",
     "ReaderCame",
     "ReaderResumed",
     "ReaderWent",
@@ -190,6 +191,26 @@ class Refused(Event, frozen=True, kw_only=True):
     code: str
     status: int
     path: str
+
+
+class PassedOn(Event, frozen=True, kw_only=True):
+    """One upstream was asked for what the gateway only passes on, such as embeddings. No response is made of it.
+
+    `api` is `embeddings`, `completions`, `rerank`, `moderations`, `images`, `audio` or `other`. `outcome` is `completed`,
+    `cancelled` (the caller has left) or `failed`; `error` is the code of what failed, if it has one. `status` is what the caller was sent, 0
+    if nothing was. `up`, `down`: bytes of both bodies. `seconds`: since the upstream was asked.
+    """
+
+    request_id: str
+    upstream: str
+    model: str
+    api: str
+    outcome: str
+    error: str | None
+    status: int
+    up: int
+    down: int
+    seconds: float
 
 
 class ResponseHandedOver(Event, frozen=True, kw_only=True):

@@ -16,8 +16,10 @@ import pytest
 from everytoken.errors import ConfigurationError, RateLimitedError
 from everytoken.gateway import UpstreamConfig
 from everytoken.gateway.config import parse
+from everytoken.observer import PassedOn
 from everytoken.upstream.local import MODEL
 from gateway_serving import ManualUpstream, Wire, limit, over, served, serving
+from scraped import scrape
 
 KEY = "a key of the caller's own"
 UP_KEY = "the-upstreams-own-key"
@@ -516,6 +518,36 @@ async def test_an_upstreams_error_keeps_its_status_and_loses_its_secrets():
         assert answer.error == {"message": "no such key: ***", "type": "x", "code": "odd"}
         assert answer.headers["retry-after"] == "7"
         assert len(asked) == 1
+
+
+async def test_what_is_passed_on_is_told_and_counted_for_each_upstream():
+    events: list[Any] = []
+    refusing = says({"error": {"message": "busy"}}, status=503)
+    asked = {"model": "m", "input": "Hello"}
+    async with (
+        limit(),
+        upstream(refusing, "busy") as (busy, _),
+        upstream(says({"data": []}), "free") as (free, _),
+        serving(busy, free, metrics="open") as gateway,
+    ):
+        gateway.gateway.observers.add(events.append)
+        answer = await gateway.ask("POST", "/v1/embeddings", asked, {"x-request-id": "one"})
+        assert answer.status == 200
+        scraped = await scrape(gateway)
+    failed, passed = [event for event in events if isinstance(event, PassedOn)]
+    assert (failed.upstream, failed.outcome, failed.error, failed.status) == (
+        "busy",
+        "failed",
+        "upstream-status",
+        0,
+    )
+    assert (passed.upstream, passed.outcome, passed.error, passed.status) == ("free", "completed", None, 200)
+    assert {(one.request_id, one.model, one.api) for one in (failed, passed)} == {("one", "m", "embeddings")}
+    assert (passed.up, passed.down) == (len(json.dumps(asked).encode()), len(b'{"data": []}'))
+    for name, outcome in (("busy", "failed"), ("free", "completed")):
+        labels = {"upstream": name, "api": "embeddings", "outcome": outcome}
+        assert scraped.of("everytoken_passed_seconds_count", **labels) == 1
+    assert scraped.of("everytoken_passed_seconds_count") == 2
 
 
 async def test_a_small_body_is_tried_at_the_next_upstream():

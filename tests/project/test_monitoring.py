@@ -71,6 +71,7 @@ def seen(tmp_path_factory):
                 wire.send("POST", CHAT, HELLO, {"Everytoken-Disconnect": "cancel"})
                 await wire.head()
             await served.ask("GET", "/none")
+            await served.ask("POST", "/v1/embeddings", {"model": "m", "input": "x"})
             stream = answers[0].headers["location"]
             await served.ask("GET", f"{stream}/events?offset={answers[0].events[0][1]}")
             await served.until_idle()

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -35,6 +36,7 @@ from everytoken.gateway.passage import Passage
 from everytoken.gateway.passing import heads_keeper, passed_up
 from everytoken.gateway.targets import offers
 from everytoken.json import dumps
+from everytoken.observer import PassedOn
 from everytoken.recovery.refusals import is_only_here
 from everytoken.upstream.passage import Passed
 
@@ -341,30 +343,51 @@ async def _try(
         marked=request.path == _COMPLETIONS,
     )
     begun = asyncio.get_running_loop().time()
-    outcome = "failed"
+    outcome, code, told = "failed", None, "failed"
     try:
         await passage.run(lambda sink: begin(passed, sink), max_body=gateway.config.max_body)
-        outcome = "was passed on"
+        outcome, code, told = "completed", None, "was passed on"
     except ClientGoneError:
-        outcome = "was left"
+        outcome, code, told = "cancelled", None, "was left"
         raise
     except EverytokenError as error:
         incoming.sent = incoming.open and passage.has_begun
-        outcome = f"failed: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
+        code, told = error.code, f"failed: {one_line(error.message)[:_MAX_LOGGED]} ({error.code})"
         raise
     finally:
+        event = PassedOn(
+            at=time.time(),
+            request_id=request.id,
+            upstream=target.name,
+            model=incoming.asked.model,
+            api=_api_of(request.path),
+            outcome=outcome,
+            error=code,
+            status=passage.status,
+            up=passage.up or len(data or b""),
+            down=passage.down,
+            seconds=asyncio.get_running_loop().time() - begun,
+        )
+        if gateway.observers:
+            gateway.observers.tell(event)
         logger.info(
             "%s %s to %s, model %s, %s: status %d, %d bytes down, %.2f s (request %s)",
             request.method,
             one_line(request.path)[:_MAX_LOGGED],
             target.name,
-            one_line(incoming.asked.model)[:_MAX_LOGGED] or "none",
-            outcome,
-            passage.status,
-            passage.down,
-            asyncio.get_running_loop().time() - begun,
+            one_line(event.model)[:_MAX_LOGGED] or "none",
+            told,
+            event.status,
+            event.down,
+            event.seconds,
             request.id,
         )
+
+
+def _api_of(path: str) -> str:
+    """Return what a path is counted as: as many values as there are APIs, whatever callers ask for."""
+    found = _BUILT_IN.fullmatch(path)
+    return "other" if found is None else found[1].partition("/")[0]
 
 
 def _renamed(request: Request, incoming: _Incoming, target: Target) -> bytes | None:

@@ -147,6 +147,12 @@ class Metered:
             "Requests that were answered with an error which is not the end of a response, by its code.",
             ("code",),
         )
+        self.passed = Distribution(
+            "everytoken_passed_seconds",
+            "Seconds of requests that were passed on, each upstream by itself.",
+            ("upstream", "api", "outcome"),
+            bounds=OPERATION_BOUNDS,
+        )
         self.commit_seconds = Distribution(
             "everytoken_journal_commit_seconds",
             "Seconds of a commit to the journal.",

@@ -14,6 +14,7 @@ from everytoken.observer import (
     Commit,
     Event,
     FirstContent,
+    PassedOn,
     ReaderCame,
     ReaderResumed,
     Refused,
@@ -70,6 +71,9 @@ class Recorder:
             ReaderResumed: lambda _: self.metered.resumes.add(),
             CircuitOpened: lambda event: self.metered.circuits.add(event.upstream),
             Refused: lambda event: self.metered.refusals.add(code_label(event.code)),
+            PassedOn: lambda event: self.metered.passed.observe(
+                event.seconds, event.upstream, event.api, event.outcome
+            ),
             Commit: self._commit,
         }
 
