@@ -31,6 +31,9 @@ class Keyboard:
         self._descriptor = (0 if os.isatty(0) else 1) if os.isatty(1) else None
         self._keep = keep and self._descriptor == 0
         self._typed = b""
+        self._shells: list[Any] | None = (
+            None  # how the shell has its terminal, where that is not how it was last
+        )
 
     def typed(self) -> str:
         """Return what has been typed during the last answer, and forget it."""
@@ -46,13 +49,14 @@ class Keyboard:
         if self._descriptor is None or not self._keep:
             yield
             return
-        before = termios.tcgetattr(self._descriptor)
+        self._shells = before = termios.tcgetattr(self._descriptor)
         mode = self._without_echo(before)
         mode[0] &= ~termios.ICRNL
         self._set(mode)
         try:
             yield
         finally:
+            self._shells = None
             self._set(before)
 
     @contextmanager
@@ -69,7 +73,7 @@ class Keyboard:
 
         def stop() -> None:
             suspend()
-            self._set(before)
+            self._set(self._shells or before)
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)
             # Here the program is stopped, until the shell continues it.

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -300,6 +301,47 @@ def test_ctrl_z_and_fg_in_the_middle_of_an_answer(tmp_path, home):
             text = pane.wait(lambda text: text.endswith("• five\nshell:"))
             assert text.endswith("one two three\n\n • four\n • five\nshell:")
             assert pane.ask("#{cursor_flag}") == "1"
+
+
+# A shell that takes the terminal as a stopped program has left it, and says how that is.
+SHELL = """
+import os, signal, subprocess, sys
+def in_front():
+    os.tcsetpgrp(0, os.getpgrp())
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+def begin():
+    os.setpgrp()
+    in_front()
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+os.system("stty -g")
+chat = subprocess.Popen([sys.argv[1], "chat", "-m", "m"], preexec_fn=begin)
+os.waitpid(chat.pid, os.WUNTRACED)
+in_front()
+os.system("echo; echo stopped; stty -g")
+os.tcsetpgrp(0, chat.pid)
+os.kill(chat.pid, signal.SIGCONT)
+chat.wait()
+"""
+
+
+def test_ctrl_z_in_a_conversation_leaves_the_shell_its_terminal(tmp_path, home):
+    upstream, gate = gated("one two three four five", 3)
+    with (
+        upstream,
+        tmux(
+            tmp_path,
+            [sys.executable, "-c", SHELL, EVERYTOKEN],
+            {**home, "EVERYTOKEN_BASE_URL": upstream.base_url},
+        ) as pane,
+    ):
+        prompts(pane, 1)
+        pane.enter("go")
+        pane.wait_for("one two")
+        pane.press("C-z")
+        text = pane.wait(lambda text: len(text.partition("\nstopped\n")[2]) > 9)
+        assert text.split("\n")[0] == text.split("\nstopped\n")[1].split("\n")[0]
+        gate.set()
+        pane.wait_for("one two three four five")
 
 
 def test_a_killed_gateway_comes_back_and_the_answer_goes_on(tmp_path, home):
