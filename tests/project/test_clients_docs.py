@@ -45,7 +45,7 @@ def rows() -> list[tuple[str, ...]]:
 
 
 @pytest.mark.timeout(300)  # npm may have to install first
-@pytest.mark.parametrize("client", sampled(CLIENTS, 8), ids=lambda client: re.sub(r"[`…]", "", client.name))
+@pytest.mark.parametrize("client", sampled(CLIENTS, 12), ids=lambda client: re.sub(r"[`…]", "", client.name))
 async def test_the_row_says_what_is_seen(client: Client) -> None:
     """If this fails, run `python tests/clients_table.py` and read what has changed."""
     found = {cells[0]: cells for cells in rows()}
@@ -84,7 +84,7 @@ if SOAK:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    ("way", "program"), sampled(LOOPS, 8), ids=lambda one: one if isinstance(one, str) else "with"
+    ("way", "program"), sampled(LOOPS, 16), ids=lambda one: one if isinstance(one, str) else "with"
 )
 class TestATool:
     """An answer that calls a tool is cut at the upstream, and each client runs the tool once, or is told."""

@@ -68,7 +68,7 @@ for chunk in stream:
 
 def acceptance() -> Iterator[str]:
     """Name every fault once for each loop, a gateway that is killed, the guide's programs."""
-    for name, fault in sampled(list(FAULTS.items()), 4):
+    for name, fault in sampled(list(FAULTS.items()), 12):
         case = f"{name}-{'always' if fault.kind is Kind.HEALTHY or fault.address else 0}"
         yield f"client/test_faults.py::test_sync[{case}]"
         if not SOAK:

@@ -66,7 +66,7 @@ models = ["odd"]
 def fuzzed(examples: int) -> settings:
     """Return how many examples a test has; a failing one is shown as it is, for a hang takes too long to shrink."""
     return settings(
-        max_examples=examples * 50 if SOAK else examples,
+        max_examples=examples * 50 if SOAK else examples // 2,
         derandomize=not SOAK,
         database=None,
         deadline=None,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured with /proc")
 
 MIB = 1024 * 1024
-SENT = (1024 if SOAK else 112) * MIB
-STREAMS = 40 if SOAK else 12  # of callers, 16 MiB each
+SENT = (1024 if SOAK else 80) * MIB
+STREAMS = 40 if SOAK else 8  # of callers, 16 MiB each
 GROWTH = 64 * MIB  # that the gateway may take for it, at its peak
 WARM = 8 * MIB  # sent before the measurement, so that everything is loaded that is loaded once
 SIZES = (1, 40, 400, 4_000, 30_000)  # characters of a chunk

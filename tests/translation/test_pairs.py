@@ -24,6 +24,7 @@ from everytoken.translation.events import (
     Usage,
     Wrote,
 )
+from sampling import SOAK
 from translated import (
     APIS,
     ASK,
@@ -119,7 +120,7 @@ def answers(draw):
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 @given(answer=answers())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=100 if SOAK else 12, deadline=None)
 def test_the_callers_sdk_reads_what_the_upstreams_own_would(source, target, answer):
     upstream = written(source, answer)
     truth = read_by_sdk(source, upstream)
@@ -129,7 +130,7 @@ def test_the_callers_sdk_reads_what_the_upstreams_own_would(source, target, answ
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 @given(answer=answers())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=50 if SOAK else 6, deadline=None)
 def test_only_the_upstreams_own_end_is_an_end(source, target, answer):
     upstream = written(source, answer)
     dialect = dialect_named(target)
@@ -158,7 +159,7 @@ def test_only_the_upstreams_own_end_is_an_end(source, target, answer):
 
 @pytest.mark.parametrize("api", APIS)
 @given(answer=answers())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100 if SOAK else 20, deadline=None)
 def test_what_is_read_back_says_the_same(api, answer):
     again = neutral(api, written(api, answer))
     assert written(api, again) == written(api, neutral(api, written(api, again)))
@@ -172,7 +173,7 @@ def test_what_is_read_back_says_the_same(api, answer):
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 @given(answer=answers())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=50 if SOAK else 6, deadline=None)
 def test_there_and_back_again(source, target, answer):
     answer = [event for event in answer if not isinstance(event, (Refused, Sealed, Citation))]
     if answer[-1].reason in {"stop_sequence", "refusal", "content_filter"}:

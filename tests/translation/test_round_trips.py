@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from everytoken.errors import InvalidRequestError
 from neutral_requests import APIS, MESSAGES, READ, WRITE, requests, said, translated
 from request_types import check
+from sampling import SOAK
 
-FEW = settings(max_examples=30)  # each is a whole request
+FEW = settings(max_examples=100 if SOAK else 15)  # each is a whole request
 PAIRS = list(itertools.permutations(APIS, 2))
 
 

@@ -24,12 +24,13 @@ from messages_streams import (
     texts,
     visible,
 )
+from sampling import sampled
 
 NAMES = list(STREAMS)
 REPLAY = Policy(backoff=0.0, retry_after_max=0.0, strategies=frozenset({"replay"}))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 2))
 def test_a_message_is_passed_on_as_it_came(name):
     events = STREAMS[name]
     recovery = recovery_of()
@@ -41,7 +42,7 @@ def test_a_message_is_passed_on_as_it_came(name):
     assert recovery.attempts[0].model == "claude-x"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 2))
 @pytest.mark.parametrize("other", [False, True], ids=["the same again", "in other pieces"])
 def test_cut_anywhere_it_is_repeated_and_continued(name, other):
     events = STREAMS[name]
@@ -70,7 +71,7 @@ def _unnamed(message):
     return json.loads(text)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 2))
 def test_cut_between_all_events_and_read_in_all_pieces(name):
     events = STREAMS[name]
     parts = encoded(events)
@@ -86,7 +87,7 @@ def test_cut_between_all_events_and_read_in_all_pieces(name):
             assert unmarked(records) == unmarked(visible(events))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 2))
 def test_always_cut_there_it_never_has_an_end(name):
     events = STREAMS[name]
     parts = encoded(events)
@@ -98,7 +99,7 @@ def test_always_cut_there_it_never_has_an_end(name):
         assert (cut, is_prefix(records, visible(events))) == (cut, True)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 2))
 def test_a_stream_that_keeps_breaking_is_asked_for_in_one_piece(name):
     events = STREAMS[name]
     parts = encoded(events)
@@ -115,7 +116,7 @@ def test_a_stream_that_keeps_breaking_is_asked_for_in_one_piece(name):
         assert message_of(records)["content"] == message_of(visible(events))["content"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 2))
 def test_an_answer_in_one_piece_becomes_the_events_it_would_have_been(name):
     body = whole(STREAMS[name])
     records = [json.loads(record) for record in MESSAGES.records_in(body)]
@@ -349,7 +350,7 @@ def test_where_the_api_takes_no_prefill_none_is_sent(more):
     assert recovery.outcome == "completed"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 2))
 def test_every_cut_with_prefill_and_replay_is_exact_or_told(name):
     """An upstream that continues what it is given, wherever it is told to."""
     events = STREAMS[name]
@@ -390,7 +391,7 @@ class _Continuing:
 # Takeover
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sampled(NAMES, 2))
 def test_taken_over_anywhere_it_is_the_same_message(name):
     events = STREAMS[name]
     truth = visible(events)

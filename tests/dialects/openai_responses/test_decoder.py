@@ -11,6 +11,7 @@ from everytoken.dialects.openai_responses.dialect import OPENAI_RESPONSES
 from everytoken.errors import ErrorEventError, EverytokenError, MalformedEventError, TruncatedError
 from everytoken.sse import ServerSentEvent
 from responses_streams import STREAMS, text
+from sampling import sampled
 
 ODD = [None, True, -1, 2**70, 0.5, "", "x", [], [[]], {}, {"a": [None]}, [{"id": []}], "\ud83d"]
 
@@ -50,7 +51,7 @@ def test_any_field_may_be_odd(name):
     for number, one in enumerate(events):
         kinds.setdefault(one["type"], number)
     for number in kinds.values():
-        for path in places_in(events[number]):
+        for path in sampled(list(places_in(events[number])), 4):
             for odd in ODD:
                 _read_through([*events[:number], changed(events[number], path, odd), *events[number + 1 :]])
 

@@ -32,7 +32,7 @@ async def test_it_is_taken_over_behind_any_event(tmp_path, backend, name):
     policy = Policy(backoff=0.0, retry_after_max=0.0)
     started = []
     # How a journal is opened again has nothing to do with where the cut is.
-    for cut in sampled(range(len(first)), 1 if backend == "sqlite" else 5):
+    for cut in sampled(range(len(first)), 2 if backend == "sqlite" else 7):
         upstream = ManualUpstream()
         journal = await kind.open()
         relay = await relays_over(upstream, journal, policy).begin(OPENAI_RESPONSES.request(ASK))
