@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from command_line import EVERYTOKEN, environment, run
+from tmux import tmux
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+LINES = re.findall(r"^.*_EVERYTOKEN_COMPLETE=.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def completed(words, tmp_path, **env):
@@ -35,16 +37,46 @@ def test_commands_options_and_names(tmp_path):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_line_of_the_docs_is_a_script(shell, tmp_path):
-    lines = re.findall(r"^.*_EVERYTOKEN_COMPLETE=.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    [line] = [line for line in lines if f"{shell}_source" in line]
+    [line] = [line for line in LINES if f"{shell}_source" in line]
     done = run(_EVERYTOKEN_COMPLETE=f"{shell}_source")
     assert done.returncode == 0
     assert b"everytoken" in done.stdout
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")
     path = f"{Path(EVERYTOKEN).parent}:{environment()['PATH']}"
-    loads = f"{line}\ncomplete -p everytoken" if shell == "bash" else line
+    loads = {
+        "bash": f"{line}\ncomplete -p everytoken",
+        "zsh": f"autoload -Uz compinit && compinit -u\n{line}",
+        "fish": line,
+    }[shell]
     done = subprocess.run(
         [shell, "-c", loads], env=environment(PATH=path, HOME=str(tmp_path)), capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+START_FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/completions/everytoken.fish"}
+
+
+@pytest.mark.parametrize("shell", START_FILES)
+def test_tab_completes_a_command(shell, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    [line] = [line for line in LINES if f"{shell}_source" in line]
+    file = tmp_path / START_FILES[shell]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"autoload -Uz compinit && compinit -u\n{line}\n" if shell == "zsh" else f"{line}\n")
+    path = f"{Path(EVERYTOKEN).parent}:{environment()['PATH']}"
+    home = environment(
+        PATH=path,
+        HOME=str(tmp_path),
+        LANG="C.UTF-8",
+        ZDOTDIR=str(tmp_path),
+        XDG_CONFIG_HOME=str(tmp_path / ".config"),
+    )
+    with tmux(tmp_path, [shell, "-i"], home) as pane:
+        pane.wait(lambda text: text.rstrip().endswith(("$", ">", "%", "#")))
+        pane.type("everytoken mod")
+        pane.wait_for("everytoken mod")
+        pane.press("Tab")
+        pane.wait_for("everytoken models")
