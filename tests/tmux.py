@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LIMIT = 20.0  # seconds until a test gives up
 _PAUSE = 0.1
+_numbers = itertools.count()
 
 
 class Pane:
@@ -83,7 +85,8 @@ def tmux(
     """Run a command in a tmux of its own, which keeps the screen when it has ended."""
     if shutil.which("tmux") is None:
         pytest.skip("there is no tmux here")
-    socket = folder / "tmux"
+    # A server that was told to end is still there for a moment; one that comes to it then is turned away.
+    socket = folder / f"tmux-{next(_numbers)}"
     pane = Pane(socket)
     given = [f"{name}={value}" for name, value in env.items()]
     # With nothing but this environment, whatever the server of tmux was started with.
