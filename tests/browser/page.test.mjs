@@ -43,6 +43,34 @@ test("the next question carries the conversation", async () => {
   await page.waitForFunction(() => !document.querySelector("[aria-busy]"));
 });
 
+test("a question that is asked while the one before is still being stored is asked then", async () => {
+  // A busy disk: a transaction is complete when the test says so.
+  await page.addInitScript(() => {
+    const { set } = Object.getOwnPropertyDescriptor(IDBTransaction.prototype, "oncomplete");
+    const held = (then) => async function (event) {
+      await window.held;
+      then.call(this, event);
+    };
+    Object.defineProperty(IDBTransaction.prototype, "oncomplete", { set(then) { set.call(this, held(then)); } });
+  });
+  await page.reload();
+  await page.evaluate(() => {
+    window.held = new Promise((resolve) => (window.release = resolve));
+  });
+  (await ask("First")).write("Answer.").finish();
+  await outcome();
+  await page.keyboard.type("Second");
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Enter");
+  await page.keyboard.type(" and more");
+  await page.evaluate(() => window.release());
+  const call = await upstream.next();
+  assert.deepEqual(call.body.messages.map(({ content }) => content), ["First", "Answer.", "Second"]);
+  assert.equal(await page.inputValue("#prompt"), " and more");
+  call.write("Two.").finish();
+  await shows("Two.");
+});
+
 test("Escape stops the generation upstream, and the page says so", async () => {
   const call = await ask("Hello");
   call.write("Some text ");

@@ -25,7 +25,7 @@ let latest = {}; // stands for the last call of show()
 let opening = Promise.resolve(); // until `record` is the conversation that is to be shown
 const asking = new Set(); // keys of answers that this page is about to ask for
 const done = new Map(); // id -> an answer that has ended here, until that is stored
-let taking = false; // a question is being stored
+let taking = null; // while a question is being stored: settles when it is
 let edition = 0; // of `record`
 let first = true; // nothing has been shown yet
 let timer = 0; // until the draft is stored
@@ -143,18 +143,22 @@ watch(async ({ id, head, here, record: changed }) => {
 
 // --- What can be done ---
 
-/** Ask what stands in the prompt, or `text`. */
-export async function send(text = prompt.value) {
+/** Ask what stands in the prompt now, or `text`. What is typed afterwards stays there. */
+export async function send(text) {
+  const typed = text === undefined ? prompt.value : null;
   await opening;
-  if (isBusy() || taking) return;
-  const content = slots.content(text);
+  while (taking) await taking;
+  if (isBusy() || (typed !== null && !prompt.value.startsWith(typed))) return; // it has been sent meanwhile
+  const content = slots.content(typed ?? text);
   if (content === null) return;
+  const rest = typed === null ? "" : prompt.value.slice(typed.length);
   const last = tree.path(record).at(-1);
   // A question that was too long is not in the way: this one stands beside it.
   const beside = last?.excess && last.content === "";
   const parent = beside ? record.nodes[last.parent].parent : (last?.id ?? null);
   prompt.value = "";
   forgetDraft();
+  if (rest) setPrompt(rest);
   const stored = ask(tree.question(newName(), parent, content));
   slots.taken();
   toEnd();
@@ -176,13 +180,14 @@ export function regenerate(id) {
 
 // Ask a question, which may be a new one, for an answer that is to come. It is written down where a reload finds it, and
 // asked at once; and it is stored with its conversation.
-function ask(question) {
-  if (taking) return Promise.resolve();
-  return take({ id: record.id, settings: record.settings, question, answer: tree.answer(newName(), question.id, newName(), slots.asked(record)) });
+async function ask(question) {
+  while (taking) await taking;
+  await take({ id: record.id, settings: record.settings, question, answer: tree.answer(newName(), question.id, newName(), slots.asked(record)) });
 }
 
 async function take(plan) {
-  taking = true;
+  let settle;
+  taking = new Promise((resolve) => (settle = resolve));
   inTab(() => sessionStorage.setItem(PLAN, JSON.stringify(plan)));
   const before = record;
   record = { ...before, nodes: { ...before.nodes }, chosen: { ...before.chosen } };
@@ -194,7 +199,8 @@ async function take(plan) {
     await change(plan.id, (stored) => apply(stored, plan), before);
     inTab(() => sessionStorage.removeItem(PLAN));
   } finally {
-    taking = false;
+    taking = null;
+    settle();
   }
 }
 
@@ -211,8 +217,9 @@ function apply(stored, { settings, question, answer }) {
 
 /** The rest of an answer that did not come to its end: the same question, with the text so far as its last message. */
 export async function goOn(id) {
+  while (taking) await taking;
   const last = tree.path(record).at(-1);
-  if (isBusy() || taking || last?.id !== id) return;
+  if (isBusy() || last?.id !== id) return;
   const asked = slots.asked(record);
   // A question that is sent again is the same one, as long as nobody knows whether its answer has begun.
   const key = !last.stream && JSON.stringify(last.asked) === JSON.stringify(asked) ? last.key : newName();
