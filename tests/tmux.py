@@ -69,7 +69,9 @@ class Pane:
         """Wait until `seen` says so of the text."""
         deadline = time.monotonic() + LIMIT
         while not seen(text := self.text):
-            assert time.monotonic() < deadline, f"it does not come to:\n{text}"
+            if time.monotonic() > deadline:
+                how = self.ask("dead: #{pane_dead}, command: #{pane_current_command}")
+                pytest.fail(f"it does not come to ({how}):\n{text}")
             time.sleep(_PAUSE)
         return text
 
