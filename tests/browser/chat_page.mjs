@@ -8,9 +8,10 @@ import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
 /** The browser, gateway, upstream and wire of a file of tests, and a page for each of them. */
 export const chat = { upstream: null, gateway: null, wire: null, browser: null, context: null, page: null };
 
+const faults = []; // of the test that runs
+
 /** Start them around the tests of a file; each test has a browser context of its own. */
 export function withChat({ viewport = { width: 1280, height: 800 } } = {}) {
-  let faults;
   before(async () => {
     [chat.upstream, chat.browser] = await Promise.all([new Upstream().start(), launchBrowser()]);
     chat.gateway = await startGateway(chat.upstream);
@@ -23,7 +24,7 @@ export function withChat({ viewport = { width: 1280, height: 800 } } = {}) {
     chat.upstream?.stop();
   });
   beforeEach(async () => {
-    faults = [];
+    faults.length = 0;
     chat.context = await chat.browser.newContext({ viewport, acceptDownloads: true });
     chat.context.on("console", (message) => {
       if (/Content Security Policy|Trusted/.test(message.text())) faults.push(message.text());
@@ -33,7 +34,7 @@ export function withChat({ viewport = { width: 1280, height: 800 } } = {}) {
   afterEach(async () => {
     chat.wire.join();
     await chat.context.close();
-    assert.deepEqual(faults, []);
+    assert.deepEqual(faults, []); // no refused script, nothing from another host
     assert.equal(chat.upstream.untaken, 0); // no request to the model that the test did not expect
   });
 }
@@ -41,6 +42,9 @@ export function withChat({ viewport = { width: 1280, height: 800 } } = {}) {
 export async function open(url = chat.wire.url, context = chat.context) {
   const page = await context.newPage();
   page.setDefaultTimeout(10_000);
+  page.on("request", (request) => {
+    if (!/^(blob|data):/.test(request.url()) && !request.url().startsWith(new URL(url).origin)) faults.push(request.url());
+  });
   await page.goto(url);
   return page;
 }
