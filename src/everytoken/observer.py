@@ -194,7 +194,7 @@ class Refused(Event, frozen=True, kw_only=True):
 
 
 class PassedOn(Event, frozen=True, kw_only=True):
-    """One upstream was asked for what the gateway only passes on, such as embeddings. No response is made of it.
+    """An upstream was asked for something that the gateway only passes on, such as embeddings; there is no response.
 
     `api` is `embeddings`, `completions`, `rerank`, `moderations`, `images`, `audio` or `other`. `outcome` is `completed`,
     `cancelled` (the caller has left) or `failed`; `error` is the code of what failed, if it has one. `status` is what the caller was sent, 0

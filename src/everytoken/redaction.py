@@ -73,7 +73,7 @@ class Redactor:
             )
         ]
         least = self._least = min((4 * len(form) // 3 for form in self._in_bytes), default=0)
-        # Without secrets to be found in base64 it matches nothing.
+        # With no secret long enough to look for in base64, it matches nothing.
         shortest = max(4, least - 2)
         token = rf"[A-Za-z0-9+/_-]{{{shortest},}}={{0,2}}"
         self._token = re.compile(token if self._in_bytes else "(?!)")
@@ -93,7 +93,7 @@ class Redactor:
         return text
 
     def _may_hold(self, text: str) -> bool:
-        """Whether `text` may hold a secret. Nearly no text does, and this is much faster than looking for its place."""
+        """Whether `text` may hold a secret. Almost no text does, and this is much faster than locating one."""
         if _MARK.search(text) is not None:
             return True
         for secret in self._long:
@@ -239,7 +239,7 @@ def _decoded(token: str) -> bytes:
 
 
 def _cores(secret: bytes) -> Iterator[str]:
-    """Yield the characters of base64 that a secret has for itself, by where it begins among three bytes."""
+    """Yield the base64 characters that a secret alone determines, for each of its three alignments."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret).decode()
         yield encoded[-(-8 * before // 6) : 8 * (before + len(secret)) // 6]

@@ -40,7 +40,7 @@ _COMMANDS = {
         "Have a running gateway read its configuration again, as SIGHUP does.",
     ),
     "keys": ("everytoken.cli.keys", "Make, list, revoke and rotate the API keys of callers."),
-    "responses": ("everytoken.cli.responses", "List the responses that run and have run."),
+    "responses": ("everytoken.cli.responses", "List responses, running and ended."),
     "show": ("everytoken.cli.show", "Show one response: its attempts, seams and times."),
     "doctor": (
         "everytoken.cli.doctor",

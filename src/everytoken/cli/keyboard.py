@@ -31,9 +31,8 @@ class Keyboard:
         self._descriptor = (0 if os.isatty(0) else 1) if os.isatty(1) else None
         self._keep = keep and self._descriptor == 0
         self._typed = b""
-        self._shells: list[Any] | None = (
-            None  # how the shell has its terminal, where that is not how it was last
-        )
+        # The mode that the shell gave the terminal, while `between_prompts` has set another one.
+        self._shells: list[Any] | None = None
 
     def typed(self) -> str:
         """Return what has been typed during the last answer, and forget it."""
@@ -42,9 +41,9 @@ class Keyboard:
 
     @contextmanager
     def between_prompts(self) -> Iterator[None]:
-        """Leave for the next prompt what is typed before it is there: not shown twice, and Enter still Enter.
+        """Keep what is typed before the next prompt appears for that prompt, unchanged and not yet shown.
 
-        A terminal shows keys by itself, and makes a line feed of Enter; for a prompt that is another key.
+        By itself a terminal echoes keys and turns Enter into a line feed, which a prompt takes for a new line.
         """
         if self._descriptor is None or not self._keep:
             yield

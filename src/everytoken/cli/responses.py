@@ -49,9 +49,9 @@ def responses(
     admin_key: str | None,
     **chosen: str | None,
 ) -> None:
-    """List the responses that run and have run.
+    """List responses, running and ended.
 
-    Those that run at this gateway come first, then those that have ended here or at another gateway on the same Redis, the newest first. `everytoken show ID` tells all about one.
+    Responses running at this gateway come first, then those that ended here or at another gateway on the same Redis, newest first. `everytoken show ID` shows one in full.
     """
     asked = {name: value for name, value in chosen.items() if value}
     query = urlencode({**asked, "since": f"{time.time() - since:.3f}", "limit": limit})

@@ -385,7 +385,7 @@ async def _try(
 
 
 def _api_of(path: str) -> str:
-    """Return what a path is counted as: as many values as there are APIs, whatever callers ask for."""
+    """Return what a path is counted as. Callers choose paths, so there is one name for all that are not built in."""
     found = _BUILT_IN.fullmatch(path)
     return "other" if found is None else found[1].partition("/")[0]
 

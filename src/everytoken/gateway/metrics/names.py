@@ -149,7 +149,7 @@ class Metered:
         )
         self.passed = Distribution(
             "everytoken_passed_seconds",
-            "Seconds of requests that were passed on, each upstream by itself.",
+            "Seconds of requests that were passed on, one for each upstream that was asked.",
             ("upstream", "api", "outcome"),
             bounds=OPERATION_BOUNDS,
         )

@@ -42,7 +42,7 @@ function isMessage(name, node) {
   return id === name && isName(id) && text && (role === "user" || (role === "assistant" && isName(node.key)));
 }
 
-// A file may have been changed by hand: what is of another kind than it must be is as if it were missing.
+// A file may have been edited by hand: a field of the wrong type is treated as missing.
 function whole(node) {
   const parent = isName(node.parent) ? node.parent : null;
   if (node.role === "user") return { ...node, parent, time: Number.isFinite(node.time) ? node.time : 0 };
@@ -51,7 +51,7 @@ function whole(node) {
   return { ...base, ...node, ...proper(base, node), ...Object.fromEntries(texts), parent, usage: isObject(node.usage) ? node.usage : null };
 }
 
-// The fields of `base` that are of another kind in `value`, or null there, as they are in `base`.
+// The fields of `base` whose type differs in `value`, with the values of `base`.
 function proper(base, value) {
   const kind = (one) => (Array.isArray(one) ? "array" : typeof one);
   const wrong = Object.keys(base).filter((name) => base[name] !== null && (value[name] === null || kind(value[name]) !== kind(base[name])));

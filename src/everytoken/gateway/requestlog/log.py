@@ -139,7 +139,7 @@ class RequestLog:
         if self._lines:
             level = logging.INFO if entry["outcome"] in ("completed", "cancelled") else logging.WARNING
             if logger.isEnabledFor(level):
-                # Without looking up who calls, which costs as much as the line itself.
+                # `logger.log` would look up the calling line, which costs as much as the rest.
                 told = logger.makeRecord(
                     logger.name, level, __file__, 0, entry["outcome"], (), None, extra={"entry": entry}
                 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.trace import SpanKind
+
 from everytoken.gateway.metrics.labels import OTHER
 from everytoken.gateway.metrics.usage import operation_of, provider_of, tokens_of
 from everytoken.gateway.passing import passed_up
-from everytoken.gateway.telemetry.tracing import SpanKind
 from everytoken.observer import (
     AttemptBegun,
     AttemptEnded,
@@ -97,7 +98,7 @@ class Spans:
                 "everytoken.offset": event.offset,
                 "everytoken.gap": event.seconds,
             }
-            self._tracing.event(one.span, "seam", attributes, _ns(event.at))
+            one.span.add_event("seam", attributes, _ns(event.at))
         elif isinstance(event, AttemptEnded):
             if (span := one.attempts.pop(event.attempt, None)) is not None:
                 self._end(span, event.at, event.cause, event.message, _usage(one, event.usage))
@@ -119,8 +120,9 @@ class Spans:
         if event.offset is not None:
             attributes["everytoken.taken_over_at"] = event.offset
         given = {name: value for name, value in trace.items() if value}
-        above = self._tracing.context_of(given) if given else None
-        span = self._tracing.begin(name, SpanKind.SERVER, attributes, _ns(event.at), above)
+        span = self._tracing.begin(
+            name, SpanKind.SERVER, attributes, _ns(event.at), self._tracing.context_of(given)
+        )
         self._open[event.response] = _Open(event, span, name, common)
 
     def _attempt_begun(self, one: _Open, event: AttemptBegun) -> None:
@@ -133,7 +135,7 @@ class Spans:
             "gen_ai.request.stream": event.streamed,
         }
         one.attempts[event.attempt] = self._tracing.begin(
-            one.name, SpanKind.CLIENT, attributes, _ns(event.at), one.span.above
+            one.name, SpanKind.CLIENT, attributes, _ns(event.at), one.span.as_parent
         )
 
     def _ended(self, one: _Open, event: ResponseEnded) -> None:

@@ -1,12 +1,13 @@
-"""Spans that are made when they have ended: until then only their identity and their sampling count.
+"""Spans as plain values, which become the SDK's spans when they end.
 
-A live span of the SDK takes a lock and copies its attributes at each change, which costs as much as half a response. So
-spans are kept as plain values, and given to the SDK's processor as `ReadableSpan`s. Identities, sampling and limits are the
-SDK's own, as `OTEL_*` variables set them. See docs/decisions/0036.
+A live span of the SDK takes a lock and copies its attributes at each change. For one response that costs about half as
+much as the response itself. The SDK still decides on ids, sampling and limits, as the `OTEL_*` variables say. See
+docs/decisions/0036.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context
@@ -31,47 +32,41 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-__all__ = ["SpanKind", "Started", "Tracing"]
+__all__ = ["Started", "Tracing"]
 
 _TRACE: Final = TraceContextTextMapPropagator()
 _NOWHERE: Final = Context()
 _UNSET: Final = Status(StatusCode.UNSET)
 
 
+@dataclass(slots=True)
 class Started:
-    """A span that has begun. `attributes` may be added to until it ends; `context` is its identity."""
+    """A span that has begun at `start`. `attributes` and `events` may be added to until it ends."""
 
-    __slots__ = ("_above", "attributes", "context", "events", "kind", "name", "parent", "start")
-
-    def __init__(
-        self,
-        name: str,
-        kind: SpanKind,
-        context: SpanContext,
-        parent: SpanContext | None,
-        attributes: dict[str, Any],
-        start: int,
-    ) -> None:
-        self.name = name
-        self.kind = kind
-        self.context = context
-        self.parent = parent
-        self.attributes = attributes
-        self.events: list[Event] = []
-        self.start = start
-        self._above: Context | None = None
+    name: str
+    kind: SpanKind
+    context: SpanContext
+    parent: SpanContext | None
+    attributes: dict[str, Any]
+    start: int
+    events: list[Event] = field(default_factory=list)
+    _as_parent: Context | None = None
 
     @property
-    def above(self) -> Context:
-        """The context of what belongs to this span."""
-        if self._above is None:
-            self._above = set_span_in_context(NonRecordingSpan(self.context), Context())
-        return self._above
+    def as_parent(self) -> Context:
+        """The context in which this span is the parent."""
+        if self._as_parent is None:
+            self._as_parent = set_span_in_context(NonRecordingSpan(self.context), Context())
+        return self._as_parent
+
+    def add_event(self, name: str, attributes: dict[str, Any], at: int) -> None:
+        """Record something that has happened meanwhile."""
+        self.events.append(Event(name, attributes, at))
 
     def headers(self) -> dict[str, str]:
         """Return the headers of W3C Trace Context that name this span as the parent."""
         headers: dict[str, str] = {}
-        _TRACE.inject(headers, self.above)
+        _TRACE.inject(headers, self.as_parent)
         return headers
 
 
@@ -91,19 +86,15 @@ class Tracing:
         self._longest = limits.max_span_attribute_length
 
     def begin(
-        self, name: str, kind: SpanKind, attributes: dict[str, Any], start: int, above: Context | None = None
+        self, name: str, kind: SpanKind, attributes: dict[str, Any], start: int, within: Context = _NOWHERE
     ) -> Started:
-        """Begin a span, in the context `above`: that of another span, or one that `context_of` has read."""
-        parent: SpanContext | None = None
-        if above is not None:
-            parent = get_current_span(above).get_span_context()
+        """Begin a span. `within`: the context that names its parent, that of another span or one from `context_of`."""
+        parent: SpanContext | None = get_current_span(within).get_span_context()
         if parent is None or not parent.is_valid:
             parent, trace = None, self._ids.generate_trace_id()
         else:
             trace = parent.trace_id
-        sampled = self._sampler.should_sample(
-            _NOWHERE if above is None else above, trace, name, kind, attributes
-        )
+        sampled = self._sampler.should_sample(within, trace, name, kind, attributes)
         is_random = (
             self._ids.is_trace_id_random()
             if parent is None
@@ -123,11 +114,6 @@ class Tracing:
     def context_of(headers: Mapping[str, str]) -> Context:
         """Return the context that the headers of W3C Trace Context name."""
         return _TRACE.extract(headers, Context())
-
-    @staticmethod
-    def event(span: Started, name: str, attributes: dict[str, Any], at: int) -> None:
-        """Add an event to a span."""
-        span.events.append(Event(name, attributes, at))
 
     def end(self, span: Started, at: int, error: str | None = None) -> None:
         """End a span; `error`: what makes it a failure. One that is not sampled is forgotten."""
