@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import time
 import tracemalloc
 from itertools import pairwise
@@ -12,6 +11,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from calls import calls_of
 from everytoken import sse
 from everytoken.errors import EventTooLargeError, LocalProtocolError
 from everytoken.sse import MAX_RETRY, ServerSentEvent, SSEDecoder, encode
@@ -19,7 +19,7 @@ from everytoken.testing.splits import THREE_WAY_BYTES, split_everywhere
 from sse_reference import Outcome, decode_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 CASES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parents[1] / "spec" / "cases" / "sse.yaml").read_text(encoding="utf-8")
@@ -245,22 +245,6 @@ def test_comments_without_end_are_not_kept():
 
 
 # --- linear cost
-
-
-def calls_of(feed: Callable[[], object]) -> int:
-    """Return how many functions `feed` calls, those written in C included."""
-    count = 0
-
-    def profile(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in {"call", "c_call"}
-
-    sys.setprofile(profile)
-    try:
-        feed()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 @pytest.mark.parametrize(

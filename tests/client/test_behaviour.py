@@ -284,7 +284,7 @@ class TestTime:
         assert outcome.text
 
     def test_comments_do_not_put_off_the_end_of_a_blocking_read(self):
-        steps = [Head(), *[step for _ in range(200) for step in (Send(b": ping\n"), Wait(0.01))]]
+        steps = [Head(), *[step for _ in range(2000) for step in (Send(b": ping\n"), Wait(0.01))]]  # 20 s
         with ScriptedUpstream(steps) as upstream:
             started = time.monotonic()
             outcome = ask(
@@ -293,7 +293,7 @@ class TestTime:
                 max_retries=0,
             )
             assert outcome.cause.code == "upstream-stalled-first-content"
-            assert 0.1 <= time.monotonic() - started < 1.0
+            assert 0.1 <= time.monotonic() - started < 10
 
 
 class TestPassingThrough:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calls import calls_of
 from everytoken.formats.ui import UIMessages
 
 COMPLETED = {"outcome": "completed"}
@@ -385,14 +386,29 @@ def test_the_text_is_exact(texts):
     assert "".join(c["delta"] for c in found if c["type"] == "text-delta") == "".join(texts)
 
 
-def test_the_cost_is_linear():
-    def spent(count):
-        pieces = [call("", name="x", id="one"), *(call("a" * 10) for _ in range(count))]
-        started = time.perf_counter()
-        wire([record(content="word ") for _ in range(count)])
-        wire(pieces)
-        return time.perf_counter() - started
+def answer_of(count, size):
+    """Return the records of an answer: some pieces of text, and as many of a tool call's arguments."""
+    text = [record(content="a" * size) for _ in range(count)]
+    return [*text, call("", name="x", id="one"), *(call("a" * size) for _ in range(count))]
 
-    spent(100)
-    small = min(spent(1_000) for _ in range(3))
-    assert min(spent(4_000) for _ in range(3)) < 10 * small
+
+def test_twice_the_pieces_cost_twice_the_calls():
+    def cost(count):
+        pieces, ui = answer_of(count, 10), UIMessages("s")
+        return calls_of(
+            lambda: [ui.push([piece], at) for at, piece in enumerate(pieces)] + [ui.end(COMPLETED)]
+        )
+
+    once = cost(500)
+    assert cost(1000) <= 2.1 * once
+    assert cost(2000) <= 4.2 * once
+
+
+def test_what_came_is_not_copied_again_for_each_piece():
+    # Copies are not calls. Anew for each piece they would move more than 200 GB.
+    pieces, ui = answer_of(8192, 4096), UIMessages("s")
+    before = time.process_time()
+    for at, piece in enumerate(pieces):
+        ui.push([piece], at)
+    ui.end(COMPLETED)
+    assert time.process_time() - before < 5

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from calls import calls_of
 from chat_joined import joined, message_of
 from everytoken.dialects.openai_chat import Accumulator
 from everytoken.errors import MalformedEventError
@@ -104,16 +105,22 @@ def test_what_is_no_object_is_malformed(data: str):
         Accumulator().add(data)
 
 
-def test_joining_is_linear():
-    def cost(chunks: int) -> float:
-        data = b'{"choices":[{"index":0,"delta":{"content":"' + b"x" * 100 + b'"}}]}'
-        accumulator = Accumulator()
-        start = time.process_time()
-        for _ in range(chunks):
-            accumulator.add(data)
-        assert len(accumulator.message()["choices"][0]["message"]["content"]) == 100 * chunks
-        return time.process_time() - start
+def join(chunks: int, size: int) -> None:
+    data = b'{"choices":[{"index":0,"delta":{"content":"' + b"x" * size + b'"}}]}'
+    accumulator = Accumulator()
+    for _ in range(chunks):
+        accumulator.add(data)
+    assert len(accumulator.message()["choices"][0]["message"]["content"]) == size * chunks
 
-    small = min(cost(4_000) for _ in range(3))
-    large = min(cost(16_000) for _ in range(3))
-    assert large < 8 * small, "four times the chunks cost far more than four times the time"
+
+def test_twice_the_chunks_cost_twice_the_calls():
+    once = calls_of(lambda: join(500, 10))
+    assert calls_of(lambda: join(1000, 10)) <= 2.1 * once
+    assert calls_of(lambda: join(2000, 10)) <= 4.2 * once
+
+
+def test_what_is_joined_is_not_copied_again_for_each_chunk():
+    # Copies are not calls. Anew for each chunk they would move 200 GB.
+    before = time.process_time()
+    join(10_000, 4096)
+    assert time.process_time() - before < 5
