@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 
 // The languages whose code has colours; languages.js says what they are called.
 const MODES = (
@@ -14,17 +15,20 @@ const MODES = (
   "verilog vhdl wast xml yaml"
 ).split(" ");
 
-/** Of each package the files that are wanted: {ours: theirs}. A name that ends with "/" stands for a folder's woff2 files. */
+/** Of each package the files that are wanted: {ours: theirs}. A name that ends with "/" stands for a folder's woff2 files;
+ *  one that ends with ".gz" is stored compressed. */
 const FILES = {
   marked: { "marked.js": "lib/marked.esm.js" },
   uPlot: { "uPlot.js": "dist/uPlot.esm.js", "uPlot.css": "dist/uPlot.min.css" },
   katex: { "katex/katex.js": "dist/katex.min.js", "katex/katex.css": "dist/katex.min.css", "katex/fonts/": "dist/fonts/" },
   "codemirror-legacy-modes": Object.fromEntries(MODES.map((mode) => [`modes/${mode}.js`, `mode/${mode}.js`])),
   "codemirror-streamparser": { "modes/stream.js": "dist/index.js" },
+  "mermaid-tiny": { "mermaid/mermaid.js.gz": "dist/mermaid.tiny.js" },
 };
 const PACKAGES = {
   "codemirror-legacy-modes": "@codemirror/legacy-modes",
   "codemirror-streamparser": "@codemirror/streamparser",
+  "mermaid-tiny": "@mermaid-js/tiny",
 };
 // Every browser that runs the page reads woff2.
 const OTHER_FONTS = /,\s*url\([^)]*\.(?:woff|ttf)\)\s*format\("[^"]*"\)/g;
@@ -55,6 +59,7 @@ function take(ours, theirs) {
   }
   mkdirSync(dirname(ours), { recursive: true });
   if (ours.endsWith(".woff2")) return writeFileSync(ours, readFileSync(theirs));
+  if (ours.endsWith(".gz")) return writeFileSync(ours, gzipSync(readFileSync(theirs), { level: 9 }));
   const text = readFileSync(theirs, "utf8");
   writeFileSync(ours, text.replace(/^\/\/# sourceMappingURL=.*\n?/m, "").replace(OTHER_FONTS, ""));
 }

@@ -103,7 +103,9 @@ test("a conversation, from its first token to its last figure", async () => {
   call.write(" more.").finish();
   await page.locator(".recovery").waitFor();
   await page.click(".recovery summary");
-  await looked(page, "completed");
+  await page.click(".draw");
+  await page.locator(".diagram:not([aria-busy]) iframe").waitFor();
+  await looked(page, "completed, with a drawn diagram");
   await page.hover(".assistant");
   await page.click('.assistant [data-act="again"]');
   const again = await upstream.next();

@@ -51,6 +51,34 @@ async def test_a_file_is_compressed_for_who_takes_that(accepted, packed):
     assert answer.headers["etag"] == plain.headers["etag"]
 
 
+@pytest.mark.parametrize(("accepted", "packed"), [("gzip", True), ("br", False), ("", False)])
+async def test_a_file_that_is_stored_compressed_is_sent_so_to_who_takes_that(accepted, packed):
+    stored = (PAGES / "vendor/mermaid/mermaid.js.gz").read_bytes()
+    async with limit(), serving(ManualUpstream()) as gateway:
+        answer = await gateway.ask(
+            "GET", "/assets/vendor/mermaid/mermaid.js", headers={"Accept-Encoding": accepted}
+        )
+        other = await gateway.ask("GET", "/assets/vendor/mermaid/mermaid.js.gz")
+    assert (other.status, answer.status) == (404, 200)
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert ("content-encoding" in answer.headers) is packed
+    assert answer.body == (stored if packed else gzip.decompress(stored))
+
+
+async def test_a_document_that_runs_foreign_code_has_no_origin():
+    async with limit(), serving(ManualUpstream()) as gateway:
+        policies = {
+            path: (await gateway.ask("GET", path)).headers.get("content-security-policy", "")
+            for path in ("/", "/console", "/assets/diagram/index.html", "/assets/app.js")
+        }
+    assert policies["/"] == policies["/console"]
+    assert "sandbox" not in policies["/"]
+    assert "unsafe" not in policies["/"]
+    assert "sandbox allow-scripts" in policies["/assets/diagram/index.html"]
+    assert "allow-same-origin" not in policies["/assets/diagram/index.html"]
+    assert policies["/assets/app.js"] == ""
+
+
 @pytest.mark.parametrize("page", TOOL["HTML"], ids=lambda page: page.parent.name)
 def test_a_page_links_to_every_module_that_it_needs_and_to_each_once(page):
     html = page.read_text(encoding="utf-8")

@@ -197,7 +197,7 @@ class Gateway(Services):
             await pass_through.pass_through(self, request)
         elif path in self.pages:
             _allow(request, "GET", "HEAD")
-            await answer_file(request, *self.pages[path])
+            await answer_file(request, self.pages[path])
         else:
             raise RouteNotFoundError(f"Unknown path {path[:200]}")
 

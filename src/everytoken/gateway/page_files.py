@@ -9,10 +9,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from everytoken.gateway.http import answer, start
-from everytoken.gateway.pages import CONTENT_SECURITY_POLICY
 
 if TYPE_CHECKING:
     from everytoken.gateway.http import Request
+    from everytoken.gateway.pages import PageFile
 
 __all__ = ["answer_file"]
 
@@ -20,8 +20,9 @@ _SMALL = 1000  # bytes: less comes in one packet anyway
 _PACKED = ("font/", "image/png")  # compressed by themselves
 
 
-async def answer_file(request: Request, body: bytes, media: str) -> None:
+async def answer_file(request: Request, file: PageFile) -> None:
     """Answer with a file. A browser keeps it, but asks each time whether it is still the same (RFC 9110, 13.1.2)."""
+    body, media = file.body, file.media
     tag = _tag(body)
     head = [
         (b"cache-control", b"no-cache"),
@@ -29,16 +30,18 @@ async def answer_file(request: Request, body: bytes, media: str) -> None:
         (b"etag", tag),
         (b"vary", b"accept-encoding"),
     ]
-    if media.startswith("text/html"):
-        head.append((b"content-security-policy", CONTENT_SECURITY_POLICY.encode()))
+    if file.policy:
+        head.append((b"content-security-policy", file.policy.encode()))
     known = (request.header(b"if-none-match") or "").encode("latin-1", "replace")
     if known.strip() == b"*" or tag in (one.strip() for one in known.split(b",")):
         await start(request, 304, head)
         await request.emit({"type": "http.response.body", "body": b""})
         return
-    if len(body) >= _SMALL and not media.startswith(_PACKED) and _takes_gzip(request):
-        body = await asyncio.to_thread(_packed, body)
+    if _takes_gzip(request) and (file.compressed or (len(body) >= _SMALL and not media.startswith(_PACKED))):
+        body = body if file.compressed else await asyncio.to_thread(_packed, body)
         head.append((b"content-encoding", b"gzip"))
+    elif file.compressed:
+        body = await asyncio.to_thread(gzip.decompress, body)
     await answer(request, 200, body, media.encode(), head)
 
 

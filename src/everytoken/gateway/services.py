@@ -118,7 +118,7 @@ class Services:
             config, self.journal, self.request_log.prices, self._is_running, self.observers.add
         )
         self.made = time.monotonic()
-        self.pages: dict[str, tuple[bytes, str]] = {}
+        self.pages: dict[str, pages.PageFile] = {}
         self._starting: asyncio.Task[None] | None = None
         self.started = False
         self._observes_commits = False
@@ -289,7 +289,7 @@ def _places(config: Config) -> tuple[int, dict[str, int], int, float]:
     return config.max_running, upstreams, config.queue, config.queue_timeout
 
 
-def _read_files() -> dict[str, tuple[bytes, str]]:
+def _read_files() -> dict[str, pages.PageFile]:
     """Read what must not hold the loop up later: the page, and the libraries for the first text beyond ASCII."""
     smoothing.preload()
     return pages.load()

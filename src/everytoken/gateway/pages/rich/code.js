@@ -24,6 +24,8 @@ export class CodeView {
   #reader = null;
   #state = null; // at the beginning of the line that is being written
   #begun = false;
+  #diagram = null;
+  #draws = null; // its button
 
   constructor(language, body) {
     this.#language = language;
@@ -46,6 +48,7 @@ export class CodeView {
     const head = document.createElement("div");
     head.className = "code-head";
     head.append(label, wrap, copy);
+    if (language === "mermaid") wrap.before(this.#drawing());
     const pre = document.createElement("pre");
     pre.tabIndex = 0;
     pre.dir = "ltr"; // code is, whatever its comments are
@@ -139,6 +142,7 @@ export class CodeView {
 
   #write(text) {
     this.#source += text;
+    if (this.#diagram) this.#undraw();
     const lines = text.split("\n");
     lines.forEach((line, index) => {
       if (index > 0) this.#endLine();
@@ -194,13 +198,46 @@ export class CodeView {
     for (const old of this.#nodes.splice(pieces.length)) old.remove();
   }
 
+  // The button that shows the picture in place of the source, and the source again.
+  #drawing() {
+    this.#draws = button("draw", "Draw", "Draw this diagram");
+    this.#draws.setAttribute("aria-pressed", "false");
+    this.#draws.addEventListener("click", () => (this.element.classList.contains("drawn") ? this.#undraw() : this.#drawIt()));
+    return this.#draws;
+  }
+
+  async #drawIt() {
+    this.#undraw();
+    this.#draws.setAttribute("aria-pressed", "true");
+    this.element.classList.add("drawn");
+    try {
+      const { DiagramView } = await import("./diagram.js");
+      if (this.#diagram || !this.element.classList.contains("drawn")) return;
+      this.#diagram = new DiagramView(this.#source, () => this.#showSource());
+      this.element.append(this.#diagram.element);
+    } catch {
+      this.#showSource();
+      say(this.#draws, "Not loaded");
+    }
+  }
+
+  #undraw() {
+    this.#diagram?.remove();
+    this.#diagram = null;
+    this.#showSource();
+  }
+
+  #showSource() {
+    this.#draws.setAttribute("aria-pressed", "false");
+    this.element.classList.remove("drawn");
+  }
+
   async #copy(button) {
     const said = await (navigator.clipboard?.writeText(this.#source.replace(/\n$/, "")) ?? Promise.reject()).then(
       () => "Copied",
       () => "Not allowed",
     );
-    button.textContent = said;
-    setTimeout(() => (button.textContent = "Copy"), 1500);
+    say(button, said);
   }
 }
 
@@ -219,6 +256,13 @@ function piece([colour, text]) {
 
 function colourOf(node) {
   return node.nodeType === Node.TEXT_NODE ? "" : node.className.slice(3);
+}
+
+// On a button, for a moment.
+function say(button, words) {
+  const before = button.textContent;
+  button.textContent = words;
+  setTimeout(() => (button.textContent = before), 1500);
 }
 
 function button(name, text, label) {
