@@ -9,10 +9,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import click
 import pytest
 
 from command_line import gateway, run
-from everytoken.cli.admin import Admin, admin_key_file, own_admin_key
+from everytoken.cli.admin import Admin, admin_key, admin_key_file, own_admin_key
 from everytoken.errors import EverytokenError
 
 pytestmark = pytest.mark.blocking_allowed("the commands run as programs")
@@ -134,6 +135,9 @@ def test_the_admin_key_is_made_once_and_is_nobody_elses(monkeypatch, tmp_path):
     assert key == own_admin_key()
     assert stat.S_IMODE(admin_key_file().stat().st_mode) == 0o600
     assert Admin(None, None)._key == key
+    assert admin_key("", "https://gateway.example") == ""  # to no other machine
+    with pytest.raises(click.UsageError, match="an admin key is needed"):
+        Admin("https://gateway.example", None)
     monkeypatch.setenv("EVERYTOKEN_ADMIN_KEY", "sk-other-0123456789")
     assert Admin(None, None)._key == "sk-other-0123456789"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 
+import click
 import pytest
 
 from command_line import run
 from everytoken.cli import profile
-from everytoken.cli.address import api_key, base_url, model_name
+from everytoken.cli.address import api_key, base_url, gateway_url, model_name
 from everytoken.errors import ConfigurationError
 from everytoken.testing import ScriptedUpstream
 
@@ -50,6 +52,20 @@ def test_options_then_the_environment_then_the_file(write, monkeypatch):
     assert (base_url(None), model_name(None)) == ("http://environment.example/v1", "environment")
     assert api_key("http://file.example/v1") == "environment-key"
     assert (base_url("http://option.example"), model_name("option")) == ("http://option.example/v1", "option")
+
+
+def test_the_gateway_that_is_looked_at(write, monkeypatch):
+    write("")
+    assert gateway_url(None) == "http://127.0.0.1:8000"
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://openai.example/v1")  # need not be a gateway
+    assert gateway_url(None) == "http://127.0.0.1:8000"
+    write('base_url = "https://file.example/v1"')
+    assert gateway_url(None) == "https://file.example"
+    monkeypatch.setenv("EVERYTOKEN_BASE_URL", "https://environment.example/under/")
+    assert gateway_url(None) == "https://environment.example/under"
+    assert gateway_url("https://me:secret@option.example:8443/v1/") == "https://option.example:8443"
+    with pytest.raises(click.UsageError):
+        gateway_url("option.example")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +121,17 @@ def test_the_file_counts_for_a_command(write, tmp_path):
     assert body["model"] == "m"
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("command", [["keys", "list"], ["responses"], ["reload"], ["doctor"]], ids=" ".join)
+def test_it_names_the_gateway_to_look_at(write, tmp_path, command):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    write(f'base_url = "{url}/v1"')
+    done = run(*command, XDG_CONFIG_HOME=str(tmp_path), EVERYTOKEN_ADMIN_KEY="sk-admin-0123456789")
+    assert done.returncode != 0
+    assert url in done.stderr.decode()
 
 
 def test_the_example_of_the_docs(write):

@@ -9,9 +9,22 @@ import click
 
 from everytoken.cli.profile import profile
 
-__all__ = ["DEFAULT_URL", "api_key", "base_url", "base_url_option", "is_url", "model_name", "with_v1"]
+__all__ = [
+    "DEFAULT_URL",
+    "GATEWAY_DEFAULTS",
+    "api_key",
+    "base_url",
+    "base_url_option",
+    "gateway_url",
+    "is_url",
+    "model_name",
+    "with_v1",
+]
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
+GATEWAY_DEFAULTS = (
+    "EVERYTOKEN_BASE_URL, base_url of your config.toml, or http://127.0.0.1:8000"  # for help texts
+)
 
 base_url_option = click.option(
     "--base-url",
@@ -54,6 +67,19 @@ def base_url(option: str | None) -> str:
     if not is_url(url):
         raise click.UsageError(f"{url!r} is not an http:// or https:// URL")
     return with_v1(url)
+
+
+def gateway_url(given: str | None) -> str:
+    """Return the URL of a gateway without `/v1` and without a password, from where `base_url()` has it.
+
+    `OPENAI_BASE_URL` is left out: it need not be a gateway. Raises what `base_url()` raises.
+    """
+    url = given or os.environ.get("EVERYTOKEN_BASE_URL") or profile().base_url or DEFAULT_URL
+    if not is_url(url):
+        raise click.UsageError(f"{url!r} is not an http:// or https:// URL")
+    parts = urlsplit(url)
+    server = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{server}{parts.path.rstrip('/').removesuffix('/v1')}"
 
 
 def with_v1(url: str) -> str:

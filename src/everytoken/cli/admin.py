@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 import click
 import platformdirs
 
-from everytoken.cli.address import is_url
+from everytoken.cli.address import GATEWAY_DEFAULTS, gateway_url
 from everytoken.errors import EverytokenError
+from everytoken.gateway.config import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Admin", "admin_key_file", "admin_options", "own_admin_key"]
+__all__ = ["Admin", "admin_key", "admin_key_file", "admin_options", "own_admin_key"]
 
-_URL = "http://127.0.0.1:8000"
 _PATIENCE = 30.0  # seconds
 _MAX_ANSWER = 256 * 1024 * 1024  # bytes
 
@@ -34,9 +34,9 @@ def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--admin-key",
             metavar="KEY",
-            help="An admin key.  [default: EVERYTOKEN_ADMIN_KEY, or the one that this user's gateway made for itself]",
+            help="An admin key.  [default: EVERYTOKEN_ADMIN_KEY, or, on this machine, the one that this user's gateway made for itself]",
         ),
-        click.option("--url", metavar="URL", help=f"The gateway.  [default: EVERYTOKEN_BASE_URL, or {_URL}]"),
+        click.option("--url", metavar="URL", help=f"The gateway.  [default: {GATEWAY_DEFAULTS}]"),
     ):
         command = option(command)
     return command
@@ -45,6 +45,20 @@ def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def admin_key_file() -> Path:
     """Return where a gateway keeps the admin key that it has made for itself."""
     return platformdirs.user_data_path("everytoken") / "admin-key"
+
+
+def admin_key(given: str | None, base: str) -> str:
+    """Return the admin key for the gateway at `base`: what is given, or the environment's, or this user's; else "".
+
+    The key that this user's gateway has made for itself is sent to no other machine.
+    """
+    key = given or os.environ.get("EVERYTOKEN_ADMIN_KEY") or ""
+    if not key.strip() and is_loopback(urlsplit(base).hostname or ""):
+        try:
+            key = admin_key_file().read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return ""
+    return key.strip()
 
 
 def own_admin_key() -> str:
@@ -90,13 +104,8 @@ class Admin:
     """A gateway's administration. Raises `click.UsageError` without a URL or key that can be used."""
 
     def __init__(self, url: str | None, key: str | None) -> None:
-        environ = os.environ
-        self.url = url or environ.get("EVERYTOKEN_BASE_URL") or _URL
-        if not is_url(self.url):
-            raise click.UsageError(f"{self.url!r} is not an http:// or https:// URL")
-        parts = urlsplit(self.url)
-        self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
-        self._key = (key or environ.get("EVERYTOKEN_ADMIN_KEY") or _stored()).strip()
+        self._base = gateway_url(url)
+        self._key = admin_key(key, self._base)
         if not self._key:
             raise click.UsageError("an admin key is needed: pass --admin-key, or set EVERYTOKEN_ADMIN_KEY")
 
@@ -127,10 +136,3 @@ def _said(error: urllib.error.HTTPError) -> str:
     except (OSError, ValueError, LookupError, TypeError):
         return f"the gateway answered with {error.code}"
     return str(told)
-
-
-def _stored() -> str:
-    try:
-        return admin_key_file().read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return ""

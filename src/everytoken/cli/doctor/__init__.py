@@ -7,34 +7,38 @@ import json
 import os
 import sys
 import time
-from urllib.parse import urlsplit
 
 import click
 
-from everytoken.cli.address import api_key as key_of_environment
-from everytoken.cli.address import is_url
-from everytoken.cli.admin import admin_key_file
+from everytoken.cli.address import api_key, gateway_url, model_name
+from everytoken.cli.admin import admin_key as key_of_administration
 from everytoken.cli.doctor.checks import found
 from everytoken.cli.doctor.output import Progress, as_json, as_text, is_healthy
 from everytoken.cli.doctor.runner import NotRunError, Options, examine
-from everytoken.gateway.config import is_loopback
 
 __all__ = ["doctor"]
 
-_URL = "http://127.0.0.1:8000"
 _BAD = 2  # exit status when nothing could be looked at
 
 
 @click.command()
 @click.argument("url", required=False)
-@click.option("--key", metavar="KEY", help="The API key.  [default: EVERYTOKEN_API_KEY or OPENAI_API_KEY]")
+@click.option(
+    "--key",
+    metavar="KEY",
+    help="The API key.  [default: EVERYTOKEN_API_KEY, OPENAI_API_KEY, or that of your config.toml]",
+)
 @click.option(
     "--admin-key",
     metavar="KEY",
     help="An admin key, to look at the gateway itself and its upstreams.  [default: EVERYTOKEN_ADMIN_KEY, or, on this "
     "machine, the one that this user's gateway made for itself]",
 )
-@click.option("--model", metavar="NAME", help="A model that callers are to use.  [default: EVERYTOKEN_MODEL]")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="A model that callers are to use.  [default: EVERYTOKEN_MODEL, or model of your config.toml]",
+)
 @click.option(
     "--idle",
     type=click.FloatRange(0.1, 900),
@@ -74,7 +78,8 @@ def doctor(
 ) -> None:
     """Find out what is wrong on the path to a gateway, and behind it.
 
-    URL is the gateway as clients reach it, with or without /v1.  [default: EVERYTOKEN_BASE_URL, or http://127.0.0.1:8000]
+    URL is the gateway as clients reach it, with or without /v1.  [default: EVERYTOKEN_BASE_URL, base_url of your
+    config.toml, or http://127.0.0.1:8000]
 
     Sends event streams at a steady pace through everything on the way, and looks at what arrives when. With an admin key
     the gateway also looks at its journal and its machine, and asks each upstream for a few tokens, which costs as little.
@@ -82,11 +87,12 @@ def doctor(
 
     Exit status: 0 when nothing was found, 1 when something was, 2 when it could not run.
     """
+    base = gateway_url(url)
     options = Options(
-        base=_base(url),
-        key=(key or "").strip() or key_of_environment(),
-        admin_key=_admin_key(admin_key, _base(url)),
-        model=model or os.environ.get("EVERYTOKEN_MODEL", ""),
+        base=base,
+        key=(key or "").strip() or api_key(base),
+        admin_key=key_of_administration(admin_key, base) or None,
+        model=model_name(model) or "",
         idle=idle,
         interval=interval,
         timeout=timeout or idle + 30,
@@ -106,23 +112,3 @@ def doctor(
     report = (as_json if json_wanted else as_text)(done, findings, seconds)
     click.echo(report, color=False if "NO_COLOR" in os.environ else None)
     sys.exit(0 if is_healthy(findings) else 1)
-
-
-def _base(url: str | None) -> str:
-    """Return the gateway's URL without `/v1`."""
-    url = url or os.environ.get("EVERYTOKEN_BASE_URL") or _URL
-    if not is_url(url):
-        raise click.UsageError(f"{url!r} is not an http:// or https:// URL")
-    parts = urlsplit(url)
-    server = parts.netloc.rpartition("@")[2]  # a password would be printed
-    return f"{parts.scheme}://{server}{parts.path.rstrip('/').removesuffix('/v1')}"
-
-
-def _admin_key(given: str | None, base: str) -> str | None:
-    key = (given or os.environ.get("EVERYTOKEN_ADMIN_KEY") or "").strip()
-    if not key and is_loopback(urlsplit(base).hostname or ""):  # to no other machine unasked
-        try:
-            key = admin_key_file().read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-    return key or None
