@@ -34,6 +34,7 @@ CURSOR = "▊"
 BEGINNING = DEFAULT_TEXT[:20]
 STALLED = [("always", "silent", "middle")]
 MOMENT = 0.05
+END = 30.0  # seconds that a test waits for what does not come
 WITHIN = 1.0  # seconds in which a stopped answer must have ended at the model's server
 
 
@@ -52,16 +53,22 @@ def test_a_pipe_gets_the_answer_and_nothing_else():
 
 
 def test_each_piece_is_out_when_it_comes():
-    """The upstream sends half of the answer and stalls; the reader has that half."""
+    """The upstream sends a piece when the reader has the one before, and stalls after half of the answer."""
+    turns = threading.Semaphore(2)  # the chunk with the role, of which nothing is seen, and the first piece
+
+    async def until_read(_: float) -> None:
+        await asyncio.to_thread(turns.acquire, timeout=END)
+
     with (
-        ScriptedUpstream(Answer(delay=0.002), faults=STALLED) as upstream,
+        ScriptedUpstream(Answer(delay=1), faults=STALLED, sleep=until_read) as upstream,
         started("chat", "hi", "--base-url", upstream.base_url) as process,
     ):
-        arrivals, expected = [], "".join(upstream.answer.tokens[: len(upstream.answer.tokens) // 2])
-        while len(b"".join(arrivals)) < len(expected.encode()):
+        expected = [token.encode() for token in upstream.answer.tokens[: len(upstream.answer.tokens) // 2]]
+        arrivals = []
+        while len(arrivals) < len(expected):
             arrivals.append(os.read(process.stdout.fileno(), 65536))
-        assert b"".join(arrivals).decode() == expected
-        assert len(arrivals) > 10
+            turns.release()
+        assert arrivals == expected
 
 
 @pytest.mark.parametrize(

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from everytoken.gateway.telemetry.instruments import Instruments
+from everytoken.gateway.telemetry.reading import Readings, reader_of
 from everytoken.gateway.telemetry.spans import Spans
 from everytoken.gateway.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
     from everytoken.gateway.metrics.labels import ModelLabels
     from everytoken.observer import ResponseBegun, ResponseEnded
@@ -32,7 +35,7 @@ _UNNAMED: Final = "unknown_service"
 
 
 class Exporting:
-    """Two providers and what feeds them. `OTEL_*` variables say where to and how; see the SDK's documentation.
+    """What exports spans and metrics, and what feeds it. `OTEL_*` variables say where to and how; see the SDK's documentation.
 
     `pass_up` returns the names of headers that upstreams get.
     """
@@ -47,13 +50,14 @@ class Exporting:
         if _is_wanted("OTEL_TRACES_EXPORTER"):
             self._exporters.append(exporter := OTLPSpanExporter())
             self._processor = BatchSpanProcessor(exporter)
-        readers = []
-        if _is_wanted("OTEL_METRICS_EXPORTER"):
-            self._exporters.append(metrics := OTLPMetricExporter())
-            readers.append(PeriodicExportingMetricReader(metrics))
-        self._meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         release = version("everytoken")
-        instruments = Instruments(self._meters.get_meter(_SCOPE, release), models) if readers else None
+        self._reader: PeriodicExportingMetricReader | None = None
+        instruments = None
+        if _is_wanted("OTEL_METRICS_EXPORTER"):
+            instruments = Instruments(models)
+            self._exporters.append(metrics := OTLPMetricExporter())
+            scope = InstrumentationScope(_SCOPE, release)
+            self._reader = reader_of(metrics, Readings(instruments.measured, resource, scope, time.time_ns()))
         spans = Spans(
             Tracing(
                 TracerProvider(resource=resource, shutdown_on_exit=False), self._processor, _SCOPE, release
@@ -72,7 +76,8 @@ class Exporting:
         self._spans.stop()
         if self._processor is not None:
             self._processor.shutdown()
-        self._meters.shutdown()
+        if self._reader is not None:
+            self._reader.shutdown()
 
     def give_up(self) -> None:
         """Try nothing again, so that the threads end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from everytoken.gateway.metrics.labels import code_label
 from everytoken.gateway.metrics.names import (
@@ -12,63 +12,66 @@ from everytoken.gateway.metrics.names import (
     TO_FIRST_BOUNDS,
     TOKEN_BOUNDS,
 )
+from everytoken.gateway.metrics.tallies import Distribution
 from everytoken.gateway.metrics.usage import operation_of, per_chunk, provider_of, tokens_of
+from everytoken.gateway.telemetry.reading import Measured
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Meter
-
     from everytoken.gateway.metrics.labels import ModelLabels
     from everytoken.observer import ResponseBegun, ResponseEnded
 
 __all__ = ["Instruments"]
 
+_GEN_AI: Final = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
+
 
 class Instruments:
-    """Four histograms. The models in their attributes are bounded, as Prometheus's labels are."""
+    """Four distributions. The models in their attributes are bounded, as Prometheus's labels are."""
 
-    def __init__(self, meter: Meter, models: ModelLabels) -> None:
+    def __init__(self, models: ModelLabels) -> None:
         self._models = models
-        self._duration = meter.create_histogram(
+        self._duration = Distribution(
             "gen_ai.client.operation.duration",
-            unit="s",
-            description="GenAI operation duration.",
-            explicit_bucket_boundaries_advisory=OPERATION_BOUNDS,
+            "GenAI operation duration.",
+            (*_GEN_AI, "error.type"),
+            bounds=OPERATION_BOUNDS,
         )
-        self._to_first = meter.create_histogram(
+        self._to_first = Distribution(
             "gen_ai.client.operation.time_to_first_chunk",
-            unit="s",
-            description="Time to the first content of a streamed response.",
-            explicit_bucket_boundaries_advisory=TO_FIRST_BOUNDS,
+            "Time to the first content of a streamed response.",
+            _GEN_AI,
+            bounds=TO_FIRST_BOUNDS,
         )
-        self._per_chunk = meter.create_histogram(
+        self._per_chunk = Distribution(
             "gen_ai.client.operation.time_per_output_chunk",
-            unit="s",
-            description=PER_CHUNK_MEANING,
-            explicit_bucket_boundaries_advisory=PER_CHUNK_BOUNDS,
+            PER_CHUNK_MEANING,
+            _GEN_AI,
+            bounds=PER_CHUNK_BOUNDS,
         )
-        self._tokens = meter.create_histogram(
+        self._tokens = Distribution(
             "gen_ai.client.token.usage",
-            unit="{token}",
-            description="Number of input and output tokens used, over all attempts.",
-            explicit_bucket_boundaries_advisory=TOKEN_BOUNDS,
+            "Number of input and output tokens used, over all attempts.",
+            (*_GEN_AI, "gen_ai.token.type"),
+            bounds=TOKEN_BOUNDS,
+        )
+        self.measured = (
+            Measured(self._duration, "s"),
+            Measured(self._to_first, "s"),
+            Measured(self._per_chunk, "s"),
+            Measured(self._tokens, "{token}"),
         )
 
     def ended(self, begun: ResponseBegun, event: ResponseEnded) -> None:
         """Record a response."""
         completed = event.outcome == "completed"
         model = (self._models.completed if completed else self._models.label)(begun.model)
-        attributes: dict[str, Any] = {
-            "gen_ai.operation.name": operation_of(begun.dialect),
-            "gen_ai.provider.name": provider_of(begun.dialect),
-            "gen_ai.request.model": model,
-        }
-        error = {} if event.error is None else {"error.type": code_label(event.error)}
-        self._duration.record(event.seconds, {**attributes, **error})
+        key = (operation_of(begun.dialect), provider_of(begun.dialect), model)
+        self._duration.observe(event.seconds, *key, "" if event.error is None else code_label(event.error))
         if begun.streamed and event.first_content is not None:
-            self._to_first.record(event.first_content, attributes)
+            self._to_first.observe(event.first_content, *key)
         mean = per_chunk(begun, event)
         if mean is not None:
-            self._per_chunk.record(mean, attributes)
+            self._per_chunk.observe(mean, *key)
         for kind, count in tokens_of(begun.dialect, event.usage):
             if kind in {"input", "output"}:
-                self._tokens.record(count, {**attributes, "gen_ai.token.type": kind})
+                self._tokens.observe(count, *key, kind)
