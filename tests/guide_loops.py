@@ -25,6 +25,9 @@ MESSAGES: Any = [{"role": "user", "content": "Explain transformers"}]
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # Real sockets without virtual time: the upstream's seconds are shortened by as much.
 SCALE = 100
+# For a fault that is told at once: a busy machine has all the time that it needs.
+PROMPT = everytoken.Policy(linger=0.05, backoff=0.005, retry_after_max=0.3)
+# For a fault that is told by silence, and stays.
 HASTY = everytoken.Policy(
     connect=0.3,
     first_content=0.12,
@@ -35,9 +38,9 @@ HASTY = everytoken.Policy(
     backoff=0.005,
     retry_after_max=0.3,
 )
-# For a fault that an attempt which must succeed comes after: also on a busy machine.
+# For one that an attempt which must succeed comes after.
 MILD = msgspec.structs.replace(
-    HASTY, connect=1.0, first_content=0.6, content_gap=0.6, thinking=0.6, give_up=0.6
+    HASTY, connect=2.0, first_content=2.0, content_gap=2.0, thinking=2.0, give_up=2.0
 )
 PATIENT = everytoken.Policy(first_content=2.0, content_gap=1.0, linger=0.05)
 

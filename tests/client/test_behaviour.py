@@ -19,7 +19,7 @@ import everytoken
 from command_line import wait_for
 from everytoken.errors import EverytokenError, RecoveryExhaustedError
 from everytoken.testing import Answer, CleanEnd, Head, ScriptedUpstream, Send, Status, Wait
-from guide_loops import CONTEXT, HASTY, MESSAGES, ask, ask_async, client_for, read, shortened
+from guide_loops import CONTEXT, MESSAGES, PROMPT, ask, ask_async, client_for, read, shortened
 
 LONG = Answer(Answer.of_chunks(2000).content, delay=0.01)
 GUIDE = Path(__file__).parents[2] / "spec" / "guide"
@@ -155,14 +155,14 @@ class TestConnections:
 class TestGivingUp:
     def test_the_sdks_retries_do_not_multiply_ours(self):
         with ScriptedUpstream(faults=[("always", "close-before-head", "start")]) as upstream:
-            outcome = ask(upstream.base_url, HASTY, max_retries=1)
+            outcome = ask(upstream.base_url, PROMPT, max_retries=1)
             assert isinstance(outcome.error, openai.APIConnectionError)
             assert isinstance(outcome.cause, RecoveryExhaustedError)
             assert len(outcome.cause.attempts) == len(upstream.attempts) == 3
 
     def test_what_is_asked_for_anew_is_tried_anew(self):
         faults = [(attempt, "close-before-head", "start") for attempt in range(3)]
-        with ScriptedUpstream(faults=faults) as upstream, sync_client(upstream, policy=HASTY) as client:
+        with ScriptedUpstream(faults=faults) as upstream, sync_client(upstream, policy=PROMPT) as client:
             with pytest.raises(openai.APIConnectionError):
                 start(client.with_options(max_retries=0))
             assert "".join(c.choices[0].delta.content or "" for c in start(client)) == upstream.text
@@ -170,7 +170,7 @@ class TestGivingUp:
     def test_a_refusal_that_stays_one_is_the_upstreams_own_answer(self):
         body = b'{"error": {"message": "too fast", "code": "rate_limit"}}'
         with ScriptedUpstream([Status(429, body=body)]) as upstream:
-            outcome = ask(upstream.base_url, HASTY)
+            outcome = ask(upstream.base_url, PROMPT)
             assert isinstance(outcome.error, openai.RateLimitError)
             assert outcome.error.body == {"message": "too fast", "code": "rate_limit"}
             assert outcome.error.response.headers["x-should-retry"] == "false"
@@ -190,7 +190,7 @@ class TestGivingUp:
         pieces = []
         with (
             ScriptedUpstream(faults=[(when, fault, "middle")]) as upstream,
-            sync_client(upstream, policy=HASTY) as client,
+            sync_client(upstream, policy=PROMPT) as client,
         ):
             exec(block, {"stream": start(client), "process": pieces.append})
             assert [request.json.get("stream", False) for request in upstream.attempts] == [
@@ -343,7 +343,7 @@ class TestPassingThrough:
 
     def test_further_attempts_have_keys_of_their_own(self):
         with ScriptedUpstream(faults=[(0, "close-before-head", "start"), (1, "reset", "middle")]) as upstream:
-            assert ask(upstream.base_url, HASTY).text == upstream.text
+            assert ask(upstream.base_url, PROMPT).text == upstream.text
             bodies = [request.body for request in upstream.attempts]
             keys = [request.headers["idempotency-key"] for request in upstream.attempts]
             assert len(bodies) == 3
@@ -385,10 +385,10 @@ class TestPassingThrough:
                 yield self.body
 
         url, transport = "http://model/v1/chat/completions", httpx2.MockTransport(answer)
-        with everytoken.Client(transport=transport, policy=HASTY) as client:
+        with everytoken.Client(transport=transport, policy=PROMPT) as client:
             response = await asyncio.to_thread(client.post, url, json=ASKED)
             assert response.text == end.decode() + "data: [DONE]\n\n"
-        async with everytoken.AsyncClient(transport=transport, policy=HASTY) as client:
+        async with everytoken.AsyncClient(transport=transport, policy=PROMPT) as client:
             assert (await client.post(url, json=ASKED)).text == end.decode() + "data: [DONE]\n\n"
         assert len(calls) == 4
 

@@ -25,13 +25,23 @@ from everytoken.testing import (
     Wait,
     huge_event,
 )
-from guide_loops import CONTEXT, HASTY, MILD, PATIENT, ask, ask_async, is_explicit, loop, shortened
+from guide_loops import CONTEXT, HASTY, MILD, PATIENT, PROMPT, ask, ask_async, is_explicit, loop, shortened
 from sampling import sampled
 
 ANSWER = Answer("Streaming 流式 👨‍👩‍👧 ha ha ha: repeated tokens are text.\n\nDone.")
 # The shortest 50 MB that do their work.
 ALL = {**FAULTS, "huge-event": huge_event(17_000_000)}
 ONCE = [name for name, fault in ALL.items() if fault.kind is Kind.BROKEN and fault.address is None]
+
+# Told by a time that is over.
+SILENT = {
+    "tls-silent",
+    "silent-after-accept",
+    "silent-after-head",
+    "silent",
+    "only-comments",
+    "only-empty-deltas",
+}
 
 
 def places(fault: Fault) -> tuple[str, ...]:
@@ -78,7 +88,10 @@ def _no_waiting(monkeypatch):
 @pytest.mark.usefixtures("_no_waiting")
 @pytest.mark.parametrize(("name", "when"), CASES)
 def test_sync(name, when):
-    policy = PATIENT if ALL[name].kind is not Kind.BROKEN else HASTY if when == "always" else MILD
+    if ALL[name].kind is not Kind.BROKEN:
+        policy = PATIENT
+    else:
+        policy = PROMPT if name not in SILENT else HASTY if when == "always" else MILD
     if name.startswith("status-429-"):
         policy = msgspec.structs.replace(policy, retry_after_max=30)
     with ScriptedUpstream(ANSWER, faults=[(when, ALL[name], place(ALL[name]))], sleep=shortened) as upstream:
@@ -183,7 +196,7 @@ def test_the_answer_cut_at_every_byte_sync(end):
         openai.OpenAI(
             base_url=upstream.base_url,
             api_key="secret",
-            http_client=everytoken.Client(policy=HASTY, verify=CONTEXT),
+            http_client=everytoken.Client(policy=PROMPT, verify=CONTEXT),
         ) as client,
     ):
         for offset in sampled(range(len(BYTES) + 1), 4):
