@@ -1,4 +1,4 @@
-"""What a response has come to, told to whoever may read it: `GET /v1/stream/{id}/result`."""
+"""The result of a response, for whoever may read it: `GET /v1/stream/{id}/result`."""
 
 from __future__ import annotations
 

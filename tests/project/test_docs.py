@@ -180,7 +180,7 @@ ENDPOINT = re.compile(r"`(/[^`]+)`")
 def endpoints() -> tuple[list[str], list[str]]:
     """Return the endpoints in the README's table: those that there are, and those that there are not."""
     section = (
-        (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Which endpoints there are\n")[2]
+        (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Endpoints\n")[2]
     )
     rows = re.findall(r"^\| (`/.*?) \| (.*) \|$", section.partition("\n## ")[0], re.MULTILINE)
     here = [

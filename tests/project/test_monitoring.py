@@ -126,7 +126,7 @@ def test_every_alert_has_a_section_that_says_what_to_do():
 
 
 def test_the_page_lists_every_metric_with_its_kind_and_labels(seen):
-    section = PAGE[PAGE.index("### All of them") : PAGE.index("### OpenTelemetry")]
+    section = PAGE[PAGE.index("### All metrics") : PAGE.index("### OpenTelemetry")]
     listed = {
         name: (kind, set(re.findall(r"`(\w+)`", labels)))
         for name, kind, labels in re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\|", section, re.MULTILINE)

@@ -43,7 +43,7 @@ _SILENCE = 300.0  # seconds without content; a server may send none while its mo
 _SILENCE_RESUMABLE = 45.0  # seconds without a byte: the gateway sends a keep-alive every 15 s
 _LINGER = 1.0  # seconds to wait for `[DONE]` after a finish_reason, which already completes the answer
 _GRACE = 30  # seconds for which the gateway continues without us: those pauses, and a margin
-_RESULT = 2.0  # seconds for what a response has come to
+_RESULT = 2.0  # seconds to ask for the result of a response
 _CANCEL = 2.0  # seconds for a cancellation to be accepted
 _NO_LIST = {404, 405, 501}  # a server with one model need not list it
 _SHORTENED: dict[str | None, str] = {
@@ -84,7 +84,7 @@ class ChatServer(Server):
             raise RemoteProtocolError("the server's list of models cannot be read") from error
 
     async def result(self, stream: str) -> dict[str, Any] | None:
-        """Return what a gateway says that a response has come to, or how far it is; None if it does not say."""
+        """Return the result of a response as the gateway tells it, or how far it is; None if it does not say."""
         with suppress(httpx2.HTTPError, msgspec.DecodeError):
             response = await self.http.get(f"{stream}/result", timeout=_RESULT)
             told = msgspec.json.decode(response.content) if response.is_success else None

@@ -14,7 +14,7 @@ __all__ = ["Figures", "cost_of"]
 
 
 class Figures(msgspec.Struct, kw_only=True):
-    """One answer. `told`: what the gateway says that it has come to. Times are in seconds since it was asked for; `resumed`: how often our own connection was made again."""
+    """One answer. `told`: its result, as the gateway tells it. Times are in seconds since it was asked for; `resumed`: how often our own connection was made again."""
 
     model: str
     outcome: str

@@ -1,4 +1,4 @@
-"""`GET /v1/stream/{id}/result`: what a response has come to, for anyone who may read it."""
+"""`GET /v1/stream/{id}/result`: the result of a response, for anyone who may read it."""
 
 from __future__ import annotations
 

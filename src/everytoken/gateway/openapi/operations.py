@@ -113,7 +113,7 @@ OPERATIONS: Final = (
               "204", errors="key journal"),
     Operation("get", "/v1/stream/{stream_id}/events", "Read a response again, from any offset; 204 behind its end", "Streams",
               "text/event-stream text/plain 204", errors="key stream journal", asks="offset last format ids"),
-    Operation("get head", "/v1/stream/{stream_id}/result", "What a response has come to: outcome, usage, cost, attempts",
+    Operation("get head", "/v1/stream/{stream_id}/result", "The result of a response: outcome, usage, cost, attempts",
               "Streams", "Result", errors="key stream journal"),
     Operation("post", "/v1/stream/{stream_id}/cancel", "Stop a response; a second call is no error", "Streams",
               "204", errors="key stream journal"),

@@ -15,7 +15,7 @@ import { change, setting } from "./store.js";
 import { nextTheme, setTheme, theme, THEMES, themeSwitch, watchTheme } from "./theme.js";
 import { path } from "./tree.js";
 
-const TOLD_MS = 86_400_000; // as long the gateway may be asked what an answer has come to
+const TOLD_MS = 86_400_000; // so long the gateway may be asked for the result of an answer
 const AGAIN_MS = 5000;
 const NEW = "everytoken.new"; // what is set for a conversation that has not begun: of this tab
 

@@ -8,7 +8,7 @@ const PAUSES = 50; // of them, the longest are kept
 const LATE_MS = 2000; // what an answer may take from the gateway to the page
 const SHORT_MS = 50; // text that came in less has no speed
 
-/** What the gateway says that a response has come to: {outcome, usage, cost, attempts}; null if it does not know it. Rejects if it cannot be asked now. */
+/** The result of a response, as the gateway tells it: {outcome, usage, cost, attempts}; null if it does not know it. Rejects if it cannot be asked now. */
 export async function resultOf(stream) {
   const response = await authorized(`v1/stream/${stream}/result`);
   if (response.status >= 500 || response.status === 429) throw new TypeError(`the gateway answers ${response.status}`);
