@@ -179,9 +179,7 @@ ENDPOINT = re.compile(r"`(/[^`]+)`")
 
 def endpoints() -> tuple[list[str], list[str]]:
     """Return the endpoints in the README's table: those that there are, and those that there are not."""
-    section = (
-        (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Endpoints\n")[2]
-    )
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Endpoints\n")[2]
     rows = re.findall(r"^\| (`/.*?) \| (.*) \|$", section.partition("\n## ")[0], re.MULTILINE)
     here = [
         path for paths, about in rows if not about.startswith("not here") for path in ENDPOINT.findall(paths)
