@@ -66,6 +66,7 @@ _LOOK: Final = 60.0  # seconds between two looks for what a dead process has lef
 _AGE: Final = 30.0  # seconds after which something open may have been left
 _FORGOTTEN: Final = 3600.0  # seconds after which a response may have been there, and gone
 _PASSED: Final = "pass-through"  # the dialect of what is passed on
+_UNLIMITED: Final = Rates()
 _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
@@ -134,8 +135,8 @@ class Meter:
     def rates_of(self, key: Key | None) -> Rates:
         """Return the limits of a key: its own, or those of each."""
         if key is None:
-            return Rates()
-        return key.limits or (Rates() if key.admin else self._limits.each_key)
+            return _UNLIMITED
+        return key.limits or (_UNLIMITED if key.admin else self._limits.each_key)
 
     def check(self, request: ModelRequest, key: Key | None) -> None:
         """Raise `InvalidRequestError` if a request asks for more than one may."""
@@ -161,7 +162,7 @@ class Meter:
             scopes[f"model:{request.model}"] = self._limits.models[request.model]
         if key is not None:
             scopes[f"key:{key.id}"] = self.rates_of(key)
-        return {scope: rates for scope, rates in scopes.items() if rates != Rates()}
+        return {scope: rates for scope, rates in scopes.items() if rates != _UNLIMITED}
 
     async def reserve(
         self, name: str, request: ModelRequest, key: Key | None, targets: Sequence[Target], size: int
