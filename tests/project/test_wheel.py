@@ -4,6 +4,7 @@ everything with nothing of the checkout: the acceptance tests, run once more the
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -33,7 +34,7 @@ FILES = sorted(
     for path in PACKAGE.rglob("*")
     if path.is_file() and path.suffix != ".pyc" and path.name != ".DS_Store"
 )
-KINDS = {".py", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE", ".version", ".woff2"}
+KINDS = {".py", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE", ".version", ".woff2", ".gz"}
 TOP = ("CHANGELOG.md", "LICENSE", "NOTICE", "README.md", "pyproject.toml")
 LICENSES = ("LICENSE", "NOTICE", *sorted(str(path.relative_to(ROOT)) for path in PAGES.rglob("*.LICENSE")))
 
@@ -195,12 +196,12 @@ class TestInstalled:
     def test_the_chat_page_is_served(self, bare):
         with gateway("--upstream", "http://127.0.0.1:9/v1", program=str(bare.program)) as (_, url):
             for path in FILES:
-                if path.is_relative_to(PAGES) and path.suffix in {".html", ".css", ".js", ".svg"}:
-                    name = f"assets/{path.relative_to(PAGES)}"
-                    if path.suffix == ".html":  # a page is served where people look for it
-                        name = "" if path.parent == PAGES else path.parent.name
+                if path.is_relative_to(PAGES) and path.suffix in {".html", ".css", ".js", ".svg", ".gz"}:
+                    name = f"assets/{path.relative_to(PAGES)}".removesuffix(".gz")
+                    name = {"assets/index.html": "", "assets/console/index.html": "console"}.get(name, name)
                     with urllib.request.urlopen(f"{url}/{name}", timeout=10) as response:
-                        assert response.read() == path.read_bytes()
+                        body = path.read_bytes()
+                        assert response.read() == (gzip.decompress(body) if path.suffix == ".gz" else body)
 
     def test_the_embedded_model_answers(self, full):
         with gateway(program=str(full.program)) as (_, url):
