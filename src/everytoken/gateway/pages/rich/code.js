@@ -217,7 +217,7 @@ export class CodeView {
       this.element.append(this.#diagram.element);
     } catch {
       this.#showSource();
-      say(this.#draws, "Not loaded");
+      say(this.#draws, "Not loaded", "Draw");
     }
   }
 
@@ -237,7 +237,7 @@ export class CodeView {
       () => "Copied",
       () => "Not allowed",
     );
-    say(button, said);
+    say(button, said, "Copy");
   }
 }
 
@@ -258,11 +258,10 @@ function colourOf(node) {
   return node.nodeType === Node.TEXT_NODE ? "" : node.className.slice(3);
 }
 
-// On a button, for a moment.
-function say(button, words) {
-  const before = button.textContent;
+// On a button, for a moment; then its own word again.
+function say(button, words, own) {
   button.textContent = words;
-  setTimeout(() => (button.textContent = before), 1500);
+  setTimeout(() => (button.textContent = own), 1500);
 }
 
 function button(name, text, label) {
