@@ -10,7 +10,7 @@ import { conversation, store } from "./chat_page.mjs";
 import { launchBrowser, startGateway, Upstream, Wire } from "./harness.mjs";
 
 const SHOWN = [
-  ...["reconnecting", "stopped", "interrupted", "languages", "text", "text-dark", "key", "completed-dark", "streaming-phone"],
+  ...["reconnecting", "stopped", "interrupted", "languages", "text", "text-dark", "diagram", "key", "completed-dark", "streaming-phone"],
   ...["history-wide", "versions", "too-long", "list-phone"],
   ...["figures", "image", "settings", "models-phone", "shortcuts-dark"],
 ];
@@ -41,6 +41,9 @@ const TEXT = [
   '```py\nfrom math import exp, pi, sqrt\n\ndef integral(steps: int) -> float:\n    """The sum of many\n    thin rectangles."""\n    width = 20 / steps  # from -10 to 10\n    return width * sum(exp(-((i * width - 10) ** 2)) for i in range(steps))\n```\n\n',
   "| steps | result | error |\n|--:|:-:|--:|\n| 10 | 2.0007 | $2 \\cdot 10^{-1}$ |\n| 100 | **1.7725** | $10^{-15}$ |\n\n- [x] Formula\n- [ ] Proof\n\n[^1]: By Poisson; see *Laplace* for more.",
 ];
+
+const DIAGRAM =
+  "A request goes like this:\n\n```mermaid\ngraph LR\n  A[Client] --> B{Is it stored?}\n  B -->|yes| C[Resume]\n  B -->|no| D[(Upstream)]\n  D --> E[Answer]\n  C --> E\n```\n\nThe upstream is asked only for what is not there yet.";
 
 const CHATS = ["Plan a weekend in Lisbon", "Why is the sky blue?", "A regular expression for dates", "Explain the borrow checker", "متى تأسست بغداد؟", "Rewrite this letter", "Fibonacci in Rust"];
 
@@ -93,6 +96,13 @@ const STATES = {
     await at.page.locator(".thoughts .katex").waitFor();
     await at.page.evaluate(() => document.fonts.ready);
     await at.page.evaluate(() => (document.querySelector("#scroller").scrollTop = 0));
+  },
+  diagram: async (at) => {
+    await at.write(DIAGRAM);
+    at.call.finish();
+    await at.ended();
+    await at.page.click(".draw");
+    await at.page.locator(".diagram:not([aria-busy]) iframe").waitFor();
   },
   languages: async (at) => {
     await at.write(...TONGUES);
@@ -210,6 +220,7 @@ try {
           const questions = {
             languages: "Say it in every script",
             image: "What is in this picture?",
+            diagram: "Which way does a request go?",
             text: "Why is the integral of the bell curve a root of π?",
           };
           await page.fill("#prompt", questions[state] ?? QUESTION);

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
+import msgspec
 import pytest
 
+from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.gateway.console import live
 from gateway_serving import HELLO, ManualUpstream, Wire, limit, serving
 
 ADMIN = "sk-admin-0123456789"
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 CHAT = "/v1/chat/completions"
+MANY = 5000
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +152,31 @@ async def test_of_many_the_newest_are_told_of_and_the_number_of_all(monkeypatch)
         assert [one["model"] for one in event["responses"]] == ["m3", "m2"]
         for wire in wires:
             wire.writer.transport.abort()
+
+
+async def test_five_thousand_are_looked_at_in_short_turns(monkeypatch):
+    turns = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds):
+        turns.append(time.thread_time())
+        await sleep(seconds)
+
+    async with watched() as (gateway, _):
+        relays = gateway.gateway.relays
+        for _ in range(MANY):
+            await relays.begin(ChatRequest(HELLO), grace=None)
+        monkeypatch.setattr(asyncio, "sleep", noted)
+        begun = time.thread_time()
+        seen = await gateway.gateway.console._live.look()
+        took = time.thread_time() - begun
+        monkeypatch.undo()
+        await relays.drain(0)
+    assert (seen.numbers["running"], len(seen.responses)) == (MANY, live.SHOWN)
+    assert len(msgspec.json.encode(seen.whole())) < 64 * 1024
+    longest = max(now - before for before, now in pairwise([begun, *turns, begun + took]))
+    assert len(turns) >= MANY / live._TURN
+    assert longest < 0.02, f"{longest * 1000:.1f} ms in one turn, {took * 1000:.1f} in all"
 
 
 async def test_readers_share_what_was_seen_a_moment_ago(monkeypatch):

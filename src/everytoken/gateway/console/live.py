@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,7 +33,7 @@ SHOWN: Final = 100
 """Of what runs, so many are told of, the newest; of the others only their number."""
 
 _PAUSE: Final = 1.0  # seconds between two events
-_TURN: Final = 500  # responses that are looked at in one turn of the loop
+_TURN: Final = 100  # responses that are looked at in one turn of the loop
 _FRESH: Final = 0.5  # seconds for which what was seen serves other readers too
 _OLD: Final = 5.0  # seconds after which nobody has looked, so that a rate would be of the past
 _HEAD: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), *STREAM_HEADERS]
@@ -118,10 +119,12 @@ class Live:
         relays = [relay for relay in found if relay is not None]
         tails: dict[Relay, int] = {}
         flying: Counter[str] = Counter()
+        begun: list[tuple[float, int]] = []
         for first in range(0, len(relays), _TURN):
             some = relays[first : first + _TURN]
             tails.update((relay, relay.log.tail) for relay in some)
             flying.update(in_flight(some))
+            begun.extend((relay.log.info.created, number) for number, relay in enumerate(some, first))
             await asyncio.sleep(0)  # the others' turn
         rate: float | None = None
         if passed is not None and passed < _OLD:
@@ -129,7 +132,7 @@ class Live:
             ended = sum(relay.log.tail for relay in self._tails if relay not in tails)
             rate = round((sum(tails.values()) + ended - sum(self._tails.values())) / passed, 1)
         self._tails = tails
-        newest = sorted(relays, key=lambda relay: relay.log.info.created)[-SHOWN:]
+        newest = [relays[number] for _, number in nlargest(SHOWN, begun)]
         numbers = {
             "at": round(time.time(), 3),
             "running": len(relays),
@@ -137,7 +140,7 @@ class Live:
             "rate": rate,
             "in_flight": flying,
         }
-        return Seen(now, numbers, {relay.stream_id: self._shown(relay) for relay in reversed(newest)})
+        return Seen(now, numbers, {relay.stream_id: self._shown(relay) for relay in newest})
 
     def _shown(self, relay: Relay) -> dict[str, Any]:
         info, recovery = relay.log.info, relay.recovery
