@@ -11,11 +11,22 @@ from everytoken.gateway.limits import LIMITS
 
 PAGE = Path(__file__).parents[1] / "docs" / "limits.md"
 
+_BYTES = {
+    "max_head",
+    "max_url",
+    "max_body",
+    "max_bodies",
+    "max_response",
+    "max_stream",
+    "max_key_bytes",
+    "max_journal",
+}
+_SECONDS = {"grace", "max_grace", "max_duration"}
 _HEAD = """# Limits
 
-Everything that comes in has a limit: from callers, from web pages, from upstreams. This page is made by
-`python tools/limits_docs.py` from the table in `everytoken.gateway.limits`. Where a setting is named, it is one of the
-[configuration](gateway.md#configuration), and the number is its default.
+Everything that comes in has a limit: from callers, from web pages, from upstreams. The settings are those of the
+[configuration](gateway.md#configuration), and the numbers are their defaults. `python tools/limits_docs.py` makes this
+page from the table in `everytoken.gateway.limits`.
 
 | what | number | setting | at the limit | why this number |
 |---|---|---|---|---|
@@ -27,18 +38,20 @@ def page() -> str:
     defaults = {field.name: field.default for field in msgspec.structs.fields(Config)}
     rows = []
     for limit in LIMITS:
-        number = limit.number or _shown(limit.what, defaults[limit.setting])
+        number = limit.number or _shown(limit.setting, defaults[limit.setting])
         setting = f"`{limit.setting}`" if limit.setting else ""
         rows.append(f"| {limit.what} | {number} | {setting} | {limit.overflow} | {limit.reason} |")
     return _HEAD + "\n".join(rows) + "\n"
 
 
-def _shown(what: str, value: float) -> str:
-    if what.startswith("bytes"):
+def _shown(setting: str, value: float) -> str:
+    if value == 0:
+        return "none"
+    if setting in _BYTES:
         for unit, size in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
             if value >= size and value % size == 0:
                 return f"{int(value // size)} {unit}"
-    return f"{value:,.0f} s" if what.startswith("seconds") else f"{value:,.0f}"
+    return f"{value:,.0f} s" if setting in _SECONDS or setting.endswith("_timeout") else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

@@ -31,10 +31,10 @@ def test_every_limit_of_the_configuration_has_a_row():
 
 def test_the_constants_are_what_the_page_says():
     numbers = {limit.what: limit.number for limit in LIMITS}
-    assert numbers["levels of nesting in a request"] == str(bounds.MAX_DEPTH)
+    assert numbers["nesting levels in a request"] == str(bounds.MAX_DEPTH)
     assert (live.MAX_QUIET, MAX_BYTES) == (16 * 1024**2, 16 * 1024**2)
     assert (held._MAX, held._MAX_BYTES) == (256, 1024**2)
     assert calls._MAX_CALLS == 1024
-    assert numbers["levels of nesting in what an upstream sends"] == str(bounds.MAX_UPSTREAM_DEPTH)
+    assert numbers["nesting levels in what an upstream sends"] == str(bounds.MAX_UPSTREAM_DEPTH)
     assert (bounds.MAX_VALUES, calls._MAX_NAME, decoder.MAX_CHOICES) == (1_000_000, 1024, 128)
     assert exchange._MAX_INFLATED == 256 * 1024
