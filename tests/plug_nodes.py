@@ -66,8 +66,11 @@ class Upstream:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")
-                    length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE).group(1))
-                    body = json.loads(await reader.readexactly(length))
+                    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+                    if length is None:  # a question for its models
+                        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                        continue
+                    body = json.loads(await reader.readexactly(int(length.group(1))))
                     self.answers += 1
                     await self._answer(writer, body["messages"][-1]["content"])
         finally:
