@@ -22,9 +22,8 @@ __all__ = [
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
-GATEWAY_DEFAULTS = (
-    "EVERYTOKEN_BASE_URL, base_url of your config.toml, or http://127.0.0.1:8000"  # for help texts
-)
+# For the help of commands that ask a gateway.
+GATEWAY_DEFAULTS = "EVERYTOKEN_BASE_URL, base_url of your config.toml, or http://127.0.0.1:8000"
 
 base_url_option = click.option(
     "--base-url",
@@ -70,9 +69,10 @@ def base_url(option: str | None) -> str:
 
 
 def gateway_url(given: str | None) -> str:
-    """Return the URL of a gateway without `/v1` and without a password, from where `base_url()` has it.
+    """Return the URL of a gateway, without `/v1` and without a password.
 
-    `OPENAI_BASE_URL` is left out: it need not be a gateway. Raises what `base_url()` raises.
+    It comes from the same places as `base_url()`, except `OPENAI_BASE_URL`, which need not be a gateway. Raises what
+    `base_url()` raises.
     """
     url = given or os.environ.get("EVERYTOKEN_BASE_URL") or profile().base_url or DEFAULT_URL
     if not is_url(url):

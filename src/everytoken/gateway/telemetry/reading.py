@@ -1,4 +1,4 @@
-"""The way of our own counts to OpenTelemetry's exporter: read when it is time to export, in the SDK's form."""
+"""Hands our own counts to OpenTelemetry's exporter, in the SDK's form, each time it exports."""
 
 from __future__ import annotations
 

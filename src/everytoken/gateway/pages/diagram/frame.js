@@ -1,8 +1,8 @@
-// The inside of a diagram's frame: it gets a source, draws it, and says how high the picture is or what is wrong. This document
-// has no origin (see pages/__init__.py), and no module: those would be fetched across origins.
+// Runs inside a diagram's frame: draws the source that the page sends, and answers with the picture's height or an error. This
+// document has no origin (see pages/__init__.py). So it has no modules, which the browser would fetch across origins.
 
 const { mermaid } = globalThis;
-const SMALLEST = 0.6; // of its own size: its letters can be read
+const SMALLEST = 0.6; // of its own size: any smaller, and its text could not be read
 
 function tell(message) {
   parent.postMessage(message, "*"); // the page's origin is not known in here, and nothing in a message is a secret
@@ -27,7 +27,7 @@ async function draw({ source, look }) {
   picture.style.marginInline = "auto";
   picture.style.minWidth = `${SMALLEST * parseFloat(picture.style.maxWidth)}px`; // one that is wider scrolls
   const measure = () => tell({ height: Math.ceil(picture.getBoundingClientRect().height) });
-  measure(); // at once: what watches it sleeps while the frame is not shown
+  measure(); // at once: the observer does not run while the frame is hidden
   new ResizeObserver(measure).observe(picture);
 }
 

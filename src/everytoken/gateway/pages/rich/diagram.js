@@ -4,7 +4,7 @@
 const FRAME = new URL("../diagram/index.html", import.meta.url);
 const LIMIT_MS = 20_000; // to load the library and to draw
 const HIGHEST = 4000; // pixels; a picture that is higher scrolls
-const MISSING = "What draws diagrams could not be loaded. Press “Draw” to try again.";
+const MISSING = "The diagram library could not be loaded. Press “Draw” to try again.";
 // The library's names -> the page's. It derives the others, some of them badly.
 const COLOURS = {
   background: "code",
@@ -56,7 +56,7 @@ export class DiagramView {
   #timer = 0;
   #removed = false;
 
-  /** Draw `source`; where that cannot be done, say so in its place and call `failed`. */
+  /** Draw `source`. If that fails, show why instead, and call `failed`. */
   constructor(source, failed) {
     this.#source = source;
     this.#failed = failed;
@@ -107,7 +107,7 @@ export class DiagramView {
 
   #wait() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#fail("It takes too long to draw this diagram."), LIMIT_MS);
+    this.#timer = setTimeout(() => this.#fail("This diagram takes too long to draw."), LIMIT_MS);
   }
 
   #fail(words) {
