@@ -73,7 +73,7 @@ fmt: .venv/.dev ## format the code and repair what can be repaired
 	@sh tools/setup.sh weights
 	@touch $@
 
-.venv/.runtime: pyproject.toml .venv/.base .venv/.weights
+.venv/.runtime: pyproject.toml tools/build_native.py src/everytoken/native/short_path.c .venv/.base .venv/.weights
 	@sh tools/setup.sh everytoken
 	@touch $@
 

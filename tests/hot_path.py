@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import everytoken
 from everytoken.gateway import UpstreamConfig
+from everytoken.native import parts
 from gateway_serving import HELLO, Wire, event, serving
 
 if TYPE_CHECKING:
@@ -85,8 +86,20 @@ class Calls:
         threading.setprofile(None)  # type: ignore[arg-type]  # typeshed does not know that it can be taken back
 
 
-async def calls_of_one_chunk(journal: Any) -> list[tuple[str, str]]:
-    """Return the calls that a chunk in the middle of a response costs, with this one open and one reader."""
+async def calls_of_one_chunk(journal: Any, *, short: bool = False) -> list[tuple[str, str]]:
+    """Return the calls that a chunk in the middle of a response costs, with this one open and one reader.
+
+    `short`: with the parts in C, which calls of Python do not show.
+    """
+    before = parts.short_path is not None
+    parts.use(wanted=short)
+    try:
+        return await _calls_of_one_chunk(journal)
+    finally:
+        parts.use(wanted=before)
+
+
+async def _calls_of_one_chunk(journal: Any) -> list[tuple[str, str]]:
     upstream = Upstream()
     async with (
         upstream.listening() as url,

@@ -66,6 +66,8 @@ def build() -> None:
     say("building the wheels and source distributions")
     for source in (ROOT, ROOT / "weights"):
         run(sys.executable, "-m", "hatchling", "build", "-d", DIST, cwd=source)
+    # And the wheel that fits every platform, without the part in C.
+    run(sys.executable, "-m", "hatchling", "build", "-d", DIST, "-t", "wheel", EVERYTOKEN_NATIVE="0")
     say("building the npm package")
     if not (ROOT / "js" / "node_modules").exists():
         run("npm", "ci", *NPM, cwd=ROOT / "js")
@@ -162,7 +164,10 @@ def guide(place: Place, what: str, node: Path | None = None) -> None:
 
 def try_everything(folder: Path) -> None:
     """Install each thing in a clean place, and run the guide's programs there."""
-    ours, weights = (next(DIST.glob(f"{name}-*.whl")) for name in ("everytoken", "everytoken_model_smollm2"))
+    *_, ours = sorted(
+        DIST.glob("everytoken-*.whl"), key=lambda wheel: wheel.name.endswith("-any.whl"), reverse=True
+    )
+    weights = next(DIST.glob("everytoken_model_smollm2-*.whl"))
     [tarball] = DIST.glob("*.tgz")
     say("installing the tarball into a folder of its own")
     node = folder / "node"

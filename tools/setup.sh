@@ -61,6 +61,8 @@ weights)
     ;;
 everytoken)
     pip_install "everytoken in editable form" --no-deps --no-build-isolation -e .
+    ls src/everytoken/native/*.so >/dev/null 2>&1 ||
+        say "no C compiler, or no Python.h: all works, but a chunk costs more (see docs/install.md)"
     ;;
 dev)
     pip_install "the development tools" --require-hashes -r requirements/dev.txt

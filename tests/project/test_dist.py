@@ -71,6 +71,7 @@ def test_every_way_to_install_is_one_that_works():
         "pip install .",
         "pip install './weights' '.[embedded]'",
         "pip install '.[redis,http2,otel,prices]'",
+        "python -c 'from everytoken.native import parts; print(parts.short_path is not None)'",
         "npm pack ./js",
         f"npm install everytoken-{javascript['version']}.tgz",
     ]

@@ -65,7 +65,7 @@ BLOCKS = {
         "python": (1, "project/test_gateway_docs.py"),
         "toml": (3, "project/test_gateway_docs.py"),
     },
-    "docs/install.md": {"sh": (6, "project/test_dist.py")},
+    "docs/install.md": {"sh": (7, "project/test_dist.py")},
     "docs/journal.md": {"": (1, "journal/test_redis.py")},
     "docs/node.md": {"js": (6, "project/test_js.py"), "ts": (2, "sdks/test_node_sdks.py")},
     "docs/operations.md": {

@@ -8,8 +8,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.sqlite import SqliteJournal
+from everytoken.native import parts
 from hot_path import calls_of_one_chunk
 
 if TYPE_CHECKING:
@@ -34,3 +37,15 @@ async def test_a_chunk_on_the_sqlite_journal(tmp_path: Path) -> None:
     calls = await calls_of_one_chunk(SqliteJournal(tmp_path / "journal.sqlite"))
     shown = listed(calls)
     assert len(calls) <= 26, shown
+
+
+@pytest.mark.skipif(parts.short_path is None, reason="the C part was not built")
+class TestInC:
+    async def test_a_chunk_on_the_memory_journal(self) -> None:
+        assert await calls_of_one_chunk(MemoryJournal(), short=True) == []
+
+    async def test_a_chunk_on_the_sqlite_journal(self, tmp_path: Path) -> None:
+        calls = await calls_of_one_chunk(SqliteJournal(tmp_path / "journal.sqlite"), short=True)
+        assert len(calls) <= 9, listed(
+            calls
+        )  # one for the stream, and those of the commit, which many may share

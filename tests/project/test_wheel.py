@@ -7,8 +7,10 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import urllib.request
 import zipfile
@@ -32,10 +34,11 @@ PAGES = PACKAGE / "gateway" / "pages"
 FILES = sorted(
     path
     for path in PACKAGE.rglob("*")
-    if path.is_file() and path.suffix != ".pyc" and path.name != ".DS_Store"
+    if path.is_file() and path.suffix not in {".pyc", ".so"} and path.name != ".DS_Store"
 )
-KINDS = {".py", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE", ".version", ".woff2", ".gz"}
-TOP = ("CHANGELOG.md", "LICENSE", "NOTICE", "README.md", "pyproject.toml")
+KINDS = {".py", ".c", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE", ".version", ".woff2", ".gz"}
+TOP = ("CHANGELOG.md", "LICENSE", "NOTICE", "README.md", "pyproject.toml", "tools/build_native.py")
+COMPILED = f"everytoken/native/_short_path{sysconfig.get_config_var('EXT_SUFFIX')}"
 LICENSES = ("LICENSE", "NOTICE", *sorted(str(path.relative_to(ROOT)) for path in PAGES.rglob("*.LICENSE")))
 
 IMPORT_EVERYTHING = """
@@ -110,13 +113,36 @@ class TestTheWheel:
     def test_holds_the_package_as_it_is_its_licences_and_nothing_else(self, wheel):
         with zipfile.ZipFile(wheel) as archive:
             content = {name: archive.read(name) for name in archive.namelist()}
-        info = wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"
+        info = "-".join(wheel.name.split("-")[:2]) + ".dist-info"
         about = {f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
         licenses = {f"{info}/licenses/{name}": (ROOT / name).read_bytes() for name in LICENSES}
         package = {f"everytoken/{path.relative_to(PACKAGE)}": path.read_bytes() for path in FILES}
-        assert {name: data for name, data in content.items() if name not in about} == package | licenses
+        others = {name: data for name, data in content.items() if name not in {*about, COMPILED}}
+        assert others == package | licenses
         assert about < content.keys()
         assert {path.suffix for path in FILES} == KINDS
+
+    def test_has_the_c_part_where_there_is_a_compiler_and_fits_this_platform_only(self, wheel):
+        compiler = shutil.which(sysconfig.get_config_var("CC").split()[0])
+        headers = Path(sysconfig.get_path("include"), "Python.h")
+        if compiler is None or not headers.is_file():
+            pytest.skip("there is no C compiler, or Python's headers are missing")
+        with zipfile.ZipFile(wheel) as archive:
+            assert COMPILED in archive.namelist()
+            [about] = [name for name in archive.namelist() if name.endswith("/WHEEL")]
+            assert "Root-Is-Purelib: false" in archive.read(about).decode()
+        assert not wheel.name.endswith("-any.whl")
+
+    @pytest.mark.parametrize(
+        "environ", [{"CC": "false"}, {"CC": "no-such-compiler"}, {"EVERYTOKEN_NATIVE": "0"}], ids=str
+    )
+    def test_without_a_compiler_it_fits_every_platform(self, environ, tmp_path, monkeypatch):
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        [built] = build(ROOT, tmp_path, "wheel")
+        assert built.name.endswith("-py3-none-any.whl")
+        with zipfile.ZipFile(built) as archive:
+            assert COMPILED not in archive.namelist()
 
     def test_can_be_described(self, wheel):
         with zipfile.ZipFile(wheel) as archive:

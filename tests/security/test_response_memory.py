@@ -33,7 +33,7 @@ DELTAS: dict[str, Callable[[str], dict[str, Any]]] = {
 def test_a_transcript_is_bounded_whatever_an_upstream_sends(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcript, "_LIMIT", 10_000)
+    monkeypatch.setattr(transcript, "LIMIT", 10_000)
     kept = Transcript(OPENAI_CHAT)
     record = msgspec.json.encode({"choices": [{"index": 0, "delta": DELTAS[kind]("x" * 1000)}]})
     for number in range(200):
@@ -44,7 +44,7 @@ def test_a_transcript_is_bounded_whatever_an_upstream_sends(
 
 
 def test_tool_calls_without_any_text_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transcript, "_LIMIT", 10_000)
+    monkeypatch.setattr(transcript, "LIMIT", 10_000)
     kept = Transcript(OPENAI_CHAT)
     for number in range(1000):
         delta = {"tool_calls": [{"index": number, "id": f"c{number}", "function": {"name": "f"}}]}
@@ -56,7 +56,7 @@ def test_tool_calls_without_any_text_are_counted_too(monkeypatch: pytest.MonkeyP
 async def test_what_is_too_long_to_compare_is_interrupted_and_never_spliced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transcript, "_LIMIT", 100)
+    monkeypatch.setattr(transcript, "LIMIT", 100)
     upstream = ManualUpstream()
     async with serving(upstream) as gateway, Wire.to(gateway.port) as wire:
         wire.send("POST", "/v1/chat/completions", HELLO)

@@ -47,6 +47,7 @@ _ELSEWHERE = frozenset(  # what other commands and the examples read
         "EVERYTOKEN_MODEL",
         "EVERYTOKEN_URL",
         "EVERYTOKEN_LONG_POLL_MS",
+        "EVERYTOKEN_NATIVE",
     }
 )
 _POSITIVE = (

@@ -11,8 +11,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from everytoken.errors import StreamNotFoundError
+from everytoken.formats import openai
 from everytoken.gateway.http import break_off
 from everytoken.gateway.server import direct_of
+from everytoken.native import parts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,6 +36,8 @@ class ReaderConnection:
 
     Under our own server its leaving is a callback; under another one a task waits for ASGI's message.
     """
+
+    __slots__ = ("_loop", "_request", "_wake", "_watch", "direct", "gone")
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -180,11 +184,18 @@ class Follower:
 
         Raises `StreamNotFoundError` when the stream is deleted, `JournalUnavailableError`, and whatever the format does.
         """
-        self._log.subscribe(self.moved)
+        moved = self._mover()
+        self._log.subscribe(moved)
         try:
             return await self._run()
         finally:
-            self._log.unsubscribe(self.moved)
+            self._log.unsubscribe(moved)
+
+    def _mover(self) -> Callable[[], None]:
+        """Return what does as `moved`: in C, where that knows the format."""
+        knows = self._push in (openai.encode, openai.encode_without_ids)
+        mover = parts.mover(self, self._push is openai.encode) if parts.mover is not None and knows else None
+        return mover or self.moved
 
     async def _run(self) -> bool:
         client, log, output = self._client, self._log, self._format

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import time
 from collections import deque
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from everytoken.errors import JournalUnavailableError, NotStorableError
+from everytoken.native import parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +27,8 @@ logger = logging.getLogger("everytoken.journal")
 _RETRY = (0.005, 1.0)  # seconds between tries while the storage refuses: first and longest
 _FEW = 3  # streams in the last commit up to which the next one does not wait for others to come along
 _PATIENCE = 1.0  # seconds that those who wait are kept waiting while the storage is only busy
+
+_begin, _commit = methodcaller("begin"), methodcaller("commit")
 
 
 class StorageBusyError(JournalUnavailableError):
@@ -100,8 +104,9 @@ class GroupCommit:
         if self._probes:
             self.storing_probes, self._probes = self._probes, []
         try:
+            begin = parts.begin or _begin
             for stream in streams:
-                stream.begin()
+                begin(stream)
             done = self._store(streams)
         except JournalUnavailableError as error:
             self.failed(error)
@@ -188,9 +193,10 @@ class GroupCommit:
         streams, self._storing = self._storing, []
         if self.storing_probes:
             self._answer_probes(None)
+        commit = parts.commit or _commit
         for stream in streams:
             try:
-                stream.commit()
+                commit(stream)
             except Exception as error:  # noqa: BLE001  # the others' turn is not over
                 stream.cannot_show(error)
         try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from everytoken.errors import JournalUnavailableError
 from everytoken.journal import sqlite_tidying as tidying
+from everytoken.journal.packed import PackedRecords
 from everytoken.journal.rules import Marks
 from everytoken.journal.sqlite_file import (
     NOTHING,
@@ -27,6 +28,7 @@ from everytoken.journal.sqlite_file import (
 )
 from everytoken.journal.sqlite_recovery import Recovered
 from everytoken.journal.sqlite_tidying import SqliteTidying, Work
+from everytoken.native import parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,6 +183,7 @@ class SqliteJournal(SqliteTidying):
             return self._begin(streams)  # perhaps none of them is at fault
 
     def _commit_work(self, work: Work, streams: Sequence[Stream]) -> bool:
+        part_of = parts.part or PackedRecords.part
         for stream in streams:
             extra = None
             if (
@@ -194,7 +197,7 @@ class SqliteJournal(SqliteTidying):
                 if work.extended and stream in work.extended:
                     part = work.extended[stream].part(0)
                 else:
-                    part = stream.records.part(stream.tail - stream.base)
+                    part = part_of(stream.records, stream.tail - stream.base)
                 work.entries.append((stream.number, stream.tail, part, extra))
             elif extra is not None:
                 work.entries.append((stream.number, stream.tail, NOTHING, extra))

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     Fetch = Callable[[Any, int, int], Awaitable[Sequence[bytes]]]
 
-__all__ = ["Stream", "StreamWriter", "some_of"]
+__all__ = ["FULL", "Stream", "StreamWriter", "some_of"]
 
 logger = logging.getLogger("everytoken.journal")
 
 _FIRST = 4  # records taken before the first look at their size
 _STEP = 64  # and at most between two looks
 _NEWEST = 16 * 1024  # bytes of a commit that a reader gets as they came, whatever its limit
-_FULL = 1024 * 1024  # bytes waiting to be stored at which a writer pauses
+FULL = 1024 * 1024  # bytes waiting to be stored at which a writer pauses
 
 
 class _Mover(Protocol):
@@ -227,8 +227,12 @@ class Stream(StreamRecords):
         for moved in self._moved:
             try:
                 moved()
-            except Exception:  # one reader's fault must not keep the others from what is theirs
-                logger.exception("a reader of stream %s failed", self.info.id)
+            except Exception as error:  # noqa: BLE001  # one reader's fault must not keep the others from what is theirs
+                self.reader_failed(error)
+
+    def reader_failed(self, error: Exception) -> None:
+        """Write down that a reader could not be told."""
+        logger.error("a reader of stream %s failed", self.info.id, exc_info=error)
 
     def begin(self) -> None:
         """Take what is pending as being stored."""
@@ -262,8 +266,8 @@ class Stream(StreamRecords):
         for moved in self._moved:
             try:
                 moved()
-            except Exception:  # one reader's fault must not keep the others from what is theirs
-                logger.exception("a reader of stream %s failed", self.info.id)
+            except Exception as error:  # noqa: BLE001  # one reader's fault must not keep the others from what is theirs
+                self.reader_failed(error)
         if special:
             waiting, self._storing_waiting = self._storing_waiting, []
             _settle(waiting, None)
@@ -372,7 +376,7 @@ class StreamWriter:
     @property
     def full(self) -> bool:
         """Whether the writer should pause until the log has moved."""
-        return sum(map(len, self.log.pending)) > _FULL
+        return sum(map(len, self.log.pending)) > FULL
 
     def when_fenced(self, told: Callable[[], None]) -> None:
         """Have `told` called when another writer takes over, or the stream is lost."""
@@ -394,7 +398,7 @@ class StreamWriter:
         if stream.dirty:
             # What was the first since the last commit is not counted: nearly always it is all, and no more than one read.
             stream.pending_bytes += sum(map(len, records))
-            return stream.pending_bytes > _FULL
+            return stream.pending_bytes > FULL
         self._journal.moved(stream)
         return False
 

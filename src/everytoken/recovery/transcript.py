@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from everytoken.dialects.pieces import Chunk, Kind, Piece, Place
     from everytoken.recovery.authors import Author
 
-__all__ = ["Transcript"]
+__all__ = ["LIMIT", "Transcript"]
 
-_LIMIT = 8 * 1024 * 1024  # bytes of all that is kept for comparison; a long response has less than one MiB
+LIMIT = 8 * 1024 * 1024  # bytes of all that is kept for comparison; a long response has less than one MiB
 _RECENT = 24  # pieces whose lengths are remembered: enough for the overlap that proves a prefill
 _PLACE = 512  # bytes that a text of its own may cost
 
@@ -32,6 +32,11 @@ class Transcript:
     none is proof of the end. `long`: there was more than can be kept for comparison, and some is gone. `authors`: the models
     that have written it, as far as attempts that are over have shown.
     """
+
+    __slots__ = (
+        "_main", "_others", "_recent", "_texts", "authors", "chunks", "continued", "ended", "fields", "first", "halved",
+        "history", "long", "obstacle", "records",
+    )  # fmt: skip
 
     def __init__(self, dialect: Dialect) -> None:
         # UTF-8, with half surrogates where an upstream sends them: a StringIO keeps every piece as an object of its own.
@@ -62,7 +67,7 @@ class Transcript:
         self._main += text.encode("utf-8", "surrogatepass")
         self._recent.append(len(text))
         self.chunks += 1
-        if len(self._main) > _LIMIT:
+        if len(self._main) > LIMIT:
             self._drop()
 
     def add(self, chunk: Chunk) -> bool:
@@ -73,7 +78,7 @@ class Transcript:
             self._add_end(chunk)
         if chunk.obstacle is not None:
             self.obstacle = chunk.obstacle
-        if self._others > _LIMIT or len(self._main) > _LIMIT:
+        if self._others > LIMIT or len(self._main) > LIMIT:
             self._drop()
         if not chunk.pieces or chunk.frame:
             return False

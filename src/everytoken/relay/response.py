@@ -40,7 +40,16 @@ logger = logging.getLogger("everytoken.relay")
 _LOOK = 64 * 1024  # bytes received between two looks, if there is something to look at
 
 
-class Relay:
+class _Received:
+    """Bytes received of a response; `look_at`: how many there may be before somebody looks."""
+
+    __slots__ = ("look_at", "received")
+
+    look_at: int
+    received: int
+
+
+class Relay(_Received):
     """One response being written.
 
     `ended` is called once, when it is not written here any more. `grace` is how many seconds it goes on without a
@@ -77,9 +86,7 @@ class Relay:
         self.readers = Readers(
             stream_id, grace=grace, is_read_elsewhere=is_read_elsewhere, abandon=self._abandon
         )
-        self._paused = False
-        self._let_go = False
-        self._abandoned = False
+        self._paused = self._let_go = self._abandoned = False
         self._latest = self.loop.time() + max_seconds
         self._events = events
         self.gaps = None if events is None else events.gaps
@@ -203,13 +210,14 @@ class Relay:
         """Tell the recovery what happened, and do what it decides. A bug ends the response, it does not leave it hanging."""
         try:
             if records := tell(self.loop.time(), *args):
-                self._write(records)
+                self.write(records)
             self.carry_out()
         except Exception:
             logger.exception("%s: a bug in everytoken", name_of(self.log.info))
             self.break_off(EverytokenError("an internal error broke the response off"))
 
-    def _write(self, records: Sequence[bytes]) -> None:
+    def write(self, records: Sequence[bytes]) -> None:
+        """Append records; read no more if too much waits."""
         try:
             if self.writer.append(records):
                 self.pause()

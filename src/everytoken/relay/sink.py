@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from everytoken.errors import EverytokenError, JournalError
+from everytoken.journal.stream import FULL
+from everytoken.native import parts
+from everytoken.recovery import transcript
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from everytoken.journal import Writer
+    from everytoken.native import ShortPath
     from everytoken.recovery import Recovery
     from everytoken.relay.gaps import Gaps
 
@@ -35,6 +39,7 @@ class _Relay(Protocol):
     def is_accepted(self, attempt: int) -> None: ...
     def head_came(self, attempt: int, headers: Headers) -> None: ...
     def is_too_large(self) -> bool: ...
+    def write(self, records: Sequence[bytes]) -> None: ...
     def cannot_write(self, error: JournalError) -> None: ...
     def break_off(self, error: EverytokenError) -> None: ...
 
@@ -42,7 +47,7 @@ class _Relay(Protocol):
 class AttemptSink:
     """The `Sink` of the attempt with a number."""
 
-    __slots__ = ("_append", "_live", "_note", "_time", "number", "relay")
+    __slots__ = ("_append", "_live", "_note", "_short", "_time", "number", "relay")
 
     def __init__(self, relay: _Relay, number: int) -> None:
         self.relay = relay
@@ -51,6 +56,7 @@ class AttemptSink:
         self._live = relay.recovery.attempt(number)
         self._time = relay.loop.time
         self._note = None if relay.gaps is None else relay.gaps.note
+        self._short: ShortPath | Literal[False] | None = None  # False: it has none; None: not looked at
 
     def on_connected(self) -> None:
         """The request is on its way."""
@@ -66,8 +72,8 @@ class AttemptSink:
         self.relay.recovery.accept(self._time(), self.number)
         self.relay.is_accepted(self.number)
 
-    def on_data(self, data: bytes) -> None:
-        """Take bytes of the stream."""
+    def on_data(self, data: bytes) -> ShortPath | None:
+        """Take bytes of the stream; return what may take the next ones if they are like these."""
         relay = self.relay
         recovery = relay.recovery
         live = self._live
@@ -87,12 +93,21 @@ class AttemptSink:
                 relay.cannot_write(error)
         relay.received += len(data)
         if relay.received > relay.look_at and relay.is_too_large():
-            return
+            return None
         if steady is not None:
             if not steady.steady:
                 relay.tell(recovery.settle, self.number)
+            elif parts.short_path is not None:
+                return self._shorten(data, records)
         elif recovery.decisions:
             relay.carry_out()
+        return None
+
+    def _shorten(self, data: bytes, records: list[bytes]) -> ShortPath | None:
+        assert parts.short_path is not None
+        if self._short is None:
+            self._short = parts.short_path(self, self.relay.writer, transcript.LIMIT, FULL) or False
+        return self._short.learn(data, records) if self._short else None
 
     def on_non_streaming(self, body: bytes) -> None:
         """Take a response in one piece."""

@@ -28,8 +28,8 @@ class Sink(Protocol):
     def on_accepted(self) -> None:
         """The upstream has responded with success; the body follows."""
 
-    def on_data(self, data: bytes) -> None:
-        """Some bytes of an event stream."""
+    def on_data(self, data: bytes) -> object:
+        """Some bytes of an event stream. What is returned may take the next ones, if they are like these."""
 
     def on_non_streaming(self, body: bytes) -> None:
         """The complete body of a response that is not streamed."""

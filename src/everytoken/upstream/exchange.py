@@ -101,7 +101,7 @@ class Exchange:
         self._retry_after: float | None = None
         self._should_retry: bool | None = None
         # Takes the bytes of the body as received; those of a plain event stream go straight to the sink.
-        self.on_body: Callable[[bytes], None] = self._receive_body
+        self.on_body: Callable[[bytes], object] = self._receive_body
         self.protocol: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.released = self._sent = False

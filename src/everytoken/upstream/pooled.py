@@ -44,6 +44,8 @@ class Pool(Protocol):
 class PooledProtocol(asyncio.Protocol):
     """Serves one exchange at a time, and goes back to its pool when the response has ended properly."""
 
+    __slots__ = ("_busy", "_drain", "_exchange", "_in_body", "_pool", "_retry", "_transport")
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None

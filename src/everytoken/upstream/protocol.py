@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
 from everytoken.errors import ConnectError, EverytokenError, RemoteProtocolError, TruncatedError
+from everytoken.native import parts
 from everytoken.upstream.pooled import PooledProtocol
 
 if TYPE_CHECKING:
@@ -26,12 +27,17 @@ _FRAMED = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class HttpProtocol(PooledProtocol):
-    """Serves one exchange at a time."""
+    """Serves one exchange at a time.
 
-    _full: asyncio.Future[None] | None = None  # while the upstream does not take what was written
+    `short`: what may take the next piece of the body in place of `data_received`, as the last one's taker said.
+    """
+
+    __slots__ = ("_full", "_head_bytes", "_headers", "_parser", "_request", "_until_close", "short")
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
+        self._full: asyncio.Future[None] | None = None  # while the upstream does not take what was written
+        self.short: object = None
         self._parser: httptools.HttpResponseParser | None = None
         self._request = b""  # until the response begins
         self._headers: list[tuple[bytes, bytes]] = []
@@ -84,6 +90,9 @@ class HttpProtocol(PooledProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is established."""
         self._transport = cast("asyncio.Transport", transport)
+        if parts.receiver is not None:
+            receiver: Any = parts.receiver(self, asyncio.get_running_loop().time)
+            self._transport.set_protocol(receiver)
         self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -98,10 +107,8 @@ class HttpProtocol(PooledProtocol):
             self._retry = None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError:
-            # An exception from our own code further up. It must neither go unnoticed nor leave the attempt hanging.
-            logger.exception("internal error: the attempt has ended")
-            self._report(EverytokenError("an internal error ended the attempt"))
+        except httptools.HttpParserCallbackError as error:
+            self.internal_error(error)
             return
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self._request and self._exchange is not None and _is_http2(data):
@@ -160,7 +167,7 @@ class HttpProtocol(PooledProtocol):
         """Pass on some bytes of the body."""
         exchange = self._exchange
         if exchange is not None:
-            exchange.on_body(body)
+            self.short = exchange.on_body(body)
 
     def on_message_complete(self) -> None:
         """The response has ended properly."""
@@ -179,6 +186,11 @@ class HttpProtocol(PooledProtocol):
             self._pool.idle(self)
         else:
             self.close()
+
+    def internal_error(self, error: Exception) -> None:
+        """Give up after an exception of our own code: it must neither go unnoticed nor leave the attempt hanging."""
+        logger.error("internal error: the attempt has ended", exc_info=error)
+        self._report(EverytokenError("an internal error ended the attempt"))
 
     def _report(self, error: EverytokenError) -> None:
         exchange, self._exchange = self._exchange, None

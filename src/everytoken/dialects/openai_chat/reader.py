@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["ChatReader"]
 
 _EMPTY = (b"", b"null", b"[]")
+_CONTENT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)*)"')
+_OTHER = "another text"  # tried in the place of a chunk's own
 
 
 class ChatReader(ChatDecoder):
@@ -64,37 +67,31 @@ class ChatReader(ChatDecoder):
             chunk = decode_typed(data)
         except (msgspec.DecodeError, RecursionError):
             return self._present(self.receive_odd(event), data)
-        choices = chunk.choices
         # Nearly every chunk leaves here: nothing about it but a piece of text.
-        if (
-            choices
-            and self._first
-            and not self._special
-            and len(choices) == 1
-            and chunk.object == CHUNK_OBJECT
-            and chunk.usage is None
-            and chunk.error is None
-            and event.event == "message"
-            and not chunk.odd
-        ):
-            choice = choices[0]
-            delta = choice.delta
-            if delta is not None and not choice.finish_reason and choice.error is None and not choice.index:
-                content = delta.content
-                if (
-                    content
-                    and content.__class__ is str
-                    and not (
-                        delta.reasoning_content
-                        or delta.reasoning
-                        or delta.tool_calls
-                        or delta.refusal
-                        or delta.function_call
-                        or delta.others
-                    )
-                ):
-                    return content
+        if self._first and not self._special and event.event == "message" and (text := _text_alone(chunk)):
+            return text
         return self._present(self.receive_typed(event, chunk), data)
+
+    def around(self, record: bytes) -> tuple[bytes, bytes] | None:
+        """Return what stands before and behind the text of a record that `read` took for text alone.
+
+        With any other text between the two, as the inside of a JSON string, `read` does the same. None if that is not sure.
+        """
+        found = _CONTENT.search(record)
+        if found is None or not self._first or self._special:
+            return None
+        before, after = record[: found.start(1)], record[found.end(1) :]
+        try:
+            chunk, other = decode_typed(record), decode_typed(before + _OTHER.encode() + after)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        text = _text_alone(chunk)
+        if text is None or _text_alone(other) != _OTHER:
+            return None
+        assert other.choices
+        assert other.choices[0].delta
+        other.choices[0].delta.content = text
+        return (before, after) if other == chunk else None
 
     def _present(self, chunk: TypedChunk | None, raw: str) -> Chunk | None:
         """Return a chunk in a form that a client's `chunk.choices[0].delta.content` works on; None for nothing."""
@@ -123,3 +120,34 @@ class ChatReader(ChatDecoder):
             raw = with_choice(raw, usage=shown)
             return self._present(decode_chunk(raw), raw)
         return Chunk(raw, [], own=chunk) if self._usage else None
+
+
+def _text_alone(chunk: TypedChunk) -> str | None:
+    """Return the text of a chunk that has nothing else for anybody; None of any other."""
+    choices = chunk.choices
+    if (
+        not choices
+        or len(choices) != 1
+        or chunk.object != CHUNK_OBJECT
+        or chunk.usage is not None
+        or chunk.error is not None
+        or chunk.odd
+    ):
+        return None
+    choice = choices[0]
+    delta = choice.delta
+    if delta is None or choice.finish_reason or choice.error is not None or choice.index:
+        return None
+    content = delta.content
+    if (
+        not content
+        or content.__class__ is not str
+        or delta.reasoning_content
+        or delta.reasoning
+        or delta.tool_calls
+        or delta.refusal
+        or delta.function_call
+        or delta.others
+    ):
+        return None
+    return content
