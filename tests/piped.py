@@ -125,13 +125,15 @@ class Response:
 
     @property
     def state(self) -> dict[str, Any]:
-        """All that a chunk changes, but for the times."""
+        """All that a chunk changes."""
         live, transcript, log = self.live, self.relay.recovery.transcript, self.relay.log
         return {
             "quiet": live.quiet,
             "steady": live.steady,
             "content": live.content,
-            "in time": live.last_bytes is not None and abs(live.deadline - live.last_bytes - live.gap) < 1e-6,
+            "last bytes": live.last_bytes,
+            "deadline": live.deadline,
+            "quiet since": self.follower._quiet_since,
             "text": transcript.text,
             "recent": list(transcript._recent),
             "chunks": transcript.chunks,
@@ -169,12 +171,16 @@ async def begun(output: OutputFormat | None = None, **options: Any) -> Response:
 
 
 async def read_all(reads: Sequence[bytes], *, short: bool) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Return the state after each of these reads, and what the reader was written."""
+    """Return the state after each of these reads, and what the reader was written. A read takes place every second."""
     assert parts.use(wanted=short) is short
+    loop: Any = asyncio.get_running_loop()
+    now = 1000.0
+    loop.time = lambda: now
     try:
         response = await begun()
         states = []
         for data in reads:
+            now += 1
             response.upstream.read(data)
             await turns()
             states.append(response.state)
@@ -184,4 +190,5 @@ async def read_all(reads: Sequence[bytes], *, short: bool) -> tuple[list[dict[st
         response.task.cancel()
         return states, response.written
     finally:
+        del loop.time
         parts.use(wanted=True)

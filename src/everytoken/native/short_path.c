@@ -20,6 +20,7 @@
 
 #define MOST_TEXT 2048 /* bytes of one piece of text; a model writes a few at a time */
 #define MOST_SHOWN 4096 /* bytes of several records that a reader surely gets as they came: `_NEWEST` is more */
+#define MOST_HELD 16384 /* bytes of a chunk whose rest has not come */
 #define MOST_SKIPPED 256 /* records between two looks at what stands around the text, where it differs each time */
 
 /* ---- The slots of Python classes ---- */
@@ -61,8 +62,8 @@ enum { CLIENT_GONE };
 static Layout client_layout = {{"gone"}};
 enum { DIRECT_FLOW, DIRECT_WRITE };
 static Layout direct_layout = {{"flow", "write_raw"}};
-enum { PROTOCOL_EXCHANGE, PROTOCOL_SHORT };
-static Layout protocol_layout = {{"_exchange", "short"}};
+enum { PROTOCOL_EXCHANGE, PROTOCOL_SHORT, PROTOCOL_TRANSPORT };
+static Layout protocol_layout = {{"_exchange", "short", "_transport"}};
 enum { EXCHANGE_ON_BODY };
 static Layout exchange_layout = {{"on_body"}};
 
@@ -143,7 +144,7 @@ static long long count_of(PyObject *value)
 }
 
 static PyObject *s_append, *s_epoch, *s_extend, *s_truncate, *s_wake, *s_write_paused, *s_write, *s_settle, *s_recovery, *s_tell, *s_around,
-    *s_reader_failed, *s_internal_error, *s_data_received, *s_moved, *s_begin, *s_commit, *s_part;
+    *s_reader_failed, *s_internal_error, *s_data_received, *s_moved, *s_begin, *s_commit, *s_part, *s_is_closing;
 
 /* Return the exception that has been raised, and raise it no more. */
 static PyObject *taken_exception(void)
@@ -907,26 +908,38 @@ typedef struct {
     /* While the next byte begins an HTTP chunk: who takes what is in it, of which exchange. */
     ShortPath *path;
     PyObject *exchange, *on_body;
+    PyObject *held;     /* bytes: the beginning of a chunk, whose rest has not come; NULL if there is none */
+    Py_ssize_t counted; /* how many of them are counted as received: those of the body */
 } Receiver;
+
+/* Return the size that the head of an HTTP chunk says, its line ending at `line_end`; -1 if it is not plain. */
+static Py_ssize_t size_of(const char *head, const char *line_end)
+{
+    Py_ssize_t size = 0;
+    if (line_end - head < 2 || line_end - head > 9 || line_end[-1] != '\r')
+        return -1;
+    for (; head < line_end - 1; head++) {
+        char c = *head;
+        if (c >= '0' && c <= '9')
+            size = size << 4 | (c - '0');
+        else if (c >= 'a' && c <= 'f')
+            size = size << 4 | (c - 'a' + 10);
+        else if (c >= 'A' && c <= 'F')
+            size = size << 4 | (c - 'A' + 10);
+        else
+            return -1;
+    }
+    return size;
+}
 
 /* Read the head of an HTTP chunk; return where its data begins, and set its size. NULL if it is not all there, or not plain. */
 static const char *chunk_at(const char *data, const char *end, Py_ssize_t *size)
 {
-    *size = 0;
-    for (int digits = 0; digits < 8 && data < end; digits++, data++) {
-        char c = *data;
-        if (c >= '0' && c <= '9')
-            *size = *size << 4 | (c - '0');
-        else if (c >= 'a' && c <= 'f')
-            *size = *size << 4 | (c - 'a' + 10);
-        else if (c >= 'A' && c <= 'F')
-            *size = *size << 4 | (c - 'A' + 10);
-        else
-            break;
-    }
-    if (end - data < 4 || data[0] != '\r' || data[1] != '\n' || *size < 9 || end - data - 4 < *size)
+    size_t most = (size_t)(end - data) < 10 ? (size_t)(end - data) : 10;
+    const char *line_end = memchr(data, '\n', most);
+    if (line_end == NULL || (*size = size_of(data, line_end)) < 9 || end - line_end - 3 < *size)
         return NULL;
-    data += 2;
+    data = line_end + 1;
     return data[*size] == '\r' && data[*size + 1] == '\n' ? data : NULL;
 }
 
@@ -937,12 +950,77 @@ static void forget_path(Receiver *self)
     Py_CLEAR(self->on_body);
 }
 
+/* Count bytes of the body as received without content, as `AttemptSink.on_data` does; they may be fewer than none. Returns 0,
+ * with nothing changed, if Python has to look at how many there are. */
+static int count(ShortPath *path, Py_ssize_t bytes)
+{
+    long long received = count_of(SLOT(path->relay, relay_layout, RELAY_RECEIVED));
+    long long look_at = count_of(SLOT(path->relay, relay_layout, RELAY_LOOK_AT));
+    long long quiet = count_of(SLOT(path->live, live_layout, LIVE_QUIET));
+    if (received < 0 || look_at < 0 || quiet < 0 || (bytes > 0 && received + bytes > look_at) ||
+        received + bytes < 0 || quiet + bytes < 0)
+        return 0;
+    PyObject *more = PyLong_FromLongLong(received + bytes), *longer = PyLong_FromLongLong(quiet + bytes);
+    if (more == NULL || longer == NULL) {
+        Py_XDECREF(more);
+        Py_XDECREF(longer);
+        PyErr_Clear();
+        return 0;
+    }
+    PUT(path->relay, relay_layout, RELAY_RECEIVED, more);
+    PUT(path->live, live_layout, LIVE_QUIET, longer);
+    return 1;
+}
+
+/* Keep the beginning of a chunk until its rest comes, if there is no whole event in it. Returns 0, with nothing changed, if not;
+ * -1 with an exception. */
+static int hold(Receiver *self, const char *chunk, const char *end, PyObject *now)
+{
+    ShortPath *path = self->path;
+    const char *line_end = memchr(chunk, '\n', (size_t)(end - chunk));
+    Py_ssize_t bytes = line_end == NULL ? 0 : end - line_end - 1;
+    if (end - chunk > MOST_HELD || SLOT(path->live, live_layout, LIVE_STEADY) != Py_True)
+        return 0;
+    if (line_end == NULL) {
+        for (const char *c = chunk; c < end; c++)
+            if (!(*c >= '0' && *c <= '9') && !(*c >= 'a' && *c <= 'f') && !(*c >= 'A' && *c <= 'F') &&
+                !(*c == '\r' && c > chunk && c == end - 1))
+                return 0;
+    }
+    else {
+        Py_ssize_t size = size_of(chunk, line_end);
+        if (size < 0 || bytes >= size || memchr(line_end + 1, '\n', (size_t)bytes) != NULL)
+            return 0;
+    }
+    PyObject *held = PyBytes_FromStringAndSize(chunk, end - chunk);
+    if (held == NULL)
+        return -1;
+    if (bytes > 0) {
+        if (!count(path, bytes)) {
+            Py_DECREF(held);
+            return 0;
+        }
+        Py_INCREF(now);
+        PUT(path->live, live_layout, LIVE_LAST_BYTES, now);
+        Py_INCREF(Py_False);
+        PUT(path->live, live_layout, LIVE_CONTENT, Py_False);
+    }
+    self->held = held;
+    self->counted = bytes;
+    return 1;
+}
+
 /* Have Python take what was read, and look whether the next chunk can be taken here. Returns -1 with an exception. */
-static int receive_in_python(Receiver *self, PyObject *data)
+static int receive_in_python(Receiver *self, const char *begin, Py_ssize_t length)
 {
     PyObject *protocol = self->protocol;
     forget_path(self);
-    if (call_with(protocol, s_data_received, data) < 0)
+    PyObject *data = PyBytes_FromStringAndSize(begin, length);
+    if (data == NULL)
+        return -1;
+    int received = call_with(protocol, s_data_received, data);
+    Py_DECREF(data);
+    if (received < 0)
         return -1;
     PyObject *found = SLOT(protocol, protocol_layout, PROTOCOL_SHORT);
     if (found == NULL || !Py_IS_TYPE(found, &ShortPathType))
@@ -960,8 +1038,7 @@ static int receive_in_python(Receiver *self, PyObject *data)
         Py_ssize_t size = PyBytes_GET_SIZE(body), there;
         char head[24];
         int head_size = snprintf(head, sizeof head, "%zx\r\n", (size_t)size);
-        const char *begin = PyBytes_AS_STRING(data), *end = begin + PyBytes_GET_SIZE(data);
-        const char *chunk = end - size - 2 - head_size;
+        const char *end = begin + length, *chunk = end - size - 2 - head_size;
         const char *inside = chunk < begin ? NULL : chunk_at(chunk, end, &there);
         if (inside != NULL && there == size && inside + size + 2 == end &&
             memcmp(inside, PyBytes_AS_STRING(body), (size_t)size) == 0) {
@@ -976,21 +1053,24 @@ static int receive_in_python(Receiver *self, PyObject *data)
     return 0;
 }
 
-static PyObject *receiver_data_received(Receiver *self, PyObject *data)
+/* Tell the protocol of an exception of ours, which ends the attempt and nothing else. Returns -1 with one that does more. */
+static int give_up(Receiver *self)
 {
-    if (self->path == NULL || !PyBytes_CheckExact(data)) {
-        if (receive_in_python(self, data) < 0)
-            return NULL;
-        Py_RETURN_NONE;
-    }
-    const char *begin = PyBytes_AS_STRING(data), *end = begin + PyBytes_GET_SIZE(data), *at = begin;
-    PyObject *now = PyObject_CallNoArgs(self->time);
-    if (now == NULL)
-        return NULL;
-    while (at < end) {
+    forget_path(self);
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyObject *error = taken_exception();
+    int told = call_with(self->protocol, s_internal_error, error);
+    Py_DECREF(error);
+    return told;
+}
+
+/* Take the chunks from `at` on that can be taken here; return where the first begins that cannot. NULL with an exception. */
+static const char *take_chunks(Receiver *self, const char *at, const char *end, PyObject *now)
+{
+    while (at < end && self->path != NULL) {
         PyObject *exchange = SLOT(self->protocol, protocol_layout, PROTOCOL_EXCHANGE);
-        if (self->path == NULL || exchange != self->exchange ||
-            SLOT(exchange, exchange_layout, EXCHANGE_ON_BODY) != self->on_body)
+        if (exchange != self->exchange || SLOT(exchange, exchange_layout, EXCHANGE_ON_BODY) != self->on_body)
             break;
         Py_ssize_t size;
         const char *event = chunk_at(at, end, &size);
@@ -1000,34 +1080,87 @@ static PyObject *receiver_data_received(Receiver *self, PyObject *data)
         Py_INCREF(path); /* a reader's fault may close the connection */
         int taken = take(path, event, size, now);
         Py_DECREF(path);
+        if (taken < 0)
+            return NULL;
         if (taken == 0)
             break;
-        if (taken < 0) {
-            Py_DECREF(now);
-            if (!PyErr_ExceptionMatches(PyExc_Exception))
-                return NULL;
-            PyObject *error = taken_exception();
-            int told = call_with(self->protocol, s_internal_error, error);
-            Py_DECREF(error);
-            forget_path(self);
-            if (told < 0)
-                return NULL;
-            Py_RETURN_NONE;
-        }
         at = event + size + 2;
     }
-    Py_DECREF(now);
-    if (at < end) {
-        PyObject *rest = data;
-        if (at == begin)
-            Py_INCREF(rest);
-        else
-            rest = PyBytes_FromStringAndSize(at, end - at);
-        int received = rest == NULL ? -1 : receive_in_python(self, rest);
-        Py_XDECREF(rest);
-        if (received < 0)
-            return NULL;
+    return at;
+}
+
+/* Return behind the last place where a chunk may end; `end` if there is none. */
+static const char *last_end(const char *begin, const char *end)
+{
+    for (const char *at = end; at - begin >= 4; at--)
+        if (at[-1] == '\n' && at[-2] == '\r' && at[-3] == '\n' && at[-4] == '\n')
+            return at;
+    return end;
+}
+
+static int is_closed(Receiver *self)
+{
+    PyObject *transport = SLOT(self->protocol, protocol_layout, PROTOCOL_TRANSPORT);
+    if (transport == NULL || transport == Py_None)
+        return 1;
+    PyObject *closing = PyObject_CallMethodNoArgs(transport, s_is_closing);
+    if (closing == NULL)
+        PyErr_Clear();
+    Py_XDECREF(closing); /* True and False live for ever */
+    return closing == Py_True;
+}
+
+/* Take what was read, here and in Python. Returns -1 with an exception. */
+static int receive(Receiver *self, const char *at, const char *end)
+{
+    PyObject *now = PyObject_CallNoArgs(self->time);
+    if (now == NULL)
+        return -1;
+    int result = 0;
+    while (at < end) {
+        if (self->path != NULL) {
+            at = take_chunks(self, at, end, now);
+            if (at == NULL) {
+                result = give_up(self);
+                break;
+            }
+            if (at == end)
+                break;
+            PyObject *exchange = SLOT(self->protocol, protocol_layout, PROTOCOL_EXCHANGE);
+            if (exchange == self->exchange && SLOT(exchange, exchange_layout, EXCHANGE_ON_BODY) == self->on_body) {
+                result = hold(self, at, end, now);
+                if (result != 0)
+                    break;
+            }
+        }
+        /* Behind the last whole chunk of this read, or of what is left of it, the rest may be taken here again. */
+        const char *next = last_end(at, end);
+        result = receive_in_python(self, at, next - at);
+        if (result < 0)
+            break;
+        at = next;
+        if (at < end && is_closed(self)) /* what it took was the last: a transport reads no more then */
+            break;
     }
+    Py_DECREF(now);
+    return result < 0 ? -1 : 0;
+}
+
+static PyObject *receiver_data_received(Receiver *self, PyObject *data)
+{
+    PyObject *whole = PyObject_Bytes(data); /* nearly always `data` itself */
+    if (whole != NULL && self->held != NULL) {
+        count(self->path, -self->counted);
+        PyBytes_Concat(&self->held, whole);
+        Py_SETREF(whole, self->held);
+        self->held = NULL;
+    }
+    if (whole == NULL)
+        return NULL;
+    int received = receive(self, PyBytes_AS_STRING(whole), PyBytes_AS_STRING(whole) + PyBytes_GET_SIZE(whole));
+    Py_DECREF(whole);
+    if (received < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -1054,6 +1187,7 @@ static int receiver_traverse(Receiver *self, visitproc visit, void *arg)
 static int receiver_clear(Receiver *self)
 {
     forget_path(self);
+    Py_CLEAR(self->held);
     return 0;
 }
 
@@ -1061,6 +1195,7 @@ static void receiver_dealloc(Receiver *self)
 {
     PyObject_GC_UnTrack(self);
     forget_path(self);
+    Py_XDECREF(self->held);
     Py_XDECREF(self->protocol);
     Py_XDECREF(self->time);
     Py_TYPE(self)->tp_free((PyObject *)self);
@@ -1102,7 +1237,8 @@ static PyObject *native_receiver(PyObject *module, PyObject *args)
     Py_INCREF(self->protocol = protocol);
     Py_INCREF(self->time = time);
     self->path = NULL;
-    self->exchange = self->on_body = NULL;
+    self->exchange = self->on_body = self->held = NULL;
+    self->counted = 0;
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
@@ -1138,7 +1274,7 @@ PyMODINIT_FUNC PyInit__short_path(void)
         {&s_wake, "wake"}, {&s_write_paused, "write_paused"}, {&s_write, "write"}, {&s_settle, "settle"}, {&s_recovery, "recovery"}, {&s_tell, "tell"},
         {&s_around, "around"}, {&s_reader_failed, "reader_failed"}, {&s_internal_error, "internal_error"},
         {&s_data_received, "data_received"}, {&s_moved, "moved"},
-        {&s_begin, "begin"}, {&s_commit, "commit"}, {&s_part, "part"},
+        {&s_begin, "begin"}, {&s_commit, "commit"}, {&s_part, "part"}, {&s_is_closing, "is_closing"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if ((*names[i].to = PyUnicode_InternFromString(names[i].name)) == NULL)
