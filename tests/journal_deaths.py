@@ -27,6 +27,7 @@ from everytoken.journal.redis_connection import RedisConnection, pack
 from everytoken.journal.redis_entries import ALIVE, NODES
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.journal.sqlite_file import SqliteFile
+from everytoken.journal.sqlite_tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +171,10 @@ class Steps:
 
 
 class Sqlite:
-    """Every statement of the connection that writes is a step, within a transaction, too."""
+    """Every statement of the connection that writes is a step, within a transaction, too; and what is done to the tail.
+
+    Of a row of the tail, that it is about to be written, half written, and written; and that all are about to go, and gone.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -194,6 +198,25 @@ class Sqlite:
             return db
 
         SqliteFile._connect = connected  # type: ignore[method-assign]
+        append, clear = Tail.append, Tail.clear
+
+        def appended(tail: Tail, number: int, entries: bytes) -> bool:
+            step()
+            assert tail._file is not None
+            os.write(tail._file, bytes(8) + entries[: len(entries) // 2])
+            step()
+            os.ftruncate(tail._file, tail._size)
+            done = append(tail, number, entries)
+            step()
+            return done
+
+        def cleared(tail: Tail) -> None:
+            step()
+            clear(tail)
+            step()
+
+        Tail.append = appended  # type: ignore[method-assign]
+        Tail.clear = cleared  # type: ignore[method-assign]
 
     async def orphans(self, journal: Journal) -> list[str]:
         return await journal.orphans()

@@ -29,6 +29,9 @@ class SqliteLocked:
     def __init__(self, path: Path) -> None:
         self._path = path / "journal.sqlite"
         self.journal: Any = SqliteJournal(self._path)
+        self.journal._file._tail.append = lambda *_: (
+            False
+        )  # all goes into the database: the tail would take it
         self._other: sqlite3.Connection | None = None
 
     @property

@@ -25,7 +25,7 @@ from everytoken.errors import (
     SequenceConflictError,
     StreamNotFoundError,
 )
-from everytoken.journal import Append, Producer, sqlite_tidying
+from everytoken.journal import Append, Producer, sqlite_tail, sqlite_tidying
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.journal.urls import journal_at
 
@@ -216,7 +216,7 @@ async def test_only_its_owner_can_read_the_file(journal: SqliteJournal, path: Pa
     modes = await asyncio.to_thread(
         lambda: {file.name: file.stat().st_mode & 0o077 for file in path.parent.iterdir()}
     )
-    assert modes == {f"journal.sqlite{end}": 0 for end in ("", "-wal", "-shm", ".lock")}
+    assert modes == {f"journal.sqlite{end}": 0 for end in ("", "-wal", "-shm", "-tail", ".lock")}
 
 
 def test_unused_files_of_other_ports_are_cleaned_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,6 +329,13 @@ async def test_a_writer_is_full_while_nothing_can_be_stored(journal: SqliteJourn
     assert not writer.full
 
 
+@pytest.fixture
+def no_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every commit stand in the database at once."""
+    monkeypatch.setattr(sqlite_tail, "ROW", -1)
+
+
+@pytest.mark.usefixtures("no_tail")
 async def test_a_database_locked_for_a_moment_is_waited_for(journal: Any, path: Path) -> None:
     other = await asyncio.to_thread(sqlite3.connect, path, isolation_level=None, check_same_thread=False)
     await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
@@ -341,6 +348,7 @@ async def test_a_database_locked_for_a_moment_is_waited_for(journal: Any, path: 
     await asyncio.to_thread(other.close)
 
 
+@pytest.mark.usefixtures("no_tail")
 async def test_a_database_locked_for_long_is_an_error_of_its_own(
     journal: Any, path: Path, caplog: Any
 ) -> None:
@@ -574,10 +582,11 @@ def _size(name: str) -> int:
 async def test_the_wal_begins_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_module, "_CHECKPOINT", 50_000)
     monkeypatch.setattr(file_module, "_WAL_PAGES", 50)
+    monkeypatch.setattr(sqlite_tidying, "TIDY", 16)  # commits that come into the database together
     journal = SqliteJournal(path)
     await journal.start()
     writer = await journal.create(info())
-    for _ in range(300):
+    for _ in range(320):
         await _append(writer, [random.randbytes(4000)])
         await until(lambda: not journal._checkpointing)
     assert _size(f"{path}-wal") < 1_000_000

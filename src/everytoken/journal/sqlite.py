@@ -19,6 +19,7 @@ from everytoken.journal import sqlite_tidying as tidying
 from everytoken.journal.packed import PackedRecords
 from everytoken.journal.rules import Marks
 from everytoken.journal.sqlite_file import (
+    INSERT_LOG,
     NOTHING,
     SQLITE_FAULTS,
     Extra,
@@ -48,7 +49,6 @@ _PAGE = 4096
 _CHECKPOINT = 4 * 1024 * 1024  # bytes of commits after which the WAL is copied into the file
 _SWEEP = 60.0  # seconds between two looks for streams whose time is over
 
-_INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
 _UPSERT_PRODUCER = "INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)"
 
 
@@ -183,7 +183,6 @@ class SqliteJournal(SqliteTidying):
             return self._begin(streams)  # perhaps none of them is at fault
 
     def _commit_work(self, work: Work, streams: Sequence[Stream]) -> bool:
-        part_of = parts.part or PackedRecords.part
         for stream in streams:
             extra = None
             if (
@@ -197,14 +196,14 @@ class SqliteJournal(SqliteTidying):
                 if work.extended and stream in work.extended:
                     part = work.extended[stream].part(0)
                 else:
-                    part = part_of(stream.records, stream.tail - stream.base)
+                    part = (parts.part or PackedRecords.part)(stream.records, stream.tail - stream.base)
                 work.entries.append((stream.number, stream.tail, part, extra))
             elif extra is not None:
                 work.entries.append((stream.number, stream.tail, NOTHING, extra))
         if work.entries:
             data = encode(work.entries)
             work.size = len(data)
-            work.statements.append((_INSERT_LOG, (work.row, data)))
+            work.statements.append((INSERT_LOG, (work.row, data)))
         if self._commit.storing_probes:
             work.add("UPDATE removed SET ended = ended")
         if not work.statements:
@@ -213,11 +212,11 @@ class SqliteJournal(SqliteTidying):
             future = asyncio.get_running_loop().run_in_executor(None, self._file.execute, work.statements)
             future.add_done_callback(lambda _: self._finish(future, work, streams))
             return False
-        self._file.execute(work.statements)
+        work.in_tail = not self._file.execute(work.statements)
         self._done(work, streams)
         return True
 
-    def _finish(self, future: asyncio.Future[None], work: Work, streams: Sequence[Stream]) -> None:
+    def _finish(self, future: asyncio.Future[bool], work: Work, streams: Sequence[Stream]) -> None:
         error = future.exception()
         if error is None:
             self._done(work, streams)
@@ -271,7 +270,8 @@ class SqliteJournal(SqliteTidying):
             self._log_bytes += work.size
             self._bytes_since_tidy += work.size
             # The row's own page is written whole, and of what is tidied up the row's and an index's.
-            self._since_checkpoint += work.size + _PAGE * (2 * len(work.statements) - 1)
+            pages = 0 if work.in_tail else 2 * len(work.statements) - 1
+            self._since_checkpoint += work.size + _PAGE * pages
             floors = self._floors
             for stream in streams:
                 if stream not in floors and not (stream.closed or stream.lost):

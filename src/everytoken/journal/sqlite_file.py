@@ -16,12 +16,14 @@ from everytoken.journal import StreamInfo  # noqa: TC001  # msgspec reads the an
 from everytoken.journal.commit import StorageBusyError
 from everytoken.journal.packed import Part  # likewise
 from everytoken.journal.rules import Marks  # noqa: TC001  # likewise
+from everytoken.journal.sqlite_tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = [
+    "INSERT_LOG",
     "NOTHING",
     "SQLITE_FAULTS",
     "Entry",
@@ -35,7 +37,7 @@ __all__ = [
     "remove_unused",
 ]
 
-_VERSION = 3
+_VERSION = 4
 # Whether `flock` and the locks that SQLite takes with `fcntl` do not see each other; elsewhere one would stop the other.
 _INDEPENDENT = sys.platform == "linux"
 _FREE = 64 * 1024 * 1024  # bytes of free pages from which on a file is worth making smaller
@@ -82,7 +84,14 @@ CREATE TABLE producers (
 ALTER TABLE streams ADD COLUMN owner TEXT;  -- whose quota it counts against; null of a response
 CREATE INDEX streams_by_owner ON streams (owner, bytes) WHERE owner IS NOT NULL;
 """
-_STEPS = (_SCHEMA, _VERSION_2, _VERSION_3)
+_VERSION_4 = """
+CREATE TABLE moved (
+    row INTEGER NOT NULL          -- one row: the last that has come into the log from the file of the newest
+);
+INSERT INTO moved VALUES (0);
+"""
+_STEPS = (_SCHEMA, _VERSION_2, _VERSION_3, _VERSION_4)
+INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
 
 
 class State(msgspec.Struct):
@@ -108,7 +117,7 @@ class Extra(msgspec.Struct, omit_defaults=True):
 # The stream's number, the offset before its first record here, the records, and rarely more.
 Entry = tuple[int, int, Part, Extra | None]
 NOTHING: Part = (None, [])
-Statement = tuple[str, "Sequence[object]"]
+Statement = tuple[str, "Sequence[Any]"]
 
 encode = msgspec.msgpack.Encoder().encode
 decode_entries = msgspec.msgpack.Decoder(list[Entry]).decode
@@ -124,9 +133,10 @@ class SqliteFile:
     """The connections to one file: `write` for who commits, `read` for a thread that reads, `look_up` is for the event loop."""
 
     def __init__(self, path: Path, *, sync: bool) -> None:
-        """`sync`: have every commit survive the death of the machine, by one fsync."""
+        """`sync`: have every commit survive the death of the machine, by one fsync; then all goes into the database at once."""
         self._path = path
         self._sync = sync
+        self._tail = Tail(path.with_name(f"{path.name}-tail"))
         self._locks: list[int] = []
         self.write: sqlite3.Connection = None  # type: ignore[assignment]  # until open()
         self.read: sqlite3.Connection = None  # type: ignore[assignment]  # likewise
@@ -140,6 +150,8 @@ class SqliteFile:
             self.write = self._connect()
             self.write.execute("PRAGMA journal_mode = WAL")
             self._migrate()
+            self._tail.open(self.moved)
+            self._move()
             self._give_room_back()
             self.read = self._connect()
             self._look = self._connect()
@@ -205,16 +217,32 @@ class SqliteFile:
                 self._move_producers()
             self.write.execute("COMMIT")
 
+    @property
+    def moved(self) -> int:
+        """The last row of the log that stood in the file of the newest rows before; 0 for none."""
+        (row,) = self.write.execute("SELECT row FROM moved").fetchone()
+        return int(row)
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether the newest rows of the log are not in the database yet."""
+        return bool(self._tail.rows)
+
+    def _move(self) -> None:
+        """Have the newest rows stand in the log, and nowhere else."""
+        if self._tail.rows:
+            self.execute([])
+
     def _move_producers(self) -> None:
         """Take producers' marks, and owners, out of the states that earlier versions kept them in."""
         for number, state in self.write.execute("SELECT number, state FROM streams").fetchall():
-            self._move(number, decode_state(state))
+            self._move_marks(number, decode_state(state))
         for (entries,) in self.write.execute("SELECT entries FROM log ORDER BY number"):
             for number, _, _, extra in decode_entries(entries):
                 if extra is not None and extra.state is not None:
-                    self._move(number, extra.state)
+                    self._move_marks(number, extra.state)
 
-    def _move(self, number: int, state: State) -> None:
+    def _move_marks(self, number: int, state: State) -> None:
         if state.info.shared:
             self.write.execute("UPDATE streams SET owner = ? WHERE number = ?", (state.info.owner, number))
             for producer, (epoch, seq) in state.marks.producers.items():
@@ -241,6 +269,10 @@ class SqliteFile:
 
     def close(self) -> None:
         """Let go of the file."""
+        if self.write is not None:
+            with contextlib.suppress(JournalUnavailableError, sqlite3.Error):  # the next to open it does it
+                self._move()
+        self._tail.close()
         for db in (self._look, self.read, self.write):
             if db is not None:
                 with contextlib.suppress(sqlite3.Error):
@@ -249,21 +281,29 @@ class SqliteFile:
         while self._locks:
             os.close(self._locks.pop())
 
-    def execute(self, statements: Sequence[Statement]) -> None:
-        """Carry out statements in one transaction, all or none.
+    def execute(self, statements: Sequence[Statement]) -> bool:
+        """Carry out statements in one transaction, all or none; return False if a row of the log was put into its tail.
 
         Raises `JournalUnavailableError` while the file refuses, anything else for a statement that can never be carried
         out.
         """
-        db = self.write
+        db, tail = self.write, self._tail
+        if len(statements) == 1 and not self._sync:
+            sql, values = statements[0]
+            if sql is INSERT_LOG and tail.append(*values):
+                return False
         try:
-            if len(statements) == 1:
+            if len(statements) == 1 and not tail.rows:
                 db.execute(*statements[0])
-                return
+                return True
             db.execute("BEGIN IMMEDIATE")
+            if tail.rows:
+                db.executemany("INSERT OR REPLACE INTO log VALUES (?, ?)", tail.rows)
+                db.execute("UPDATE moved SET row = ?", (tail.rows[-1][0],))
             for statement in statements:
                 db.execute(*statement)
             db.execute("COMMIT")
+            tail.clear()
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 db.rollback()
@@ -274,6 +314,7 @@ class SqliteFile:
                 sqlite3.SQLITE_LOCKED,
             }
             raise (StorageBusyError if busy else JournalUnavailableError)(f"SQLite: {error}") from error
+        return True
 
     def look_up(self, sql: str, *values: object) -> list[Any]:
         """Return a few rows, in the event loop's thread. Raises `JournalUnavailableError`."""

@@ -33,7 +33,7 @@ class Recovered:
         self.streams: dict[int, Stream] = {}
         self.floors: dict[int, int] = {}
         self.rows: deque[tuple[int, int]] = deque()
-        self.last_row = 0
+        self.last_row = file.moved
         self.last_number = 0
         for number, tail, size, state in self._db.execute(
             "SELECT number, tail, bytes, state FROM streams WHERE ended IS NULL"
