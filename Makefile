@@ -30,7 +30,7 @@ soak: .venv/.dev ## pull the plug for ten minutes, abuse a gateway for ten, send
 	@$(BIN)/python tests/plug.py $(ARGS)
 	@$(BIN)/python tests/abuse.py $(ARGS)
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/security/test_long_response.py
-	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q $(PARALLEL) tests/project/test_content_shapes.py tests/project/test_api_faults.py tests/dialects tests/translation tests/gateway/test_translation.py tests/recovery/test_fields.py tests/conformance tests/client tests/contract/test_journal_deaths.py tests/journal tests/acceptance tests/gateway/test_meter.py tests/project/test_js.py tests/project/test_wheel.py tests/project/test_examples.py
+	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q $(PARALLEL) tests/project/test_content_shapes.py tests/project/test_api_faults.py tests/dialects tests/translation tests/gateway/test_translation.py tests/recovery/test_fields.py tests/conformance tests/client tests/contract/test_journal_deaths.py tests/journal tests/native tests/acceptance tests/gateway/test_meter.py tests/project/test_js.py tests/project/test_wheel.py tests/project/test_examples.py
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/project/test_clients_docs.py tests/browser
 	@EVERYTOKEN_SOAK=1 $(BIN)/pytest -q tests/upstream/test_embedded.py tests/cli/demo -k "people_try or embedded"
 
