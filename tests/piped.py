@@ -5,9 +5,12 @@ is read, and where one read ends.
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import everytoken
 from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.formats.openai import OpenAIEvents
 from everytoken.gateway.follow import Follower, ReaderConnection
@@ -22,12 +25,13 @@ from everytoken.upstream.protocol import HttpProtocol
 from gateway_serving import HELLO, ManualUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from everytoken.formats.output import OutputFormat
     from everytoken.relay.response import Relay
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+PACKAGE = str(Path(everytoken.__file__).parent)
 TURNS = 4  # of the loop, after which everything that was begun is done: nothing waits for time or a socket
 
 
@@ -157,12 +161,12 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def begun(output: OutputFormat | None = None, **options: Any) -> Response:
-    """Return a response whose upstream has sent its head."""
+async def begun(output: OutputFormat | None = None, request: Any = None, **options: Any) -> Response:
+    """Return a response whose upstream has sent its head; to a chat completion if there is no other `request`."""
     upstream: Any = PipedUpstream()
     target = Target(name="piped", policy=Policy(attempts=1))
     relays = Relays({"piped": upstream}, lambda _: [target], MemoryJournal(), **options)
-    relay = await relays.begin(ChatRequest(HELLO))
+    relay = await relays.begin(request or ChatRequest(HELLO))
     await upstream.connected.wait()
     response = Response(relay, upstream, output or OpenAIEvents())
     upstream.read(HEAD)
@@ -170,14 +174,16 @@ async def begun(output: OutputFormat | None = None, **options: Any) -> Response:
     return response
 
 
-async def read_all(reads: Sequence[bytes], *, short: bool) -> tuple[list[dict[str, Any]], list[bytes]]:
+async def read_all(
+    reads: Sequence[bytes], *, short: bool, output: OutputFormat | None = None, request: Any = None
+) -> tuple[list[dict[str, Any]], list[bytes]]:
     """Return the state after each of these reads, and what the reader was written. A read takes place every second."""
     assert parts.use(wanted=short) is short
     loop: Any = asyncio.get_running_loop()
     now = 1000.0
     loop.time = lambda: now
     try:
-        response = await begun()
+        response = await begun(output, request)
         states = []
         for data in reads:
             now += 1
@@ -192,3 +198,20 @@ async def read_all(reads: Sequence[bytes], *, short: bool) -> tuple[list[dict[st
     finally:
         del loop.time
         parts.use(wanted=True)
+
+
+def calls_of(read: Callable[[], None]) -> list[str]:
+    """Return the Python functions of ours that `read` calls."""
+    called: list[str] = []
+
+    def note(frame: Any, what: str, _: Any) -> None:
+        if what == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            called.append(frame.f_code.co_qualname)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        read()
+    finally:
+        sys.setprofile(before)
+    return called

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from everytoken.native import parts
 from everytoken.recovery import transcript
 from everytoken.sse import ServerSentEvent
 from gateway_serving import HELLO
-from piped import begun, framed, read_all, turns
+from piped import begun, calls_of, framed, read_all, turns
 from sampling import SOAK
 
 if TYPE_CHECKING:
@@ -205,27 +204,6 @@ def _behind(stream: bytes) -> list[bytes]:
 # What it takes
 
 
-def calls_of(read: Callable[[], None]) -> list[str]:
-    """Return the Python functions of ours that `read` calls."""
-    called: list[str] = []
-
-    def note(frame: Any, what: str, _: Any) -> None:
-        if what == "call" and "everytoken" in frame.f_code.co_filename:
-            called.append(frame.f_code.co_qualname)
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        read()
-    finally:
-        sys.setprofile(before)
-    return called
-
-
-def ours(called: list[str]) -> list[str]:
-    return [name for name in called if not name.startswith(("Transport.", "Response.", "calls_of"))]
-
-
 async def test_a_plain_chunk_costs_no_call_of_python():
     response = await begun()
     for one in [*PLAIN, chunk("and "), chunk("then"), chunk(" all")]:  # that have nothing in common
@@ -233,13 +211,13 @@ async def test_a_plain_chunk_costs_no_call_of_python():
         await turns()
     for text in ["plain", '"quoted"', "two\nlines", "ä", "😀", "back\\slash", "long " * 100]:
         before = len(response.written)
-        assert ours(calls_of(lambda text=text: response.upstream.read(framed(chunk(text))))) == []
+        assert calls_of(lambda text=text: response.upstream.read(framed(chunk(text)))) == []
         assert len(response.written) == before + 1
         assert json.loads(response.written[-1].split(b"data: ")[1].split(b"\n")[0]) == json.loads(
             chunk(text)[6:]
         )
     several = b"".join(framed(one) for one in PLAIN)
-    assert ours(calls_of(lambda: response.upstream.read(several))) == []
+    assert calls_of(lambda: response.upstream.read(several)) == []
     response.relay.stop()
     await turns()
     response.task.cancel()
@@ -255,7 +233,7 @@ async def test_the_beginning_of_a_chunk_is_kept_until_its_rest_comes():
     ends = [size // 2 + size * number for number in range(9)]  # each read ends in the middle of a chunk
     for begin, end in pairwise([0, *ends]):
         part = stream[begin:end]
-        assert ours(calls_of(lambda part=part: response.upstream.read(part))) == []
+        assert calls_of(lambda part=part: response.upstream.read(part)) == []
     assert response.relay.recovery.transcript.text.endswith("text 6 text 7 ")
     response.relay.stop()
     await turns()
@@ -311,7 +289,7 @@ async def test_where_another_time_stands_in_it_it_is_learned_anew():
     taken = 0
     for number in range(100):
         event = framed(chunk(f"word {number}", created=number // 10))
-        taken += not ours(calls_of(lambda event=event: response.upstream.read(event)))
+        taken += not calls_of(lambda event=event: response.upstream.read(event))
         await turns()
     assert taken > 60
     response.relay.stop()
@@ -472,7 +450,7 @@ def reader(*, first: bool = True, choices: int = 1) -> ChatReader:
 @pytest.mark.parametrize("name", EVENTS)
 def test_what_stands_around_a_text_stands_around_another(name):
     record = EVENTS[name].removeprefix(b"data: ").removesuffix(b"\n\n")
-    around = reader().around(record)
+    around = reader().around(record, "message")
     if around is None:
         return
     before, after = around
@@ -497,14 +475,14 @@ def test_what_stands_around_a_text_stands_around_another(name):
     ],
 )
 def test_nothing_stands_around_what_is_not_the_text(record):
-    assert reader().around(record) is None
+    assert reader().around(record, "message") is None
 
 
 def test_a_reader_that_looks_at_every_chunk_knows_nothing_of_it():
     record = chunk()[6:-2]
-    assert reader().around(record) is not None
-    assert reader(first=False).around(record) is None
-    assert reader(choices=2).around(record) is None
+    assert reader().around(record, "message") is not None
+    assert reader(first=False).around(record, "message") is None
+    assert reader(choices=2).around(record, "message") is None
 
 
 async def test_without_it_python_does_everything(monkeypatch):
@@ -514,7 +492,7 @@ async def test_without_it_python_does_everything(monkeypatch):
         for one in PLAIN:
             response.upstream.read(framed(one))
             await turns()
-        called = ours(calls_of(lambda: response.upstream.read(framed(chunk("on ")))))
+        called = calls_of(lambda: response.upstream.read(framed(chunk("on "))))
         assert called[0] == "HttpProtocol.data_received"
         assert "Follower.moved" in called
         response.relay.stop()

@@ -11,13 +11,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from everytoken.errors import StreamNotFoundError
-from everytoken.formats import openai
+from everytoken.formats import anthropic, openai
 from everytoken.gateway.http import break_off
 from everytoken.gateway.server import direct_of
 from everytoken.native import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from everytoken.formats.output import OutputFormat
     from everytoken.gateway.http import Request
@@ -28,6 +28,13 @@ __all__ = ["KEEP_ALIVE", "Follower", "ReaderConnection", "follow"]
 
 KEEP_ALIVE = 15.0  # seconds; proxies commonly give up on a silent connection after 60
 _TAKEN = 15.0  # seconds in which a host acknowledges, on the slowest of links that still lives
+# The formats that are written in C, too: whether they have ids, and names.
+_KNOWN: dict[Callable[[Sequence[bytes], int], bytes], tuple[bool, bool]] = {
+    openai.encode: (True, False),
+    openai.encode_without_ids: (False, False),
+    anthropic.encode: (True, True),
+    anthropic.encode_without_ids: (False, True),
+}
 _FIRST_LOOK = 0.005  # seconds from one look to the next, doubled each time
 
 
@@ -193,8 +200,8 @@ class Follower:
 
     def _mover(self) -> Callable[[], None]:
         """Return what does as `moved`: in C, where that knows the format."""
-        knows = self._push in (openai.encode, openai.encode_without_ids)
-        mover = parts.mover(self, self._push is openai.encode) if parts.mover is not None and knows else None
+        known = _KNOWN.get(self._push)
+        mover = parts.mover(self, *known) if parts.mover is not None and known is not None else None
         return mover or self.moved
 
     async def _run(self) -> bool:

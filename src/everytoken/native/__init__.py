@@ -22,13 +22,14 @@ class ShortPath(Protocol):
 class Parts:
     """What there is in C; each is None where it was not built, and the Python code then does everything.
 
-    `mover` takes a `Follower` and whether its events have ids, and returns what does as its `moved`. `receiver` takes an
+    `mover` takes a `Follower`, whether its events have ids and whether they are those of Messages, and returns what does as its
+    `moved`. `receiver` takes an
     `HttpProtocol` and a clock, and returns what to give the transport in its place. `short_path` takes an `AttemptSink`, the
     writer of its stream, and how many bytes a transcript may have and may wait to be stored. The first and the last return None where it
     does not fit. `begin` and `commit` do as those of the `Stream` that they take, `part` as that of `PackedRecords`.
     """
 
-    mover: Callable[[Any, bool], Callable[[], None] | None] | None = None
+    mover: Callable[[Any, bool, bool], Callable[[], None] | None] | None = None
     receiver: Callable[[Any, Callable[[], float]], Any] | None = None
     short_path: Callable[[Any, Any, int, int], ShortPath | None] | None = None
     begin: Callable[[Any], None] | None = None

@@ -181,11 +181,22 @@ typedef struct {
     PyObject_HEAD
     vectorcallfunc call;
     PyObject *follower;
-    int ids; /* whether events have an `id:` line */
+    int ids;   /* whether events have an `id:` line */
+    int named; /* whether they are those of Messages, each with the name of a piece of text */
 } Mover;
 
-/* Return the records from `offset` on as one HTTP chunk of events; NULL without an exception if one has a line end. */
-static PyObject *events_of(PyObject *records, long long offset, int ids)
+static const char delta_name[] = "event: content_block_delta\n";
+
+/* Whether a record of Messages is a piece of a block: everytoken.formats.anthropic._DELTAS. */
+static int is_delta(const char *record, size_t size)
+{
+    static const char narrow[] = "{\"type\":\"content_block_delta\"", wide[] = "{\"type\": \"content_block_delta\"";
+    return (size >= sizeof narrow - 1 && memcmp(record, narrow, sizeof narrow - 1) == 0) ||
+           (size >= sizeof wide - 1 && memcmp(record, wide, sizeof wide - 1) == 0);
+}
+
+/* Return the records from `offset` on as one HTTP chunk of events; NULL without an exception if one is for Python. */
+static PyObject *events_of(PyObject *records, long long offset, int ids, int named)
 {
     Py_ssize_t count = PyList_GET_SIZE(records), size = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -194,10 +205,11 @@ static PyObject *events_of(PyObject *records, long long offset, int ids)
             return NULL;
         const char *data = PyBytes_AS_STRING(record);
         size_t length = (size_t)PyBytes_GET_SIZE(record);
-        if (memchr(data, '\n', length) != NULL || memchr(data, '\r', length) != NULL)
+        if (memchr(data, '\n', length) != NULL || memchr(data, '\r', length) != NULL ||
+            (named && !is_delta(data, length)))
             return NULL;
         /* "data: " + record + "\nid: " + 16 digits + "\n\n", or "data: " + record + "\n\n" */
-        size += (Py_ssize_t)length + (ids ? 29 : 8);
+        size += (Py_ssize_t)length + (ids ? 29 : 8) + (named ? (Py_ssize_t)sizeof delta_name - 1 : 0);
     }
     char head[24];
     int head_size = snprintf(head, sizeof head, "%zx\r\n", (size_t)size);
@@ -210,6 +222,10 @@ static PyObject *events_of(PyObject *records, long long offset, int ids)
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *record = PyList_GET_ITEM(records, i);
         size_t length = (size_t)PyBytes_GET_SIZE(record);
+        if (named) {
+            memcpy(to, delta_name, sizeof delta_name - 1);
+            to += sizeof delta_name - 1;
+        }
         memcpy(to, "data: ", 6);
         memcpy(to + 6, PyBytes_AS_STRING(record), length);
         to += 6 + length;
@@ -251,7 +267,7 @@ static int move(Mover *self, PyObject *now)
         tail >= 9999999999999999 || tail - offset != PyList_GET_SIZE(newest) ||
         SLOT(log, stream_layout, STREAM_LOST) != Py_None)
         goto python;
-    PyObject *chunk = events_of(newest, offset, self->ids);
+    PyObject *chunk = events_of(newest, offset, self->ids, self->named);
     if (chunk == NULL) {
         if (PyErr_Occurred())
             return -1;
@@ -334,13 +350,13 @@ static PyTypeObject MoverType = {
     .tp_dealloc = (destructor)mover_dealloc,
 };
 
-/* mover(follower, ids): what to call when the follower's log has moved. */
+/* mover(follower, ids, named): what to call when the follower's log has moved. */
 static PyObject *native_mover(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *follower;
-    int ids;
-    if (!PyArg_ParseTuple(args, "Op:mover", &follower, &ids))
+    int ids, named;
+    if (!PyArg_ParseTuple(args, "Opp:mover", &follower, &ids, &named))
         return NULL;
     int known = fits(follower, &follower_layout);
     if (known > 0)
@@ -356,6 +372,7 @@ static PyObject *native_mover(PyObject *module, PyObject *args)
     Py_INCREF(follower);
     self->follower = follower;
     self->ids = ids;
+    self->named = named;
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
@@ -367,6 +384,7 @@ typedef struct {
     PyObject *relay, *live, *transcript, *sse, *decoder, *writer, *stream, *number, *settle;
     PyObject *note;          /* NULL if nobody wants to know of gaps */
     PyObject *before, *after; /* bytes of an event that stand around its text; NULL while unknown */
+    Py_ssize_t head;         /* how many of them stand before its record: "data: ", perhaps behind its name */
     PyObject *learned;       /* the piece of a body that was learned from, until the Receiver has seen it */
     Py_ssize_t longest;      /* bytes of text that the transcript may have */
     Py_ssize_t full;         /* bytes that may wait to be stored before the upstream is paused */
@@ -559,7 +577,7 @@ static int append(ShortPath *self, PyObject *record, PyObject *records, PyObject
     return tell_readers(stream, now) < 0 ? -1 : 1;
 }
 
-/* Take one event: "data: ", a record, "\n\n". Returns 1; 0, with nothing changed, if it is not plain; -1 with an exception. */
+/* Take one event: its head, a record, "\n\n". Returns 1; 0, with nothing changed, if it is not plain; -1 with an exception. */
 static int take(ShortPath *self, const char *event, Py_ssize_t size, PyObject *now)
 {
     PyObject *live = self->live, *transcript = self->transcript, *relay = self->relay;
@@ -587,7 +605,7 @@ static int take(ShortPath *self, const char *event, Py_ssize_t size, PyObject *n
     /* All that can fail for want of memory comes first. */
     int result = -1;
     PyObject *records = NULL, *added = NULL, *deadline = NULL, *more_chunks = NULL, *more_delivered = NULL;
-    PyObject *record = PyBytes_FromStringAndSize(event + 6, size - 8);
+    PyObject *record = PyBytes_FromStringAndSize(event + self->head, size - self->head - 2);
     if (record == NULL || (records = PyList_New(1)) == NULL)
         goto out;
     Py_INCREF(record);
@@ -638,6 +656,20 @@ out:
     return result;
 }
 
+/* Return the length of an event's name in its head, 0 if it has none; -1 if the head is neither "data: " nor
+ * "event: " with a name, and "data: " behind it. */
+static Py_ssize_t name_in(const char *head, Py_ssize_t size)
+{
+    if (size < 6 || memcmp(head + size - 6, "data: ", 6) != 0)
+        return -1;
+    if (size == 6)
+        return 0;
+    if (size < 15 || memcmp(head, "event: ", 7) != 0 || head[size - 7] != '\n' ||
+        memchr(head + 7, '\n', (size_t)size - 14) != NULL || memchr(head + 7, '\r', (size_t)size - 14) != NULL)
+        return -1;
+    return size - 14;
+}
+
 /* learn(data, records): see what stands around the text of a piece of a body that Python has taken, and its records.
  *
  * Returns itself when the next such event can be taken here, else None. */
@@ -657,8 +689,10 @@ static PyObject *path_learn(ShortPath *self, PyObject *const *args, Py_ssize_t c
         PyObject_Size(SLOT(self->sse, sse_layout, SSE_LINE)) != 0)
         Py_RETURN_NONE;
     PyObject *record = PyList_GET_ITEM(records, 0);
-    if (!PyBytes_CheckExact(record) || size != PyBytes_GET_SIZE(record) + 8 || memcmp(event, "data: ", 6) != 0 ||
-        memcmp(event + 6, PyBytes_AS_STRING(record), (size_t)size - 8) != 0 ||
+    if (!PyBytes_CheckExact(record))
+        Py_RETURN_NONE;
+    Py_ssize_t head = size - PyBytes_GET_SIZE(record) - 2, name = name_in(event, head);
+    if (name < 0 || memcmp(event + head, PyBytes_AS_STRING(record), (size_t)PyBytes_GET_SIZE(record)) != 0 ||
         memcmp(event + size - 2, "\n\n", 2) != 0)
         Py_RETURN_NONE;
     Py_ssize_t text_size;
@@ -672,23 +706,36 @@ static PyObject *path_learn(ShortPath *self, PyObject *const *args, Py_ssize_t c
         self->skipped = 0;
         if ((2 << self->useless) <= MOST_SKIPPED)
             self->useless++;
-        PyObject *around = PyObject_CallMethodOneArg(self->decoder, s_around, record);
+        Py_CLEAR(self->before);
+        PyObject *named = name == 0 ? PyUnicode_FromString("message") : PyUnicode_DecodeUTF8(event + 7, name, "replace");
+        if (named == NULL)
+            return NULL;
+        PyObject *around = PyObject_CallMethodObjArgs(self->decoder, s_around, record, named, NULL);
+        Py_DECREF(named);
         if (around == NULL || around == Py_None)
             return around;
-        PyObject *before, *after;
-        if (!PyArg_ParseTuple(around, "SS", &before, &after)) {
+        const char *before, *after;
+        Py_ssize_t before_size, after_size;
+        if (!PyArg_ParseTuple(around, "y#y#", &before, &before_size, &after, &after_size)) {
             Py_DECREF(around);
             return NULL;
         }
-        before = PyBytes_FromFormat("data: %s", PyBytes_AS_STRING(before));
-        after = PyBytes_FromFormat("%s\n\n", PyBytes_AS_STRING(after));
-        Py_DECREF(around);
-        Py_XSETREF(self->before, before);
-        Py_XSETREF(self->after, after);
-        if (before == NULL || after == NULL) {
-            Py_CLEAR(self->before);
+        PyObject *begin = PyBytes_FromStringAndSize(NULL, head + before_size);
+        PyObject *end = PyBytes_FromStringAndSize(NULL, after_size + 2);
+        if (begin == NULL || end == NULL) {
+            Py_XDECREF(begin);
+            Py_XDECREF(end);
+            Py_DECREF(around);
             return NULL;
         }
+        memcpy(PyBytes_AS_STRING(begin), event, (size_t)head);
+        memcpy(PyBytes_AS_STRING(begin) + head, before, (size_t)before_size);
+        memcpy(PyBytes_AS_STRING(end), after, (size_t)after_size);
+        memcpy(PyBytes_AS_STRING(end) + after_size, "\n\n", 2);
+        Py_DECREF(around);
+        self->before = begin;
+        Py_XSETREF(self->after, end);
+        self->head = head;
         text = text_in(self, event, size, &text_size);
         if (text == NULL || decode_text(text, &text_size, decoded) == 0)
             Py_RETURN_NONE;
@@ -1249,7 +1296,7 @@ static PyMethodDef native_methods[] = {
     {"begin", native_begin, METH_O, "begin(stream): as `Stream.begin`."},
     {"commit", native_commit, METH_O, "commit(stream): as `Stream.commit`."},
     {"part", (PyCFunction)(void (*)(void))native_part, METH_FASTCALL, "part(packed, start): as `PackedRecords.part`."},
-    {"mover", native_mover, METH_VARARGS, "mover(follower, ids): what to call when the follower's log has moved."},
+    {"mover", native_mover, METH_VARARGS, "mover(follower, ids, named): what to call when the follower's log has moved."},
     {"receiver", native_receiver, METH_VARARGS,
      "receiver(protocol, time): what to give the transport in place of the protocol."},
     {"short_path", native_short_path, METH_VARARGS,

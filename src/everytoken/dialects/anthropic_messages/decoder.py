@@ -5,6 +5,7 @@ Source: Anthropic, "Streaming Messages". An event is known by the `type` in its 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["MessagesDecoder"]
 
 _SMALL = 512  # characters: not enough for more than 256 levels, which do no harm
+_TEXT = re.compile(rb'"text": ?"((?:[^"\\]|\\.)*)"')
+_OTHER = "another text"  # tried in the place of an event's own
 
 
 class MessagesDecoder:
@@ -97,6 +100,26 @@ class MessagesDecoder:
         if typed.index == self._text_at and delta.__class__ is TextDelta and delta.text:
             return delta.text
         return self._read_typed(typed, data)
+
+    def around(self, record: bytes, name: str) -> tuple[bytes, bytes] | None:  # noqa: ARG002  # names say nothing
+        """Return what stands before and behind the text of a record that `read` took for text alone.
+
+        With any other text between the two, as the inside of a JSON string, `read` does the same. None if that is not sure.
+        """
+        found = _TEXT.search(record)
+        if found is None:
+            return None
+        before, after = record[: found.start(1)], record[found.end(1) :]
+        try:
+            typed, other = decode_delta(record), decode_delta(before + _OTHER.encode() + after)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if typed.index != self._text_at or not isinstance(typed.delta, TextDelta) or not typed.delta.text:
+            return None
+        if not isinstance(other.delta, TextDelta) or other.delta.text != _OTHER:
+            return None
+        other.delta.text = typed.delta.text
+        return (before, after) if other == typed else None
 
     def receive_eof(self) -> None:
         """Record that the bytes have ended. Raises `TruncatedError` when that is not a true end."""

@@ -72,13 +72,14 @@ class ChatReader(ChatDecoder):
             return text
         return self._present(self.receive_typed(event, chunk), data)
 
-    def around(self, record: bytes) -> tuple[bytes, bytes] | None:
+    def around(self, record: bytes, name: str) -> tuple[bytes, bytes] | None:
         """Return what stands before and behind the text of a record that `read` took for text alone.
 
         With any other text between the two, as the inside of a JSON string, `read` does the same. None if that is not sure.
+        `name` is that of the event.
         """
         found = _CONTENT.search(record)
-        if found is None or not self._first or self._special:
+        if found is None or not self._first or self._special or name != "message":
             return None
         before, after = record[: found.start(1)], record[found.end(1) :]
         try:
