@@ -132,7 +132,7 @@ def test_what_stands_around_a_text_stands_around_another(name):
     around = decoder.around(record, "content_block_delta")
     if around is None:
         return
-    before, after = around
+    before, _, after = around
     for value in ["x", "\n", 'a"b', "ä😀", "} ]"]:
         other = before + json.dumps(value).encode()[1:-1] + after
         assert decoder.read(ServerSentEvent("message", other.decode())) == value

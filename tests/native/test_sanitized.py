@@ -60,7 +60,7 @@ def test_it_reads_and_writes_nothing_that_is_not_its_own(tmp_path):
         check=True,
     )
     assert where.stdout.strip() == str(built)
-    tests = [str(HERE / name) for name in ("test_short_path.py", "test_commit.py")]
+    tests = [str(HERE / name) for name in ("test_short_path.py", "test_messages.py", "test_commit.py")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "500", *tests],
         env=environ,

@@ -79,7 +79,12 @@ EVENTS: dict[str, bytes] = {
     "another time": chunk("late ", created=2),
     "another id": chunk("other ", id="d"),
     "another index": chunk("second ", choice={"index": 1}),
-    "obfuscated": chunk("hidden ", obfuscation="abc"),
+    "padded": chunk("hidden ", obfuscation="abc"),
+    "padded with more": chunk("hidden ", obfuscation="abcdef"),
+    "padded with a quotation mark": chunk("hidden ", obfuscation='a"c'),
+    "padded with no string": chunk("hidden ", obfuscation=["a"]),
+    "padded twice": chunk("hidden ", obfuscation="abc")[:-3] + b', "obfuscation": "d"}\n\n',
+    "padded, with an end in its text": chunk('"}}], "obfuscation": "x', obfuscation="abc"),
     "with usage": chunk("counted ", usage={"completion_tokens": 5}),
     "with an error": chunk("wrong ", error={"message": "broken"}),
     "with a role": chunk(delta={"role": "assistant", "content": "said "}),
@@ -297,12 +302,31 @@ async def test_where_another_time_stands_in_it_it_is_learned_anew():
     response.task.cancel()
 
 
-async def test_where_each_chunk_is_different_it_is_seldom_looked_for():
+async def test_padding_may_be_different_each_time():
     """OpenAI pads each chunk to hide how long its text is."""
+    response = await begun()
+    for one, padding in [("and ", "ab"), ("then ", ""), ("all", "c"), (" of", "de"), ("it", "")]:
+        response.upstream.read(framed(chunk(one, obfuscation=padding)))
+        await turns()
+    for text in ["plain", "two\nlines", 'a "quoted" word', "ä😀"]:
+        for padding in ["", "x", "aB3" * 5]:
+            event = framed(chunk(text, obfuscation=padding))
+            assert calls_of(lambda event=event: response.upstream.read(event)) == []
+    assert response.relay.recovery.transcript.text.endswith("ä😀" * 3)
+    for padding in ['"', "\\", "\n", "é"]:
+        event = framed(chunk("odd ", obfuscation=padding))
+        assert calls_of(lambda event=event: response.upstream.read(event)) != []
+    assert response.relay.recovery.transcript.text.endswith("odd " * 4)
+    response.relay.stop()
+    await turns()
+    response.task.cancel()
+
+
+async def test_where_each_chunk_is_different_it_is_seldom_looked_for():
     response = await begun()
     looked = 0
     for number in range(600):
-        event = framed(chunk(f"word {number}", obfuscation="x" * (number % 7) + str(number)))
+        event = framed(chunk(f"word {number}", system_fingerprint=str(number)))
         called = calls_of(lambda event=event: response.upstream.read(event))
         looked += "ChatReader.around" in called
         await turns()
@@ -453,11 +477,12 @@ def test_what_stands_around_a_text_stands_around_another(name):
     around = reader().around(record, "message")
     if around is None:
         return
-    before, after = around
+    before, between, after = around
     assert record.startswith(before)
     assert record.endswith(after)
     for text in ["x", "\n", 'a"b', "ä😀", "} ]", "[DONE]", "error"]:
-        other = before + json.dumps(text).encode()[1:-1] + after
+        padding = text.encode() if between and text.isalnum() else b""
+        other = before + json.dumps(text).encode()[1:-1] + between + padding + after
         assert reader().read(ServerSentEvent("message", other.decode())) == text
 
 

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from everytoken.dialects.pieces import Chunk, New
     from everytoken.sse import ServerSentEvent
 
-__all__ = ["Accumulator", "Decoder", "Dialect", "History", "Request", "Rewriter", "Usage"]
+__all__ = ["Accumulator", "Around", "Decoder", "Dialect", "History", "Request", "Rewriter", "Usage"]
 
 Usage = dict[str, Any]
 """What a response used, as the dialect's upstreams report it."""
+
+
+Around = tuple[bytes, bytes, bytes]
+"""What stands around the text of a record: before it, between it and padding that is different each time (empty without that),
+and behind both."""
 
 
 class Request(Protocol):
@@ -73,6 +78,9 @@ class Request(Protocol):
 
 class Decoder(Protocol):
     """Reads the events of one attempt.
+
+    It may also have `around(record, name) -> Around | None`: with any other text there, `read` would do with an event of that
+    name what it has done with this record, for which it has returned text. Such events then take the path in C.
 
     `terminal`: the upstream's own end mark has come. `done`: nothing more is to be read. `usage`: the last that was
     reported. `shown_usage`: whether a reader has been given it.

@@ -384,6 +384,7 @@ typedef struct {
     PyObject *relay, *live, *transcript, *sse, *decoder, *writer, *stream, *number, *settle;
     PyObject *note;          /* NULL if nobody wants to know of gaps */
     PyObject *before, *after; /* bytes of an event that stand around its text; NULL while unknown */
+    PyObject *between;       /* bytes between the text and padding that is different each time; NULL without that */
     Py_ssize_t head;         /* how many of them stand before its record: "data: ", perhaps behind its name */
     PyObject *learned;       /* the piece of a body that was learned from, until the Receiver has seen it */
     Py_ssize_t longest;      /* bytes of text that the transcript may have */
@@ -397,12 +398,25 @@ static const char *text_in(const ShortPath *self, const char *event, Py_ssize_t 
     if (self->before == NULL)
         return NULL;
     Py_ssize_t before = PyBytes_GET_SIZE(self->before), after = PyBytes_GET_SIZE(self->after);
-    *text_size = size - before - after;
-    if (*text_size < 1 || *text_size > MOST_TEXT ||
-        memcmp(event, PyBytes_AS_STRING(self->before), (size_t)before) != 0 ||
-        memcmp(event + size - after, PyBytes_AS_STRING(self->after), (size_t)after) != 0)
+    const char *text = event + before, *end = event + size - after;
+    if (end - text < 1 || memcmp(event, PyBytes_AS_STRING(self->before), (size_t)before) != 0 ||
+        memcmp(end, PyBytes_AS_STRING(self->after), (size_t)after) != 0)
         return NULL;
-    return event + before;
+    if (self->between != NULL) {
+        const char *behind = text; /* the text ends with the first quotation mark that no backslash stands before */
+        while (behind < end && *behind != '"')
+            behind += *behind == '\\' ? 2 : 1;
+        const char *padding = behind + PyBytes_GET_SIZE(self->between);
+        if (behind >= end || padding > end ||
+            memcmp(behind, PyBytes_AS_STRING(self->between), (size_t)(padding - behind)) != 0)
+            return NULL;
+        for (; padding < end; padding++)
+            if (*padding < 0x20 || *padding > 0x7e || *padding == '"' || *padding == '\\')
+                return NULL;
+        end = behind;
+    }
+    *text_size = end - text;
+    return *text_size < 1 || *text_size > MOST_TEXT ? NULL : text;
 }
 
 /* Decode the inside of a JSON string to UTF-8 into `to`; return how many characters it has, and set the size.
@@ -716,10 +730,14 @@ static PyObject *path_learn(ShortPath *self, PyObject *const *args, Py_ssize_t c
             return around;
         const char *before, *after;
         Py_ssize_t before_size, after_size;
-        if (!PyArg_ParseTuple(around, "y#y#", &before, &before_size, &after, &after_size)) {
+        PyObject *between;
+        if (!PyArg_ParseTuple(around, "y#Oy#", &before, &before_size, &between, &after, &after_size)) {
             Py_DECREF(around);
             return NULL;
         }
+        between = PyBytes_CheckExact(between) && PyBytes_GET_SIZE(between) > 0 ? between : NULL;
+        Py_XINCREF(between);
+        Py_XSETREF(self->between, between);
         PyObject *begin = PyBytes_FromStringAndSize(NULL, head + before_size);
         PyObject *end = PyBytes_FromStringAndSize(NULL, after_size + 2);
         if (begin == NULL || end == NULL) {
@@ -774,6 +792,7 @@ static void path_dealloc(ShortPath *self)
     Py_XDECREF(self->settle);
     Py_XDECREF(self->note);
     Py_XDECREF(self->before);
+    Py_XDECREF(self->between);
     Py_XDECREF(self->after);
     Py_XDECREF(self->learned);
     Py_TYPE(self)->tp_free((PyObject *)self);

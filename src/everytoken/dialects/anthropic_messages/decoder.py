@@ -28,7 +28,7 @@ from everytoken.json import dumps
 if TYPE_CHECKING:
     from everytoken.dialects.anthropic_messages.events import TypedDelta
     from everytoken.dialects.anthropic_messages.history import MessagesHistory
-    from everytoken.dialects.dialect import Usage
+    from everytoken.dialects.dialect import Around, Usage
     from everytoken.sse import ServerSentEvent
 
 __all__ = ["MessagesDecoder"]
@@ -101,10 +101,10 @@ class MessagesDecoder:
             return delta.text
         return self._read_typed(typed, data)
 
-    def around(self, record: bytes, name: str) -> tuple[bytes, bytes] | None:  # noqa: ARG002  # names say nothing
-        """Return what stands before and behind the text of a record that `read` took for text alone.
+    def around(self, record: bytes, name: str) -> Around | None:  # noqa: ARG002  # names say nothing
+        """Return what stands around the text of a record that `read` took for text alone.
 
-        With any other text between the two, as the inside of a JSON string, `read` does the same. None if that is not sure.
+        With any other text there, as the inside of a JSON string, `read` does the same. None if that is not sure.
         """
         found = _TEXT.search(record)
         if found is None:
@@ -119,7 +119,7 @@ class MessagesDecoder:
         if not isinstance(other.delta, TextDelta) or other.delta.text != _OTHER:
             return None
         other.delta.text = typed.delta.text
-        return (before, after) if other == typed else None
+        return (before, b"", after) if other == typed else None
 
     def receive_eof(self) -> None:
         """Record that the bytes have ended. Raises `TruncatedError` when that is not a true end."""

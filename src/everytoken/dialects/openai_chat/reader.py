@@ -23,6 +23,7 @@ from everytoken.dialects.openai_chat.rewrite import loads, says_more, with_choic
 from everytoken.dialects.pieces import Chunk
 
 if TYPE_CHECKING:
+    from everytoken.dialects.dialect import Around
     from everytoken.dialects.openai_chat.pieces import ChatHistory
     from everytoken.dialects.openai_chat.request import ChatRequest
     from everytoken.sse import ServerSentEvent
@@ -31,6 +32,9 @@ __all__ = ["ChatReader"]
 
 _EMPTY = (b"", b"null", b"[]")
 _CONTENT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)*)"')
+_PADDING = re.compile(
+    rb'"obfuscation": ?"([^"\\]*)"'
+)  # what hides how long a text is, in OpenAI's own streams
 _OTHER = "another text"  # tried in the place of a chunk's own
 
 
@@ -72,18 +76,22 @@ class ChatReader(ChatDecoder):
             return text
         return self._present(self.receive_typed(event, chunk), data)
 
-    def around(self, record: bytes, name: str) -> tuple[bytes, bytes] | None:
-        """Return what stands before and behind the text of a record that `read` took for text alone.
+    def around(self, record: bytes, name: str) -> Around | None:
+        """Return what stands around the text of a record that `read` took for text alone; `name` is that of its event.
 
-        With any other text between the two, as the inside of a JSON string, `read` does the same. None if that is not sure.
-        `name` is that of the event.
+        With any other text there, as the inside of a JSON string, and any padding, `read` does the same. None if that is not
+        sure.
         """
         found = _CONTENT.search(record)
         if found is None or not self._first or self._special or name != "message":
             return None
-        before, after = record[: found.start(1)], record[found.end(1) :]
+        before, between, after = record[: found.start(1)], b"", record[found.end(1) :]
+        padding = _PADDING.search(record, found.end(1))
+        if padding is not None:
+            between, after = record[found.end(1) : padding.start(1)], record[padding.end(1) :]
         try:
-            chunk, other = decode_typed(record), decode_typed(before + _OTHER.encode() + after)
+            chunk = decode_typed(record)
+            other = decode_typed(before + _OTHER.encode() + between + b"x" * bool(between) + after)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         text = _text_alone(chunk)
@@ -92,7 +100,9 @@ class ChatReader(ChatDecoder):
         assert other.choices
         assert other.choices[0].delta
         other.choices[0].delta.content = text
-        return (before, after) if other == chunk else None
+        if padding is not None and bytes(other.obfuscation) == b'"x"':
+            other.obfuscation = chunk.obfuscation
+        return (before, between, after) if other == chunk else None
 
     def _present(self, chunk: TypedChunk | None, raw: str) -> Chunk | None:
         """Return a chunk in a form that a client's `chunk.choices[0].delta.content` works on; None for nothing."""
