@@ -143,8 +143,9 @@ static long long count_of(PyObject *value)
     return PyLong_AsLongLongAndOverflow(value, &overflow); /* -1 if it is too large */
 }
 
-static PyObject *s_append, *s_epoch, *s_extend, *s_truncate, *s_wake, *s_write_paused, *s_write, *s_settle, *s_recovery, *s_tell, *s_around,
-    *s_reader_failed, *s_internal_error, *s_data_received, *s_moved, *s_begin, *s_commit, *s_part, *s_is_closing;
+static PyObject *s_append, *s_epoch, *s_extend, *s_truncate, *s_wake, *s_write_paused, *s_write, *s_settle, *s_recovery,
+    *s_tell, *s_around, *s_reader_failed, *s_internal_error, *s_data_received, *s_moved, *s_begin, *s_commit,
+    *s_part, *s_is_closing;
 
 /* Return the exception that has been raised, and raise it no more. */
 static PyObject *taken_exception(void)
@@ -389,7 +390,7 @@ typedef struct {
     PyObject *learned;       /* the piece of a body that was learned from, until the Receiver has seen it */
     Py_ssize_t longest;      /* bytes of text that the transcript may have */
     Py_ssize_t full;         /* bytes that may wait to be stored before the upstream is paused */
-    int useless, skipped;    /* how often what was learned fitted nothing; records that were not looked at since */
+    int useless, skipped;    /* how often nothing could be taken after learning; records not learned from since */
 } ShortPath;
 
 /* Return where the text of an event begins, and set its size; NULL if the event is not like the one learned from. */
@@ -591,7 +592,8 @@ static int append(ShortPath *self, PyObject *record, PyObject *records, PyObject
     return tell_readers(stream, now) < 0 ? -1 : 1;
 }
 
-/* Take one event: its head, a record, "\n\n". Returns 1; 0, with nothing changed, if it is not plain; -1 with an exception. */
+/* Take one event: its head, a record, "\n\n". Returns 1; 0, with nothing changed, if it is not plain; -1 with an
+ * exception. */
 static int take(ShortPath *self, const char *event, Py_ssize_t size, PyObject *now)
 {
     PyObject *live = self->live, *transcript = self->transcript, *relay = self->relay;
@@ -709,55 +711,53 @@ static PyObject *path_learn(ShortPath *self, PyObject *const *args, Py_ssize_t c
     if (name < 0 || memcmp(event + head, PyBytes_AS_STRING(record), (size_t)PyBytes_GET_SIZE(record)) != 0 ||
         memcmp(event + size - 2, "\n\n", 2) != 0)
         Py_RETURN_NONE;
+    /* The reader is asked each time: it may have seen something that has it look at every chunk from now on. */
+    if (self->skipped < (1 << self->useless) - 1) {
+        self->skipped++;
+        Py_RETURN_NONE;
+    }
+    self->skipped = 0;
+    if ((2 << self->useless) <= MOST_SKIPPED)
+        self->useless++;
+    Py_CLEAR(self->before);
+    PyObject *named = name == 0 ? PyUnicode_FromString("message") : PyUnicode_DecodeUTF8(event + 7, name, "replace");
+    if (named == NULL)
+        return NULL;
+    PyObject *around = PyObject_CallMethodObjArgs(self->decoder, s_around, record, named, NULL);
+    Py_DECREF(named);
+    if (around == NULL || around == Py_None)
+        return around;
+    const char *before, *after;
+    Py_ssize_t before_size, after_size;
+    PyObject *between;
+    if (!PyArg_ParseTuple(around, "y#Oy#", &before, &before_size, &between, &after, &after_size)) {
+        Py_DECREF(around);
+        return NULL;
+    }
+    between = PyBytes_CheckExact(between) && PyBytes_GET_SIZE(between) > 0 ? between : NULL;
+    Py_XINCREF(between);
+    Py_XSETREF(self->between, between);
+    PyObject *begin = PyBytes_FromStringAndSize(NULL, head + before_size);
+    PyObject *end = PyBytes_FromStringAndSize(NULL, after_size + 2);
+    if (begin == NULL || end == NULL) {
+        Py_XDECREF(begin);
+        Py_XDECREF(end);
+        Py_DECREF(around);
+        return NULL;
+    }
+    memcpy(PyBytes_AS_STRING(begin), event, (size_t)head);
+    memcpy(PyBytes_AS_STRING(begin) + head, before, (size_t)before_size);
+    memcpy(PyBytes_AS_STRING(end), after, (size_t)after_size);
+    memcpy(PyBytes_AS_STRING(end) + after_size, "\n\n", 2);
+    Py_DECREF(around);
+    self->before = begin;
+    Py_XSETREF(self->after, end);
+    self->head = head;
     Py_ssize_t text_size;
     const char *text = text_in(self, event, size, &text_size);
     char decoded[MOST_TEXT];
-    if (text == NULL || decode_text(text, &text_size, decoded) == 0) {
-        if (self->skipped < (1 << self->useless) - 1) {
-            self->skipped++;
-            Py_RETURN_NONE;
-        }
-        self->skipped = 0;
-        if ((2 << self->useless) <= MOST_SKIPPED)
-            self->useless++;
-        Py_CLEAR(self->before);
-        PyObject *named = name == 0 ? PyUnicode_FromString("message") : PyUnicode_DecodeUTF8(event + 7, name, "replace");
-        if (named == NULL)
-            return NULL;
-        PyObject *around = PyObject_CallMethodObjArgs(self->decoder, s_around, record, named, NULL);
-        Py_DECREF(named);
-        if (around == NULL || around == Py_None)
-            return around;
-        const char *before, *after;
-        Py_ssize_t before_size, after_size;
-        PyObject *between;
-        if (!PyArg_ParseTuple(around, "y#Oy#", &before, &before_size, &between, &after, &after_size)) {
-            Py_DECREF(around);
-            return NULL;
-        }
-        between = PyBytes_CheckExact(between) && PyBytes_GET_SIZE(between) > 0 ? between : NULL;
-        Py_XINCREF(between);
-        Py_XSETREF(self->between, between);
-        PyObject *begin = PyBytes_FromStringAndSize(NULL, head + before_size);
-        PyObject *end = PyBytes_FromStringAndSize(NULL, after_size + 2);
-        if (begin == NULL || end == NULL) {
-            Py_XDECREF(begin);
-            Py_XDECREF(end);
-            Py_DECREF(around);
-            return NULL;
-        }
-        memcpy(PyBytes_AS_STRING(begin), event, (size_t)head);
-        memcpy(PyBytes_AS_STRING(begin) + head, before, (size_t)before_size);
-        memcpy(PyBytes_AS_STRING(end), after, (size_t)after_size);
-        memcpy(PyBytes_AS_STRING(end) + after_size, "\n\n", 2);
-        Py_DECREF(around);
-        self->before = begin;
-        Py_XSETREF(self->after, end);
-        self->head = head;
-        text = text_in(self, event, size, &text_size);
-        if (text == NULL || decode_text(text, &text_size, decoded) == 0)
-            Py_RETURN_NONE;
-    }
+    if (text == NULL || decode_text(text, &text_size, decoded) == 0)
+        Py_RETURN_NONE;
     Py_INCREF(data);
     self->learned = data;
     Py_INCREF(self);
@@ -835,8 +835,8 @@ static PyObject *native_short_path(PyObject *module, PyObject *args)
         known = fits(SLOT(live, live_layout, LIVE_TRANSCRIPT), &transcript_layout);
     if (known < 0)
         return NULL;
-    /* A journal may have writers of its own, a translated stream has no decoder of its own, and most dialects cannot say what
-     * stands around a text. */
+    /* A journal may have writers of its own, a translated stream has no decoder of its own, and most dialects cannot
+     * say what stands around a text. */
     if (known == 0 || !is_known(writer, &writer_layout) ||
         !is_known(stream = SLOT(writer, writer_layout, WRITER_LOG), &stream_layout) ||
         !is_known(SLOT(live, live_layout, LIVE_SSE), &sse_layout) ||
@@ -998,7 +998,8 @@ static Py_ssize_t size_of(const char *head, const char *line_end)
     return size;
 }
 
-/* Read the head of an HTTP chunk; return where its data begins, and set its size. NULL if it is not all there, or not plain. */
+/* Read the head of an HTTP chunk; return where its data begins, and set its size. NULL if it is not all there, or not
+ * plain. */
 static const char *chunk_at(const char *data, const char *end, Py_ssize_t *size)
 {
     size_t most = (size_t)(end - data) < 10 ? (size_t)(end - data) : 10;
@@ -1016,8 +1017,8 @@ static void forget_path(Receiver *self)
     Py_CLEAR(self->on_body);
 }
 
-/* Count bytes of the body as received without content, as `AttemptSink.on_data` does; they may be fewer than none. Returns 0,
- * with nothing changed, if Python has to look at how many there are. */
+/* Count bytes of the body as received without content, as `AttemptSink.on_data` does; they may be fewer than none.
+ * Returns 0, with nothing changed, if Python has to look at how many there are. */
 static int count(ShortPath *path, Py_ssize_t bytes)
 {
     long long received = count_of(SLOT(path->relay, relay_layout, RELAY_RECEIVED));
@@ -1038,8 +1039,8 @@ static int count(ShortPath *path, Py_ssize_t bytes)
     return 1;
 }
 
-/* Keep the beginning of a chunk until its rest comes, if there is no whole event in it. Returns 0, with nothing changed, if not;
- * -1 with an exception. */
+/* Keep the beginning of a chunk until its rest comes, if there is no whole event in it. Returns 0, with nothing changed,
+ * if not; -1 with an exception. */
 static int hold(Receiver *self, const char *chunk, const char *end, PyObject *now)
 {
     ShortPath *path = self->path;
@@ -1099,8 +1100,8 @@ static int receive_in_python(Receiver *self, const char *begin, Py_ssize_t lengt
     path->learned = NULL;
     PyObject *exchange = SLOT(protocol, protocol_layout, PROTOCOL_EXCHANGE);
     if (body != NULL && exchange != NULL && exchange != Py_None && is_known(exchange, &exchange_layout)) {
-        /* The parser has just handed out `body`, last of all, and it is what the read ends with, in a chunk of its own. So the
-         * parser stands behind that chunk. */
+        /* The parser has just handed out `body`, last of all, and it is what the read ends with, in a chunk of its own.
+         * So the parser stands behind that chunk. */
         Py_ssize_t size = PyBytes_GET_SIZE(body), there;
         char head[24];
         int head_size = snprintf(head, sizeof head, "%zx\r\n", (size_t)size);
@@ -1216,7 +1217,8 @@ static PyObject *receiver_data_received(Receiver *self, PyObject *data)
 {
     PyObject *whole = PyObject_Bytes(data); /* nearly always `data` itself */
     if (whole != NULL && self->held != NULL) {
-        count(self->path, -self->counted);
+        if (self->path != NULL)
+            count(self->path, -self->counted);
         PyBytes_Concat(&self->held, whole);
         Py_SETREF(whole, self->held);
         self->held = NULL;
@@ -1337,7 +1339,8 @@ PyMODINIT_FUNC PyInit__short_path(void)
         const char *name;
     } names[] = {
         {&s_append, "append"}, {&s_epoch, "epoch"}, {&s_extend, "extend"}, {&s_truncate, "truncate"},
-        {&s_wake, "wake"}, {&s_write_paused, "write_paused"}, {&s_write, "write"}, {&s_settle, "settle"}, {&s_recovery, "recovery"}, {&s_tell, "tell"},
+        {&s_wake, "wake"}, {&s_write_paused, "write_paused"}, {&s_write, "write"}, {&s_settle, "settle"},
+        {&s_recovery, "recovery"}, {&s_tell, "tell"},
         {&s_around, "around"}, {&s_reader_failed, "reader_failed"}, {&s_internal_error, "internal_error"},
         {&s_data_received, "data_received"}, {&s_moved, "moved"},
         {&s_begin, "begin"}, {&s_commit, "commit"}, {&s_part, "part"}, {&s_is_closing, "is_closing"},
