@@ -151,8 +151,11 @@ HALVES = [
 @pytest.mark.parametrize(
     ("contents", "texts"), [case[1:] for case in HALVES], ids=[case[0] for case in HALVES]
 )
-def test_a_character_sent_as_two_surrogates(contents: list[str], texts: list[str]):
+@pytest.mark.parametrize("ended", [False, True], ids=["", "behind a finish_reason"])
+def test_a_character_sent_as_two_surrogates(contents: list[str], texts: list[str], ended: bool):
     decoder = ChatDecoder()
+    if ended:
+        receive(decoder, STOP)
     found = []
     for content in contents:
         chunk = decoder.receive_event(

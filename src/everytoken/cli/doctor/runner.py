@@ -173,11 +173,14 @@ def _parts(
 
 
 def _again(measured: Measured, path: Path) -> dict[str, Coroutine[Any, Any, None]]:
-    """Return how to repeat what has arrived in bunches, with nothing beside it: once may be chance."""
+    """Return how to repeat what has arrived in bunches, with nothing beside it: once may be chance.
+
+    At half the pace: a busy machine may stand still for as long as one pause, and who holds events back holds these, too.
+    """
 
     async def again(stream: Stream) -> None:
         repeated = await path.probe(
-            stream.method, events=len(stream.events) - 2, interval=stream.interval, hints=stream.hints
+            stream.method, events=len(stream.events) - 2, interval=2 * stream.interval, hints=stream.hints
         )
         if repeated.seen:
             measured.paced = [repeated if one is stream else one for one in measured.paced]

@@ -301,7 +301,9 @@ class ChatDecoder:
     def _receive_odd_after_end(self, event: ServerSentEvent) -> Chunk | None:
         """Take an odd event behind the end mark: it may still tell the usage, and can do no harm."""
         try:
-            return self._receive_chunk(event, decode_chunk(event.data))
+            chunk = decode_chunk(event.data)
+            self._join_halves(chunk)
+            return self._receive_chunk(event, chunk)
         except MalformedEventError:
             return None
 
