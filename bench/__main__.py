@@ -13,7 +13,7 @@ from bench.page import into
 from bench.stacks import FLOOR, STACKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-REPETITIONS = 3
+REPETITIONS = 5
 
 
 def options() -> argparse.Namespace:

@@ -152,7 +152,7 @@ HALVES = [
     ("contents", "texts"), [case[1:] for case in HALVES], ids=[case[0] for case in HALVES]
 )
 @pytest.mark.parametrize("ended", [False, True], ids=["", "behind a finish_reason"])
-def test_a_character_sent_as_two_surrogates(contents: list[str], texts: list[str], ended: bool):
+def test_a_character_sent_as_two_surrogates(contents: list[str], texts: list[str], *, ended: bool):
     decoder = ChatDecoder()
     if ended:
         receive(decoder, STOP)
