@@ -108,7 +108,8 @@ def main() -> int:
     if partial:
         print("\n" + page)
     else:
-        PAGE.write_text(page)
+        before = PAGE.read_text() if PAGE.exists() else ""
+        PAGE.write_text(report.with_the_rest(page, before))
         print(f"wrote {PAGE.relative_to(Path(__file__).parents[1])}")
     ours = [run for (stack, _), runs in results.runs.items() if stack == report.OURS for run in runs]
     return int(any(run.errors for run in ours))

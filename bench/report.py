@@ -38,6 +38,8 @@ CPU_LIMIT = 3.0  # times the floor, paced, 300 responses
 MEMORY_LIMIT_KIB = 30.0  # per open response
 KEPT_KIB = MANY.chunks * len(Rendered(0).chunk(0, 0)) / 1024
 
+_OLDER = "_From an earlier run: measured by itself, not with the rest of this page._"
+
 
 def markdown(
     results: Results,
@@ -233,6 +235,19 @@ def _paced(results: Results, stacks: Iterable[Stack], point: Point) -> str:
         )
         return f"{_table(head, rows)}\n\n{without}"
     return _table(head, rows)
+
+
+def with_the_rest(page: str, before: str) -> str:
+    """Return the page with the sections of the one before that are measured by themselves, and say that they are older."""
+    for title in ("Overload", "Operation"):
+        _, head, rest = before.partition(f"\n## {title}\n")
+        if head and head not in page:
+            section = head + rest.partition("\n## ")[0]
+            if _OLDER not in section:
+                section = section.replace(head, f"{head}\n{_OLDER}\n", 1)
+            behind, last, end = page.partition("\n## SSE decoding\n")
+            page = f"{behind}{section}{last}{end}"
+    return page
 
 
 def with_other_apis(page: str, section: str) -> str:

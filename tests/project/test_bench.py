@@ -12,7 +12,7 @@ from bench.durability import markdown as durability_markdown
 from bench.measure import descendants, parse_pss_kib, parse_stat, total_us
 from bench.page import into
 from bench.relaying import CALM, DIRECT, FEW, LONG, MANY, SHORT, Results, Run, choose
-from bench.report import markdown, meaning, other_apis
+from bench.report import markdown, meaning, other_apis, with_the_rest
 from bench.seams import KINDS, Found
 from bench.seams import TITLE as RECOVERY
 from bench.seams import markdown as seams_markdown
@@ -217,3 +217,14 @@ def test_overload_is_one_section_of_the_page():
     once = into(page, overload.TITLE, section)
     assert once == f"# Page\n\n{section}\n\n## SSE decoding\n\nx\n"
     assert into(once, overload.TITLE, section) == once
+
+
+def test_a_new_page_keeps_what_is_measured_by_itself_and_says_that_it_is_older():
+    new = "# Page\n\nnew\n\n## SSE decoding\n\nx\n"
+    old = "# Page\n\nold\n\n## Overload\n\na\n\n## Operation\n\nb\n\n## SSE decoding\n\ny\n"
+    page = with_the_rest(new, old)
+    assert page.startswith("# Page\n\nnew\n\n## Overload\n\n_From an earlier run")
+    assert page.endswith("b\n\n## SSE decoding\n\nx\n")
+    assert page.count("_From an earlier run") == 2
+    assert with_the_rest(page, page) == with_the_rest(new, page) == page
+    assert with_the_rest(new, "") == new
