@@ -127,6 +127,12 @@ class Response:
             raise OSError("the transport is broken")
         self.written.append(data)
 
+    async def close(self) -> None:
+        """Stop it, and let go of its reader."""
+        self.relay.stop()
+        await turns()
+        self.task.cancel()
+
     @property
     def state(self) -> dict[str, Any]:
         """All that a chunk changes."""

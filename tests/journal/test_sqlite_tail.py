@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from everytoken.journal.stream import StreamWriter
 
 
+IDENTITY = b"identity"
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.sqlite"
@@ -30,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def tail(tmp_path: Path) -> Iterator[Tail]:
     made = Tail(tmp_path / "tail")
-    made.open(0)
+    made.open(0, IDENTITY)
     yield made
     made.close()
 
@@ -50,7 +53,7 @@ def info(name: str = "s") -> StreamInfo:
 def again(tail: Tail, moved: int = 0) -> list[tuple[int, bytes]]:
     """Return what another process finds."""
     other = Tail(tail._path)
-    other.open(moved)
+    other.open(moved, IDENTITY)
     rows = other.rows
     assert other._file is not None
     os.close(other._file)
@@ -100,9 +103,8 @@ class TestRows:
             tail._path.write_bytes(whole[:size])
             count = sum(end <= size for end in ends)
             assert again(tail) == rows[:count]
-            assert tail._path.stat().st_size == ([0, *ends])[count], (
-                "what follows is written behind whole rows"
-            )
+            left = [len(IDENTITY), *ends][count] if size >= len(IDENTITY) else 0
+            assert tail._path.stat().st_size == left, "what follows is written behind whole rows"
 
     def test_a_byte_that_is_wrong_ends_it(self, tail):
         for number in range(1, 4):
@@ -110,7 +112,8 @@ class TestRows:
         whole = tail._path.read_bytes()
         for place in range(len(whole)):
             tail._path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-            assert again(tail) == [(number, b"entry") for number in range(1, 1 + place * 3 // len(whole))]
+            rows = max(0, place - len(IDENTITY)) * 3 // (len(whole) - len(IDENTITY))
+            assert again(tail) == [(number, b"entry") for number in range(1, 1 + rows)]
 
     def test_a_disk_that_is_full_leaves_it_as_it_was(self, tail, monkeypatch):
         tail.append(1, b"one")
@@ -212,6 +215,23 @@ class TestOfAJournal:
         await third.start()
         assert await read_all(await third.open("last")) == [b"1", b"2", b"3", b"4", b"5"]
         await third.stop()
+
+    async def test_rows_of_a_database_that_was_moved_away_are_not_taken(self, journal, path, tmp_path):
+        """What is said of a damaged file is: move it away to begin a new one."""
+        await appended(await journal.create(info()), b"1", b"2")
+        copy = copied(path, tmp_path / "copy")
+        for file in (copy, copy.with_name(f"{copy.name}-wal")):
+            file.unlink()
+        other = SqliteJournal(copy)
+        await other.start()
+        assert other._find("s") is None
+        assert await other.orphans() == []
+        await appended(await other.create(info()), b"3")
+        third = SqliteJournal(copied(copy, tmp_path / "again"))
+        await third.start()
+        assert await read_all(await third.open("s")) == [b"3"]
+        await third.stop()
+        await other.stop()
 
     async def test_a_journal_that_was_stopped_is_one_file(self, path):
         journal = SqliteJournal(path)

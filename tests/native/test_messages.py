@@ -118,9 +118,7 @@ async def test_a_plain_event_costs_no_call_of_python():
         assert calls_of(lambda value=value: response.upstream.read(framed(text(value)))) == []
         assert b"event: content_block_delta\ndata: " in response.written[-1]
     assert response.relay.recovery.transcript.text.endswith(" allplaintwo\nlinesä😀")
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 @pytest.mark.parametrize("name", EVENTS)

@@ -223,9 +223,7 @@ async def test_a_plain_chunk_costs_no_call_of_python():
         )
     several = b"".join(framed(one) for one in PLAIN)
     assert calls_of(lambda: response.upstream.read(several)) == []
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 async def test_the_beginning_of_a_chunk_is_kept_until_its_rest_comes():
@@ -240,9 +238,7 @@ async def test_the_beginning_of_a_chunk_is_kept_until_its_rest_comes():
         part = stream[begin:end]
         assert calls_of(lambda part=part: response.upstream.read(part)) == []
     assert response.relay.recovery.transcript.text.endswith("text 6 text 7 ")
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 @pytest.mark.parametrize(
@@ -263,9 +259,7 @@ async def test_a_whole_event_is_never_kept(end):
     assert response.relay.recovery.transcript.text.endswith("two ")
     response.upstream.read(rest[-50:])
     assert response.relay.recovery.transcript.text.endswith("two three ")
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 @pytest.mark.parametrize("kept", [1, 3, 4, 20, 100])
@@ -297,9 +291,7 @@ async def test_where_another_time_stands_in_it_it_is_learned_anew():
         taken += not calls_of(lambda event=event: response.upstream.read(event))
         await turns()
     assert taken > 60
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 async def test_padding_may_be_different_each_time():
@@ -317,9 +309,7 @@ async def test_padding_may_be_different_each_time():
         event = framed(chunk("odd ", obfuscation=padding))
         assert calls_of(lambda event=event: response.upstream.read(event)) != []
     assert response.relay.recovery.transcript.text.endswith("odd " * 4)
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 async def test_where_each_chunk_is_different_it_is_seldom_looked_for():
@@ -332,9 +322,7 @@ async def test_where_each_chunk_is_different_it_is_seldom_looked_for():
         await turns()
     assert 3 < looked < 12
     assert response.relay.log.tail == 600
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 # What it leaves alone
@@ -353,9 +341,7 @@ async def test_a_reader_that_does_not_keep_up_is_left_to_its_task():
     response.flow.write_paused = False
     await turns()
     assert b"later " in response.written[-1]
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 async def test_a_reader_that_cannot_be_written_to_fails_alone():
@@ -389,9 +375,7 @@ async def test_a_reader_that_raises_fails_alone(caplog):
     assert "a reader of stream" in caplog.text
     assert b"on " in response.written[-1]
     response.relay.log.unsubscribe(moved)
-    response.relay.stop()
-    await turns()
-    response.task.cancel()
+    await response.close()
 
 
 async def test_a_bug_on_the_way_ends_the_response_and_nothing_else(caplog):

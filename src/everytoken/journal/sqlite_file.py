@@ -86,9 +86,10 @@ CREATE INDEX streams_by_owner ON streams (owner, bytes) WHERE owner IS NOT NULL;
 """
 _VERSION_4 = """
 CREATE TABLE moved (
-    row INTEGER NOT NULL          -- one row: the last that has come into the log from the file of the newest
+    row INTEGER NOT NULL,         -- one row: the last that has come into the log from the file of the newest
+    identity BLOB NOT NULL        -- which that file begins with
 );
-INSERT INTO moved VALUES (0);
+INSERT INTO moved VALUES (0, randomblob(8));
 """
 _STEPS = (_SCHEMA, _VERSION_2, _VERSION_3, _VERSION_4)
 INSERT_LOG = "INSERT INTO log VALUES (?, ?)"
@@ -150,7 +151,7 @@ class SqliteFile:
             self.write = self._connect()
             self.write.execute("PRAGMA journal_mode = WAL")
             self._migrate()
-            self._tail.open(self.moved)
+            self._tail.open(self.moved, self.write.execute("SELECT identity FROM moved").fetchone()[0])
             self._move()
             self._give_room_back()
             self.read = self._connect()

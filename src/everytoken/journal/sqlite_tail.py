@@ -35,18 +35,21 @@ class Tail:
         self._path = path
         self._file: int | None = None
         self._size = 0
+        self._identity = b""
         self.rows: list[tuple[int, bytes]] = []
 
-    def open(self, moved: int) -> None:
-        """Open the file and read what follows row `moved`. Raises `OSError`.
+    def open(self, moved: int, identity: bytes) -> None:
+        """Open the file and read what follows row `moved`; `identity` is that of the database. Raises `OSError`.
 
-        What a dying process left half written is not taken: nobody has been told that it is stored.
+        What a dying process left half written is not taken: nobody has been told that it is stored. Nor is what belongs to
+        another database, which somebody has moved away.
         """
+        self._identity = identity
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(os.dup(self._file), "rb") as file:
             data = file.read()
-        self._size = 0
-        while self._size + _HEAD.size <= len(data):
+        self._size = len(identity) if data.startswith(identity) else 0
+        while self._size > 0 and self._size + _HEAD.size <= len(data):
             number, length, check = _HEAD.unpack_from(data, self._size)
             begin = self._size + _HEAD.size
             entries = data[begin : begin + length]
@@ -67,7 +70,7 @@ class Tail:
         if length > ROW or self._size + length > _FULL:
             return False
         check = zlib.crc32(entries, zlib.crc32(_NUMBERED.pack(number, length)))
-        row = _HEAD.pack(number, length, check) + entries
+        row = (b"" if self._size else self._identity) + _HEAD.pack(number, length, check) + entries
         try:
             written = os.write(self._file, row)
         except OSError as error:
