@@ -86,8 +86,8 @@ CREATE INDEX streams_by_owner ON streams (owner, bytes) WHERE owner IS NOT NULL;
 """
 _VERSION_4 = """
 CREATE TABLE moved (
-    row INTEGER NOT NULL,         -- one row: the last that has come into the log from the file of the newest
-    identity BLOB NOT NULL        -- which that file begins with
+    row INTEGER NOT NULL,         -- one row: the last that was moved into the log from its tail
+    identity BLOB NOT NULL        -- what the tail begins with
 );
 INSERT INTO moved VALUES (0, randomblob(8));
 """
@@ -134,7 +134,7 @@ class SqliteFile:
     """The connections to one file: `write` for who commits, `read` for a thread that reads, `look_up` is for the event loop."""
 
     def __init__(self, path: Path, *, sync: bool) -> None:
-        """`sync`: have every commit survive the death of the machine, by one fsync; then all goes into the database at once."""
+        """`sync`: have every commit survive the death of the machine, by one fsync; nothing goes to the tail then."""
         self._path = path
         self._sync = sync
         self._tail = Tail(path.with_name(f"{path.name}-tail"))
@@ -220,7 +220,7 @@ class SqliteFile:
 
     @property
     def moved(self) -> int:
-        """The last row of the log that stood in the file of the newest rows before; 0 for none."""
+        """The last row that was moved into the log from its tail; 0 if none was."""
         (row,) = self.write.execute("SELECT row FROM moved").fetchone()
         return int(row)
 
@@ -230,7 +230,7 @@ class SqliteFile:
         return bool(self._tail.rows)
 
     def _move(self) -> None:
-        """Have the newest rows stand in the log, and nowhere else."""
+        """Move the newest rows into the log."""
         if self._tail.rows:
             self.execute([])
 
@@ -283,7 +283,7 @@ class SqliteFile:
             os.close(self._locks.pop())
 
     def execute(self, statements: Sequence[Statement]) -> bool:
-        """Carry out statements in one transaction, all or none; return False if a row of the log was put into its tail.
+        """Carry out statements in one transaction, all or none; return False if they were a row that went to the tail.
 
         Raises `JournalUnavailableError` while the file refuses, anything else for a statement that can never be carried
         out.

@@ -66,7 +66,7 @@ class Work(msgspec.Struct, eq=False):
 
     row: int
     tidies: bool = False
-    in_tail: bool = False  # of the log, and not in the database yet
+    in_tail: bool = False  # whether its row went to the tail
     entries: list[Any] = []  # of `Entry`
     extended: dict[Any, PackedRecords] = {}
     size: int = 0
@@ -143,9 +143,7 @@ class SqliteTidying(LocalJournal):
         if self._sweeping or self._kept.is_exceeded(self._ended_bytes):
             self._delete_old(work)
         if self._file.has_tail:
-            work.add(
-                "UPDATE moved SET row = row"
-            )  # a transaction, with which the newest rows come into the database
+            work.add("UPDATE moved SET row = row")  # any transaction moves the tail into the log
 
     def _cut_log(self, work: Work) -> None:
         """Have the rows go that no stream needs."""

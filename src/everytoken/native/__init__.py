@@ -37,7 +37,7 @@ class Parts:
     part: Callable[[Any, int], Any] | None = None
 
     def use(self, *, wanted: bool) -> bool:
-        """Have what begins from now on use it, or not; return whether it does."""
+        """Switch it on or off for what begins from now on; return whether it is on."""
         self.mover = self.receiver = self.short_path = self.begin = self.commit = self.part = None
         if wanted:
             try:
@@ -50,5 +50,5 @@ class Parts:
 
 
 parts = Parts()
-"""Those of this process. `EVERYTOKEN_NATIVE=0` in its environment says not to use them."""
+"""Those of this process. `EVERYTOKEN_NATIVE=0` in its environment switches them off."""
 parts.use(wanted=os.environ.get("EVERYTOKEN_NATIVE") != "0")

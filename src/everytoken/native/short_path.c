@@ -9,8 +9,7 @@
  * begin, part, commit  are what a commit does with each stream that has moved
  * Mover      writes what a stream has just shown to one reader
  *
- * Their state is that of the Python objects, whose __slots__ are read and written in place. So either side may take the
- * next chunk.
+ * They keep their state in the __slots__ of the Python objects, so either side can take the next chunk.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -338,7 +337,7 @@ static void mover_dealloc(Mover *self)
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-/* It has no tp_clear: `move` takes it that the follower is there, and the follower's own __slots__ break a circle. */
+/* No tp_clear: `move` needs the follower. The garbage collector breaks a cycle at the follower's __slots__. */
 static PyTypeObject MoverType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "everytoken.native.Mover",

@@ -175,7 +175,7 @@ def _parts(
 def _again(measured: Measured, path: Path) -> dict[str, Coroutine[Any, Any, None]]:
     """Return how to repeat what has arrived in bunches, with nothing beside it: once may be chance.
 
-    At half the pace: a busy machine may stand still for as long as one pause, and who holds events back holds these, too.
+    At half the pace: a busy machine may stall for as long as one pause. A proxy that buffers holds these back, too.
     """
 
     async def again(stream: Stream) -> None:
