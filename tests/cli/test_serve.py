@@ -122,6 +122,24 @@ def text_of(chunks):
     return "".join(delta.get("content") or "" for delta in deltas)
 
 
+@pytest.mark.parametrize("journal", ["memory", "sqlite:///{}/journal.sqlite"])
+def test_the_last_responses_of_a_server_that_stops_reach_their_ends(tmp_path, journal):
+    """They end together, and the server with them: none may be cut before its end has been stored and sent."""
+    answer = Answer(content=["One ", "two"], delay=0.3)
+    place = ("--journal", journal.format(tmp_path))
+    with (
+        ScriptedUpstream(answer) as upstream,
+        gateway("--upstream", upstream.base_url, *place) as (process, url),
+    ):
+        responses = [post(url, QUESTION) for _ in range(12)]
+        process.send_signal(signal.SIGTERM)
+        for response in responses:
+            *chunks, done = events(response.read())
+            assert (text_of(chunks), done.data) == (answer.text, "[DONE]")
+            response.close()
+        assert process.wait(END) == 0
+
+
 def test_the_key_goes_upstream_and_nowhere_else():
     with (
         ScriptedUpstream(faults=[("always", "status-401", "start")]) as upstream,

@@ -159,6 +159,27 @@ async def test_a_node_that_drains_lets_finish_what_finishes_and_takes_nothing_ne
     assert (relay.log.info.result or {})["outcome"] == "completed"
 
 
+async def test_a_node_has_not_drained_before_the_ends_of_its_last_responses_are_stored(
+    tmp_path: Path,
+) -> None:
+    upstream, journal = ManualUpstream(), SqliteJournal(tmp_path / "journal")
+    await journal.start()
+    relays = relays_over(journal, upstream)
+    relay = await began(relays, upstream, *TEXT)
+    draining = asyncio.create_task(relays.drain(60))
+    journal.commits.hold()  # as a server that has not answered yet
+    upstream.attempts[0].finish()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not relays.running()
+    assert not draining.done()
+    journal.commits.release()
+    async with asyncio.timeout(5):
+        await draining
+    assert relay.log.closed
+    await journal.stop()
+
+
 @pytest.mark.parametrize("durable", [True, False])
 async def test_what_does_not_finish_is_handed_over_or_stopped(tmp_path: Path, *, durable: bool) -> None:
     upstream = ManualUpstream()

@@ -192,6 +192,8 @@ class Follower:
         Raises `StreamNotFoundError` when the stream is deleted, `JournalUnavailableError`, and whatever the format does.
         """
         moved = self._mover()
+        if self._client.direct is not None:
+            self._client.direct.log = self._log
         self._log.subscribe(moved)
         try:
             return await self._run()

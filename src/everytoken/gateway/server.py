@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+    from everytoken.journal import Log
+
 
 __all__ = ["BUFFER", "EXTENSION", "Direct", "DirectProtocol", "direct_of", "release_direct"]
 
@@ -39,13 +41,14 @@ class _Request(Protocol):
 class Direct:
     """The client's side of one request: write now, learn that it has gone, break the connection off."""
 
-    __slots__ = ("_cycle", "flow", "gone", "write_raw")
+    __slots__ = ("_cycle", "flow", "gone", "log", "write_raw")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
         self.flow = cycle.flow
         self.write_raw = cycle.transport.write  # bytes of the connection, as they are
         self.gone: Callable[[], None] | None = None
+        self.log: Log | None = None  # what is followed
 
     def serves(self, send: object) -> bool:
         """Whether `send` leads straight to this connection, with nothing in between that wants to see what is sent."""
@@ -171,9 +174,12 @@ class DirectProtocol(GuardedProtocol):
             self.cycle.expected_content_length = _UnknownLength()
 
     def break_off_streams(self) -> None:
-        """Break off the answers that have begun and not ended: their readers come back elsewhere."""
+        """Break off the answers that have begun and have no end: their readers come back elsewhere.
+
+        What follows a log that has ended is about to end too.
+        """
         for direct in self.directs:
-            if direct.is_streaming:
+            if direct.is_streaming and not (direct.log is not None and direct.log.closed):
                 direct.abort()
 
     def told_gone(self) -> None:

@@ -50,6 +50,7 @@ __all__ = ["Relays"]
 logger = logging.getLogger("everytoken.relay")
 
 _SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
+_STORED = 2.0  # seconds for the journal to store the ends of the last responses
 _BATCH = 1024 * 1024  # bytes read at once of a response that is taken over
 
 
@@ -268,6 +269,11 @@ class Relays:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._empty.wait()
+        if not self._hurried:
+            # The ends of the last ones may be on their way to the journal: readers have not seen them yet.
+            with contextlib.suppress(JournalError, TimeoutError):
+                async with asyncio.timeout(_STORED):
+                    await self.journal.probe()
         for relay in list(self._relays.values()):
             relay.let_go() if self.journal.durable else relay.stop()
 
