@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plug_apis import KINDS, every_api_round
-from plug_nodes import Node, Progress, Upstream, one_started_again, request, struck, two_of_which_one_dies
+from plug_nodes import (
+    Node,
+    Progress,
+    Upstream,
+    one_started_again,
+    request,
+    struck,
+    two_of_which_one_dies,
+    workers_that_die,
+)
 from redis_server import REDIS, RedisServer
 
 if TYPE_CHECKING:
@@ -174,6 +183,29 @@ async def redis_round(
             )
 
 
+async def workers_round(
+    url: str, directory: Path, *, responses: int, chunks: int, pace: float, kills: int, seed: int
+) -> list[str]:
+    """One gateway of three workers, of which `kills` are killed at random moments and started again.
+
+    Their lease is longer than readers wait, so what they leave behind must be taken over without waiting for its end.
+    """
+    config = directory / "everytoken.toml"
+    config.write_text(f"lease = {2 * PATIENCE}\n", encoding="utf-8")
+    async with Upstream(chunks, pace) as upstream:
+        options = ("--upstream", upstream.url, "--journal", url, "--config", str(config))
+        async with workers_that_die(3, *options) as plug:
+            return await run(
+                upstream,
+                responses=responses,
+                chunks=chunks,
+                seed=seed,
+                kills=kills,
+                kill=plug.kill,
+                alive=plug.alive,
+            )
+
+
 async def sleeping_round(
     url: str, directory: Path, *, responses: int, chunks: int, pace: float, seed: int
 ) -> list[str]:
@@ -213,7 +245,7 @@ async def sleeping_round(
         return problems
 
 
-ROUNDS = ("chat", "apis")
+ROUNDS = ("chat", "apis", "workers")
 
 
 async def _soak_round(what: str, redis: str, directory: Path, responses: int, seed: int) -> list[str]:
@@ -223,6 +255,8 @@ async def _soak_round(what: str, redis: str, directory: Path, responses: int, se
         shape = {"each": each, "words": 60, "pace": 0.05, "seed": seed}
         return await every_api_round(directory, redis=redis, kills=4, **shape)
     shape = {"responses": responses, "chunks": 80, "pace": 0.05, "seed": seed}
+    if what == "workers":
+        return await workers_round(redis, directory, kills=4, **shape)
     if redis:
         return await redis_round(redis, directory, **shape)
     return await sqlite_round(directory, kills=4, **shape)
@@ -246,6 +280,7 @@ def main() -> None:
             (what, redis)
             for redis in ([options.redis] if options.redis else ["", own] if own else [""])
             for what in ([options.round] if options.round else ROUNDS)
+            if redis or what != "workers"
         ]
         for seed, (what, redis) in zip(itertools.count(options.seed), itertools.cycle(kinds)):  # endless
             if loop.time() >= end:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import re
 import signal
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -146,6 +148,15 @@ class Node:
         if number is signal.SIGKILL:
             await self._process.wait()
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers, if it is started with several."""
+        assert self._process is not None
+        found = subprocess.run(
+            ["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in found.stdout.split()]
+
     async def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -240,6 +251,21 @@ async def two_of_which_one_dies(*options: str) -> AsyncIterator[Plug]:
         yield Plug(lambda: [node.url for node in living], kill)
     finally:
         await asyncio.gather(*(node.kill() for node in nodes))
+
+
+@asynccontextmanager
+async def workers_that_die(count: int, *options: str) -> AsyncIterator[Plug]:
+    """Run one gateway of several workers; one that is killed is started again by the gateway itself."""
+    node = Node("--workers", str(count), *options)
+
+    async def kill(rng: random.Random) -> None:
+        os.kill(rng.choice(node.workers), signal.SIGKILL)
+
+    try:
+        await node.start()
+        yield Plug(lambda: [node.url], kill)
+    finally:
+        await node.kill()
 
 
 async def struck(

@@ -253,6 +253,38 @@ async def test_a_node_without_a_sign_of_life_loses_its_streams_to_one_other(
     assert await others[0].orphans() == ["s1", "s2"]
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+async def test_a_node_that_is_known_to_be_gone_loses_its_streams_at_once(
+    server: RedisServer, nodes: Nodes, *, quiet: bool
+) -> None:
+    """Also just after Redis was away, when nobody counts as dead for being silent."""
+    dead, lives, other = [await nodes(server, lease=300.0) for _ in range(3)]
+    await dead.create(info("gone"), _records(1))
+    kept = await lives.create(info("kept"), _records(1))
+    if quiet:
+        other._quiet_until = asyncio.get_running_loop().time() + 300.0
+    assert await other.orphans() == []
+    await other.bury(dead.node)
+    assert await other.orphans() == ["gone"]
+    await _append(await other.claim("gone"), _records(1, 1))
+    await _append(kept, _records(1, 1))
+    assert await other.orphans() == []
+
+
+async def test_a_node_that_is_gone_is_remembered_when_redis_is_away(
+    own_server: RedisServer, nodes: Nodes
+) -> None:
+    dead, other = await nodes(own_server, lease=300.0), await nodes(own_server, lease=300.0)
+    await dead.create(info(), _records(1))
+    own_server.kill()
+    await until(lambda: other._link.connection is None)
+    with pytest.raises(JournalUnavailableError):
+        await other.bury(dead.node)
+    own_server.start()
+    await until(lambda: other._link.connection is not None)
+    assert await other.orphans() == ["s"]
+
+
 async def test_a_lease_runs_out_by_itself_and_not_before(server: RedisServer, nodes: Nodes) -> None:
     node, other = await nodes(server, lease=0.4), await nodes(server)
     await node.create(info())

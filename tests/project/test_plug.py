@@ -51,6 +51,18 @@ async def test_a_node_killed_for_good_is_replaced_by_another(tmp_path: Path) -> 
 
 @pytest.mark.skipif(REDIS is None, reason="there is no redis-server")
 @pytest.mark.blocking_allowed("the server is started and stopped beside the test")
+async def test_workers_that_are_killed_lose_and_double_nothing_and_nobody_waits_for_their_lease(
+    tmp_path: Path,
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    with running(tmp_path) as url:
+        shape = {"responses": 120, "chunks": 60, "pace": 0.05, "kills": 3}
+        assert await plug.workers_round(url, tmp_path, seed=seed, **shape) == []
+
+
+@pytest.mark.skipif(REDIS is None, reason="there is no redis-server")
+@pytest.mark.blocking_allowed("the server is started and stopped beside the test")
 async def test_a_node_that_slept_longer_than_its_lease_adds_nothing_when_it_wakes(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201

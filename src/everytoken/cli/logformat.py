@@ -15,7 +15,14 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes `time`, `level`, `logger` and `message`, then the entry of the request log if the line has one."""
+    """Writes `time`, `level`, `logger` and `message`, then the entry of the request log if the line has one.
+
+    `worker`: which of several processes this is, None if there is only one.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
@@ -25,6 +32,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._worker,
         }
         for name in ("stream_id", "entry"):
             value = getattr(record, name, None)

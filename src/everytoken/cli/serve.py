@@ -28,6 +28,8 @@ from everytoken.cli.process import (
     within_descriptors,
 )
 from everytoken.cli.welcome import welcome
+from everytoken.cli.workers.starting import Count, check_shared, cores, supervise
+from everytoken.cli.workers.worker import Place, Worker
 from everytoken.errors import ConfigurationError, EverytokenError
 from everytoken.gateway import Config, Gateway, UpstreamConfig
 from everytoken.gateway.checking import explained
@@ -66,6 +68,13 @@ _GRACEFUL = 5  # seconds to finish writing responses when the server stops
 @click.command()
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: 8000]")
+@click.option(
+    "--workers",
+    type=Count(),
+    metavar="N|auto",
+    help="Processes that serve together; auto: one for each core. More than one need --journal redis://HOST.  [default: 1]",
+)
+@click.option("--as-worker", "place", type=Place.parse, hidden=True)
 @click.option(
     "--upstream",
     "upstreams",
@@ -134,6 +143,8 @@ _GRACEFUL = 5  # seconds to finish writing responses when the server stops
 def serve(
     host: str | None,
     port: int | None,
+    workers: int | None,
+    place: Place | None,
     upstreams: tuple[str, ...],
     model: str | None,
     config_file: Path | None,
@@ -155,14 +166,18 @@ def serve(
     Prints one line with its URL when it is ready, and on standard error how to use it. Ctrl-C stops it at once, SIGTERM after responses have had time to
     finish. Unfinished responses continue at the next start, unless the journal is in memory.
     """
+    who = "" if place is None else f"[worker {place.number}] "
     logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        level=logging.WARNING,
+        format=f"%(asctime)s {who}%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
     )
     logging.getLogger("everytoken").setLevel(log_level.upper())
     limits = {"connect": connect, "first_content": first_content, "content_gap": content_gap}
     given = {
         "host": host,
         "port": port,
+        "workers": workers,
         "default_model": model,
         "journal": journal,
         "durability": durability,
@@ -191,7 +206,8 @@ def serve(
             except EverytokenError as error:
                 logger.warning("nobody can administer: %s", error.message)
         for warning in [*unknown_variables(os.environ), *plain_text_keys(config, os.environ)]:
-            logger.warning("%s", warning)
+            if place is None:  # who has started the workers has said it
+                logger.warning("%s", warning)
         return config
 
     again = configured if config_file is not None or reads_files(os.environ, SETTINGS) else None
@@ -199,8 +215,8 @@ def serve(
         config = configured()
         if config.log_format == "json":
             for handler in logging.getLogger().handlers:
-                handler.setFormatter(JsonFormatter())
-        _run(config, again, all_at_once)
+                handler.setFormatter(JsonFormatter(worker=None if place is None else place.number))
+        _run(config, again, all_at_once, None if place is None else Worker(place))
 
 
 def _settings(
@@ -248,12 +264,16 @@ class _Server(uvicorn.Server):
     """uvicorn's server, which hands responses over when it stops."""
 
     def __init__(
-        self, config: uvicorn.Config, gateway: Gateway, url: str, tls: ssl.SSLContext | None
+        self,
+        config: uvicorn.Config,
+        gateway: Gateway,
+        tls: ssl.SSLContext | None,
+        ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._gateway = gateway
-        self._url = url
         self._tls = tls
+        self._ready = ready
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -261,7 +281,7 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and print the URL."""
+        """Start, and tell that it serves."""
         await super().startup([] if self._tls else sockets)
         if self._tls:
             servers: list[Any] = self.servers  # uvicorn only closes them
@@ -271,10 +291,7 @@ class _Server(uvicorn.Server):
             gc.collect()
             gc.freeze()
             gc.set_threshold(_COLLECT, 20, 20)
-            click.echo(f"everytoken is ready at {self._url}")
-            config = self._gateway.config
-            if config.log_format != "json" and logger.isEnabledFor(logging.INFO):
-                click.echo(welcome(self._url, needs_key=self._gateway.keys.required), err=True)
+            self._ready()
 
     def stop(self, *, gently: bool) -> None:
         """Stop; if `gently`, give responses time to finish. A second call does not wait."""
@@ -294,20 +311,27 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _run(config: Config, configured: Callable[[], Config] | None, all_at_once: _AllAtOnce) -> None:
+def _run(
+    config: Config, configured: Callable[[], Config] | None, all_at_once: _AllAtOnce, worker: Worker | None
+) -> None:
     """Serve with `config`. `configured` reads it again on SIGHUP; None if there is no file to read."""
     allow_many_connections()
     give_memory_back()
     tls = tls_context(config)
     config = within_descriptors(config)
-    listening = listen(config.host, config.port)
+    listening = listen(config.host, config.port) if worker is None else worker.listening
     address, port = listening.getsockname()[:2]
     loopback = is_loopback(address)
     check_open(config, loopback=loopback)
+    shown = f"[{config.host}]" if ":" in config.host else config.host
+    url = f"{'http' if tls is None else 'https'}://{shown}:{port}"
+    count = config.workers or cores()
+    if worker is None and count > 1:
+        check_shared(config, port)
+        supervise(count, listening, lambda: _say_ready(config, url, needs_key=bool(config.api_keys)))
     gateway = Gateway(config, journal=configured_journal(config, port=port))
     gateway.on_loopback = loopback
     gateway.reloading = _reloading(gateway, configured, all_at_once)
-    shown = f"[{config.host}]" if ":" in config.host else config.host
     server = _Server(
         uvicorn.Config(
             gateway,
@@ -322,12 +346,20 @@ def _run(config: Config, configured: Callable[[], Config] | None, all_at_once: _
             timeout_keep_alive=config.idle_timeout,  # type: ignore[arg-type]  # call_later takes any number
         ),
         gateway,
-        f"{'http' if tls is None else 'https'}://{shown}:{port}",
         tls,
+        worker.ready
+        if worker is not None
+        else lambda: _say_ready(config, url, needs_key=gateway.keys.required),
     )
     # Cancelled: stopped before it was ready.
     with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(server, gateway, listening))
+        runner.run(_serve(server, gateway, listening, worker))
+
+
+def _say_ready(config: Config, url: str, *, needs_key: bool) -> None:
+    click.echo(f"everytoken is ready at {url}")
+    if config.log_format != "json" and logger.isEnabledFor(logging.INFO):
+        click.echo(welcome(url, needs_key=needs_key), err=True)
 
 
 def _reloading(
@@ -364,6 +396,7 @@ async def _serve(
     server: _Server,
     gateway: Gateway,
     listening: socket.socket,
+    worker: Worker | None,
 ) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -378,8 +411,13 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, lambda: gateway.in_background(_reload(gateway)))
+    siblings = (
+        contextlib.nullcontext()
+        if worker is None
+        else worker.connected(gateway, lambda: stop(signal.SIGTERM))
+    )
     # Started here rather than by the lifespan, so that the user sees an error as it was raised.
-    async with gateway:
+    async with siblings, gateway:
         watchdog = Watchdog(getattr(gateway.journal, "commits", None))
         watchdog.start()
         try:

@@ -38,6 +38,8 @@ __all__ = [
     "unknown_variables",
 ]
 
+MAX_WORKERS = 128
+
 _T = TypeVar("_T")
 _ELSEWHERE = frozenset(  # what other commands and the examples read
     {
@@ -166,6 +168,7 @@ class BreakerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of the gateway; sizes are in bytes, times in seconds.
 
+    `workers`: processes that serve together, 0 for one on each core; more than one need a journal that they can share.
     `journal`: where responses are kept, `retention` long and within `max_journal`; `durability`: whose
     death they survive, the process's or, with a sync at every commit, the machine's. `grace`: how long a response
     continues without a reader (negative: `max_grace`). `drain`: how long responses may continue when the server is to stop
@@ -192,6 +195,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     host: str = "127.0.0.1"
     port: int = 8000
+    workers: int = 1
     journal: str = ""
     retention: float = 86_400.0
     max_journal: int = 2 * 1024**3
@@ -255,6 +259,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Refuse what cannot work; msgspec turns the ValueError into its ValidationError with the path."""
         if not 0 <= self.port <= 65535:
             raise ValueError("port must be from 0 to 65535")
+        if not 0 <= self.workers <= MAX_WORKERS:
+            raise ValueError(f"workers must be from 0 (one for each core) to {MAX_WORKERS}")
         for name in _POSITIVE:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number above 0")

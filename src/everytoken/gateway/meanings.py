@@ -10,6 +10,7 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
     "Config": {
         "host": "address to listen on",
         "port": "port to listen on; 0 takes a free one",
+        "workers": "processes that serve together; 0: one for each core; more than one need a journal in Redis",
         "journal": "where responses are kept: `memory`, `sqlite:///PATH`, `redis://HOST`; empty: a SQLite file in your data directory",
         "retention": "seconds an ended response is kept",
         "max_journal": "bytes the journal may take, open responses included; Redis has its own `maxmemory`",

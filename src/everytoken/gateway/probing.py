@@ -14,6 +14,7 @@ from everytoken.errors import InvalidRequestError, RouteNotFoundError
 from everytoken.gateway.follow import KEEP_ALIVE, ReaderConnection
 from everytoken.gateway.http import answer_json, start
 from everytoken.gateway.model_api import STREAM_HEADERS
+from everytoken.gateway.siblings import asked
 from everytoken.json import dumps
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ async def show_probe(gateway: Services, request: Request, probe_id: str) -> None
     """Answer with how a probe is. Raises `RouteNotFoundError` for one that is not known here."""
     gateway.owner(request)
     state = gateway.probes.state(probe_id)
+    if state is None:
+        answers = await asked(gateway.siblings, "probe", probe_id)
+        state = next((answer for answer in answers.values() if answer is not None), None)
     if state is None:
         raise RouteNotFoundError("there is no such probe at this node")
     await answer_json(request, 200, {"probe": probe_id, "state": state}, [(b"cache-control", b"no-store")])

@@ -11,6 +11,7 @@ import msgspec
 from everytoken.errors import InvalidRequestError
 from everytoken.gateway.config import policy_of
 from everytoken.gateway.making import configured_upstream
+from everytoken.gateway.siblings import asked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ logger = logging.getLogger("everytoken.gateway")
 FIXED = (
     "host",
     "port",
+    "workers",
     "journal",
     "retention",
     "max_journal",
@@ -80,6 +82,9 @@ async def reload_now(gateway: Services) -> Changes:
             "there is no configuration file to reload; the gateway was started without one"
         )
     changes: Changes = await gateway.reloading()
+    for number, problem in (await asked(gateway.siblings, "reload")).items():
+        if problem is not None:
+            logger.error("worker %d: the configuration stays as it was: %s", number, problem)
     return changes
 
 

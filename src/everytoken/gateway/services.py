@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.gateway.admission import Admission
     from everytoken.gateway.http import Request
+    from everytoken.gateway.siblings import Siblings
     from everytoken.journal import Journal, Log
     from everytoken.journal.commit import GroupCommit
     from everytoken.observer import Observer
@@ -78,6 +79,7 @@ class Services:
         self.reloading: Callable[[], Awaitable[Any]] | None = (
             None  # where the configuration can be read again
         )
+        self.siblings: Siblings | None = None  # the other processes that serve at the same address
         self.keys = KeyBook(config, self.journal, self._stop_all_of)
         self.grace = _grace_of(config)
         self._tasks: set[asyncio.Task[None]] = set()

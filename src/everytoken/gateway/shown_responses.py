@@ -10,12 +10,13 @@ from everytoken.errors import MethodNotAllowedError, StreamNotFoundError
 from everytoken.gateway.http import answer_json
 from everytoken.gateway.keys.calls import key_api
 from everytoken.gateway.requestlog.query import Query, query_from
+from everytoken.gateway.siblings import asked
 
 if TYPE_CHECKING:
     from everytoken.gateway.http import Request
     from everytoken.gateway.services import Services
 
-__all__ = ["PATH", "serve"]
+__all__ = ["PATH", "running_here", "serve"]
 
 PATH: Final = re.compile(r"/admin/responses(?:/([^/]{1,200})(?:/(stop))?)?/?")
 
@@ -44,7 +45,7 @@ async def _listed(gateway: Services, parameters: dict[str, str]) -> list[dict[st
     outcome = query.wanted.get("outcome")
     running: list[dict[str, Any]] = []
     if outcome in (None, "running"):
-        found = sorted(_running(gateway), key=lambda entry: entry["at"], reverse=True)
+        found = sorted(await _running(gateway), key=lambda entry: entry["at"], reverse=True)
         running = [entry for entry in found if query.matches(entry)][: query.limit]
     if outcome == "running":
         return running
@@ -53,7 +54,15 @@ async def _listed(gateway: Services, parameters: dict[str, str]) -> list[dict[st
     return [*(entry for entry in running if entry["response"] not in known), *ended][: query.limit]
 
 
-def _running(gateway: Services) -> list[dict[str, Any]]:
+async def _running(gateway: Services) -> list[dict[str, Any]]:
+    """Return what is written now by all workers."""
+    found = running_here(gateway)
+    for others in (await asked(gateway.siblings, "running")).values():
+        found += others
+    return found
+
+
+def running_here(gateway: Services) -> list[dict[str, Any]]:
     """Return what is written here now, as far as it has come."""
     now = time.time()
     found = []
@@ -85,7 +94,7 @@ def _running(gateway: Services) -> list[dict[str, Any]]:
 
 async def _one(gateway: Services, name: str) -> dict[str, Any]:
     """Return the entry of a response, by its own id or that of the request it answers."""
-    for entry in _running(gateway):
+    for entry in await _running(gateway):
         if name in (entry["response"], entry["request"]):
             return entry
     for field in ("response", "request"):

@@ -7,7 +7,7 @@ and then tells the readers. An offset is the number of records before it, writte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "Journal",
     "Log",
     "Producer",
+    "SharedJournal",
     "StreamInfo",
     "Writer",
     "format_offset",
@@ -191,6 +192,21 @@ class Journal(Protocol):
 
     def missing(self, stream_id: str) -> StreamNotFoundError:
         """Return the error for a stream that does not exist: `OffsetExpiredError` if it may have expired."""
+
+
+@runtime_checkable
+class SharedJournal(Protocol):
+    """What a journal has besides, if several processes can use it at once."""
+
+    @property
+    def node(self) -> str:
+        """The name of this process among those that use the journal."""
+
+    async def bury(self, node: str) -> None:
+        """Record that a process is known to be gone: its streams are `orphans` at once, not only when its lease is over.
+
+        Raises `JournalUnavailableError`; the next `orphans` has them all the same.
+        """
 
 
 def format_offset(offset: int) -> str:

@@ -79,6 +79,7 @@ class RedisNode:
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._doubtful: set[str] = set()  # streams that may have been made, without our knowing
+        self._buried: set[bytes] = set()  # nodes that are known to be gone
         self._quiet_until: float | None = None
         self._beating: asyncio.Task[None] | None = None
 
@@ -103,6 +104,16 @@ class RedisNode:
             await self._ask(pack("DEL", ALIVE % self._node.encode()))
         await self._follower.stop()
         await self._link.stop()
+
+    @property
+    def node(self) -> str:
+        """The name of this process among those that use the journal."""
+        return self._node
+
+    async def bury(self, node: str) -> None:
+        """Record that a node is known to be gone. Raises `JournalUnavailableError`."""
+        self._buried.add(node.encode())
+        await self._ask(pack("DEL", ALIVE % node.encode()))
 
     async def settings(self) -> dict[str, str]:
         """Return what the server is set to, as far as it tells. Raises `JournalUnavailableError`."""
@@ -169,13 +180,18 @@ class RedisNode:
         self._writing.commit.add(stream)
 
     async def orphans(self) -> list[str]:
-        """Return the open streams of nodes that give no sign of life, oldest first."""
-        if asyncio.get_running_loop().time() < (self._quiet_until or 0.0):
+        """Return the open streams of nodes that are known to be gone, or give no sign of life, oldest first."""
+        quiet = asyncio.get_running_loop().time() < (self._quiet_until or 0.0)
+        if quiet and not self._buried:
             return []
-        nodes = [node for node in await self._ask(pack("SMEMBERS", NODES)) if node != self._node.encode()]
+        known = await self._ask(pack("SMEMBERS", NODES))
+        self._buried.intersection_update(known)
+        nodes = [node for node in (self._buried if quiet else known) if node != self._node.encode()]
         alive = await self._link.pipeline(*(pack("EXISTS", ALIVE % node) for node in nodes)) if nodes else []
         found: list[tuple[float, str]] = []
-        for node in (node for node, lives in zip(nodes, alive, strict=True) if lives == 0):
+        for node, lives in zip(nodes, alive, strict=True):
+            if lives != 0 and node not in self._buried:
+                continue
             members = await self._ask(pack("ZRANGE", open_key(node.decode()), 0, -1, "WITHSCORES"))
             if not members:
                 await self._ask(pack("SREM", NODES, node))

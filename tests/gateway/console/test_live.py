@@ -168,7 +168,7 @@ async def test_five_thousand_are_looked_at_in_short_turns(monkeypatch):
             await relays.begin(ChatRequest(HELLO), grace=None)
         monkeypatch.setattr(asyncio, "sleep", noted)
         begun = time.thread_time()
-        seen = await gateway.gateway.console._live.look()
+        seen = await gateway.gateway.console.live.look()
         took = time.thread_time() - begun
         monkeypatch.undo()
         await relays.drain(0)
@@ -183,4 +183,4 @@ async def test_readers_share_what_was_seen_a_moment_ago(monkeypatch):
     monkeypatch.setattr(live, "_FRESH", 1000.0)
     async with watched() as (gateway, _):
         console = gateway.gateway.console
-        assert await console._live.look() is await console._live.look()
+        assert await console.live.look() is await console.live.look()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from importlib.metadata import version
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -15,10 +16,10 @@ from everytoken.gateway.console.overview import Overview
 from everytoken.gateway.console.tally import Step
 from everytoken.gateway.http import answer_json
 from everytoken.gateway.requestlog.query import moment, number
+from everytoken.gateway.siblings import asked, sum_of
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from everytoken.gateway.http import Request
     from everytoken.gateway.keys.key import Key
@@ -45,7 +46,7 @@ class Console:
         self._gateway = gateway
         kept = gateway.request_log.kept
         self._overview = None if kept is None else Overview(kept)
-        self._live = Live(gateway)
+        self.live = Live(gateway)
         self._version = ""
 
     async def serve(self, request: Request) -> None:
@@ -56,7 +57,7 @@ class Console:
         if request.method not in allowed:
             raise MethodNotAllowedError(f"{request.path} allows only {' or '.join(allowed)}", allow=allowed)
         if live:
-            await self._live.serve(request)
+            await self.live.serve(request)
         else:
             await answer_json(request, 200, await self.overview(request.query()), _NO_STORE)
 
@@ -80,13 +81,12 @@ class Console:
         steps: dict[int, Step] = {}
         if self._overview is not None:
             steps = await self._overview.steps(first, last, seconds)
-        running = [relay for relay in map(gateway.relays.get, gateway.relays.running()) if relay is not None]
-        for relay in running:
-            at = int(relay.log.info.created // seconds)
-            if first <= at <= last and self._overview is not None:
-                steps.setdefault(at, Step()).begun += 1
+        others = await asked(gateway.siblings, "now", [first, last, seconds])
+        all_now = [self.now_here(first, last, seconds), *others.values()]
+        for at, begun in [one for some in all_now for one in some["begun"]]:
+            if self._overview is not None:
+                steps.setdefault(at, Step()).begun += begun
         total, shown = await asyncio.to_thread(_counted, steps, first, last, seconds)
-        flying = in_flight(running)
         return {
             "at": round(now, 3),
             "since": first * seconds,
@@ -96,10 +96,13 @@ class Console:
             "errors": [
                 {"error": code, "count": one.count} for code, one in total.by("error").items() if code
             ],
-            "upstreams": self._upstreams(total, flying),
+            "upstreams": self._upstreams(total, all_now),
             "models": _named("model", total),
             "keys": await self._keys(total),
-            "now": {"running": len(running), "waiting": gateway.gate.waiting},
+            "now": {
+                "running": sum(one["running"] for one in all_now),
+                "waiting": sum(one["waiting"] for one in all_now),
+            },
             "log": {"kept": self._overview is not None, "days": gateway.config.keep_log / 86_400},
             "journal": {
                 "kind": type(gateway.journal).__name__.removesuffix("Journal").lower(),
@@ -109,15 +112,32 @@ class Console:
             "uptime": round(time.monotonic() - gateway.made, 1),
         }
 
+    def now_here(self, first: int, last: int, seconds: float) -> dict[str, Any]:
+        """Return what is so now at this worker; of what runs, in which of the steps it began."""
+        relays = self._gateway.relays
+        running = [relay for relay in map(relays.get, relays.running()) if relay is not None]
+        began = Counter(int(relay.log.info.created // seconds) for relay in running)
+        return {
+            "running": len(running),
+            "waiting": self._gateway.gate.waiting,
+            "begun": [(at, count) for at, count in began.items() if first <= at <= last],
+            "in_flight": in_flight(running),
+            "set_aside": [(*circuit, left) for circuit, left in relays.set_aside().items()],
+        }
+
     async def _own_version(self) -> str:
         if not self._version:
             self._version = await asyncio.to_thread(version, "everytoken")  # it reads a file
         return self._version
 
-    def _upstreams(self, total: Step, flying: Mapping[str, int]) -> list[dict[str, Any]]:
+    def _upstreams(self, total: Step, all_now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         gateway = self._gateway
+        flying = sum_of([one["in_flight"] for one in all_now])
+        longest: dict[tuple[str, str], float] = {}  # each worker finds out for itself
+        for name, model, seconds in [circuit for one in all_now for circuit in one["set_aside"]]:
+            longest[name, model] = max(seconds, longest.get((name, model), 0.0))
         aside: dict[str, list[dict[str, Any]]] = {}
-        for (name, model), seconds in gateway.relays.set_aside().items():
+        for (name, model), seconds in longest.items():
             aside.setdefault(name, []).append({"model": model, "seconds": round(seconds, 1)})
         names = dict.fromkeys([*gateway.upstreams, *(name for name, _ in total.attempts if name)])
         return [

@@ -19,6 +19,7 @@ from everytoken.gateway.follow import ReaderConnection
 from everytoken.gateway.http import start
 from everytoken.gateway.keys.calls import key_api
 from everytoken.gateway.model_api import STREAM_HEADERS
+from everytoken.gateway.siblings import asked, sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -106,7 +107,12 @@ class Live:
         return self._gateway.relays.draining
 
     async def look(self) -> Seen:
-        """Return what runs now, or ran a moment ago."""
+        """Return what runs now, or ran a moment ago, at all workers."""
+        seen, others = await asyncio.gather(self.look_here(), asked(self._gateway.siblings, "live"))
+        return _joined(seen, list(others.values())) if others else seen
+
+    async def look_here(self) -> Seen:
+        """Return what runs at this one."""
         async with self._lock:
             now, seen = asyncio.get_running_loop().time(), self._seen
             if seen is None or now - seen.at >= _FRESH:
@@ -158,6 +164,22 @@ class Live:
             "records": relay.log.tail,
             "readers": relay.readers.count,
         }
+
+
+def _joined(seen: Seen, others: list[dict[str, Any]]) -> Seen:
+    """Return what runs at several workers."""
+    all_numbers = [seen.numbers, *(other["numbers"] for other in others)]
+    rates = [numbers["rate"] for numbers in all_numbers if numbers["rate"] is not None]
+    numbers = {
+        **seen.numbers,
+        "running": sum(numbers["running"] for numbers in all_numbers),
+        "waiting": sum(numbers["waiting"] for numbers in all_numbers),
+        "rate": round(sum(rates), 1) if rates else None,
+        "in_flight": sum_of([numbers["in_flight"] for numbers in all_numbers]),
+    }
+    responses = [*seen.responses.values(), *(one for other in others for one in other["responses"])]
+    newest = nlargest(SHOWN, responses, key=lambda one: one["at"])
+    return Seen(seen.at, numbers, {one["response"]: one for one in newest})
 
 
 def in_flight(relays: Iterable[Relay]) -> Counter[str]:

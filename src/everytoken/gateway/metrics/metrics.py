@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from everytoken.gateway.config import Config
     from everytoken.gateway.http import Request
+    from everytoken.gateway.metrics.exposition import Families
     from everytoken.gateway.metrics.states import Metrified, State
     from everytoken.gateway.metrics.tallies import Count, Distribution
 
@@ -107,12 +108,22 @@ class Metrics:
             self._services.keys.administrator(request)
         if not await asyncio.to_thread(is_installed):
             raise NotImplementedHereError(_MISSING)
+        siblings = self._services.siblings
+        of_workers: dict[int, Families] | None = None
+        families = await self.families()
+        if siblings is not None:
+            of_workers = {siblings.number: families, **await siblings.ask("metrics")}
+        accept = request.header(b"accept") or ""
+        body, media = await asyncio.to_thread(_exposition().render, accept, families, of_workers)
+        await answer(request, 200, body, media.encode(), _NO_STORE)
+
+    async def families(self) -> Families:
+        """Return all metrics of this process, in lists and dictionaries. Records from now on."""
         self.record()
         assert self.recorder is not None
         states = states_of(self._services, self.recorder)
-        accept = request.header(b"accept") or ""
-        body, media = await asyncio.to_thread(_render, accept, self.recorder.metered.all(), states)
-        await answer(request, 200, body, media.encode(), _NO_STORE)
+        found: Families = await asyncio.to_thread(_families, self.recorder.metered.all(), states)
+        return found
 
     def _is_local(self, request: Request) -> bool:
         """Whether a request has come from this machine, and not through a proxy on it.
@@ -125,10 +136,10 @@ class Metrics:
         return names_loopback(request) and all(request.header(name) is None for name in _FORWARDED)
 
 
-def _render(
-    accept: str, metered: Sequence[Count | Distribution], states: Sequence[State]
-) -> tuple[bytes, str]:
-    rendered: tuple[bytes, str] = import_module("everytoken.gateway.metrics.exposition").render(
-        accept, metered, states
-    )
-    return rendered
+def _exposition() -> Any:
+    return import_module("everytoken.gateway.metrics.exposition")
+
+
+def _families(metered: Sequence[Count | Distribution], states: Sequence[State]) -> Families:
+    found: Families = _exposition().families_of(metered, states)
+    return found

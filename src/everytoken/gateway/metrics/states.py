@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.metrics.recorder import Recorder
     from everytoken.gateway.metrics.tallies import Key
     from everytoken.gateway.requestlog import RequestLog
+    from everytoken.gateway.siblings import Siblings
     from everytoken.journal import Journal
     from everytoken.observer import Observers
     from everytoken.recovery import Breaker
@@ -32,6 +33,7 @@ class Metrified(Protocol):
     request_log: RequestLog
     observers: Observers
     on_loopback: bool
+    siblings: Siblings | None
 
     @property
     def journal(self) -> Journal:
