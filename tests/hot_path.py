@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import threading
+from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -133,6 +134,7 @@ async def _calls_of_one_chunk(journal: Any) -> list[tuple[str, str]]:
     # between.
     of_each = set.intersection(*({beginning for beginning, _ in made} for made in steady))
     paths = [[call for beginning, call in made if beginning in of_each] for made in steady]
-    for path in paths:
-        assert path == paths[0]
-    return paths[0]
+    # The same function may begin for another reason, too: in some chunk a timer's commit comes between. Most have none.
+    path, times = Counter(map(tuple, paths)).most_common(1)[0]
+    assert times > len(paths) / 2, paths
+    return list(path)
