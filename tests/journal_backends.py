@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.redis_cluster import ClusterServers
 from tests.redis_server import REDIS, RedisServer
 
 from everytoken.journal import StreamInfo
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.redis import RedisJournal
+from everytoken.journal.redis_cluster import RedisClusterJournal
 from everytoken.journal.redis_connection import pack
-from everytoken.journal.redis_entries import ALIVE
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.testing import VirtualTimeLoop
 
@@ -119,19 +120,63 @@ class RedisKind:
 
     async def crash(self, journal: Any) -> None:
         """Let go of the connections as the death of the process does, and have its lease run out."""
+        for one in self.parts(journal):
+            await self._crash(one)
+
+    @staticmethod
+    def parts(journal: Any) -> list[Any]:
+        return [journal]
+
+    async def _crash(self, journal: Any) -> None:
         await until(lambda: not journal._writing.commit._busy)
         journal._writing.commit._store = lambda _: False
         journal._writing.commit._stop_retrying()
         journal._beating.cancel()
         await asyncio.gather(journal._beating, return_exceptions=True)
-        await journal._ask(pack("DEL", ALIVE % journal._node.encode()))
+        await journal._ask(pack("DEL", journal._keys.alive(journal._node.encode())))
         await journal._follower.stop()
         await journal._link.stop()
         journal._writing.commit._busy = False
         journal._writing.commit._dirty.clear()
 
 
+class RedisClusterKind(RedisKind):
+    """The journal in a cluster of three masters."""
+
+    neighbour = "other15"  # in the partition of "s": they share commits
+
+    def __init__(self, path: Path) -> None:
+        self.cluster = shared_cluster()
+
+    async def open(self, **settings: Any) -> Any:
+        journal = RedisClusterJournal(self.cluster.url, **settings)
+        await journal.start()
+        return journal
+
+    @staticmethod
+    def parts(journal: Any) -> list[Any]:
+        return list(journal._parts)
+
+
 _server: RedisServer | None = None
+_cluster: ClusterServers | None = None
+
+
+def shared_cluster() -> ClusterServers:
+    """Return a running cluster that is empty; the first call starts it for all tests of this process."""
+    global _cluster  # noqa: PLW0603
+    if REDIS is None:
+        pytest.skip("there is no redis-server")
+    with suppress(RuntimeError):
+        assert not isinstance(asyncio.get_running_loop(), VirtualTimeLoop), "no real server in virtual time"
+    if _cluster is None:
+        directory = tempfile.TemporaryDirectory()
+        _cluster = ClusterServers(Path(directory.name))
+        _cluster.start()
+        atexit.register(directory.cleanup)
+        atexit.register(_cluster.stop)
+    _cluster.flush()
+    return _cluster
 
 
 def shared_redis() -> RedisServer:
@@ -201,6 +246,7 @@ BACKENDS: dict[str, Any] = {
     "sqlite": Sqlite,
     "sqlite with fsync": SqlitePower,
     "redis": RedisKind,
+    "redis cluster": RedisClusterKind,
     "of the docs": OfTheDocs,
     "of the docs, in a thread": OfTheDocsInAThread,
 }

@@ -24,7 +24,7 @@ from everytoken.errors import FencedError, StreamExistsError, StreamNotFoundErro
 from everytoken.journal import Append, Journal, Log, Producer, StreamInfo, sqlite_tidying
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.redis_connection import RedisConnection, pack
-from everytoken.journal.redis_entries import ALIVE, NODES
+from everytoken.journal.redis_entries import Keys
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.journal.sqlite_file import SqliteFile
 from everytoken.journal.sqlite_tail import Tail
@@ -254,9 +254,9 @@ class Redis:
 
     async def orphans(self, journal: Any) -> list[str]:
         """Have the lease of the dead run out."""
-        for node in await journal._ask(pack("SMEMBERS", NODES)):
+        for node in await journal._ask(pack("SMEMBERS", Keys().nodes)):
             if node != journal._node.encode():
-                await journal._ask(pack("DEL", ALIVE % node))
+                await journal._ask(pack("DEL", Keys().alive(node)))
         return await journal.orphans()
 
 

@@ -35,6 +35,8 @@ from redis_server import REDIS, RedisServer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from redis_cluster import ClusterServers
+
 BACK_OFF = 0.05  # seconds between a reader's tries
 PATIENCE = 60.0  # seconds a reader may take in all
 
@@ -202,6 +204,36 @@ async def workers_round(
                 seed=seed,
                 kills=kills,
                 kill=plug.kill,
+                alive=plug.alive,
+            )
+
+
+async def failover_round(
+    cluster: ClusterServers, directory: Path, *, responses: int, chunks: int, pace: float, seed: int
+) -> list[str]:
+    """Two gateways over a cluster; one of them and a master are killed at the same moment.
+
+    The gateway stays dead, so that nobody can give again what the master's replica does not have.
+    """
+    config = directory / "everytoken.toml"
+    config.write_text("lease = 2.0\n", encoding="utf-8")
+    async with Upstream(chunks, pace) as upstream:
+        options = ("--upstream", upstream.url, "--journal", cluster.url, "--config", str(config))
+        async with two_of_which_one_dies(*options, "--durability", "replicated") as plug:
+
+            async def kill(rng: random.Random) -> None:
+                master = rng.choice(cluster.masters)
+                master.kill()
+                await plug.kill(rng)
+                await asyncio.to_thread(cluster.fail_over, master)
+
+            return await run(
+                upstream,
+                responses=responses,
+                chunks=chunks,
+                seed=seed,
+                kills=1,
+                kill=kill,
                 alive=plug.alive,
             )
 

@@ -32,13 +32,24 @@ class RedisServer:
     `options` go to its command line.
     """
 
-    def __init__(self, directory: Path, *options: str, persistent: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *options: str, persistent: bool = True, of_cluster: bool = False
+    ) -> None:
         self._directory = directory
         self._options = options
         self._persistent = persistent
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._of_cluster = of_cluster
+        self._choose_ports()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _choose_ports(self) -> None:
+        self.port = free_port()
+        bus = ("--cluster-port", str(free_port()), "--cluster-enabled", "yes")
+        self._bus = bus if self._of_cluster else ()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -46,6 +57,16 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> None:
+        """Start it. If somebody has taken its port meanwhile, it gets another one, unless it has run before."""
+        first = self._process is None
+        for _ in range(3):
+            if self._has_come_up() or not first:
+                break
+            self._choose_ports()
+        assert self._process is not None
+        assert self._process.poll() is None, "redis-server has ended"
+
+    def _has_come_up(self) -> bool:
         assert REDIS is not None
         self._process = subprocess.Popen(
             [
@@ -61,6 +82,7 @@ class RedisServer:
                     "",
                 ),
                 *("--appendonly", "yes" if self._persistent else "no", "--appendfsync", "everysec"),
+                *self._bus,
                 *self._options,
             ],
             stdout=subprocess.DEVNULL,
@@ -68,8 +90,10 @@ class RedisServer:
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
             assert time.monotonic() < deadline, "redis-server does not come up"
-            assert self._process.poll() is None, "redis-server has ended"
+            if self._process.poll() is not None:
+                return False
             time.sleep(PAUSE)
+        return self._process.poll() is None
 
     def _answers(self) -> bool:
         try:

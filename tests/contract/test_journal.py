@@ -90,7 +90,8 @@ async def test_what_is_appended_in_one_turn_of_the_loop_comes_in_one_piece(
 async def test_who_observes_commits_is_told_of_each(backend: Any, journal: Any) -> None:
     if backend.immediate:
         pytest.skip("stores at once")
-    writer, other = await journal.create(info()), await journal.create(info("other"))
+    writer = await journal.create(info())
+    other = await journal.create(info(getattr(backend, "neighbour", "other")))
     told: list[tuple[int, int, float]] = []
     journal.commits.observe(lambda streams, size, seconds: told.append((streams, size, seconds)))
     writer.append([b"1", b"22"])

@@ -27,7 +27,7 @@ from everytoken.journal import Append, Producer
 from everytoken.journal.quota import Quota
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.redis_connection import Address, pack
-from everytoken.journal.redis_entries import ALIVE, State, encode, info_key, stream_key
+from everytoken.journal.redis_entries import Keys, State, encode
 from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.rules import Marks
 
@@ -148,11 +148,11 @@ async def test_an_ended_stream_becomes_one_packed_entry(server: RedisServer, nod
     for n in range(0, 120, 4):
         await _append(writer, _records(4, n))
     halfway = await there.open("s")
-    size = await here._ask(pack("MEMORY", "USAGE", stream_key("s")))
+    size = await here._ask(pack("MEMORY", "USAGE", Keys().stream("s")))
     await _end(writer, [b"last"])
-    while await here._ask(pack("XLEN", stream_key("s"))) != 1:
+    while await here._ask(pack("XLEN", Keys().stream("s"))) != 1:
         pass
-    assert await here._ask(pack("MEMORY", "USAGE", stream_key("s"))) < size / 2
+    assert await here._ask(pack("MEMORY", "USAGE", Keys().stream("s"))) < size / 2
     expected = [*_records(120), b"last"]
     assert await Reader(slow).run() == expected
     assert await Reader(halfway, 60).run() == expected[60:]
@@ -180,13 +180,13 @@ async def test_a_deleted_stream_is_gone_on_every_node(server: RedisServer, nodes
 
 async def test_streams_that_redis_has_removed_are_used_no_more(server: RedisServer, nodes: Nodes) -> None:
     here, there = await nodes(server), await nodes(server)
-    here._quota = there._quota = RedisQuota(here._link, Quota(key_streams=600))
+    here.quotas = there.quotas = RedisQuota(here._link, here._keys, Quota(key_streams=600), here.gone)
     for at in range(0, 600, 100):
         await asyncio.gather(*(here.create(info(f"{n}", shared=True)) for n in range(at, at + 100)))
     with pytest.raises(QuotaExceededError):
         await there.create(info("more", shared=True))
     for n in range(100, 600):
-        await here._ask(pack("DEL", stream_key(f"{n}"), info_key(f"{n}")))
+        await here._ask(pack("DEL", Keys().stream(f"{n}"), Keys().info(f"{n}")))
     await there.create(info("more", shared=True))
     total, each = b"everytoken:t:", b"everytoken:u:"
     assert await here._ask(pack("HGET", total, "streams")) == b"101"
@@ -201,7 +201,7 @@ async def test_producers_that_a_version_before_has_stored_are_known(
     await journal.create(info(shared=True), [b"1"])
     # As it stood before producers had a hash of their own.
     state = State(info(shared=True), Marks("a", {"p": (0, 4), "q": (1, 0)}))
-    await journal._ask(pack("SET", info_key("s"), encode(state)))
+    await journal._ask(pack("SET", Keys().info("s"), encode(state)))
     assert (await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 4)))).duplicate
     await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 5)))
     again = await journal.submit("s", Append(records=[b"2"], producer=Producer("p", 0, 5)))
@@ -246,7 +246,7 @@ async def test_a_node_without_a_sign_of_life_loses_its_streams_to_one_other(
     await dead.create(info("everybody's", shared=True))
     others = [await nodes(server) for _ in range(4)]
     assert await others[0].orphans() == []
-    await dead._ask(pack("DEL", ALIVE % dead._node.encode()))
+    await dead._ask(pack("DEL", Keys().alive(dead._node.encode())))
     assert await others[0].orphans() == ["s0", "s1", "s2"]
     claims = await asyncio.gather(*(journal.claim("s0") for journal in others), return_exceptions=True)
     assert [type(claim) for claim in claims].count(FencedError) == 3
@@ -288,7 +288,7 @@ async def test_a_node_that_is_gone_is_remembered_when_redis_is_away(
 async def test_a_lease_runs_out_by_itself_and_not_before(server: RedisServer, nodes: Nodes) -> None:
     node, other = await nodes(server, lease=0.4), await nodes(server)
     await node.create(info())
-    life = await other._ask(pack("PTTL", ALIVE % node._node.encode()))
+    life = await other._ask(pack("PTTL", Keys().alive(node._node.encode())))
     assert 0 < life <= 400
     node._beating.cancel()  # type: ignore[union-attr]
     async with asyncio.timeout(5):
@@ -495,7 +495,7 @@ async def test_a_server_that_has_no_memory_left_is_waited_for(own_server: RedisS
 async def _go_back(journal: RedisJournal, dump: bytes) -> None:
     """Have Redis hold what it held before, as after a failover to a replica that was behind."""
     await journal._link.pipeline(
-        pack("RESTORE", stream_key("s"), 0, dump, "REPLACE"),
+        pack("RESTORE", Keys().stream("s"), 0, dump, "REPLACE"),
         pack("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"),
     )
 
@@ -505,7 +505,7 @@ async def test_records_that_redis_has_lost_are_given_again_by_their_writer(
 ) -> None:
     here, there = await nodes(server), await nodes(server)
     writer = await here.create(info(), _records(4))
-    dump = await there._ask(pack("DUMP", stream_key("s")))
+    dump = await there._ask(pack("DUMP", Keys().stream("s")))
     await _append(writer, _records(4, 4))
     await _append(writer, _records(4, 8))
     reading = asyncio.create_task(Reader(await there.open("s")).run())
@@ -523,7 +523,7 @@ async def test_a_reader_ahead_of_what_is_left_is_told_and_not_spliced(
 ) -> None:
     dead, there, new = await nodes(server), await nodes(server), await nodes(server)
     writer = await dead.create(info(), _records(4))
-    dump = await there._ask(pack("DUMP", stream_key("s")))
+    dump = await there._ask(pack("DUMP", Keys().stream("s")))
     log = await there.open("s")
     log.subscribe(lambda: None)
     await _append(writer, _records(4, 4))
@@ -552,7 +552,7 @@ async def test_what_is_kept_is_kept_for_its_time(server: RedisServer, nodes: Nod
 
     async def life(name: str) -> tuple[int, int]:
         return tuple(
-            await journal._link.pipeline(pack("PTTL", stream_key(name)), pack("PTTL", info_key(name)))
+            await journal._link.pipeline(pack("PTTL", Keys().stream(name)), pack("PTTL", Keys().info(name)))
         )  # type: ignore[return-value]
 
     assert await life("ended") == (-1, -1)
@@ -560,14 +560,14 @@ async def test_what_is_kept_is_kept_for_its_time(server: RedisServer, nodes: Nod
     for name, due in (("ended", 1_000_000), ("ttl", 60_000), ("expires", 30_000)):
         assert all(due - 5000 < left <= due for left in await life(name)), name
     await journal._link.pipeline(
-        pack("PEXPIRE", stream_key("ttl"), 5000), pack("PEXPIRE", info_key("ttl"), 5000)
+        pack("PEXPIRE", Keys().stream("ttl"), 5000), pack("PEXPIRE", Keys().info("ttl"), 5000)
     )
     await journal.open("ttl", touch=False)
     assert max(await life("ttl")) <= 5000
     await journal.open("ttl")
     assert min(await life("ttl")) > 50_000
     await journal._link.pipeline(
-        pack("PEXPIRE", stream_key("ttl"), 5000), pack("PEXPIRE", info_key("ttl"), 5000)
+        pack("PEXPIRE", Keys().stream("ttl"), 5000), pack("PEXPIRE", Keys().info("ttl"), 5000)
     )
     await journal.submit("ttl", Append(records=[b"1"]))
     assert min(await life("ttl")) > 50_000
@@ -582,7 +582,7 @@ async def test_the_readers_of_a_stream_that_redis_has_dropped_are_told(
     await journal.create(info(shared=True), [b"1"])
     log = await journal.open("s")
     log.subscribe(lambda: None)
-    await journal._ask(pack("DEL", stream_key("s"), info_key("s")))
+    await journal._ask(pack("DEL", Keys().stream("s"), Keys().info("s")))
     await until(lambda: log.deleted)
 
 

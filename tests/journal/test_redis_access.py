@@ -18,7 +18,7 @@ from everytoken.errors import ConfigurationError, JournalUnavailableError
 from everytoken.journal import Append
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.redis_connection import Address, RedisConnection, pack
-from everytoken.journal.redis_entries import ALIVE
+from everytoken.journal.redis_entries import Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -57,7 +57,7 @@ async def use(url: str) -> None:
         reading = asyncio.create_task(Reader(await there.open("s")).run())
         writer.append(RECORDS[3:50])
         await until(lambda: writer.log.tail == 50)
-        await there._ask(pack("DEL", ALIVE % here._node.encode()))
+        await there._ask(pack("DEL", Keys().alive(here._node.encode())))
         assert await there.orphans() == ["s"]
         told: list[bool] = []
         writer.when_fenced(lambda: told.append(True))
@@ -191,7 +191,7 @@ async def test_a_user_with_the_documented_rights_and_no_others(
 # What it finds
 
 
-async def test_a_cluster_is_refused_in_one_line(tmp_path: Path) -> None:
+async def test_a_cluster_that_is_taken_for_one_server_is_refused_in_one_line(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     server.start()
     try:
@@ -203,8 +203,7 @@ async def test_a_cluster_is_refused_in_one_line(tmp_path: Path) -> None:
     finally:
         server.stop()
     assert line == (
-        f"configuration-invalid: Redis at 127.0.0.1:{server.port} is a cluster, which is not supported: "
-        "use a single server"
+        f"configuration-invalid: Redis at 127.0.0.1:{server.port} is a cluster: write redis-cluster://"
     )
 
 

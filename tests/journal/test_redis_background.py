@@ -11,11 +11,12 @@ from tests.journal_backends import BACKENDS, Reader, info, until
 from tests.journal_exceptions import EXCEPTIONS, raise_at
 
 from everytoken.errors import JournalError
-from everytoken.journal import redis_follower, redis_writing
+from everytoken.journal import redis_follower
 from everytoken.journal.packed import PackedRecords
 from everytoken.journal.redis import RedisJournal
+from everytoken.journal.redis_commands import Commands
 from everytoken.journal.redis_connection import RedisConnection, pack
-from everytoken.journal.redis_entries import ALIVE, Entry, stream_key
+from everytoken.journal.redis_entries import Entry, Keys
 from everytoken.journal.redis_follower import RedisFollower
 from everytoken.journal.redis_link import RedisLink
 from everytoken.journal.redis_writing import RedisWriting
@@ -100,7 +101,7 @@ async def ask(node: RedisJournal, *command: bytes | str) -> Any:
 
 async def refused(nodes: Nodes) -> None:
     """Redis has lost a stream, and takes nothing more for it."""
-    await ask(nodes.here, "DEL", stream_key("x"))
+    await ask(nodes.here, "DEL", Keys().stream("x"))
     nodes.append("x", b"3")
     nodes.append("y", b"3")
 
@@ -144,7 +145,7 @@ async def followed(nodes: Nodes) -> None:
 
 async def beaten(nodes: Nodes) -> None:
     """Both nodes give a sign of life, and another one."""
-    alive = [ALIVE % node._node.encode() for node in (nodes.here, nodes.there)]
+    alive = [Keys().alive(node._node.encode()) for node in (nodes.here, nodes.there)]
     for _ in range(2):
         await ask(nodes.here, "DEL", *alive)
         while await ask(nodes.here, "EXISTS", *alive) != 2:
@@ -154,7 +155,7 @@ async def beaten(nodes: Nodes) -> None:
 # Where it is raised, and how many streams that may cost.
 STEPS: list[tuple[Callable[[Nodes], Any], Any, str, int]] = [
     (refused, RedisWriting, "_compare_all", 0),
-    (refused, redis_writing, "last_entry", 0),
+    (refused, Commands, "last_entry", 0),
     (refused, RedisLink, "pipeline", 1),
     (refused, RedisWriting, "_compare", 1),
     (refused, RedisWriting, "_give_again", 1),
@@ -164,28 +165,27 @@ STEPS: list[tuple[Callable[[Nodes], Any], Any, str, int]] = [
     (cut, RedisConnection, "call", 0),
     (cut, RedisWriting, "reconcile", 0),
     (cut, RedisWriting, "_compare_all", 0),
-    (cut, redis_writing, "last_entry", 0),
+    (cut, Commands, "last_entry", 0),
     (cut, RedisConnection, "pipeline", 0),
     (cut, Stream, "begin", 0),
     (cut, Stream, "keep", 1),
     (cut, Stream, "commit", 1),
     (cut, RedisWriting, "_compare", 1),
     (ended, RedisWriting, "_seal", 0),
-    (ended, redis_writing, "seal", 0),
+    (ended, Commands, "seal", 0),
     (ended, PackedRecords, "dump", 0),
     (ended, RedisLink, "pipeline", 0),
     (taken, RedisFollower, "_take_note", 0),
     (taken, RedisWriting, "look_at", 0),
     (taken, RedisWriting, "_look_at", 0),
-    (taken, redis_writing, "last_entry", 0),
     (taken, RedisWriting, "fence", 1),
     (taken, Stream, "drop_pending", 1),
     (deleted, RedisFollower, "_look", 0),
     (deleted, RedisFollower, "_read", 0),
-    (deleted, redis_follower, "read_key", 0),
+    (deleted, Keys, "read", 0),
     (followed, RedisFollower, "_read", 0),
     (followed, RedisFollower, "_show_all", 0),
-    (followed, redis_follower, "stream_key", 0),
+    (followed, Keys, "stream", 0),
     (followed, RedisConnection, "call", 0),
     (followed, RedisFollower, "_show", 1),
     (followed, redis_follower, "show", 1),

@@ -72,6 +72,10 @@ def test_most_modules_are_short():
 
 # Test file -> the modules that it covers besides the one of its name, and why they have none of their own.
 COVERED = {
+    "cli/workers/test_workers.py": (
+        "the workers, run as programs, and what they ask each other",
+        "starting supervisor worker ../../gateway/answering ../../gateway/siblings",
+    ),
     "cli/test_chat.py": (
         "parts of `chat`, which is run as a program",
         "address ending output process signals talk",

@@ -14,6 +14,7 @@ import plug_apis
 from everytoken.sse import SSEDecoder
 from everytoken.testing.plan import Plan
 from everytoken.testing.upstream import APIS
+from redis_cluster import ClusterServers
 from redis_server import REDIS, RedisServer
 
 if TYPE_CHECKING:
@@ -59,6 +60,22 @@ async def test_workers_that_are_killed_lose_and_double_nothing_and_nobody_waits_
     with running(tmp_path) as url:
         shape = {"responses": 120, "chunks": 60, "pace": 0.05, "kills": 3}
         assert await plug.workers_round(url, tmp_path, seed=seed, **shape) == []
+
+
+@pytest.mark.skipif(REDIS is None, reason="there is no redis-server")
+@pytest.mark.blocking_allowed("the servers are started and stopped beside the test")
+async def test_a_master_of_six_servers_that_is_killed_with_a_node_loses_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    cluster = ClusterServers(tmp_path, masters=3, replicas=1)
+    try:
+        cluster.start()
+        shape = {"responses": 100, "chunks": 60, "pace": 0.05}
+        assert await plug.failover_round(cluster, tmp_path, seed=seed, **shape) == []
+    finally:
+        cluster.stop()
 
 
 @pytest.mark.skipif(REDIS is None, reason="there is no redis-server")

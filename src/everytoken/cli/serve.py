@@ -109,8 +109,8 @@ _GRACEFUL = 5  # seconds to finish writing responses when the server stops
 )
 @click.option(
     "--durability",
-    type=click.Choice(["process", "power"]),
-    help="What a stored response survives: the end of the process, or also a loss of power.  [default: process]",
+    type=click.Choice(["process", "power", "replicated"]),
+    help="What a stored response survives: the end of the process, a loss of power, or of Redis's master.  [default: process]",
 )
 @click.option(
     "--drain",
@@ -152,7 +152,7 @@ def serve(
     first_content: float | None,
     content_gap: float | None,
     journal: str | None,
-    durability: Literal["process", "power"] | None,
+    durability: Literal["process", "power", "replicated"] | None,
     drain: float | None,
     tls_cert: str | None,
     tls_key: str | None,

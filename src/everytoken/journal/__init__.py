@@ -198,9 +198,8 @@ class Journal(Protocol):
 class SharedJournal(Protocol):
     """What a journal has besides, if several processes can use it at once."""
 
-    @property
-    def node(self) -> str:
-        """The name of this process among those that use the journal."""
+    node: str
+    """The name of this process among those that use the journal."""
 
     async def bury(self, node: str) -> None:
         """Record that a process is known to be gone: its streams are `orphans` at once, not only when its lease is over.

@@ -24,21 +24,11 @@ from everytoken.errors import (
 )
 from everytoken.journal import Append, Appended, Producer, StreamInfo
 from everytoken.journal.quota import size_of
-from everytoken.journal.redis_commands import LONGEST, change, create, delete, life_of
+from everytoken.journal.redis_commands import LONGEST, life_of
 from everytoken.journal.redis_connection import pack
-from everytoken.journal.redis_entries import (
-    Entry,
-    Position,
-    State,
-    decode_mark,
-    fields_of,
-    info_key,
-    producers_key,
-    read_key,
-    stream_key,
-)
+from everytoken.journal.redis_entries import Entry, Position, State, decode_mark, fields_of
 from everytoken.journal.redis_follower import show
-from everytoken.journal.redis_node import TRIES, RedisNode
+from everytoken.journal.redis_node import PATIENCE, TRIES, RedisNode
 from everytoken.journal.rules import Marks, check_producers, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
@@ -79,23 +69,31 @@ class RedisJournal(RedisNode):
         fields = fields_of(records, info.result, node)
         connected = self._link.connection is not None
         try:
-            reply = await self._ask(_command(create, State(info, Marks(), node), position, life, fields))
+            reply = await self._ask(
+                _command(self._commands.create, State(info, Marks(), node), position, life, fields)
+            )
         except JournalUnavailableError:
             if connected:
                 self._doubtful.add(info.id)
             raise
         if reply != b"OK":
             raise StreamExistsError(f"stream {info.id} exists")
+        try:
+            await self._replicas.wait_within(self._link, PATIENCE)
+        except JournalUnavailableError:
+            with contextlib.suppress(JournalUnavailableError):
+                await self._ask(self._commands.delete(info.id, node))
+            raise
         if info.shared:
-            await self._quota.release(info.owner, info.id)  # one of this name may have expired
-            await self._quota.charge(info, size)
+            await self.quotas.release(info.owner, info.id)  # one of this name may have expired
+            await self.quotas.charge(info, size)
         stream = self._stream(info, Position(info.epoch, 0))
         try:
             stream.show(records, info.result)
         except Exception as error:
             self._streams.pop(info.id, None)
             with contextlib.suppress(JournalUnavailableError):
-                await self._ask(delete(info.id, node))
+                await self._ask(self._commands.delete(info.id, node))
             raise NotStorableError("what was to be stored cannot be stored") from error
         stream.position = position
         if node:
@@ -104,9 +102,9 @@ class RedisJournal(RedisNode):
 
     async def _check_quota(self, info: StreamInfo, size: int) -> None:
         try:
-            await self._quota.check(info, size, new=True)
+            await self.quotas.check(info, size, new=True)
         except (QuotaExceededError, StreamFullError) as error:
-            if await self._ask(pack("TYPE", stream_key(info.id))) == b"stream":
+            if await self._ask(pack("TYPE", self._keys.stream(info.id))) == b"stream":
                 raise StreamExistsError(f"stream {info.id} exists") from error
             raise
 
@@ -122,7 +120,7 @@ class RedisJournal(RedisNode):
                 await self._catch_up(stream)
         if touch and stream.info.ttl is not None:
             life = min(stream.info.ttl * 1000, LONGEST)
-            keys = (stream_key(stream_id), info_key(stream_id), producers_key(stream_id))
+            keys = (self._keys.stream(stream_id), self._keys.info(stream_id), self._keys.producers(stream_id))
             await self._link.pipeline(*(pack("PEXPIRE", key, life) for key in keys))
         return stream
 
@@ -148,17 +146,20 @@ class RedisJournal(RedisNode):
             if append.producer is not None:
                 check_producers(append.producer.id in marks.producers, count)
             size = size_of(append.records)
-            await self._quota.check(state.info, size, new=False)
+            await self.quotas.check(state.info, size, new=False)
             state.marks = Marks(marks_after(marks, append).sequence, state.marks.producers)
             if append.close:
                 state.info.result = append.result or {}
             after = Position(state.info.epoch, before.tail + len(append.records), append.close)
             fields = fields_of(append.records, state.info.result)
             life = life_of(state.info, self._retention if after.closed else None)
-            command = _command(change, state, before, after, life, fields, producer=append.producer)
+            command = _command(
+                self._commands.change, state, before, after, life, fields, producer=append.producer
+            )
             if await self._ask(command) != b"OK":
                 return None  # look again
-            await self._quota.charge(state.info, size)
+            await self._replicas.wait_within(self._link, PATIENCE)
+            await self.quotas.charge(state.info, size)
             stream = self._streams.get(stream_id)
             if stream is not None and stream.position == before:
                 show(stream, Entry((after.entry_id, fields)))
@@ -171,7 +172,7 @@ class RedisJournal(RedisNode):
         """Return what a stream remembers of `producer`, and how many producers it knows."""
         if producer is None:
             return state.marks, 0
-        key = producers_key(state.info.id)
+        key = self._keys.producers(state.info.id)
         mark, count = await self._link.ask(pack("HGET", key, producer.id), pack("HLEN", key))
         earlier = state.marks.producers
         known = {producer.id: decode_mark(mark)} if mark else {}
@@ -179,12 +180,12 @@ class RedisJournal(RedisNode):
 
     async def is_read_elsewhere(self, stream_id: str) -> bool:
         """Whether a stream has readers on other nodes. Raises `JournalUnavailableError`."""
-        return bool(await self._ask(pack("EXISTS", read_key(stream_id))))
+        return bool(await self._ask(pack("EXISTS", self._keys.read(stream_id))))
 
     async def delete(self, stream_id: str) -> None:
         """Forget a stream. Raises `StreamNotFoundError`, `JournalUnavailableError`."""
         state, _ = await self._look_up(stream_id)
-        reply = await self._ask(delete(stream_id, state.node))
+        reply = await self._ask(self._commands.delete(stream_id, state.node))
         stream = self._streams.get(stream_id)
         if stream is not None:
             self._follower.leave(stream)
@@ -192,7 +193,7 @@ class RedisJournal(RedisNode):
         if reply != b"OK":
             raise self.missing(stream_id)
         if state.info.shared:
-            await self._quota.release(state.info.owner, stream_id)
+            await self.quotas.release(state.info.owner, stream_id)
 
     async def probe(self) -> None:
         """Have something stored. Raises `JournalUnavailableError`."""

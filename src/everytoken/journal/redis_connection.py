@@ -28,6 +28,8 @@ __all__ = ["Address", "RedisConnection", "ReplyError", "pack"]
 ReplyError = hiredis.ReplyError
 
 _CONNECT = 3.0  # seconds to get a connection
+# Replies of a server that is not, or not now, the master of what was asked of it.
+_ELSEWHERE = ("MOVED", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "LOADING")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -43,6 +45,15 @@ class Address(msgspec.Struct, frozen=True):
     ca: str | None = None  # file of the certificates to trust instead of the system's
     certificate: str | None = None  # file of our own, for a server that wants one
     key: str | None = None  # file of its key
+
+    @property
+    def moves(self) -> bool:
+        """Whether the server can be another one next time: see `everytoken.journal.redis_places`."""
+        return False
+
+    async def find(self) -> Address:
+        """Return where the server is."""
+        return self
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -97,9 +108,10 @@ def pack(*command: bytes | str | int) -> bytes:
 class RedisConnection(asyncio.Protocol):
     """A connection that is open, until `lost` is set. Use `connect` to get one."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, *, moves: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._patience = patience
+        self._moves = moves
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         # Of what was sent: how many replies are due, those that have come, whom to tell, and when it was sent.
@@ -108,20 +120,23 @@ class RedisConnection(asyncio.Protocol):
         self.lost = asyncio.Event()
 
     @classmethod
-    async def connect(cls, address: Address, patience: float) -> RedisConnection:
+    async def connect(cls, address: Address, patience: float, *, moves: bool = False) -> RedisConnection:
         """Return a connection. `patience`: seconds a reply may take, 0 for no limit.
 
+        With `moves` it is to a master, and is closed as soon as the server says that it is the right one no more.
         Raises `JournalUnavailableError`; `ConfigurationError` if the server does not let us in.
         """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT):
                 if address.path is not None:
-                    _, connection = await loop.create_unix_connection(lambda: cls(patience), address.path)
+                    _, connection = await loop.create_unix_connection(
+                        lambda: cls(patience, moves=moves), address.path
+                    )
                 else:
                     context = _context(address) if address.tls else None
                     _, connection = await loop.create_connection(
-                        lambda: cls(patience), address.host, address.port, ssl=context
+                        lambda: cls(patience, moves=moves), address.host, address.port, ssl=context
                     )
         except ssl.SSLCertVerificationError as error:
             raise ConfigurationError(
@@ -136,6 +151,7 @@ class RedisConnection(asyncio.Protocol):
             if address.database:
                 await connection.call("SELECT", address.database)
             await connection.call("PING")
+            role = await connection.call("ROLE") if moves else [b"master"]
         except JournalUnavailableError as error:
             hint = "" if address.tls or address.path else "; if it wants TLS, write rediss://"
             raise JournalUnavailableError(
@@ -146,6 +162,9 @@ class RedisConnection(asyncio.Protocol):
             if str(error).startswith(("LOADING", "MASTERDOWN", "BUSY")):
                 raise JournalUnavailableError(f"Redis at {address}: {error}") from error
             raise ConfigurationError(f"Redis at {address} refuses access: {error}") from error
+        if role[0] != b"master":
+            connection.close()
+            raise JournalUnavailableError(f"Redis at {address} is not the master")
         return connection
 
     # Sending
@@ -214,6 +233,8 @@ class RedisConnection(asyncio.Protocol):
                     if reply is False:
                         return
                     replies.append(reply)
+                    if self._moves and reply.__class__ is ReplyError and str(reply).startswith(_ELSEWHERE):
+                        self.close()
                 due.popleft()
                 done(replies)
         except hiredis.ProtocolError:

@@ -13,12 +13,7 @@ from everytoken.journal.rules import Marks  # noqa: TC001  # likewise
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ALIVE", "NODES", "TAKEN", "Entry", "Position", "State", "fields_of", "info_key", "open_key"]
-__all__ += ["decode_mark", "decode_state", "encode", "producers_key", "read_key", "stream_key"]
-
-NODES = b"everytoken:nodes"  # a set: every node that may have open streams
-TAKEN = b"everytoken:taken"  # a Redis Stream of takeovers, so that a writer that is silent learns of it
-ALIVE = b"everytoken:alive:%b"  # there while a node lives
+__all__ = ["Entry", "Keys", "Position", "State", "decode_mark", "decode_state", "encode", "fields_of"]
 
 _PACKED = 64  # records from which on an entry has them packed, as one field
 
@@ -41,29 +36,66 @@ decode_state = msgspec.msgpack.Decoder(State).decode
 decode_mark = msgspec.msgpack.Decoder(tuple[int, int]).decode
 
 
-def stream_key(stream_id: str) -> bytes:
-    """Return the key of a stream's entries."""
-    return b"everytoken:s:%b" % stream_id.encode()
+class Keys:
+    """The names of what is in Redis; `tag`: the hash tag of a partition, with its braces, "" where there are none.
 
+    All of a partition is in one slot of a Redis Cluster, so that its scripts may use it in one step.
+    """
 
-def info_key(stream_id: str) -> bytes:
-    """Return the key of a stream's state."""
-    return b"everytoken:i:%b" % stream_id.encode()
+    __slots__ = ("_prefix", "nodes", "taken")
 
+    def __init__(self, tag: str = "") -> None:
+        prefix = self._prefix = b"everytoken:" + (f"{tag}:".encode() if tag else b"")
+        self.nodes = prefix + b"nodes"  # a set: every node that may have open streams
+        self.taken = (
+            prefix + b"taken"
+        )  # a Redis Stream of takeovers, so that a writer that is silent learns of it
 
-def producers_key(stream_id: str) -> bytes:
-    """Return the key of the marks of a stream's producers."""
-    return b"everytoken:p:%b" % stream_id.encode()
+    def stream(self, stream_id: str) -> bytes:
+        """Return the key of a stream's entries."""
+        return b"%bs:%b" % (self._prefix, stream_id.encode())
 
+    def info(self, stream_id: str) -> bytes:
+        """Return the key of a stream's state."""
+        return b"%bi:%b" % (self._prefix, stream_id.encode())
 
-def read_key(stream_id: str) -> bytes:
-    """Return the key that is there while another node than the writer's reads a stream."""
-    return b"everytoken:r:%b" % stream_id.encode()
+    def producers(self, stream_id: str) -> bytes:
+        """Return the key of the marks of a stream's producers."""
+        return b"%bp:%b" % (self._prefix, stream_id.encode())
 
+    def read(self, stream_id: str) -> bytes:
+        """Return the key that is there while another node than the writer's reads a stream."""
+        return b"%br:%b" % (self._prefix, stream_id.encode())
 
-def open_key(node: str) -> bytes:
-    """Return the key of a node's open streams, sorted by their age."""
-    return b"everytoken:open:%b" % node.encode()
+    def open(self, node: str) -> bytes:
+        """Return the key of a node's open streams, sorted by their age."""
+        return b"%bopen:%b" % (self._prefix, node.encode())
+
+    def alive(self, node: bytes) -> bytes:
+        """Return the key that is there while a node lives."""
+        return b"%balive:%b" % (self._prefix, node)
+
+    def probe(self, node: str) -> bytes:
+        """Return the key that a node's probes write."""
+        return b"%bprobe:%b" % (self._prefix, node.encode())
+
+    def used(self, owner: str) -> tuple[bytes, bytes]:
+        """Return the keys of what the streams of an owner take: each of them, and their sum and number."""
+        return b"%bu:%b" % (self._prefix, owner.encode()), b"%bt:%b" % (self._prefix, owner.encode())
+
+    def counter(self, kind: str, name: str) -> bytes:
+        """Return the key of a counter (`t`otal, `w`indow, `r`unning), or of a reservation (`r` too: names differ)."""
+        return b"%bl:%b:%b" % (self._prefix, kind.encode(), name.encode())
+
+    @property
+    def reserved(self) -> bytes:
+        """The key of the open reservations."""
+        return self._prefix + b"l:open"
+
+    @property
+    def made(self) -> bytes:
+        """The key of what the streams are spread over."""
+        return self._prefix + b"made"
 
 
 class Position(NamedTuple):

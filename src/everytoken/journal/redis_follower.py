@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from everytoken.errors import JournalUnavailableError, OffsetInvalidError, StreamNotFoundError
 from everytoken.journal.packed import PackedRecords
 from everytoken.journal.redis_connection import RedisConnection, ReplyError, pack
-from everytoken.journal.redis_entries import TAKEN, Entry, read_key, stream_key
+from everytoken.journal.redis_entries import Entry, Keys
 from everytoken.journal.redis_link import RedisLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everytoken.journal.redis_connection import Address
+    from everytoken.journal.redis_places import Place
     from everytoken.journal.stream import Stream
 
 __all__ = ["RedisFollower", "show"]
@@ -34,11 +34,17 @@ class RedisFollower:
     """`taken` is told of every takeover: the stream's id."""
 
     def __init__(
-        self, address: Address, link: RedisLink, patience: float, taken: Callable[[str], None]
+        self,
+        place: Place,
+        link: RedisLink,
+        keys: Keys,
+        patience: float,
+        taken: Callable[[str], None],
     ) -> None:
         """`link` is for what must not wait behind a blocking read."""
         self._link = link
-        self._own = RedisLink(address, self._greet, patience + _BLOCK / 1000)
+        self._keys = keys
+        self._own = RedisLink(place, self._greet, patience + _BLOCK / 1000)
         self._taken = taken
         self._client_id = 0
         self._last_taken = b"$"
@@ -62,7 +68,7 @@ class RedisFollower:
         try:
             self._client_id = await connection.call("CLIENT", "ID")
             if self._last_taken == b"$":
-                newest = await connection.call("XREVRANGE", TAKEN, "+", "-", "COUNT", 1)
+                newest = await connection.call("XREVRANGE", self._keys.taken, "+", "-", "COUNT", 1)
                 self._last_taken = newest[0][0] if newest else b"0-0"
         except ReplyError as error:
             raise JournalUnavailableError(f"Redis: {error}") from error
@@ -74,7 +80,7 @@ class RedisFollower:
         self._followed[stream] = None
         if self._link.connection is not None:
             commands = (
-                pack("SET", read_key(stream.info.id), "1", "EX", _SAYS),
+                pack("SET", self._keys.read(stream.info.id), "1", "EX", _SAYS),
                 pack("CLIENT", "UNBLOCK", self._client_id),
             )
             self._link.connection.send(b"".join(commands), 2, lambda _: None)
@@ -110,17 +116,17 @@ class RedisFollower:
             del self._followed[stream]
         followed = list(self._followed)
         reply = await connection.call(
-            *("XREAD", "COUNT", _COUNT, "BLOCK", _BLOCK, "STREAMS", TAKEN),
-            *(stream_key(stream.info.id) for stream in followed),
+            *("XREAD", "COUNT", _COUNT, "BLOCK", _BLOCK, "STREAMS", self._keys.taken),
+            *(self._keys.stream(stream.info.id) for stream in followed),
             self._last_taken,
             *(stream.position.entry_id for stream in followed),
         )
         for key, entries in reply or ():
-            if key == TAKEN:
+            if key == self._keys.taken:
                 self._take_note(entries)
                 continue
             for stream in followed:
-                if stream_key(stream.info.id) == key:
+                if self._keys.stream(stream.info.id) == key:
                     self._show_all(stream, entries)
         return bool(reply)
 
@@ -166,8 +172,8 @@ class RedisFollower:
         followed = list(self._followed)
         if not followed:
             return
-        marks = [pack("SET", read_key(stream.info.id), "1", "EX", _SAYS) for stream in followed]
-        types = [pack("TYPE", stream_key(stream.info.id)) for stream in followed]
+        marks = [pack("SET", self._keys.read(stream.info.id), "1", "EX", _SAYS) for stream in followed]
+        types = [pack("TYPE", self._keys.stream(stream.info.id)) for stream in followed]
         replies = await self._link.pipeline(*marks, *types)
         missing = set()
         for number, stream in enumerate(followed):

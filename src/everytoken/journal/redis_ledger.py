@@ -16,10 +16,11 @@ from everytoken.journal.redis_connection import pack
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from everytoken.journal.redis_entries import Keys
+
 __all__ = ["RedisLedger"]
 
 _LONGEST: Final = 400 * 86_400  # seconds that a total is kept
-_OPEN: Final = b"everytoken:l:open"
 
 # KEYS open reservations, this one, then the counters; ARGV name, now, until, the reservation as stored, then for each counter
 # its kind, amount and limit. Answers with 0, which refuses and the wait in ms (-1: not soon), or 1 and what is left of each.
@@ -115,14 +116,15 @@ _decode = msgspec.msgpack.Decoder(Reservation).decode
 class RedisLedger:
     """Counters in Redis; `ask` sends one command and returns its reply. See `everytoken.journal.ledger.Ledger`."""
 
-    def __init__(self, ask: Callable[[bytes], Awaitable[Any]]) -> None:
+    def __init__(self, ask: Callable[[bytes], Awaitable[Any]], keys: Keys) -> None:
         self._ask = ask
+        self._keys = keys
 
     async def reserve(
         self, name: str, now: float, until: float, demands: Sequence[Demand]
     ) -> Refusal | list[int]:
         """Reserve in one step. Raises `JournalUnavailableError`."""
-        keys = [_OPEN, _key(name), *map(_counter, demands)]
+        keys = [self._keys.reserved, self._key(name), *map(self._counter, demands)]
         made = _encode(Reservation(int(now), until, list(demands)))
         what = [part for demand in demands for part in (demand.kind, demand.amount, demand.limit)]
         reply = await self._ask(
@@ -134,11 +136,11 @@ class RedisLedger:
 
     async def settle(self, name: str, now: float, amounts: Sequence[int]) -> bool:
         """Settle in one step. Raises `JournalUnavailableError`."""
-        stored = await self._ask(pack("GET", _key(name)))
+        stored = await self._ask(pack("GET", self._key(name)))
         if stored is None:
             return False
         reservation = _decode(stored)
-        keys = [_OPEN, _key(name), *map(_counter, reservation.demands)]
+        keys = [self._keys.reserved, self._key(name), *map(self._counter, reservation.demands)]
         pairs = zip(reservation.demands, amounts, strict=True)
         what = [part for demand, amount in pairs for part in (demand.kind, demand.amount, amount)]
         reply = await self._ask(
@@ -148,17 +150,19 @@ class RedisLedger:
 
     async def reservation(self, name: str) -> Reservation | None:
         """Return an open reservation, None if it is none. Raises `JournalUnavailableError`."""
-        stored = await self._ask(pack("GET", _key(name)))
+        stored = await self._ask(pack("GET", self._key(name)))
         return None if stored is None else _decode(stored)
 
     async def open_before(self, at: float) -> list[tuple[str, Reservation]]:
         """Return what has not been settled. Raises `JournalUnavailableError`."""
-        names = await self._ask(pack("ZRANGEBYSCORE", _OPEN, "-inf", f"{at:.3f}", "LIMIT", 0, 1000))
+        names = await self._ask(
+            pack("ZRANGEBYSCORE", self._keys.reserved, "-inf", f"{at:.3f}", "LIMIT", 0, 1000)
+        )
         found = []
         for name in names:
-            stored = await self._ask(pack("GET", _key(name.decode())))
+            stored = await self._ask(pack("GET", self._key(name.decode())))
             if stored is None:
-                await self._ask(pack("ZREM", _OPEN, name))
+                await self._ask(pack("ZREM", self._keys.reserved, name))
             else:
                 found.append((name.decode(), _decode(stored)))
         return found
@@ -167,13 +171,11 @@ class RedisLedger:
         """Return what counters hold. Raises `JournalUnavailableError`."""
         if not counters:
             return []
-        found = await self._ask(pack("MGET", *(b"everytoken:l:t:%b" % name.encode() for name in counters)))
+        found = await self._ask(pack("MGET", *(self._keys.counter("t", name) for name in counters)))
         return [int(value or 0) for value in found]
 
+    def _key(self, name: str) -> bytes:
+        return self._keys.counter("r", name)
 
-def _key(name: str) -> bytes:
-    return b"everytoken:l:r:%b" % name.encode()
-
-
-def _counter(demand: Demand) -> bytes:
-    return b"everytoken:l:%b:%b" % (demand.kind[:1].encode(), demand.counter.encode())
+    def _counter(self, demand: Demand) -> bytes:
+        return self._keys.counter(demand.kind[:1], demand.counter)

@@ -12,7 +12,7 @@ from everytoken.journal.redis_connection import RedisConnection, ReplyError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from everytoken.journal.redis_connection import Address
+    from everytoken.journal.redis_places import Place
 
 __all__ = ["RedisLink"]
 
@@ -25,10 +25,10 @@ class RedisLink:
     """Keeps a connection; `connection` is None while there is none, or while `greet` is still at it."""
 
     def __init__(
-        self, address: Address, greet: Callable[[RedisConnection], Awaitable[None]], patience: float
+        self, place: Place, greet: Callable[[RedisConnection], Awaitable[None]], patience: float
     ) -> None:
         """`greet` is called with every new connection, before anybody else gets it."""
-        self._address = address
+        self._place = place
         self._greet = greet
         self._patience = patience
         self._task: asyncio.Task[None] | None = None
@@ -52,7 +52,7 @@ class RedisLink:
     async def pipeline(self, *commands: bytes) -> list[Any]:
         """Send packed commands and return their replies. Raises `JournalUnavailableError`."""
         if self.connection is None:
-            raise JournalUnavailableError(f"Redis at {self._address} cannot be reached")
+            raise JournalUnavailableError(f"Redis at {self._place} cannot be reached")
         return await self.connection.pipeline(*commands)
 
     async def ask(self, *commands: bytes) -> list[Any]:
@@ -64,7 +64,8 @@ class RedisLink:
         return replies
 
     async def _connect(self) -> RedisConnection:
-        connection = await RedisConnection.connect(self._address, self._patience)
+        address = await self._place.find()
+        connection = await RedisConnection.connect(address, self._patience, moves=self._place.moves)
         try:
             await self._greet(connection)
         except BaseException:
@@ -77,9 +78,9 @@ class RedisLink:
         while True:
             await connection.lost.wait()
             self.connection = None
-            logger.warning("the connection to Redis at %s is lost", self._address)
+            logger.warning("the connection to Redis at %s is lost", self._place)
             connection = await self._come_back()
-            logger.warning("connected to Redis at %s again", self._address)
+            logger.warning("connected to Redis at %s again", self._place)
 
     async def _come_back(self) -> RedisConnection:
         pause = 0.0
@@ -91,4 +92,4 @@ class RedisLink:
             except (JournalUnavailableError, ConfigurationError) as error:
                 logger.debug("%s", error.message)
             except Exception:  # one failure must not end it for good
-                logger.exception("connecting to Redis at %s failed", self._address)
+                logger.exception("connecting to Redis at %s failed", self._place)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -20,37 +20,45 @@ from everytoken.errors import (
 )
 from everytoken.journal.ids import missing
 from everytoken.journal.quota import Quota
-from everytoken.journal.redis_commands import change, delete, last_entry, life_of
-from everytoken.journal.redis_connection import Address, RedisConnection, ReplyError, pack
-from everytoken.journal.redis_entries import (
-    ALIVE,
-    NODES,
-    TAKEN,
-    Position,
-    State,
-    decode_state,
-    fields_of,
-    info_key,
-    open_key,
-)
+from everytoken.journal.redis_commands import Commands, life_of
+from everytoken.journal.redis_connection import RedisConnection, ReplyError, pack
+from everytoken.journal.redis_entries import Keys, Position, State, decode_state, fields_of
 from everytoken.journal.redis_follower import RedisFollower, show
 from everytoken.journal.redis_ledger import RedisLedger
 from everytoken.journal.redis_link import RedisLink
+from everytoken.journal.redis_places import place_at
 from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.redis_reading import RedisReading
+from everytoken.journal.redis_replicas import Replicas
 from everytoken.journal.redis_settings import look_at_server, settings_of
 from everytoken.journal.redis_writing import RedisWriting
 from everytoken.journal.stream import Stream, StreamWriter
 
 if TYPE_CHECKING:
-    from everytoken.journal import StreamInfo
+    from collections.abc import Awaitable, Callable
 
-__all__ = ["TRIES", "RedisNode"]
+    from everytoken.journal import StreamInfo
+    from everytoken.journal.redis_places import Place
+    from everytoken.journal.redis_quota import Quotas
+
+__all__ = ["PATIENCE", "TRIES", "Part", "RedisNode"]
 
 logger = logging.getLogger("everytoken.journal")
 
 PATIENCE = 3.0  # seconds without a reply after which a connection counts as dead
 TRIES = 20  # times to submit or claim when others do so at the same moment
+
+
+class Part(NamedTuple):
+    """Which part of a cluster a journal has: the master of a slot, all of whose keys have this tag.
+
+    All parts of one process have the same name. `looks`: it is the one that says how safe the servers are.
+    """
+
+    place: Place
+    tag: str
+    node: str
+    looks: bool
 
 
 class RedisNode:
@@ -64,18 +72,28 @@ class RedisNode:
         lease: float = 10.0,
         durability: str = "process",
         quota: Quota | None = None,
+        part: Part | None = None,
     ) -> None:
-        """Raises `ConfigurationError` for a URL that is none."""
+        """`part`: which one of a cluster this is; None for a whole. Raises `ConfigurationError` for a URL that is none."""
         self._durability = durability
-        self._address = Address.parse(url)
+        self._part = part
+        self._place = part.place if part is not None else place_at(url)
+        self._keys = Keys(part.tag if part is not None else "")
+        self._commands = Commands(self._keys)
         self._retention = int(retention * 1000)
         self._lease = lease
-        self._node = secrets.token_hex(8)
-        self._link = RedisLink(self._address, self._greet, PATIENCE)
-        self._follower = RedisFollower(self._address, self._link, PATIENCE, self._taken)
-        self._quota = RedisQuota(self._link, quota or Quota())
-        self._reading = RedisReading(self._link, self.missing, lease)
-        self._writing = RedisWriting(self._link, self._node, self._retention, self._follow)
+        self._node = part.node if part is not None else secrets.token_hex(8)
+        self.node = self._node
+        keys = self._keys
+        self._replicas = Replicas.named_in(url, durability)
+        self._link = RedisLink(self._place, self._greet, PATIENCE)
+        self._follower = RedisFollower(self._place, self._link, keys, PATIENCE, self._taken)
+        self._limits = quota or Quota()
+        self.quotas = self.quotas_of(self.gone)
+        self._reading = RedisReading(self._link, keys, self.missing, lease)
+        self._writing = RedisWriting(
+            self._link, keys, self._node, self._retention, self._follow, self._replicas
+        )
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._doubtful: set[str] = set()  # streams that may have been made, without our knowing
@@ -87,7 +105,10 @@ class RedisNode:
         """Connect. Raises `JournalUnavailableError`, `ConfigurationError`."""
         await self._link.start()
         try:
-            await look_at_server(self._link, self._address, self._durability)
+            if self._part is None or self._part.looks:
+                await look_at_server(
+                    self._link, self._place, self._durability, is_part=self._part is not None
+                )
             await self._follower.start()
         except BaseException:
             await self._link.stop()
@@ -101,19 +122,23 @@ class RedisNode:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
         with contextlib.suppress(JournalUnavailableError):
-            await self._ask(pack("DEL", ALIVE % self._node.encode()))
+            await self._ask(pack("DEL", self._keys.alive(self._node.encode())))
         await self._follower.stop()
         await self._link.stop()
-
-    @property
-    def node(self) -> str:
-        """The name of this process among those that use the journal."""
-        return self._node
 
     async def bury(self, node: str) -> None:
         """Record that a node is known to be gone. Raises `JournalUnavailableError`."""
         self._buried.add(node.encode())
-        await self._ask(pack("DEL", ALIVE % node.encode()))
+        await self._ask(pack("DEL", self._keys.alive(node.encode())))
+
+    def quotas_of(self, gone: Callable[[list[str]], Awaitable[list[str]]]) -> Quotas:
+        """Return what counts the streams of callers here; `gone` tells which streams are there no more."""
+        return RedisQuota(self._link, self._keys, self._limits, gone)
+
+    async def gone(self, names: list[str]) -> list[str]:
+        """Return which of some streams are there no more. Raises `JournalUnavailableError`."""
+        types = await self._link.ask(*(pack("TYPE", self._keys.stream(name)) for name in names))
+        return [name for name, kind in zip(names, types, strict=True) if kind != b"stream"]
 
     async def settings(self) -> dict[str, str]:
         """Return what the server is set to, as far as it tells. Raises `JournalUnavailableError`."""
@@ -126,13 +151,15 @@ class RedisNode:
         self._quiet_until = 0.0 if self._quiet_until is None else loop.time() + self._lease
         await connection.pipeline(*self._beat())
         for stream_id in list(self._doubtful):
-            await connection.pipeline(delete(stream_id, self._node))
+            await connection.pipeline(self._commands.delete(stream_id, self._node))
             self._doubtful.discard(stream_id)
         await self._writing.reconcile(connection)
 
     def _beat(self) -> tuple[bytes, bytes]:
         node = self._node.encode()
-        return pack("SET", ALIVE % node, "1", "PX", int(self._lease * 1000)), pack("SADD", NODES, node)
+        return pack("SET", self._keys.alive(node), "1", "PX", int(self._lease * 1000)), pack(
+            "SADD", self._keys.nodes, node
+        )
 
     async def _beat_for_ever(self) -> None:
         while True:
@@ -146,14 +173,16 @@ class RedisNode:
 
     def ledger(self) -> RedisLedger:
         """Return counters that all nodes share."""
-        return RedisLedger(self._ask)
+        return RedisLedger(self._ask, self._keys)
 
     async def _ask(self, command: bytes) -> Any:
         (reply,) = await self._link.ask(command)
         return reply
 
     async def _look_up(self, stream_id: str) -> tuple[State, Position]:
-        found, last = await self._link.pipeline(pack("GET", info_key(stream_id)), last_entry(stream_id))
+        found, last = await self._link.pipeline(
+            pack("GET", self._keys.info(stream_id)), self._commands.last_entry(stream_id)
+        )
         if isinstance(last, ReplyError) and not str(last).startswith("WRONGTYPE"):
             raise JournalUnavailableError(f"Redis: {last}")
         if not found or not last or isinstance(last, ReplyError):
@@ -181,22 +210,30 @@ class RedisNode:
 
     async def orphans(self) -> list[str]:
         """Return the open streams of nodes that are known to be gone, or give no sign of life, oldest first."""
+        return [name for _, name in sorted(await self.orphans_by_age())]
+
+    async def orphans_by_age(self) -> list[tuple[float, str]]:
+        """Return the same, each with when it was made."""
         quiet = asyncio.get_running_loop().time() < (self._quiet_until or 0.0)
         if quiet and not self._buried:
             return []
-        known = await self._ask(pack("SMEMBERS", NODES))
+        known = await self._ask(pack("SMEMBERS", self._keys.nodes))
         self._buried.intersection_update(known)
         nodes = [node for node in (self._buried if quiet else known) if node != self._node.encode()]
-        alive = await self._link.pipeline(*(pack("EXISTS", ALIVE % node) for node in nodes)) if nodes else []
+        alive = (
+            await self._link.pipeline(*(pack("EXISTS", self._keys.alive(node)) for node in nodes))
+            if nodes
+            else []
+        )
         found: list[tuple[float, str]] = []
         for node, lives in zip(nodes, alive, strict=True):
             if lives != 0 and node not in self._buried:
                 continue
-            members = await self._ask(pack("ZRANGE", open_key(node.decode()), 0, -1, "WITHSCORES"))
+            members = await self._ask(pack("ZRANGE", self._keys.open(node.decode()), 0, -1, "WITHSCORES"))
             if not members:
-                await self._ask(pack("SREM", NODES, node))
+                await self._ask(pack("SREM", self._keys.nodes, node))
             found += [(float(score), name.decode()) for name, score in zip(*[iter(members)] * 2, strict=True)]
-        return [name for _, name in sorted(found)]
+        return found
 
     async def claim(self, stream_id: str) -> StreamWriter:
         """Become the writer at the next epoch.
@@ -236,12 +273,13 @@ class RedisNode:
         after = Position(state.info.epoch, before.tail)
         fields = fields_of((), None, self._node)
         reply, *_ = await self._link.pipeline(
-            change(state, before, after, life_of(state.info, None), fields, left=left),
+            self._commands.change(state, before, after, life_of(state.info, None), fields, left=left),
             # A writer that is only slow, and silent, hears of it now; its next append would tell it in any case.
-            pack("XADD", TAKEN, "MAXLEN", "~", 1000, "*", "id", state.info.id),
+            pack("XADD", self._keys.taken, "MAXLEN", "~", 1000, "*", "id", state.info.id),
         )
         if isinstance(reply, ReplyError):
             raise JournalUnavailableError(f"Redis: {reply}")
+        await self._replicas.wait_within(self._link, PATIENCE)
         return bool(reply == b"OK")
 
     async def _taken_over(self, state: State, before: Position) -> StreamWriter:

@@ -6,28 +6,52 @@ A hash has the bytes of every stream of an owner (`everytoken:u:OWNER`), another
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from everytoken.journal.quota import Quota, Used
 from everytoken.journal.redis_connection import pack
-from everytoken.journal.redis_entries import stream_key
 from everytoken.journal.redis_scripts import CHARGE, RELEASE
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from everytoken.journal import StreamInfo
+    from everytoken.journal.redis_entries import Keys
     from everytoken.journal.redis_link import RedisLink
 
-__all__ = ["RedisQuota"]
+__all__ = ["Quotas", "RedisQuota"]
 
 _AT_ONCE = 500  # streams looked for in one pipeline
+
+
+class Quotas(Protocol):
+    """Checks and counts the streams of callers."""
+
+    async def check(self, info: StreamInfo, added: int, *, new: bool) -> None:
+        """Raise `StreamFullError` or `QuotaExceededError` if `added` bytes are too much."""
+
+    async def charge(self, info: StreamInfo, added: int) -> None:
+        """Count what has been added."""
+
+    async def release(self, owner: str, *stream_ids: str) -> None:
+        """Count streams no more: they are gone."""
 
 
 class RedisQuota:
     """Checks and counts the streams of callers."""
 
-    def __init__(self, link: RedisLink, quota: Quota) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        quota: Quota,
+        gone: Callable[[list[str]], Awaitable[list[str]]],
+    ) -> None:
+        """`gone` returns which of some streams are there no more."""
         self._link = link
+        self._keys = keys
         self._quota = quota
+        self._gone = gone
 
     async def check(self, info: StreamInfo, added: int, *, new: bool) -> None:
         """Raise `StreamFullError` or `QuotaExceededError` if `added` bytes are too much."""
@@ -42,7 +66,7 @@ class RedisQuota:
         return used.bytes + added > quota.key_bytes or (new and used.streams >= quota.key_streams)
 
     async def _used(self, info: StreamInfo) -> tuple[int, Used]:
-        each, total = _keys(info.owner)
+        each, total = self._keys.used(info.owner)
         there, sums = await self._link.ask(
             pack("HGET", each, info.id), pack("HMGET", total, "bytes", "streams")
         )
@@ -50,22 +74,16 @@ class RedisQuota:
 
     async def charge(self, info: StreamInfo, added: int) -> None:
         """Count what has been added."""
-        await self._link.ask(pack("EVAL", CHARGE, 2, *_keys(info.owner), info.id, added))
+        await self._link.ask(pack("EVAL", CHARGE, 2, *self._keys.used(info.owner), info.id, added))
 
     async def release(self, owner: str, *stream_ids: str) -> None:
         """Count streams no more: they are gone."""
-        await self._link.ask(pack("EVAL", RELEASE, 2, *_keys(owner), *stream_ids))
+        await self._link.ask(pack("EVAL", RELEASE, 2, *self._keys.used(owner), *stream_ids))
 
     async def _forget_the_gone(self, owner: str) -> None:
-        (names,) = await self._link.ask(pack("HKEYS", _keys(owner)[0]))
+        (names,) = await self._link.ask(pack("HKEYS", self._keys.used(owner)[0]))
         for at in range(0, len(names), _AT_ONCE):
             some = [name.decode() for name in names[at : at + _AT_ONCE]]
-            types = await self._link.ask(*(pack("TYPE", stream_key(name)) for name in some))
-            gone = [name for name, kind in zip(some, types, strict=True) if kind != b"stream"]
+            gone = await self._gone(some)
             if gone:
                 await self.release(owner, *gone)
-
-
-def _keys(owner: str) -> tuple[bytes, bytes]:
-    name = owner.encode()
-    return b"everytoken:u:%b" % name, b"everytoken:t:%b" % name

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from everytoken.errors import JournalUnavailableError
 from everytoken.journal.packed import PackedRecords
-from everytoken.journal.redis_commands import read
+from everytoken.journal.redis_commands import Commands
 from everytoken.journal.redis_connection import pack
-from everytoken.journal.redis_entries import Entry, Position, stream_key
+from everytoken.journal.redis_entries import Entry, Keys, Position
 from everytoken.journal.stream import some_of
 
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ class RedisReading:
     """`missing` says of a stream that it is gone; `patience`: seconds to wait for what should be there, and is not."""
 
     def __init__(
-        self, link: RedisLink, missing: Callable[[str], StreamNotFoundError], patience: float
+        self, link: RedisLink, keys: Keys, missing: Callable[[str], StreamNotFoundError], patience: float
     ) -> None:
         self._link = link
+        self._keys = keys
+        self._commands = Commands(keys)
         self._missing = missing
         self._patience = patience
         self._pieces: OrderedDict[int, _Piece] = OrderedDict()
@@ -128,7 +130,7 @@ class RedisReading:
 
     async def _read(self, stream_id: str, start: bytes) -> list[list[bytes]]:
         found, there = await self._link.ask(
-            read(stream_id, start, _AHEAD), pack("EXISTS", stream_key(stream_id))
+            self._commands.read(stream_id, start, _AHEAD), pack("EXISTS", self._keys.stream(stream_id))
         )
         if not there:
             raise self._missing(stream_id)

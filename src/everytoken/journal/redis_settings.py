@@ -11,20 +11,22 @@ from everytoken.journal.redis_connection import ReplyError, pack
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from everytoken.journal.redis_connection import Address
     from everytoken.journal.redis_link import RedisLink
+    from everytoken.journal.redis_places import Place
 
 __all__ = ["how_durable", "is_power_safe", "look_at_server", "settings_of", "what_is_dropped"]
 
 logger = logging.getLogger("everytoken.journal")
 
 
-async def look_at_server(link: RedisLink, address: Address, durability: str) -> None:
-    """Say in the log how safe a server keeps what it is given. Raises `ConfigurationError` for a cluster."""
+async def look_at_server(link: RedisLink, address: Place, durability: str, *, is_part: bool) -> None:
+    """Say in the log how safe a server keeps what it is given. Raises `ConfigurationError` for one of a cluster, unless `is_part`."""
     told = (await link.pipeline(pack("INFO", "cluster")))[0]
-    if isinstance(told, bytes) and b"cluster_enabled:1" in told:
+    if isinstance(told, bytes) and is_part is not (b"cluster_enabled:1" in told):
         raise ConfigurationError(
-            f"Redis at {address} is a cluster, which is not supported: use a single server"
+            f"Redis at {address} is no cluster: write redis://"
+            if is_part
+            else f"Redis at {address} is a cluster: write redis-cluster://"
         )
     known = await settings_of(link)
     how = how_durable(known)

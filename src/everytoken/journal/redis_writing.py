@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,14 +17,16 @@ from everytoken.errors import (
     StreamNotFoundError,
 )
 from everytoken.journal.commit import GroupCommit
-from everytoken.journal.redis_commands import change, create, last_entry, life_of, seal
+from everytoken.journal.redis_commands import Commands, life_of
 from everytoken.journal.redis_connection import ReplyError, pack
-from everytoken.journal.redis_entries import Position, State, encode, fields_of, stream_key
+from everytoken.journal.redis_entries import Position, State, encode, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from everytoken.journal.redis_entries import Keys
     from everytoken.journal.redis_link import RedisLink
+    from everytoken.journal.redis_replicas import Pipeline, Replicas
     from everytoken.journal.stream import Stream
 
 __all__ = ["RedisWriting"]
@@ -41,19 +43,26 @@ _MISPLACED = (
 )  # replies that say something about one stream, not about the server
 
 
-class _Pipeline(Protocol):
-    async def pipeline(self, *commands: bytes) -> list[Any]: ...
-
-
 class RedisWriting:
     """`fenced` is called for a stream that another node has taken over."""
 
-    def __init__(self, link: RedisLink, node: str, retention: int, fenced: Callable[[Stream], None]) -> None:
-        """`retention`: milliseconds that an ended stream is kept."""
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        node: str,
+        retention: int,
+        fenced: Callable[[Stream], None],
+        replicas: Replicas,
+    ) -> None:
+        """`retention`: milliseconds that an ended stream is kept; `replicas`: those that must have what is shown."""
         self._link = link
+        self._keys = keys
+        self._commands = Commands(keys)
         self._node = node
         self._retention = retention
         self._fenced = fenced
+        self._replicas = replicas
         self._ours: dict[Stream, _Ours] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.commit = GroupCommit(self._store, self._stored)
@@ -63,7 +72,7 @@ class RedisWriting:
 
     def add(self, stream: Stream) -> None:
         """Write this stream from here on."""
-        self._ours[stream] = _Ours(stream)
+        self._ours[stream] = _Ours(self._keys.stream(stream.info.id))
 
     async def stop(self) -> None:
         """Store what is on its way."""
@@ -90,9 +99,11 @@ class RedisWriting:
                 commands.append(command)
                 sent.append((stream, entry_id))
         if self.commit.storing_probes:
-            commands.append(pack("SET", b"everytoken:probe:%b" % self._node.encode(), "1", "PX", _PROBE))
+            commands.append(pack("SET", self._keys.probe(self._node), "1", "PX", _PROBE))
         if not commands:
             return True
+        if self._replicas.count:
+            commands.append(self._replicas.command)
         connection.send(b"".join(commands), len(commands), lambda replies: self._on_replies(sent, replies))
         return False
 
@@ -108,13 +119,14 @@ class RedisWriting:
         state = State(info, stream.marks, self._node)
         after = Position(info.epoch, stream.tail + len(stream.storing), closed=True)
         fields = fields_of(stream.storing, stream.storing_result)
-        return change(state, _position(stream), after, life_of(info, self._retention), fields)
+        return self._commands.change(state, _position(stream), after, life_of(info, self._retention), fields)
 
     def _acknowledged(self, sent: list[tuple[Stream, bytes]], replies: list[Any] | None) -> None:
         if replies is None:
             self.commit.failed(JournalUnavailableError("the connection to Redis was lost"))
             return
         troubled: list[Stream] = []
+        missing = self._replicas.count and not self._replicas.are_enough(replies.pop())
         for reply in replies[len(sent) :]:  # a probe's
             if isinstance(reply, ReplyError):
                 self.commit.failed(JournalUnavailableError(f"Redis: {reply}"))
@@ -126,7 +138,7 @@ class RedisWriting:
                 self.commit.failed(JournalUnavailableError(f"Redis: {reply}"))
                 return
             troubled.append(stream)
-        if troubled:
+        if troubled or missing:
             self._in_background(self._resolve(troubled))
         else:
             self.commit.done()
@@ -144,11 +156,11 @@ class RedisWriting:
         """Have the entries of an ended stream become one, packed: a tenth of the memory in Redis."""
         fields = (b"p", stream.records.dump(stream.tail), b"c", encode(stream.info.result))
         with contextlib.suppress(JournalUnavailableError):  # it does as it is, too
-            await self._link.pipeline(seal(stream.info.id, stream.position, fields))
+            await self._link.pipeline(self._commands.seal(stream.info.id, stream.position, fields))
 
     # When something goes wrong
 
-    async def reconcile(self, connection: _Pipeline) -> None:
+    async def reconcile(self, connection: Pipeline) -> None:
         """Bring the server and our streams together again, on a new connection; until it is in use nothing is added."""
         self.commit.hold()
         ours = list(self._ours)
@@ -156,6 +168,7 @@ class RedisWriting:
             for stream in ours:
                 stream.begin()
             await self._compare_all(connection, ours)
+            await self._replicas.wait(connection)
         except Exception:  # also of another kind: the link tries again, and what is begun twice would be lost
             for stream in ours:
                 stream.put_back()
@@ -174,6 +187,7 @@ class RedisWriting:
         """Find out why Redis refused entries: sent a second time, written by another, gone, or records are missing."""
         try:
             await self._compare_all(self._link, streams)
+            await self._replicas.wait(self._link)
         except JournalUnavailableError as error:
             self.commit.failed(error)
             return
@@ -186,9 +200,11 @@ class RedisWriting:
             if stream.waits:
                 self.commit.add(stream)
 
-    async def _compare_all(self, connection: _Pipeline, streams: Sequence[Stream]) -> None:
+    async def _compare_all(self, connection: Pipeline, streams: Sequence[Stream]) -> None:
         if streams:
-            replies = await connection.pipeline(*(last_entry(stream.info.id) for stream in streams))
+            replies = await connection.pipeline(
+                *(self._commands.last_entry(stream.info.id) for stream in streams)
+            )
             for stream, reply in zip(streams, replies, strict=True):
                 try:
                     await self._compare(connection, stream, reply)
@@ -200,7 +216,7 @@ class RedisWriting:
                     failure.__cause__ = error
                     self.lose(stream, failure)
 
-    async def _compare(self, connection: _Pipeline, stream: Stream, reply: Any) -> None:
+    async def _compare(self, connection: Pipeline, stream: Stream, reply: Any) -> None:
         """Bring a stream and the server's idea of its end together: `storing` is then what the server has of it."""
         if stream not in self._ours:
             return  # that has become known meanwhile
@@ -221,7 +237,7 @@ class RedisWriting:
         else:
             stream.keep(there.tail - here.tail, closed=there.closed)
 
-    async def _give_again(self, connection: _Pipeline, stream: Stream, there: Position | None) -> None:
+    async def _give_again(self, connection: Pipeline, stream: Stream, there: Position | None) -> None:
         """Store again what the server had acknowledged, and has lost."""
         tail = 0 if there is None else there.tail
         logger.error("stream %s: Redis has lost its records from offset %d on", stream.info.id, tail)
@@ -232,9 +248,9 @@ class RedisWriting:
         state = State(stream.info, stream.marks, self._node)
         life = life_of(stream.info, None)
         if there is None:
-            command = create(state, _position(stream), life, fields)
+            command = self._commands.create(state, _position(stream), life, fields)
         else:
-            command = change(state, there, _position(stream), life, fields)
+            command = self._commands.change(state, there, _position(stream), life, fields)
         (reply,) = await connection.pipeline(command)
         if reply != b"OK":
             raise JournalUnavailableError(f"Redis: {reply!r}")
@@ -246,7 +262,7 @@ class RedisWriting:
 
     async def _look_at(self, stream: Stream) -> None:
         with contextlib.suppress(JournalUnavailableError):  # its next append will tell
-            (reply,) = await self._link.pipeline(last_entry(stream.info.id))
+            (reply,) = await self._link.pipeline(self._commands.last_entry(stream.info.id))
             if stream in self._ours and reply and not isinstance(reply, ReplyError):
                 epoch = Position.parse(reply[0][0]).epoch
                 if epoch > stream.info.epoch:
@@ -282,8 +298,8 @@ class _Ours:
 
     __slots__ = ("_head", "_key")
 
-    def __init__(self, stream: Stream) -> None:
-        key = self._key = stream_key(stream.info.id)
+    def __init__(self, key: bytes) -> None:
+        self._key = key
         self._head = b"*6\r\n$4\r\nXADD\r\n$%d\r\n%b\r\n$10\r\nNOMKSTREAM\r\n$" % (len(key), key)
 
     def append(self, stream: Stream) -> tuple[bytes, bytes]:

@@ -54,6 +54,10 @@ def _sqlite(url: str, settings: JournalSettings) -> Journal:
         _clean_up(path.parent, time.time() - settings.retention)
     else:
         path = _path_in(url)
+    if settings.durability == "replicated":
+        raise ConfigurationError(
+            "durability is 'replicated', which needs a journal in Redis: use process or power"
+        )
     return SqliteJournal(
         path,
         retention=settings.retention,
@@ -79,6 +83,22 @@ def _redis(url: str, settings: JournalSettings) -> Journal:
     )
 
 
+def _redis_cluster(url: str, settings: JournalSettings) -> Journal:
+    try:
+        from everytoken.journal.redis_cluster import RedisClusterJournal  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            "the journal in Redis needs a package: pip install 'everytoken[redis]'"
+        ) from error
+    return RedisClusterJournal(
+        url,
+        retention=settings.retention,
+        lease=settings.lease,
+        durability=settings.durability,
+        quota=settings.quota,
+    )
+
+
 _SCHEMES: dict[str, Callable[[str, JournalSettings], Journal]] = {
     "": _sqlite,
     "memory": _memory,
@@ -86,6 +106,10 @@ _SCHEMES: dict[str, Callable[[str, JournalSettings], Journal]] = {
     "redis": _redis,
     "rediss": _redis,
     "unix": _redis,
+    "redis-sentinel": _redis,
+    "rediss-sentinel": _redis,
+    "redis-cluster": _redis_cluster,
+    "rediss-cluster": _redis_cluster,
 }
 
 
@@ -113,7 +137,8 @@ def journal_at(
     So two servers do not get in each other's way, and one that is started again finds what it has written.
 
     `memory`, `sqlite:///PATH` (three slashes: relative to where the process runs; four: absolute),
-    `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` with TLS, `unix:///PATH`; any other scheme is looked for
+    `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` with TLS, `unix:///PATH`,
+    `redis-sentinel://HOST,HOST/MASTER`, `redis-cluster://HOST,HOST`; any other scheme is looked for
     among the entry points `everytoken.journals`. `retention` and `lease` are in seconds. Raises `ConfigurationError`.
     """
     factory = _factory_of(url)
@@ -137,8 +162,8 @@ def check_url(url: str) -> None:
         raise _unknown(url)
     if factory is _sqlite and url:
         _path_in(url)
-    if factory is _redis:  # which connects when it is started
-        _redis(url, JournalSettings(port=0, retention=1.0, max_bytes=1, durability="process", lease=1.0))
+    if factory in (_redis, _redis_cluster):  # which connect when they are started
+        factory(url, JournalSettings(port=0, retention=1.0, max_bytes=1, durability="process", lease=1.0))
 
 
 def _path_in(url: str) -> Path:

@@ -259,10 +259,7 @@ class Relays:
     # The end
 
     async def drain(self, seconds: float) -> None:
-        """Take no more requests, let responses finish for `seconds`, then hand over the rest.
-
-        Durable responses are handed over to another process; others are stopped.
-        """
+        """Take no more requests, let responses finish for `seconds`, then hand the rest over, or stop what is not durable."""
         self.draining = True
         if self._relays and not self._hurried:
             self._empty.clear()
@@ -270,10 +267,7 @@ class Relays:
                 async with asyncio.timeout(seconds):
                     await self._empty.wait()
         if not self._hurried:
-            # The ends of the last ones may be on their way to the journal: readers have not seen them yet.
-            with contextlib.suppress(JournalError, TimeoutError):
-                async with asyncio.timeout(_STORED):
-                    await self.journal.probe()
+            await _flushed(self.journal)
         for relay in list(self._relays.values()):
             relay.let_go() if self.journal.durable else relay.stop()
 
@@ -368,6 +362,13 @@ def _stored(body: dict[str, Any]) -> dict[str, Any] | str:
 def _restored(kept: dict[str, Any] | str) -> dict[str, Any]:
     body: dict[str, Any] = loads(kept) if isinstance(kept, str) else kept
     return body
+
+
+async def _flushed(journal: Journal) -> None:
+    """Wait until what is on its way to a journal is stored: readers have not seen the ends of the last responses before."""
+    with contextlib.suppress(JournalError, TimeoutError):
+        async with asyncio.timeout(_STORED):
+            await journal.probe()
 
 
 async def read_all(log: Log) -> list[bytes]:

@@ -36,7 +36,7 @@ def journal(measured: Measured) -> Iterator[Finding]:
             "Responses end when the process does, and cannot be resumed after a restart.",
             setting('journal = "sqlite:////var/lib/everytoken/journal.sqlite"'),
         )
-    elif told.get("kind") == "redis":
+    elif str(told.get("kind")).startswith("redis"):
         yield from _redis(told.get("settings") or {}, told.get("durability", "process"))
 
 
