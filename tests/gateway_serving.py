@@ -194,7 +194,7 @@ class Wire:
 
     async def rest(self, answer: Answer, *, bodyless: bool = False) -> Answer:
         """Read an answer to its end, whatever the end is."""
-        if bodyless or answer.status == 204:
+        if bodyless or answer.status in (204, 304):
             answer.complete = True
         elif "content-length" in answer.headers:
             answer.frames.append(await self.reader.readexactly(int(answer.headers["content-length"])))

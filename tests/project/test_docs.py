@@ -79,7 +79,7 @@ BLOCKS = {
     "docs/python.md": {"python": (8, "client/test_surface.py")},
     "docs/react.md": {"tsx": (4, "project/test_js.py")},
     "docs/recipes.md": {"toml": (13, "project/test_recipes_docs.py")},
-    "docs/streams.md": {"sh": (1, HERE)},
+    "docs/streams.md": {"nginx": (1, "gateway/durable/test_caching.py"), "sh": (1, HERE)},
     "docs/testing.md": {"console": (1, HERE), "python": (6, "project/test_testing_docs.py")},
     "examples/README.md": {"sh": (2, HERE)},
     "js/README.md": {"js": (1, HERE)},

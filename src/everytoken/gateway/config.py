@@ -179,7 +179,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     of the request log are kept, 0 for no log; a journal in memory keeps none. `limits`: of all together, of each key, of models. `prices`: by model, of those that the price list
     does not know or knows otherwise. `default_model`: for callers that name none. `ids`: whether events of
     responses have `id:` lines, for callers that do not say. `long_poll`: how long a reader that polls is kept waiting
-    for the next record. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
+    for the next record. `cache`: how long caches may keep parts of streams that can change no more; 0: not at all. `origins`: web pages of other origins that may call, such as `https://app.example`; `*` stands
     for all. `hosts`: names besides the loopback ones by which a gateway on loopback may be addressed. `tls_cert`,
     `tls_key`: PEM files; with them the gateway speaks TLS. `pass_up`, `pass_down`: the headers of callers that upstreams
     get, and of upstreams that callers get; a `*` at the end stands for any rest of a name. `metrics`: who may read `/metrics`:
@@ -210,6 +210,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     default_model: str = ""
     ids: bool = True
     long_poll: float = 20.0
+    cache: float = 0.0
     origins: list[str] = []
     hosts: list[str] = []
     no_auth: bool = False
@@ -261,6 +262,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("port must be from 0 to 65535")
         if not 0 <= self.workers <= MAX_WORKERS:
             raise ValueError(f"workers must be from 0 (one for each core) to {MAX_WORKERS}")
+        if not 0 <= self.cache < math.inf:
+            raise ValueError("cache must be a finite number, 0 or more")
         for name in _POSITIVE:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number above 0")

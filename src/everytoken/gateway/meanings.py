@@ -25,6 +25,7 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "default_model": "the model of a request that names none; empty: the first that an upstream names, or the only one that the upstreams list",
         "ids": "events of responses end in an `id:` line, unless a caller says otherwise with `?ids=`",
         "long_poll": "seconds a Durable Streams reader is kept waiting",
+        "cache": "seconds that caches may keep parts of streams that cannot change any more; 0: they keep nothing",
         "origins": 'web origins other than the gateway\'s own that may call it; `"*"`: all',
         "hosts": "names that a gateway on loopback accepts besides the loopback ones",
         "no_auth": "listen beyond loopback without keys",

@@ -113,7 +113,7 @@ async def _read(gateway: Services, request: Request, log: Log, action: str | Non
         elif at.live == "long-poll":
             await long_poll(gateway, request, log, at)
         else:
-            await catch_up(request, log, at)
+            await catch_up(gateway, request, log, at)
     finally:
         if relay is not None:
             relay.reader_went()

@@ -68,13 +68,17 @@ async def piece(log: Log, offset: int, limit: int | None = None) -> list[bytes]:
     return records
 
 
-async def catch_up(request: Request, log: Log, at: Position) -> None:
+async def catch_up(gateway: Services, request: Request, log: Log, at: Position) -> None:
     """Answer with what is there, up to a limit; `now` asks for the tail only."""
     records = [] if at.is_now else await piece(log, at.offset)
     offset = at.offset + len(records)
     up_to_date = offset == log.tail
     closed = up_to_date and log.closed
-    head = [_NO_STORE, *headers.state(offset, up_to_date=up_to_date, closed=closed)]
+    final = closed or not up_to_date  # nothing can be added to this part any more
+    head = [
+        *(_kept(gateway, request) if final and not at.is_now else (_NO_STORE,)),
+        *headers.state(offset, up_to_date=up_to_date, closed=closed),
+    ]
     if not at.is_now:
         tag = headers.etag(log, at.offset, offset, closed=closed)
         head.append((b"etag", tag))
@@ -82,6 +86,24 @@ async def catch_up(request: Request, log: Log, at: Position) -> None:
             await respond(request, 304, head)
             return
     await _send(request, log, head, records)
+
+
+def _kept(gateway: Services, request: Request) -> Headers:
+    """Return what caches are told of a part that stays as it is: nothing to keep, unless the configuration lets them.
+
+    Where keys are needed, only the reader's own cache may keep it. `Last-Event-ID` overrides the URL's offset.
+    """
+    seconds = gateway.config.cache
+    if not seconds:
+        return [_NO_STORE]
+    whose = b"private" if gateway.keys.required else b"public"
+    # In one line with what is there: not every cache reads several.
+    there = [value for name, value in request.extra if name == b"vary"]
+    request.extra = [(name, value) for name, value in request.extra if name != b"vary"]
+    return [
+        (b"cache-control", b"%b, max-age=%d, immutable" % (whose, seconds)),
+        (b"vary", b", ".join([*there, b"Last-Event-ID, Authorization"])),
+    ]
 
 
 async def long_poll(gateway: Services, request: Request, log: Log, at: Position) -> None:
