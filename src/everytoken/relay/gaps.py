@@ -25,7 +25,7 @@ class Gaps:
     __slots__ = ("_counts", "_longest", "_times", "note")
 
     def __init__(self) -> None:
-        self._counts = array("L", bytes(8 * (len(_ENDS) + 1)))
+        self._counts = array("I", bytes(4 * (len(_ENDS) + 1)))
         self._longest = 0.0
         self._times = array("d")
         self.note = self._times.append

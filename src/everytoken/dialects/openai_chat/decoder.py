@@ -25,6 +25,7 @@ __all__ = [
     "CHUNK_OBJECT",
     "DONE",
     "MAX_CHOICES",
+    "NO_CHOICES",
     "SMALL",
     "ChatDecoder",
     "Choice",
@@ -42,6 +43,8 @@ DONE: Final = "[DONE]"
 
 MAX_CHOICES: Final = 128
 """The largest `n` that a request may have; some servers count from 1."""
+
+NO_CHOICES: Final[frozenset[int]] = frozenset()  # each call would make another one
 
 SMALL: Final = 512  # characters: not enough for more than 256 levels, which do no harm
 CHUNK_OBJECT: Final = "chat.completion.chunk"
@@ -121,10 +124,10 @@ class ChatDecoder:
         self._choices = choices
         self._progress = progress or Progress()
         # Frozen, because the empty one is shared by all: many responses are open at a time.
-        self._finished: frozenset[int] = frozenset()
-        self._seen: frozenset[int] = frozenset()
+        self._finished: frozenset[int] = NO_CHOICES
+        self._seen: frozenset[int] = NO_CHOICES
         # Choices that have begun a tool call behind their finish_reason.
-        self._reopened: frozenset[int] = frozenset()
+        self._reopened: frozenset[int] = NO_CHOICES
         # Of each choice: the first half of a surrogate pair that ended its last chunk.
         self._halves: dict[int, str] = {}
         self._omits_finish_reason = omits_finish_reason

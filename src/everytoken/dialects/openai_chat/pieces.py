@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from everytoken.dialects.openai_chat.calls import Calls, as_tool_call
-from everytoken.dialects.openai_chat.decoder import MAX_CHOICES, Progress, decode_chunk
+from everytoken.dialects.openai_chat.decoder import MAX_CHOICES, NO_CHOICES, Progress, decode_chunk
 from everytoken.dialects.openai_chat.rewrite import cut, loads, rejoin
 from everytoken.dialects.pieces import MAIN, Chunk, Piece
 from everytoken.errors import MalformedEventError
@@ -34,7 +34,7 @@ class ChatHistory(Progress):
         super().__init__()
         self.calls = Calls()
         self.usage: dict[str, Any] | None = None
-        self._finished: frozenset[int] = frozenset()
+        self._finished: frozenset[int] = NO_CHOICES
 
     @property
     def is_closed(self) -> bool:
