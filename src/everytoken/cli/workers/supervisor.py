@@ -26,7 +26,7 @@ _SIGNALLED = 128  # added to the number of the signal that ended a process, as s
 class Restarts:
     """How long to wait before a worker is started again: not at all at first, longer if it does not live long.
 
-    `first` and `longest` are in seconds; one that has lived for `healthy` seconds begins anew.
+    `first` and `longest` are in seconds; after one that has lived for `healthy` seconds there is no wait again.
     """
 
     def __init__(self, first: float = 0.5, longest: float = 10.0, healthy: float = 10.0) -> None:
