@@ -106,7 +106,7 @@ COVERED = {
     "client/test_unasync.py": ("a tool makes it from aio.py", "sync"),
     "contract/test_journal.py": (
         "what all journals share",
-        "../journal/local ../journal/memory ../journal/quota ../journal/rules ../journal/stream",
+        "../journal/memory ../journal/quota ../journal/rules ../journal/stream",
     ),
     "dialects/anthropic_messages/test_dialect.py": (
         "a dialect's parts, by what it answers",
@@ -138,7 +138,7 @@ COVERED = {
     ),
     "contract/test_ledger.py": (
         "what all ledgers share",
-        "../journal/ledger ../journal/local_ledger",
+        "../journal/ledger",
     ),
     "gateway/test_meter.py": ("what is limited is metered", "rates"),
     "gateway/openapi/test_document.py": ("the whole of it", "page shapes"),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalJournal"]
 
+_FEW = 64  # open streams from which on those that have ended are looked for
 _MEASURE = 1.0  # seconds between two looks at what open streams take
 
 
@@ -34,6 +35,10 @@ class _Room:
 
     def __init__(self, max_bytes: int, now: Callable[[], float]) -> None:
         self._streams: dict[str, Stream] = {}
+        # Of these, so that what is done now and then costs nothing for the many that have ended.
+        self._open: list[Stream] = []
+        self._enough = _FEW
+        self._mortal: list[Stream] = []  # those with a time of their own
         self._open_bytes = 0  # of open streams, as of `_measured` and with what was submitted since
         self._ended_bytes = 0
         self._log_bytes = 0  # of what a storage has not sorted by streams yet, ended ones included
@@ -45,7 +50,22 @@ class _Room:
         now = self._now()
         if not 0 <= now - self._measured < _MEASURE:
             self._measured = now
-            self._open_bytes = sum(map(_size, self._streams.values()))
+            self._forget_ended()
+            self._open_bytes = sum(map(_size, self._open))
+
+    def _forget_ended(self) -> None:
+        self._open = [stream for stream in self._open if not stream.closed and stream.lost is None]
+        self._enough = 2 * len(self._open) + _FEW
+
+    def _keep(self, stream: Stream) -> None:
+        """Have a stream in memory."""
+        self._streams[stream.info.id] = stream
+        if not stream.closed:
+            self._open.append(stream)
+            if len(self._open) > self._enough:
+                self._forget_ended()
+        if stream.info.ttl is not None or stream.info.expires is not None:
+            self._mortal.append(stream)
 
     @property
     def is_full(self) -> bool:
@@ -98,7 +118,9 @@ class LocalJournal(_Room):
 
     def sweep(self) -> None:
         """Let go of the streams whose time is over."""
-        for stream in list(self._streams.values()):
+        kept = self._streams
+        self._mortal = [stream for stream in self._mortal if kept.get(stream.info.id) is stream]
+        for stream in self._mortal:
             if stream.created and self._is_over(stream):
                 self._have_deleted(stream)
 
@@ -127,7 +149,7 @@ class LocalJournal(_Room):
         stream.pending += records
         if closed:
             stream.end(info.result or {})
-        self._streams[info.id] = stream
+        self._keep(stream)
         try:
             await self._stored_soon(stream)
         except JournalError as error:

@@ -98,7 +98,7 @@ class SqliteJournal(SqliteTidying):
         for number, stream in sorted(recovered.streams.items()):
             self._floors[stream] = recovered.floors.get(number, self._last_row + 1)
             stream.stored_epoch = stream.info.epoch
-            self._streams[stream.info.id] = stream
+            self._keep(stream)
             if stream.info.shared:
                 self._usage.charge(stream, stream.stored_bytes + stream.records.nbytes)
             if stream.closed:
