@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from bench import durability, measure, operation, overload, peers, relaying, report, seams
+from bench import durability, measure, operation, overload, peers, relaying, report, seams, workers
 from bench.page import into
 from bench.stacks import FLOOR, STACKS
 
@@ -42,6 +42,11 @@ def options() -> argparse.Namespace:
         "--operation",
         action="store_true",
         help="measure keys, limits, metrics, log and OpenTelemetry only, and write their section into the page",
+    )
+    parser.add_argument(
+        "--workers",
+        action="store_true",
+        help="measure several workers only, and write their section into the page",
     )
     return parser.parse_args()
 
@@ -83,6 +88,11 @@ def main() -> int:
         print(section)
         if only is None:
             PAGE.write_text(into(PAGE.read_text(), operation.TITLE, section))
+        return 0
+    if asked.workers:
+        section = workers.markdown(workers.measure())
+        print(section)
+        PAGE.write_text(into(PAGE.read_text(), workers.TITLE, section))
         return 0
     if asked.apis:
         stacks = [stack for stack in STACKS if stack.beside_chat or stack.name in {report.OURS, FLOOR}]

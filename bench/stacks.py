@@ -86,6 +86,30 @@ proxy_buffering off;
     return Command([program, "-p", str(place.directory), "-c", str(config), "-e", "stderr"])
 
 
+def haproxy(place: Place) -> Command:
+    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise Absent("HAProxy is not installed")
+    config = place.directory / "haproxy.cfg"
+    config.write_text(f"""global
+    nbthread 1
+    maxconn 4096
+defaults
+    mode http
+    option http-no-delay
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+frontend bench
+    bind 127.0.0.1:{place.port} backlog 1024
+    default_backend model
+backend model
+    http-reuse always
+    server model {place.upstream.removeprefix("http://")}
+""")
+    return Command([program, "-f", str(config)])
+
+
 def everytoken(*options: str) -> Callable[[Place], Command]:
     """Return how to start `everytoken serve` with these options.
 
@@ -130,6 +154,15 @@ def redis(directory: Path) -> Iterator[str]:
         yield server.url
     finally:
         server.stop()
+
+
+def vllm_router(place: Place) -> Command:
+    python = python_of("vllm-router")
+    arguments = (
+        f"-m vllm_router.launch_router --host 127.0.0.1 --port {place.port} --worker-urls {place.upstream} "
+        f"--policy round_robin --log-level error --prometheus-port {place.spare_port} --max-concurrent-requests 4096"
+    )
+    return Command([python, *arguments.split()])
 
 
 def sglang_router(place: Place) -> Command:
@@ -191,6 +224,8 @@ STACKS = (
             ("chat", "messages"),
         )
     ),
+    Stack("HAProxy", "1 thread, `option http-no-delay`, no log", haproxy),
+    Stack("vllm-router", "Rust, passes bytes on and keeps nothing", vllm_router),
     Stack("sglang-router", "Rust, passes bytes on and keeps nothing", sglang_router),
     Stack("LiteLLM proxy", "Python, 1 worker, no database, no callbacks", litellm, keeps_up=False),
 )
