@@ -9,13 +9,13 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
+from command_line import children
 from everytoken.sse import SSEDecoder
 
 if TYPE_CHECKING:
@@ -152,10 +152,7 @@ class Node:
     def workers(self) -> list[int]:
         """The process ids of its workers, if it is started with several."""
         assert self._process is not None
-        found = subprocess.run(
-            ["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in found.stdout.split()]
+        return children(self._process.pid)
 
     async def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from command_line import LIMIT, read_line, run, started, wait_for
+from command_line import LIMIT, children, is_running, read_line, run, started, wait_for
 from everytoken.testing import Answer, ScriptedUpstream
 from redis_server import REDIS, RedisServer
 
@@ -52,10 +52,7 @@ class Workers:
 
     @property
     def pids(self) -> list[int]:
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in found.stdout.split()]
+        return children(self.process.pid)
 
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8")
@@ -267,15 +264,6 @@ def test_workers_end_when_the_process_that_has_started_them_is_killed(tmp_path, 
         gateway.process.kill()
         gateway.process.wait(LIMIT)
         wait_for(lambda: not any(is_running(pid) for pid in pids))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
 
 
 @pytest.mark.parametrize("journal", ["memory", "sqlite:///{}/j.sqlite"])
