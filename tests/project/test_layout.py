@@ -74,7 +74,7 @@ def test_most_modules_are_short():
 COVERED = {
     "cli/workers/test_workers.py": (
         "the workers, run as programs, and what they ask each other",
-        "starting supervisor worker ../../gateway/answering ../../gateway/siblings",
+        "starting worker ../../gateway/answering ../../gateway/siblings",
     ),
     "cli/test_chat.py": (
         "parts of `chat`, which is run as a program",

@@ -83,7 +83,7 @@ class Peer:
         try:
             while line := await self._read():
                 self._take(_decode(line))
-        except (OSError, ValueError):
+        except Exception:  # a line that cannot be read ends; whose line it is goes on
             logger.exception("a worker's messages cannot be read")
         finally:
             for answer in self._asked.values():

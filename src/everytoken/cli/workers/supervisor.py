@@ -88,7 +88,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         # One by itself first: if the configuration is wrong, one tells.
         tasks = [asyncio.create_task(self._keep(1))]
         try:
@@ -116,6 +116,11 @@ class Supervisor:
         self._moved.set()
         self._pass_on(number)
 
+    def _reload(self) -> None:
+        for child in self._children.values():
+            if child.node:  # one that is starting reads what is new anyway, and would die of it
+                child.send(signal.SIGHUP)
+
     def _pass_on(self, number: int) -> None:
         for child in self._children.values():
             child.send(number)
@@ -125,7 +130,11 @@ class Supervisor:
         restarts, clock = Restarts(), asyncio.get_running_loop().time
         while not self._stopping.is_set():
             begun = clock()
-            status = await self._run(number)
+            try:
+                status = await self._run(number)
+            except OSError as error:  # the system has no room for a process now
+                logger.error("worker %d cannot be started: %s", number, error.strerror or error)  # noqa: TRY400
+                status = 1
             if self._stopping.is_set():
                 break
             if len(self._serving) < self._count and number not in self._serving:
