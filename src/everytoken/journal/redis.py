@@ -67,19 +67,19 @@ class RedisJournal(RedisNode):
         position = Position(info.epoch, len(records), closed)
         life = life_of(info, self._retention if closed else None)
         fields = fields_of(records, info.result, node)
-        connected = self._link.connection is not None
+        connection = self._link.connection
         try:
             reply = await self._ask(
                 _command(self._commands.create, State(info, Marks(), node), position, life, fields)
             )
         except JournalUnavailableError:
-            if connected:
+            if connection is not None:
                 self._doubtful.add(info.id)
             raise
         if reply != b"OK":
             raise StreamExistsError(f"stream {info.id} exists")
         try:
-            await self._replicas.wait_within(self._link, PATIENCE)
+            await self._replicas.wait_within(connection, PATIENCE)
         except JournalUnavailableError:
             with contextlib.suppress(JournalUnavailableError):
                 await self._ask(self._commands.delete(info.id, node))
@@ -156,9 +156,10 @@ class RedisJournal(RedisNode):
             command = _command(
                 self._commands.change, state, before, after, life, fields, producer=append.producer
             )
+            connection = self._link.connection
             if await self._ask(command) != b"OK":
                 return None  # look again
-            await self._replicas.wait_within(self._link, PATIENCE)
+            await self._replicas.wait_within(connection, PATIENCE)
             await self.quotas.charge(state.info, size)
             stream = self._streams.get(stream_id)
             if stream is not None and stream.position == before:

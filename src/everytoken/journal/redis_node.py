@@ -85,7 +85,7 @@ class RedisNode:
         self._node = part.node if part is not None else secrets.token_hex(8)
         self.node = self._node
         keys = self._keys
-        self._replicas = Replicas.named_in(url, durability)
+        self._replicas = Replicas.named_in(url, durability, keys.probe(self._node))
         self._link = RedisLink(self._place, self._greet, PATIENCE)
         self._follower = RedisFollower(self._place, self._link, keys, PATIENCE, self._taken)
         self._limits = quota or Quota()
@@ -272,6 +272,7 @@ class RedisNode:
         state.info.epoch += 1
         after = Position(state.info.epoch, before.tail)
         fields = fields_of((), None, self._node)
+        connection = self._link.connection
         reply, *_ = await self._link.pipeline(
             self._commands.change(state, before, after, life_of(state.info, None), fields, left=left),
             # A writer that is only slow, and silent, hears of it now; its next append would tell it in any case.
@@ -279,7 +280,7 @@ class RedisNode:
         )
         if isinstance(reply, ReplyError):
             raise JournalUnavailableError(f"Redis: {reply}")
-        await self._replicas.wait_within(self._link, PATIENCE)
+        await self._replicas.wait_within(connection, PATIENCE)
         return bool(reply == b"OK")
 
     async def _taken_over(self, state: State, before: Position) -> StreamWriter:
