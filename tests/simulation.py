@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from everytoken.testing import FaultRule, Step
 
 USER = [{"role": "user", "content": "Explain."}]
+MOST_ATTEMPTS = 12
 _MAX_CALLS = 50_000
 
 
@@ -110,12 +111,12 @@ class Model:
             return self.seen.setdefault(body.get("seed", ("none", number)), len(self.seen))
         if self.answer.deterministic:
             return 0
-        # One that never repeats itself still continues what it is given.
+        # One that never repeats itself still continues what it is given, also what another model has said.
         last = body["messages"][-1]
         given = last["content"] if last["role"] == "assistant" else None
         if given is None:
             return number
-        return next((n for n in range(number + 1) if self.answer.variant(n).text.startswith(given)), 0)
+        return next((n for n in range(MOST_ATTEMPTS) if self.answer.variant(n).text.startswith(given)), 0)
 
 
 class Simulation:

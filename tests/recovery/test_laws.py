@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from everytoken.dialects.openai_chat import Accumulator
@@ -29,7 +29,7 @@ from everytoken.testing import (
     ToolCall,
     split_everywhere,
 )
-from simulation import Model, Simulation, request, text_of
+from simulation import MOST_ATTEMPTS, Model, Simulation, request, text_of
 
 TEXT = "Ünïcode 文字 👨‍👩‍👧 ha ha ha:  two spaces,\n\nand an end. 👍🏽"
 STRATEGIES = {
@@ -175,6 +175,14 @@ def answers(draw):
     learned=st.sampled_from(["unknown", "continues", "restarts", "refused"]),
     usage=st.booleans(),
 )
+@example(  # another model continues what the first one has said in its second attempt
+    answer=Answer(["ha "], prefill="continue", deterministic=False),
+    rules=[(0, "bad-chunk-framing", 0), (1, "bad-chunk-framing", 2)],
+    more=[],
+    declared="yes",
+    learned="unknown",
+    usage=False,
+)
 def test_whatever_happens_no_text_is_wrong_and_the_response_ends(
     answer, rules, more, declared, learned, usage
 ):
@@ -187,7 +195,7 @@ def test_whatever_happens_no_text_is_wrong_and_the_response_ends(
     ask = request(stream_options={"include_usage": True}) if usage else request()
     experience = {"a": LearnedCapabilities(prefill=learned)}
     simulation = Simulation(*models, ask=ask, prefill=declared, experience=experience, truth="").run()
-    texts = {answer.variant(n).text for n in range(12)}
+    texts = {answer.variant(n).text for n in range(MOST_ATTEMPTS)}
     if simulation.outcome == "completed":
         assert simulation.text in texts
         joined = Accumulator()
