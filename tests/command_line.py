@@ -76,32 +76,6 @@ def gateway(
         yield process, read_line(process).rsplit(maxsplit=1)[-1]
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that have not ended."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    if listed.exists():
-        found = listed.read_text(encoding="ascii").split()
-    else:
-        done = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-        found = done.stdout.split()
-    return [int(child) for child in found if is_running(int(child))]
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, and it has not ended; nobody may have asked for its status yet."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        return state.rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        asked = ["ps", "-o", "stat=", "-p", str(pid)]
-        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-        return bool(told) and not told.startswith("Z")
-
-
 def read_line(process: subprocess.Popen[bytes]) -> str:
     """Return the next line of standard output."""
     assert process.stdout is not None

@@ -9,13 +9,13 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
-from command_line import children
 from everytoken.sse import SSEDecoder
 
 if TYPE_CHECKING:
@@ -110,6 +110,32 @@ class Upstream:
     @staticmethod
     def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
         writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that have not ended."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    if listed.exists():
+        found = listed.read_text(encoding="ascii").split()
+    else:
+        done = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+        found = done.stdout.split()
+    return [int(child) for child in found if is_running(int(child))]
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended; nobody may have asked for its status yet."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return state.rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        asked = ["ps", "-o", "stat=", "-p", str(pid)]
+        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        return bool(told) and not told.startswith("Z")
 
 
 class Node:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0  # seconds for servers to agree
 SLOTS = 16_384
-NODE_TIMEOUT = 1000  # milliseconds after which a server that is silent has failed
+NODE_TIMEOUT = 2000  # milliseconds after which a server that is silent has failed: a busy machine may make it wait for one
 
 
 class ClusterServers:
@@ -126,7 +126,7 @@ class SentinelServers:
             file = self._directory / f"sentinel-{port}.conf"
             file.write_text(
                 f"port {port}\nbind 127.0.0.1\nsentinel monitor m 127.0.0.1 {master.port} 2\n"
-                "sentinel down-after-milliseconds m 1000\nsentinel failover-timeout m 5000\n",
+                f"sentinel down-after-milliseconds m {NODE_TIMEOUT}\nsentinel failover-timeout m 5000\n",
                 encoding="utf-8",
             )
             self._sentinels.append(

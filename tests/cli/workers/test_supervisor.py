@@ -100,11 +100,12 @@ async def test_a_worker_that_dies_is_started_again_even_if_that_fails_at_first(
         return await real(*arguments, **more)
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", failing)
-    before = supervisor.pids()
-    os.kill(before[0], signal.SIGKILL)
+    while not supervisor.told.empty():
+        supervisor.told.get_nowait()
+    os.kill(supervisor.pids()[0], signal.SIGKILL)
     async with asyncio.timeout(LIMIT):
-        while len(supervisor.pids()) < 2 or before[0] in supervisor.pids():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        kind, node = await supervisor.told.get()
+    assert (kind, node.partition("-")[0]) == ("ready", "node1")
     assert "worker 1 was killed by SIGKILL; another one is started\n" in caplog.text
     assert "worker 1 cannot be started: Resource temporarily unavailable" in caplog.text
     assert await ended(running) == 0

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from command_line import LIMIT, children, is_running, read_line, run, started, wait_for
+from command_line import LIMIT, read_line, run, started, wait_for
 from everytoken.testing import Answer, ScriptedUpstream
+from plug_nodes import children, is_running
 from redis_server import REDIS, RedisServer
 
 if TYPE_CHECKING:
