@@ -271,6 +271,22 @@ async def test_a_node_that_is_known_to_be_gone_loses_its_streams_at_once(
     assert await other.orphans() == []
 
 
+async def test_what_another_node_has_taken_over_is_not_taken_away_from_it(
+    server: RedisServer, nodes: Nodes
+) -> None:
+    """All that are told of a death look at once; who is later must not disturb who is at it."""
+    dead, quick, late = [await nodes(server, lease=300.0) for _ in range(3)]
+    await dead.create(info(), _records(1))
+    for node in (quick, late):
+        await node.bury(dead.node)
+        assert await node.orphans() == ["s"]
+    writer = await quick.claim("s")
+    with pytest.raises(FencedError):
+        await late.claim("s")
+    await _append(writer, _records(1, 1))
+    assert (await late.claim("s")).log.tail == 2  # for good reason, as who stops it has
+
+
 async def test_a_node_that_is_gone_is_remembered_when_redis_is_away(
     own_server: RedisServer, nodes: Nodes
 ) -> None:

@@ -84,20 +84,19 @@ class RedisNode:
         self._lease = lease
         self._node = part.node if part is not None else secrets.token_hex(8)
         self.node = self._node
-        keys = self._keys
+        keys, node = self._keys, self._node
         self._replicas = Replicas.named_in(url, durability, keys.probe(self._node))
         self._link = RedisLink(self._place, self._greet, PATIENCE)
         self._follower = RedisFollower(self._place, self._link, keys, PATIENCE, self._taken)
         self._limits = quota or Quota()
         self.quotas = self.quotas_of(self.gone)
         self._reading = RedisReading(self._link, keys, self.missing, lease)
-        self._writing = RedisWriting(
-            self._link, keys, self._node, self._retention, self._follow, self._replicas
-        )
+        self._writing = RedisWriting(self._link, keys, node, self._retention, self._follow, self._replicas)
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._doubtful: set[str] = set()  # streams that may have been made, without our knowing
         self._buried: set[bytes] = set()  # nodes that are known to be gone
+        self._left_by: dict[str, str] = {}  # by whom each orphan was left, as seen last
         self._quiet_until: float | None = None
         self._beating: asyncio.Task[None] | None = None
 
@@ -105,10 +104,8 @@ class RedisNode:
         """Connect. Raises `JournalUnavailableError`, `ConfigurationError`."""
         await self._link.start()
         try:
-            if self._part is None or self._part.looks:
-                await look_at_server(
-                    self._link, self._place, self._durability, is_part=self._part is not None
-                )
+            if (part := self._part) is None or part.looks:
+                await look_at_server(self._link, self._place, self._durability, is_part=part is not None)
             await self._follower.start()
         except BaseException:
             await self._link.stop()
@@ -226,12 +223,14 @@ class RedisNode:
             else []
         )
         found: list[tuple[float, str]] = []
+        self._left_by = left_by = {}
         for node, lives in zip(nodes, alive, strict=True):
             if lives != 0 and node not in self._buried:
                 continue
             members = await self._ask(pack("ZRANGE", self._keys.open(node.decode()), 0, -1, "WITHSCORES"))
             if not members:
                 await self._ask(pack("SREM", self._keys.nodes, node))
+            left_by.update(dict.fromkeys((name.decode() for name in members[::2]), node.decode()))
             found += [(float(score), name.decode()) for name, score in zip(*[iter(members)] * 2, strict=True)]
         return found
 
@@ -247,17 +246,18 @@ class RedisNode:
             with contextlib.suppress(FencedError):  # by one whose turn is over as well, perhaps
                 await stored
         seen: int | None = None
+        writers = {self._node, self._left_by.pop(stream_id, None)}
         for _ in range(TRIES):
             state, before = await self._look_up(stream_id)
             if before.closed:
                 raise StreamClosedError(f"stream {stream_id} has ended")
-            if seen is not None and state.info.epoch != seen:
+            if seen not in (None, state.info.epoch) or not {None, state.node} & writers:
                 raise FencedError(f"stream {stream_id} has another writer now")
             seen = state.info.epoch
-            if stream is not None:
-                stream.closing = (
-                    True  # what its writer here still wanted to append would come behind the takeover
-                )
+            if (
+                stream is not None
+            ):  # what its writer here still wanted to append would come behind the takeover
+                stream.closing = True
             try:
                 taken = await self._take(state, before)
             finally:
