@@ -70,27 +70,15 @@ def _sqlite(url: str, settings: JournalSettings) -> Journal:
 def _redis(url: str, settings: JournalSettings) -> Journal:
     try:
         from everytoken.journal.redis import RedisJournal  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(
-            "the journal in Redis needs a package: pip install 'everytoken[redis]'"
-        ) from error
-    return RedisJournal(
-        url,
-        retention=settings.retention,
-        lease=settings.lease,
-        durability=settings.durability,
-        quota=settings.quota,
-    )
-
-
-def _redis_cluster(url: str, settings: JournalSettings) -> Journal:
-    try:
         from everytoken.journal.redis_cluster import RedisClusterJournal  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
             "the journal in Redis needs a package: pip install 'everytoken[redis]'"
         ) from error
-    return RedisClusterJournal(
+    make = (
+        RedisClusterJournal if url.lower().startswith(("redis-cluster:", "rediss-cluster:")) else RedisJournal
+    )
+    return make(
         url,
         retention=settings.retention,
         lease=settings.lease,
@@ -108,8 +96,8 @@ _SCHEMES: dict[str, Callable[[str, JournalSettings], Journal]] = {
     "unix": _redis,
     "redis-sentinel": _redis,
     "rediss-sentinel": _redis,
-    "redis-cluster": _redis_cluster,
-    "rediss-cluster": _redis_cluster,
+    "redis-cluster": _redis,
+    "rediss-cluster": _redis,
 }
 
 
@@ -162,8 +150,8 @@ def check_url(url: str) -> None:
         raise _unknown(url)
     if factory is _sqlite and url:
         _path_in(url)
-    if factory in (_redis, _redis_cluster):  # which connect when they are started
-        factory(url, JournalSettings(port=0, retention=1.0, max_bytes=1, durability="process", lease=1.0))
+    if factory is _redis:  # which connects when it is started
+        _redis(url, JournalSettings(port=0, retention=1.0, max_bytes=1, durability="process", lease=1.0))
 
 
 def _path_in(url: str) -> Path:
