@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from plug_apis import KINDS, every_api_round
 from plug_nodes import (
     Node,
+    Plug,
     Progress,
     Upstream,
     one_started_again,
@@ -33,7 +34,7 @@ from plug_nodes import (
 from redis_server import REDIS, RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from redis_cluster import ClusterServers
 
@@ -106,16 +107,9 @@ def _take(reading: Reading, data: str, offset: str) -> None:
 
 
 async def run(
-    upstream: Upstream,
-    *,
-    responses: int,
-    chunks: int,
-    seed: int,
-    kills: int,
-    kill: Callable[[random.Random], Awaitable[None]],
-    alive: Callable[[], list[str]],
+    upstream: Upstream, plug: Plug, *, responses: int, chunks: int, seed: int, kills: int
 ) -> list[str]:
-    """Have `responses` read while `kill` strikes `kills` times, whenever a random share of all records has been read.
+    """Have `responses` read while the plug strikes `kills` times, whenever a random share of all records has been read.
 
     Returns everything that is wrong.
     """
@@ -123,7 +117,7 @@ async def run(
     readers = [
         asyncio.create_task(
             read(
-                alive,
+                plug.alive,
                 f"{seed}-{number}",
                 random.Random(rng.random()),
                 progress,
@@ -132,7 +126,7 @@ async def run(
         for number in range(responses)
     ]
 
-    results = await struck(readers, progress, responses * chunks, kills=kills, kill=kill, rng=rng)
+    results = await struck(readers, progress, responses * chunks, kills=kills, kill=plug.kill, rng=rng)
     return [problem for result in results for problem in _problems(result, upstream)]
 
 
@@ -154,15 +148,7 @@ async def sqlite_round(
     async with Upstream(chunks, pace) as upstream:
         options = ("--upstream", upstream.url, "--journal", f"sqlite:///{directory}/{seed}.sqlite")
         async with one_started_again(*options) as plug:
-            return await run(
-                upstream,
-                responses=responses,
-                chunks=chunks,
-                seed=seed,
-                kills=kills,
-                kill=plug.kill,
-                alive=plug.alive,
-            )
+            return await run(upstream, plug, responses=responses, chunks=chunks, seed=seed, kills=kills)
 
 
 async def redis_round(
@@ -174,15 +160,7 @@ async def redis_round(
     async with Upstream(chunks, pace) as upstream:
         options = ("--upstream", upstream.url, "--journal", url, "--config", str(config))
         async with two_of_which_one_dies(*options) as plug:
-            return await run(
-                upstream,
-                responses=responses,
-                chunks=chunks,
-                seed=seed,
-                kills=1,
-                kill=plug.kill,
-                alive=plug.alive,
-            )
+            return await run(upstream, plug, responses=responses, chunks=chunks, seed=seed, kills=1)
 
 
 async def workers_round(
@@ -197,15 +175,7 @@ async def workers_round(
     async with Upstream(chunks, pace) as upstream:
         options = ("--upstream", upstream.url, "--journal", url, "--config", str(config))
         async with workers_that_die(3, *options) as plug:
-            return await run(
-                upstream,
-                responses=responses,
-                chunks=chunks,
-                seed=seed,
-                kills=kills,
-                kill=plug.kill,
-                alive=plug.alive,
-            )
+            return await run(upstream, plug, responses=responses, chunks=chunks, seed=seed, kills=kills)
 
 
 async def failover_round(
@@ -228,13 +198,7 @@ async def failover_round(
                 await asyncio.to_thread(cluster.fail_over, master)
 
             return await run(
-                upstream,
-                responses=responses,
-                chunks=chunks,
-                seed=seed,
-                kills=1,
-                kill=kill,
-                alive=plug.alive,
+                upstream, plug._replace(kill=kill), responses=responses, chunks=chunks, seed=seed, kills=1
             )
 
 

@@ -73,12 +73,11 @@ async def test_a_full_disk_loses_nothing_and_everything_goes_on_when_there_is_ro
             reading = asyncio.create_task(
                 plug.run(
                     upstream,
+                    plug.Plug(lambda: [node.url], none),
                     responses=RESPONSES,
                     chunks=CHUNKS,
                     seed=1,
                     kills=0,
-                    kill=none,
-                    alive=lambda: [node.url],
                 )
             )
             refused = await _refused(node)
