@@ -291,9 +291,9 @@ class Reader:
         self.calls += 1
         self._woken.set()
 
-    async def run(self) -> Sequence[bytes]:
-        """Return everything, once the stream has ended."""
-        async with asyncio.timeout(PATIENCE):
+    async def run(self, patience: float | None = PATIENCE) -> Sequence[bytes]:
+        """Return everything, once the stream has ended, which it does within so many seconds."""
+        async with asyncio.timeout(patience):
             while not (self.log.closed and self.offset == self.log.tail):
                 self._woken.clear()
                 some = self.log.take(self.offset, 500)
