@@ -99,6 +99,34 @@ async def _drop_connections(journal: RedisJournal) -> None:
     await journal._ask(pack("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
 
 
+async def _all_followed(node: RedisJournal, other: RedisJournal) -> None:
+    """Wait until a node has read all that Redis has of what it follows."""
+    for _ in range(2):  # the first may find a read under way that began before
+        mark = await other._ask(pack("XADD", Keys().taken, "*", "id", "none"))
+        await until(lambda mark=mark: node._follower._last_taken == mark)
+
+
+def _hold_replies(node: RedisJournal, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Keep Redis' replies to appends from a node, until the function that is returned is called."""
+    connection, holding = node._link.connection, True
+    held: list[tuple[Any, Any]] = []
+    assert connection is not None
+    send = connection.send
+
+    def hold(data: bytes, replies: int, done: Any) -> None:
+        late = b"NOMKSTREAM" in data
+        send(data, replies, lambda found: held.append((done, found)) if late and holding else done(found))
+
+    def release() -> None:
+        nonlocal holding
+        holding = False
+        for done, found in held:
+            done(found)
+
+    monkeypatch.setattr(connection, "send", hold)
+    return release
+
+
 # Several nodes
 
 
@@ -262,7 +290,7 @@ async def test_a_node_that_is_known_to_be_gone_loses_its_streams_at_once(
     await dead.create(info("gone"), _records(1))
     kept = await lives.create(info("kept"), _records(1))
     if quiet:
-        other._quiet_until = asyncio.get_running_loop().time() + 300.0
+        other._orphans._quiet_until = asyncio.get_running_loop().time() + 300.0
     assert await other.orphans() == []
     await other.bury(dead.node)
     assert await other.orphans() == ["gone"]
@@ -285,6 +313,92 @@ async def test_what_another_node_has_taken_over_is_not_taken_away_from_it(
         await late.claim("s")
     await _append(writer, _records(1, 1))
     assert (await late.claim("s")).log.tail == 2  # for good reason, as who stops it has
+
+
+async def test_a_reader_that_comes_while_a_stream_is_taken_over_sees_nothing_twice(
+    server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written here must not be followed as well: an entry could be shown before its reply, and with it again."""
+    dead, here = await nodes(server), await nodes(server)
+    left = await dead.create(info(), _records(1))
+    log = await here.open("s")
+    await _append(left, _records(2, 1))
+    entries = here._reading.entries
+
+    async def while_somebody_comes(stream_id: str, offset: int) -> AsyncIterator[Any]:
+        log.subscribe(lambda: None)
+        async for entry in entries(stream_id, offset):
+            yield entry
+
+    monkeypatch.setattr(here._reading, "entries", while_somebody_comes)
+    writer = await here.claim("s")
+    release = _hold_replies(here, monkeypatch)
+    writer.append(_records(1, 3))
+    while await dead._ask(pack("XLEN", Keys().stream("s"))) < 4:
+        pass
+    await _all_followed(here, dead)
+    release()
+    await until(lambda: not log.waits)
+    await _end(writer, [b"end"])
+    assert await read_all(log) == [*_records(4), b"end"]
+
+
+async def test_a_stream_that_is_taken_over_while_it_is_opened_shows_nothing_twice(
+    server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, here = await nodes(server), await nodes(server)
+    left = await dead.create(info(), _records(1))
+    log = await here.open("s")
+    await _append(left, _records(2, 1))
+    entries = here._reading.entries
+    writers: list[Any] = []
+
+    async def once_it_is_written_here(stream_id: str, offset: int) -> AsyncIterator[Any]:
+        monkeypatch.setattr(here._reading, "entries", entries)
+        writers.append(await here.claim(stream_id))
+        writers.append(_hold_replies(here, monkeypatch))
+        writers[0].append(_records(1, 3))
+        async for entry in entries(stream_id, offset):
+            yield entry
+
+    monkeypatch.setattr(here._reading, "entries", once_it_is_written_here)
+    assert await here.open("s") is log
+    writer, release = writers
+    release()
+    await until(lambda: not log.waits)
+    await _end(writer, [b"end"])
+    assert await read_all(log) == [*_records(4), b"end"]
+
+
+async def test_of_two_on_one_node_that_take_a_stream_over_the_later_one_writes_it(
+    server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody stops what is about to be taken over."""
+    dead, here = await nodes(server), await nodes(server)
+    left = await dead.create(info(), _records(1))
+    known = await here.open("s")  # and has to catch up
+    await _append(left, _records(2, 1))
+    entries = here._reading.entries
+    claims: list[asyncio.Task[Any]] = []
+
+    async def while_another_one_comes(stream_id: str, offset: int) -> AsyncIterator[Any]:
+        monkeypatch.setattr(here._reading, "entries", entries)
+        claims.append(asyncio.create_task(here.claim("s")))
+        for _ in range(50):
+            if not claims[0].done():
+                await here._ask(pack("PING"))
+        async for entry in entries(stream_id, offset):
+            yield entry
+
+    monkeypatch.setattr(here._reading, "entries", while_another_one_comes)
+    first = await here.claim("s")
+    second = await claims[0]
+    with pytest.raises(FencedError):
+        first.append([b"by the first"])
+    await _append(second, _records(1, 3))
+    await _end(second, [b"end"])
+    assert await read_all(known) == [*_records(4), b"end"]
+    assert await read_all(await dead.open("s")) == [*_records(4), b"end"]
 
 
 async def test_a_node_that_is_gone_is_remembered_when_redis_is_away(

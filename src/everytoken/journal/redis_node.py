@@ -26,6 +26,7 @@ from everytoken.journal.redis_entries import Keys, Position, State, decode_state
 from everytoken.journal.redis_follower import RedisFollower, show
 from everytoken.journal.redis_ledger import RedisLedger
 from everytoken.journal.redis_link import RedisLink
+from everytoken.journal.redis_orphans import RedisOrphans
 from everytoken.journal.redis_places import place_at
 from everytoken.journal.redis_quota import RedisQuota
 from everytoken.journal.redis_reading import RedisReading
@@ -95,9 +96,7 @@ class RedisNode:
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._doubtful: set[str] = set()  # streams that may have been made, without our knowing
-        self._buried: set[bytes] = set()  # nodes that are known to be gone
-        self._left_by: dict[str, str] = {}  # by whom each orphan was left, as seen last
-        self._quiet_until: float | None = None
+        self._orphans = RedisOrphans(self._link, keys, node)
         self._beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -125,8 +124,7 @@ class RedisNode:
 
     async def bury(self, node: str) -> None:
         """Record that a node is known to be gone. Raises `JournalUnavailableError`."""
-        self._buried.add(node.encode())
-        await self._ask(pack("DEL", self._keys.alive(node.encode())))
+        await self._orphans.bury(node)
 
     def quotas_of(self, gone: Callable[[list[str]], Awaitable[list[str]]]) -> Quotas:
         """Return what counts the streams of callers here; `gone` tells which streams are there no more."""
@@ -143,9 +141,7 @@ class RedisNode:
 
     async def _greet(self, connection: RedisConnection) -> None:
         """Bring the server and our own streams together again, before anything is added."""
-        loop = asyncio.get_running_loop()
-        # While the server was away no node could give a sign of life: that does not make them dead.
-        self._quiet_until = 0.0 if self._quiet_until is None else loop.time() + self._lease
+        self._orphans.connected(self._lease)
         await connection.pipeline(*self._beat())
         for stream_id in list(self._doubtful):
             await connection.pipeline(self._commands.delete(stream_id, self._node))
@@ -207,38 +203,23 @@ class RedisNode:
 
     async def orphans(self) -> list[str]:
         """Return the open streams of nodes that are known to be gone, or give no sign of life, oldest first."""
-        return [name for _, name in sorted(await self.orphans_by_age())]
+        return [name for _, name in sorted(await self._orphans.by_age())]
 
     async def orphans_by_age(self) -> list[tuple[float, str]]:
         """Return the same, each with when it was made."""
-        quiet = asyncio.get_running_loop().time() < (self._quiet_until or 0.0)
-        if quiet and not self._buried:
-            return []
-        known = await self._ask(pack("SMEMBERS", self._keys.nodes))
-        self._buried.intersection_update(known)
-        nodes = [node for node in (self._buried if quiet else known) if node != self._node.encode()]
-        alive = (
-            await self._link.pipeline(*(pack("EXISTS", self._keys.alive(node)) for node in nodes))
-            if nodes
-            else []
-        )
-        found: list[tuple[float, str]] = []
-        self._left_by = left_by = {}
-        for node, lives in zip(nodes, alive, strict=True):
-            if lives != 0 and node not in self._buried:
-                continue
-            members = await self._ask(pack("ZRANGE", self._keys.open(node.decode()), 0, -1, "WITHSCORES"))
-            if not members:
-                await self._ask(pack("SREM", self._keys.nodes, node))
-            left_by.update(dict.fromkeys((name.decode() for name in members[::2]), node.decode()))
-            found += [(float(score), name.decode()) for name, score in zip(*[iter(members)] * 2, strict=True)]
-        return found
+        return await self._orphans.by_age()
 
     async def claim(self, stream_id: str) -> StreamWriter:
         """Become the writer at the next epoch.
 
         Raises `StreamNotFoundError`, `StreamClosedError`, `FencedError` if another node was quicker.
         """
+        async with self._locks.setdefault(
+            stream_id, asyncio.Lock()
+        ):  # two of one node would share the stream
+            return await self._claim(stream_id)
+
+    async def _claim(self, stream_id: str) -> StreamWriter:
         stream = self._streams.get(stream_id)
         if stream is not None and stream.waits:
             stored = stream.wait()
@@ -246,7 +227,7 @@ class RedisNode:
             with contextlib.suppress(FencedError):  # by one whose turn is over as well, perhaps
                 await stored
         seen: int | None = None
-        writers = {self._node, self._left_by.pop(stream_id, None)}
+        writers = {self._node, self._orphans.left_by(stream_id)}
         for _ in range(TRIES):
             state, before = await self._look_up(stream_id)
             if before.closed:
@@ -287,9 +268,11 @@ class RedisNode:
         stream = self._streams.get(state.info.id)
         if stream is None or stream.lost is not None:
             stream = self._stream(state.info, before)
-        self._follower.leave(stream)
         if stream not in self._writing and stream.position < before:
             await self._catch_up(stream)
+        # Not before: a reader that comes meanwhile has it followed again. What is written here is shown by its commit,
+        # and once more if it were followed, too.
+        self._follower.leave(stream)
         # Readers who have followed it here continue with the same one.
         stream.fence(state.info.epoch)
         stream.position = Position(state.info.epoch, stream.tail)
@@ -308,6 +291,7 @@ class RedisNode:
     async def _catch_up(self, stream: Stream) -> None:
         """Show the readers of a stream what there is behind its tail."""
         async for entry in self._reading.entries(stream.info.id, stream.tail):
-            show(stream, entry)
+            if stream not in self._writing:  # it may be by now
+                show(stream, entry)
         if stream.lost is not None:
             raise stream.lost

@@ -1,0 +1,67 @@
+"""What nodes that are gone have left open, and which nodes those are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from everytoken.journal.redis_connection import pack
+
+if TYPE_CHECKING:
+    from everytoken.journal.redis_entries import Keys
+    from everytoken.journal.redis_link import RedisLink
+
+__all__ = ["RedisOrphans"]
+
+
+class RedisOrphans:
+    """A node is gone when somebody who knows says so, or when it gives no sign of life."""
+
+    def __init__(self, link: RedisLink, keys: Keys, node: str) -> None:
+        """`node`: our own."""
+        self._link = link
+        self._keys = keys
+        self._node = node.encode()
+        self._buried: set[bytes] = set()  # nodes that are known to be gone
+        self._left_by: dict[str, str] = {}  # by whom each orphan was left, as seen last
+        self._quiet_until: float | None = None
+
+    def connected(self, lease: float) -> None:
+        """Take nobody for dead who gave no sign of life while the server was away, for `lease` seconds."""
+        self._quiet_until = 0.0 if self._quiet_until is None else asyncio.get_running_loop().time() + lease
+
+    async def bury(self, node: str) -> None:
+        """Record that a node is known to be gone. Raises `JournalUnavailableError`."""
+        self._buried.add(node.encode())
+        await self._link.ask(pack("DEL", self._keys.alive(node.encode())))
+
+    def left_by(self, stream_id: str) -> str | None:
+        """Return the node that left a stream, if it was found since this was asked last."""
+        return self._left_by.pop(stream_id, None)
+
+    async def by_age(self) -> list[tuple[float, str]]:
+        """Return the open streams that were left, each with when it was made. Raises `JournalUnavailableError`."""
+        quiet = asyncio.get_running_loop().time() < (self._quiet_until or 0.0)
+        if quiet and not self._buried:
+            return []
+        (known,) = await self._link.ask(pack("SMEMBERS", self._keys.nodes))
+        self._buried.intersection_update(known)
+        nodes = [node for node in (self._buried if quiet else known) if node != self._node]
+        alive = (
+            await self._link.pipeline(*(pack("EXISTS", self._keys.alive(node)) for node in nodes))
+            if nodes
+            else []
+        )
+        found: list[tuple[float, str]] = []
+        self._left_by = left_by = {}
+        for node, lives in zip(nodes, alive, strict=True):
+            if lives != 0 and node not in self._buried:
+                continue
+            (members,) = await self._link.ask(
+                pack("ZRANGE", self._keys.open(node.decode()), 0, -1, "WITHSCORES")
+            )
+            if not members:
+                await self._link.ask(pack("SREM", self._keys.nodes, node))
+            left_by.update(dict.fromkeys((name.decode() for name in members[::2]), node.decode()))
+            found += [(float(score), name.decode()) for name, score in zip(*[iter(members)] * 2, strict=True)]
+        return found
