@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everytoken.gateway.metrics.labels import ModelLabels
+from everytoken.gateway.metrics.recorder import Recorder
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.native import parts
@@ -37,6 +39,14 @@ async def test_a_chunk_on_the_sqlite_journal(tmp_path: Path) -> None:
     calls = await calls_of_one_chunk(SqliteJournal(tmp_path / "journal.sqlite"))
     shown = listed(calls)
     assert len(calls) <= 26, shown
+
+
+async def test_what_counting_commits_adds(tmp_path: Path) -> None:
+    """`/metrics` is on by default, and with few responses there is a commit for nearly every chunk."""
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    journal.commits.observe(Recorder(ModelLabels(str), lambda *_: None).commits("journal"))
+    shown = listed(calls := await calls_of_one_chunk(journal))
+    assert len(calls) <= 26 + 5, shown
 
 
 @pytest.mark.skipif(parts.short_path is None, reason="the C part was not built")

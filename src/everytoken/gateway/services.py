@@ -229,8 +229,9 @@ class Services:
         self.pages = await asyncio.to_thread(_read_files)
         await self.metrics.start()
         await self.telemetry.start()
-        if self.observers.want_commits:
-            self.observe_commits()
+        if self.observers.want_commits and not self._observes_commits:
+            self._observes_commits = True
+            self._observe_commits()
         await self.journal.start()
         await asyncio.gather(*(upstream.start() for upstream in self.upstreams.values()))
         await self.keys.start()
@@ -241,11 +242,7 @@ class Services:
         self._watch = asyncio.create_task(self.relays.watch(self.config.lease / 3))
         self.started = True
 
-    def observe_commits(self) -> None:
-        """Have observers told of commits from now on."""
-        if self._observes_commits:
-            return
-        self._observes_commits = True
+    def _observe_commits(self) -> None:
         commits: GroupCommit | None = getattr(self.journal, "commits", None)
         if commits is not None:
             name, tell = type(self.journal).__name__, self.observers.tell

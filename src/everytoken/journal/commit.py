@@ -287,7 +287,9 @@ def _measured(store: Store, after: After, told: Callable[[int, int, float], None
     def measured_store(streams: Sequence[Stream]) -> bool:
         nonlocal began, size
         began = time.perf_counter()
-        size = sum([sum(map(len, stream.storing)) for stream in streams])
+        size = 0
+        for stream in streams:
+            size += sum(map(len, stream.storing))
         return store(streams)
 
     def told_after(streams: Sequence[Stream]) -> None:

@@ -77,7 +77,10 @@ class Metrics:
             self.recorder = Recorder(ModelLabels(self._services.relays.redact), self._cost_of)
             self.configure(self._services.config)
             self._services.observers.add(self.recorder)
-            self._services.observe_commits()
+            journal = self._services.journal
+            commits = getattr(journal, "commits", None)
+            if commits is not None:
+                commits.observe(self.recorder.commits(type(journal).__name__))
             self._look(time.monotonic())
 
     def configure(self, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""An observer that counts. It is told of responses, attempts and commits, never of chunks."""
+"""An observer that counts. It is told of responses and attempts, never of chunks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from everytoken.observer import (
     AttemptBegun,
     AttemptEnded,
     CircuitOpened,
-    Commit,
     Event,
     FirstContent,
     PassedOn,
@@ -49,6 +48,10 @@ class _Running:
 class Recorder:
     """Counts what it is told. Upstreams' names come from the configuration, codes from the table, models from `models`."""
 
+    wants_commits = (
+        False  # with few responses there is one for nearly every chunk: `commits` counts them for less
+    )
+
     def __init__(
         self, models: ModelLabels, cost: Callable[[Sequence[Mapping[str, Any]], str], float | None]
     ) -> None:
@@ -74,7 +77,6 @@ class Recorder:
             PassedOn: lambda event: self.metered.passed.observe(
                 event.seconds, event.upstream, event.api, event.outcome
             ),
-            Commit: self._commit,
         }
 
     def __call__(self, event: Event) -> None:
@@ -163,6 +165,12 @@ class Recorder:
             if kind in {"input", "output"}:
                 metered.token_usage.observe(count, *gen_ai, kind)
 
-    def _commit(self, event: Commit) -> None:
-        self.metered.commit_seconds.observe(event.seconds, event.journal)
-        self.metered.commit_bytes.add(event.journal, by=event.bytes)
+    def commits(self, journal: str) -> Callable[[int, int, float], None]:
+        """Return what counts the commits of a journal; `GroupCommit.observe` takes it."""
+        took, stored = self.metered.commit_seconds.observe, self.metered.commit_bytes.add
+
+        def count(_streams: int, size: int, seconds: float) -> None:
+            took(seconds, journal)
+            stored(journal, by=size)
+
+        return count

@@ -39,9 +39,6 @@ class Metrified(Protocol):
     def journal(self) -> Journal:
         """Where responses are kept."""
 
-    def observe_commits(self) -> None:
-        """Have observers told of commits from now on."""
-
 
 class State(NamedTuple):
     """A value for each set of labels, as it is now."""
