@@ -105,6 +105,25 @@ async def test_who_observes_commits_is_told_of_each(backend: Any, journal: Any) 
     assert len(told) == 1  # it stores nothing of a stream
 
 
+async def test_who_counts_commits_is_told_of_many_at_once(
+    backend: Any, journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend.immediate:
+        pytest.skip("stores at once")
+    monkeypatch.setattr("everytoken.journal.commit._MANY", 3)
+    writer = await journal.create(info())
+    told: list[tuple[int, int]] = []
+    journal.commits.count(lambda times, size: told.append((len(times), size)))
+    for number in range(4):
+        writer.append([b"1", b"22"])
+        await until(lambda due=2 * number + 2: writer.log.tail == due)
+    assert told == [(3, 9)]
+    await journal.probe()
+    for _ in range(2):
+        journal.commits.fold()
+    assert told == [(3, 9), (1, 3)]  # a probe stores nothing of a stream
+
+
 @pytest.mark.parametrize("limit", [1, 40, 1000, 1_000_000])
 async def test_every_offset_gives_the_records_behind_it(journal: Journal, limit: int) -> None:
     records = _records(200)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from array import array
 from collections import deque
 from operator import methodcaller
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ logger = logging.getLogger("everytoken.journal")
 
 _RETRY = (0.005, 1.0)  # seconds between tries while the storage refuses: first and longest
 _FEW = 3  # streams in the last commit up to which the next one does not wait for others to come along
+_MANY = 256  # commits that are counted at once
 _PATIENCE = 1.0  # seconds that those who wait are kept waiting while the storage is only busy
 
 _begin, _commit = methodcaller("begin"), methodcaller("commit")
@@ -62,6 +64,26 @@ class GroupCommit:
         self._retry: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
         self.failing = False  # whether those who wait are turned away
+        # For those who count commits: seconds of each since they counted last, the bytes of their records, and what is
+        # known of the one under way.
+        self._counted: Callable[[Sequence[float], int], None] | None = None
+        self._times = array("d")
+        self._size = self._storing_size = 0
+        self._began = 0.0
+
+    def count(self, counted: Callable[[Sequence[float], int], None]) -> None:
+        """Have `counted` called with the seconds of some commits, and the bytes of their records: now and then, and by `fold`.
+
+        With few responses nearly every chunk is a commit of its own, so that a call for each would be a call for each chunk.
+        """
+        self._counted = counted
+
+    def fold(self) -> None:
+        """Have counted what has not been yet."""
+        times, size = self._times, self._size
+        if times and self._counted is not None:
+            self._times, self._size = array("d"), 0
+            self._counted(times, size)
 
     def observe(self, told: Callable[[int, int, float], None]) -> None:
         """Have `told` called after each commit: its streams, the bytes of their records, and its seconds."""
@@ -107,6 +129,12 @@ class GroupCommit:
             begin = parts.begin or _begin
             for stream in streams:
                 begin(stream)
+            if self._counted is not None:
+                self._storing_size = 0
+                for stream in streams:
+                    self._storing_size += sum(map(len, stream.storing))
+                # Not the loop's clock: uvloop's stands still within a turn, and a commit may be over within one.
+                self._began = time.perf_counter()
             done = self._store(streams)
         except JournalUnavailableError as error:
             self.failed(error)
@@ -201,6 +229,12 @@ class GroupCommit:
                 stream.cannot_show(error)
         try:
             self._after(streams)
+            # Not one that was under way when somebody began to count.
+            if self._began and streams:
+                self._times.append(time.perf_counter() - self._began)
+                self._size += self._storing_size
+                if len(self._times) >= _MANY:
+                    self.fold()
         except Exception:  # what was stored is stored
             logger.exception("the journal could not finish a commit")
         # As `_go_on` does: a frame for every commit is a part of its cost.

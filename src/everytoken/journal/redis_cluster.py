@@ -192,6 +192,16 @@ class Commits:
         for commit in self._commits:
             commit.observe(told)
 
+    def count(self, counted: Callable[[Sequence[float], int], None]) -> None:
+        """Have `counted` called with some commits of one partition; see `GroupCommit`."""
+        for commit in self._commits:
+            commit.count(counted)
+
+    def fold(self) -> None:
+        """Have counted what has not been yet."""
+        for commit in self._commits:
+            commit.fold()
+
 
 class _QuotasByOwner:
     """What the streams of an owner take is counted in the owner's partition, wherever they are."""

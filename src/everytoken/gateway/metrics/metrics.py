@@ -71,16 +71,18 @@ class Metrics:
         urls = {upstream.name: upstream.url for upstream in self._services.config.upstream}
         return self._services.request_log.prices.of_response(told, dialect, urls)
 
+    @property
+    def _commits(self) -> Any:
+        return getattr(self._services.journal, "commits", None)
+
     def record(self) -> None:
         """Record from now on."""
         if self.recorder is None:
             self.recorder = Recorder(ModelLabels(self._services.relays.redact), self._cost_of)
             self.configure(self._services.config)
             self._services.observers.add(self.recorder)
-            journal = self._services.journal
-            commits = getattr(journal, "commits", None)
-            if commits is not None:
-                commits.observe(self.recorder.commits(type(journal).__name__))
+            if (commits := self._commits) is not None:
+                commits.count(self.recorder.commits(type(self._services.journal).__name__))
             self._look(time.monotonic())
 
     def configure(self, config: Config) -> None:
@@ -124,6 +126,8 @@ class Metrics:
         """Return all metrics of this process, in lists and dictionaries. Records from now on."""
         self.record()
         assert self.recorder is not None
+        if (commits := self._commits) is not None:
+            commits.fold()
         states = states_of(self._services, self.recorder)
         found: Families = await asyncio.to_thread(_families, self.recorder.metered.all(), states)
         return found

@@ -165,12 +165,12 @@ class Recorder:
             if kind in {"input", "output"}:
                 metered.token_usage.observe(count, *gen_ai, kind)
 
-    def commits(self, journal: str) -> Callable[[int, int, float], None]:
-        """Return what counts the commits of a journal; `GroupCommit.observe` takes it."""
-        took, stored = self.metered.commit_seconds.observe, self.metered.commit_bytes.add
+    def commits(self, journal: str) -> Callable[[Sequence[float], int], None]:
+        """Return what counts the commits of a journal; `GroupCommit.count` takes it."""
 
-        def count(_streams: int, size: int, seconds: float) -> None:
-            took(seconds, journal)
-            stored(journal, by=size)
+        def count(times: Sequence[float], size: int) -> None:
+            for seconds in times:
+                self.metered.commit_seconds.observe(seconds, journal)
+            self.metered.commit_bytes.add(journal, by=size)
 
         return count
