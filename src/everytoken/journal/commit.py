@@ -37,34 +37,13 @@ class StorageBusyError(JournalUnavailableError):
     """The storage cannot store at this moment, but surely will soon."""
 
 
-class GroupCommit:
-    """Has `store` store the streams that moved. Nothing is shown to readers before that.
-
-    `store` returns True when it is done, or False when it will call `done`, `failed` or `refused` later; it may raise,
-    with nothing stored then. `JournalUnavailableError` means that the storage cannot store now: all is tried again.
-    Any other exception belongs to one of the streams: the batch is halved until that one is alone, and it alone fails.
-    `after` is called when the readers have been told.
-    """
+class _Watched:
+    """Those who want to know of commits."""
 
     def __init__(self, store: Store, after: After) -> None:
         self._store = store
         self._after = after
-        self._dirty: list[Stream] = []
-        self._storing: list[Stream] = []
-        self._suspects: deque[list[Stream]] = deque()  # parts of a batch that could not be stored as a whole
-        self._probes: list[asyncio.Future[None]] = []
-        # Those who want to know of the commit under way, also if nothing has moved.
-        self.storing_probes: list[asyncio.Future[None]] = []
-        self.number = 0  # of commits begun; with `busy` it tells whether one takes long
-        self._scheduled: asyncio.Handle | None = None
-        self._busy = False
-        self._few = False
-        self._pause = 0.0
-        self._failing_since = 0.0
-        self._retry: asyncio.TimerHandle | None = None
-        self._idle: asyncio.Future[None] | None = None
-        self.failing = False  # whether those who wait are turned away
-        # For those who count commits: seconds of each since they counted last, the bytes of their records, and what is
+        # Of those who count: seconds of each since they counted last, the bytes of their records, and what is
         # known of the one under way.
         self._counted: Callable[[Sequence[float], int], None] | None = None
         self._times = array("d")
@@ -88,6 +67,34 @@ class GroupCommit:
     def observe(self, told: Callable[[int, int, float], None]) -> None:
         """Have `told` called after each commit: its streams, the bytes of their records, and its seconds."""
         self._store, self._after = _measured(self._store, self._after, told)
+
+
+class GroupCommit(_Watched):
+    """Has `store` store the streams that moved. Nothing is shown to readers before that.
+
+    `store` returns True when it is done, or False when it will call `done`, `failed` or `refused` later; it may raise,
+    with nothing stored then. `JournalUnavailableError` means that the storage cannot store now: all is tried again.
+    Any other exception belongs to one of the streams: the batch is halved until that one is alone, and it alone fails.
+    `after` is called when the readers have been told.
+    """
+
+    def __init__(self, store: Store, after: After) -> None:
+        super().__init__(store, after)
+        self._dirty: list[Stream] = []
+        self._storing: list[Stream] = []
+        self._suspects: deque[list[Stream]] = deque()  # parts of a batch that could not be stored as a whole
+        self._probes: list[asyncio.Future[None]] = []
+        # Those who want to know of the commit under way, also if nothing has moved.
+        self.storing_probes: list[asyncio.Future[None]] = []
+        self.number = 0  # of commits begun; with `busy` it tells whether one takes long
+        self._scheduled: asyncio.Handle | None = None
+        self._busy = False
+        self._few = False
+        self._pause = 0.0
+        self._failing_since = 0.0
+        self._retry: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self.failing = False  # whether those who wait are turned away
 
     def add(self, stream: Stream) -> None:
         """Have a stream looked at with the next commit, at the end of this turn of the event loop."""
