@@ -6,6 +6,7 @@ import asyncio
 import gc
 import gzip
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -23,6 +24,7 @@ from guide_loops import CONTEXT, MESSAGES, PROMPT, ask, ask_async, client_for, r
 
 LONG = Answer(Answer.of_chunks(2000).content, delay=0.01)
 GUIDE = Path(__file__).parents[2] / "spec" / "guide"
+CLIENT = str(Path(everytoken.client.__file__).parent)
 ASKED = {"model": "m", "messages": MESSAGES, "stream": True}
 
 
@@ -33,6 +35,20 @@ def sync_client(upstream, **options):
 
 def start(client):
     return client.chat.completions.create(**ASKED)
+
+
+def interrupt_a_read():
+    """Do what Ctrl-C does once the main thread waits in our client: a moment before, it would end the test instead."""
+    main = threading.main_thread().ident
+
+    def is_in_ours():
+        frames = [sys._current_frames()[main]]
+        while frames[-1].f_back is not None:
+            frames.append(frames[-1].f_back)
+        return any(frame.f_code.co_filename.startswith(CLIENT) for frame in frames)
+
+    wait_for(is_in_ours)
+    signal.pthread_kill(main, signal.SIGINT)
 
 
 class TestLeavingEarly:
@@ -77,13 +93,12 @@ class TestLeavingEarly:
         ):
             stream = start(client)
             next(stream)
-            main = threading.main_thread().ident
-            timer = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
-            timer.start()
+            interrupt = threading.Thread(target=interrupt_a_read)
             with pytest.raises(KeyboardInterrupt):
+                interrupt.start()
                 list(stream)
             wait_for(lambda: not upstream.open_connections, 1)
-            timer.join()
+            interrupt.join()
 
     async def test_closing_an_async_stream_does_too(self, scripted_upstream):
         upstream = await scripted_upstream(LONG)

@@ -57,6 +57,14 @@ def prompts(pane, count):
     return pane.wait(lambda text: text.count("\n>") >= count and text.endswith("\n>"))
 
 
+def tell(pane, what, *parts):
+    """Enter it, and wait for these parts of the answer and the prompt: what comes before that is taken for a paste."""
+    before = pane.text
+    pane.enter(what)
+    text = prompts(pane, before.count("\n>") + 1)
+    assert all(part in text[len(before) :] for part in parts), text
+
+
 def saved(tmp_path):
     """Return the one conversation that is kept, and its file."""
     [path] = (tmp_path / "data" / "everytoken" / "conversations").iterdir()
@@ -121,22 +129,14 @@ def test_commands(tmp_path, home):
         ScriptedUpstream(ANSWER) as upstream,
         conversation(tmp_path, home, upstream, around=WITH_STATUS) as pane,
     ):
-        pane.enter("/help")
-        pane.wait_for("/quit", "Alt-Enter")
-        pane.enter("/modle")
-        pane.wait_for("there is no command /modle; did you mean /model?")
-        pane.enter("/xyzzy")
-        pane.wait_for("/help lists the commands")
-        pane.enter("/retry")
-        pane.wait_for("there is no question yet")
-        pane.enter("/model")
-        pane.wait_for("  scripted", "* m")
-        pane.enter("/mod\t scripted")
-        pane.wait_for("the model is scripted now")
-        pane.enter("/system Be brief.")
-        pane.wait_for("the instructions are: Be brief.")
-        pane.enter("one")
-        pane.wait_for(ANSWER)
+        tell(pane, "/help", "/quit", "Alt-Enter")
+        tell(pane, "/modle", "there is no command /modle; did you mean /model?")
+        tell(pane, "/xyzzy", "/help lists the commands")
+        tell(pane, "/retry", "there is no question yet")
+        tell(pane, "/model", "  scripted", "* m")
+        tell(pane, "/mod\t scripted", "the model is scripted now")
+        tell(pane, "/system Be brief.", "the instructions are: Be brief.")
+        tell(pane, "one", ANSWER)
         assert upstream.attempts[-1].json["model"] == "scripted"
         first = [("system", "Be brief."), ("user", "one")]
         assert asked(upstream) == first
@@ -156,14 +156,10 @@ def test_commands(tmp_path, home):
         pane.wait(lambda text: text.count(ANSWER) == 4)
         assert asked(upstream) == [*first, ("assistant", ANSWER), ("user", "two three")]
         for name in ("talk.json", "talk.md"):
-            pane.enter(f"/save {tmp_path / name}")
-            pane.wait_for("written to", name)
-        pane.enter("/save")
-        pane.wait_for("kept as")
-        pane.enter("/new")
-        pane.wait_for("another conversation")
-        pane.enter(f"/load {tmp_path / 'talk.json'}")
-        pane.wait_for("“one”, 2 questions")
+            tell(pane, f"/save {tmp_path / name}", "written to")
+        tell(pane, "/save", "kept as")
+        tell(pane, "/new", "another conversation")
+        tell(pane, f"/load {tmp_path / 'talk.json'}", "“one”, 2 questions")
         pane.enter("four")
         pane.wait(lambda text: text.count(ANSWER) == 5)
         assert [content for _, content in asked(upstream)] == [
@@ -183,12 +179,9 @@ def test_a_question_that_fails_costs_nothing(tmp_path, home):
         )
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         with conversation(tmp_path, home, url) as pane:
-            pane.enter(f"/load {tmp_path / 'talk.json'}")
-            pane.wait_for("“q”, 1 question")
-            pane.enter("/retry")
-            pane.wait_for("Connection refused")
-            pane.enter(f"/save {tmp_path / 'talk.json'}")
-            pane.wait_for("written to")
+            tell(pane, f"/load {tmp_path / 'talk.json'}", "“q”, 1 question")
+            tell(pane, "/retry", "Connection refused")
+            tell(pane, f"/save {tmp_path / 'talk.json'}", "written to")
     kept = json.loads((tmp_path / "talk.json").read_text())
     assert [one["content"] for one in kept["messages"]] == ["q", "a"]
 
