@@ -84,7 +84,7 @@ def main() -> int:
         return 0
     if asked.operation:
         only = asked.only.split(",") if asked.only else None
-        section = operation.markdown(operation.measure(only))
+        section = operation.markdown(operation.measure(only), operation.added())
         print(section)
         if only is None:
             PAGE.write_text(into(PAGE.read_text(), operation.TITLE, section))

@@ -6,8 +6,12 @@ are beginning and ending alone.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.otlp_receiver import Collector
 
@@ -17,8 +21,7 @@ from bench.stacks import Command, Stack, everytoken
 from bench.stats import Spread, ratios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.stacks import Place
 
@@ -26,6 +29,7 @@ TITLE: Final = "## Operation"
 TURNS: Final = 5
 BRIEF: Final = Point("brief", 400, 1, 0, None)  # one after the other
 OFF: Final = "everything off"
+ADDED: Final = Path(__file__).parents[1] / "tests" / "chunk_cost.py"
 
 _KEYS: Final = f"""api_keys = ["{KEY}"]
 """
@@ -121,7 +125,14 @@ def measure(only: list[str] | None = None, turns: int = TURNS) -> Results:
     return run(chosen, turns, (SHORT, LONG, BRIEF))
 
 
-def markdown(results: Results) -> str:
+def added() -> list[dict[str, Any]]:
+    """Return what everything on adds to a chunk by itself: for each number of responses that share a commit, in µs."""
+    told = subprocess.run([sys.executable, ADDED], stdout=subprocess.PIPE, check=True)
+    found: list[dict[str, Any]] = json.loads(told.stdout)
+    return found
+
+
+def markdown(results: Results, by_itself: Sequence[dict[str, Any]] = ()) -> str:
     """Return the section of the page."""
     base = apart(results, OFF)
     brief = [one.cpu_us for one in results.of(OFF, BRIEF)]
@@ -146,6 +157,20 @@ def markdown(results: Results) -> str:
         f"itself: {SHORT.responses} responses with {SHORT.chunks} and with {LONG.chunks} chunks each, one every {SHORT.interval_ms} ms; the "
         f"slope is what a chunk costs. A response by itself: {BRIEF.responses} of one chunk, one after the other. The collector "
         f"of OpenTelemetry is a process of its own and not counted.\n\n{head}\n" + "\n".join(rows)
+    ) + _by_itself(by_itself)
+
+
+def _by_itself(found: Sequence[dict[str, Any]]) -> str:
+    if not found:
+        return ""
+    cells = [f"| {one['responses']} | {one['off']:.1f} | {one['more']:.2f} |" for one in found]
+    return (
+        "\n\nThe spread of these figures is larger than what is looked for. So a chunk is also measured by itself "
+        "(`tests/chunk_cost.py`): two gateways in one process take turns, one with everything off and one with everything on, "
+        "over upstreams and readers without sockets, on SQLite. The figures are medians over pairs of turns. A chunk that "
+        "crosses two sockets takes some 50 µs, of which what is added is a part.\n\n"
+        "| chunks in a commit | off, µs per chunk | more with everything on, µs |\n| ---: | ---: | ---: |\n"
+        + "\n".join(cells)
     )
 
 

@@ -11,8 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import hiredis
-
-from redis_server import PAUSE, REDIS, RedisServer, free_port
+from tests.redis_server import PAUSE, REDIS, RedisServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

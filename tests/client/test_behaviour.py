@@ -94,8 +94,8 @@ class TestLeavingEarly:
             stream = start(client)
             next(stream)
             interrupt = threading.Thread(target=interrupt_a_read)
+            interrupt.start()
             with pytest.raises(KeyboardInterrupt):
-                interrupt.start()
                 list(stream)
             wait_for(lambda: not upstream.open_connections, 1)
             interrupt.join()

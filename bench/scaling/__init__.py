@@ -1,0 +1,1 @@
+"""How the costs grow: with responses, chunks, readers, nodes and what is retained; and what that means for many nodes."""
