@@ -415,6 +415,35 @@ async def test_a_node_that_is_gone_is_remembered_when_redis_is_away(
     assert await other.orphans() == ["s"]
 
 
+async def test_of_many_nodes_some_are_looked_for_at_a_time(
+    server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, node = await nodes(server, lease=300.0), await nodes(server)
+    await dead.create(info(), _records(1))
+    living = [f"living-{number}" for number in range(300)]
+    await node._ask(pack("SADD", Keys().nodes, *living))
+    for name in living:
+        await node._ask(pack("SET", Keys().alive(name.encode()), "1"))
+    await node._ask(pack("DEL", Keys().alive(dead.node.encode())))
+    pipeline = node._link.pipeline
+    asked: list[int] = []
+
+    async def noted(*commands: bytes) -> list[Any]:
+        asked.append(len(commands))
+        return await pipeline(*commands)
+
+    monkeypatch.setattr(node._link, "pipeline", noted)
+    looks = 0
+    while not await node.orphans():
+        looks += 1
+        assert looks < 1000
+    assert max(asked) <= 64
+    monkeypatch.undo()
+    await node._ask(pack("SREM", Keys().nodes, *living, dead.node))
+    await node.bury(dead.node)
+    assert await node.orphans() == ["s"], "whom somebody knows to be gone is always looked for"
+
+
 async def test_a_lease_runs_out_by_itself_and_not_before(server: RedisServer, nodes: Nodes) -> None:
     node, other = await nodes(server, lease=0.4), await nodes(server)
     await node.create(info())

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisOrphans"]
 
+# Nodes that one look is for, chosen by chance. Each is then looked for by as many others, however many there are. If all
+# looked for all, the looks would grow with the square of the nodes.
+_LOOKED_FOR = 64
+
 
 class RedisOrphans:
     """A node is gone when somebody who knows says so, or when it gives no sign of life."""
@@ -44,9 +48,8 @@ class RedisOrphans:
         quiet = asyncio.get_running_loop().time() < (self._quiet_until or 0.0)
         if quiet and not self._buried:
             return []
-        (known,) = await self._link.ask(pack("SMEMBERS", self._keys.nodes))
-        self._buried.intersection_update(known)
-        nodes = [node for node in (self._buried if quiet else known) if node != self._node]
+        some = () if quiet else (await self._link.ask(pack("SRANDMEMBER", self._keys.nodes, _LOOKED_FOR)))[0]
+        nodes = [node for node in {*some, *self._buried} if node != self._node]
         alive = (
             await self._link.pipeline(*(pack("EXISTS", self._keys.alive(node)) for node in nodes))
             if nodes
@@ -61,6 +64,7 @@ class RedisOrphans:
                 pack("ZRANGE", self._keys.open(node.decode()), 0, -1, "WITHSCORES")
             )
             if not members:
+                self._buried.discard(node)
                 await self._link.ask(pack("SREM", self._keys.nodes, node))
             left_by.update(dict.fromkeys((name.decode() for name in members[::2]), node.decode()))
             found += [(float(score), name.decode()) for name, score in zip(*[iter(members)] * 2, strict=True)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from everytoken.gateway.metrics.tallies import Count, Distribution
 
@@ -32,3 +34,15 @@ def test_a_value_is_in_every_bucket_that_it_does_not_exceed(value, counts):
     found = Distribution("a", "", ("x",), bounds=(1, 2))
     found.observe(value, "k")
     assert found.cumulated(("k",)) == (list(zip(["1.0", "2.0", "+Inf"], counts, strict=True)), value)
+
+
+@given(st.lists(st.floats(0, 4) | st.sampled_from([1.0, 2.0])))
+def test_many_at_once_are_recorded_as_one_by_one(values):
+    at_once, singly = (Distribution("a", "", ("x",), bounds=(1, 2)) for _ in range(2))
+    at_once.observe_all(values, "k")
+    for value in values:
+        singly.observe(value, "k")
+    if values:
+        *counts, total = at_once.rows["k",]
+        *due, sum_due = singly.rows["k",]
+        assert (counts, total) == (due, pytest.approx(sum_due))

@@ -169,8 +169,7 @@ class Recorder:
         """Return what counts the commits of a journal; `GroupCommit.count` takes it."""
 
         def count(times: Sequence[float], size: int) -> None:
-            for seconds in times:
-                self.metered.commit_seconds.observe(seconds, journal)
+            self.metered.commit_seconds.observe_all(times, journal)
             self.metered.commit_bytes.add(journal, by=size)
 
         return count
