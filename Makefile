@@ -1,6 +1,6 @@
 # GNU make 3.81 (macOS) and POSIX sh are enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test soak agents bench bench-setup docs dist lint unasync fmt lock clean
+.PHONY: help setup serve test soak agents bench bench-scale bench-setup docs dist lint unasync fmt lock clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -39,6 +39,9 @@ agents: .venv/.dev ## Claude Code and Codex through the gateway, with the provid
 
 bench: bench-setup ## measure against nginx and other gateways; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-scale: bench-setup ## measure how costs grow; writes docs/scaling.md; one part of it in ARGS: --only readers
+	@$(BIN)/python -m bench.scaling $(ARGS)
 
 bench-setup: .venv/.dev
 	@sh tools/system.sh nginx || echo "bench: it is left out"

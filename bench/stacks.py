@@ -68,7 +68,7 @@ def nginx(place: Place) -> Command:
 worker_processes 1;
 pid {place.directory}/nginx.pid;
 error_log stderr crit;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 32768; }}
 http {{
 {temporary}access_log off;
 upstream model {{ server {place.upstream.removeprefix("http://")}; keepalive 512; }}

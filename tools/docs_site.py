@@ -59,6 +59,7 @@ NAVIGATION: dict[str, dict[str, str]] = {
         "Faults": "docs/faults.md",
         "Limits": "docs/limits.md",
         "Benchmarks": "docs/benchmarks.md",
+        "Scaling": "docs/scaling.md",
         "Architecture": "docs/architecture.md",
         "Extending": "docs/extending.md",
         "Contributing": "CONTRIBUTING.md",

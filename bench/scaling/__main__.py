@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.scaling import curves, nodes, page, retained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "scaling.md"
@@ -15,6 +19,7 @@ FIGURES: Final = Path(__file__).with_name("figures.json")
 PARTS: Final = {
     "responses": curves.by_responses,
     "lengths": curves.by_length,
+    "held": curves.by_held,
     "readers": curves.by_readers,
     "nodes": nodes.by_nodes,
     "retained": retained.by_retained,
@@ -37,6 +42,8 @@ def main() -> int:
         figures[name] = _plain(PARTS[name]())  # type: ignore[operator]
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     PAGE.write_text(written(PAGE.read_text(), figures))
+    for name, picture in pictures(figures).items():
+        (PAGE.parent / "images" / f"scaling-{name}.svg").write_text(picture)
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0
 
@@ -50,14 +57,31 @@ def _plain(found: Any) -> Any:
     return round(found, 3) if isinstance(found, float) else found
 
 
+def pictures(figures: dict[str, Any]) -> dict[str, str]:
+    """Return the curves that the page shows, by name."""
+    named = {
+        "responses": "responses at once",
+        "lengths": "chunks of a response",
+        "readers": "readers of a response",
+    }
+    return {name: page.curve(what, figures[name]) for name, what in named.items() if name in figures}
+
+
 def written(text: str, figures: dict[str, Any]) -> str:
-    """Return the page with the tables of these figures."""
-    text = page.into(text, "responses", page.costs("responses", figures["responses"]))
-    text = page.into(text, "lengths", page.costs("chunks", figures["lengths"], memory=True))
-    text = page.into(text, "readers", page.costs("readers", figures["readers"]))
-    text = page.into(text, "nodes", page.shared(figures["nodes"]))
-    text = page.into(text, "retained", page.retained(figures["retained"]))
-    return page.into(text, "simulated", page.simulated(figures))
+    """Return the page with the tables of these figures, and as it was where there are none."""
+    tables: dict[str, Callable[[Any], str]] = {
+        "responses": partial(page.costs, "responses"),
+        "lengths": partial(page.costs, "chunks"),
+        "held": page.held,
+        "readers": partial(page.costs, "readers"),
+        "nodes": page.shared,
+        "retained": page.retained,
+    }
+    for name, table in tables.items():
+        if name in figures:
+            text = page.into(text, name, table(figures[name]))
+    complete = {"lengths", "held", "nodes", "housekeeping"} <= figures.keys()
+    return page.into(text, "simulated", page.simulated(figures)) if complete else text
 
 
 if __name__ == "__main__":

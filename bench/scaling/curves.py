@@ -28,10 +28,9 @@ _FOLLOWED: Final = (100, 50)  # chunks of the response that many read, and the m
 
 
 class Cost(NamedTuple):
-    """What one load gave: µs of CPU for each chunk, KiB for each response that is open, and how many were wrong."""
+    """What one load gave: µs of CPU for each chunk, and how many responses were wrong."""
 
     cpu_us: float | None
-    kib: float | None = None
     errors: int = 0
 
 
@@ -65,9 +64,9 @@ def _beside(url: str, upstream: str, pid: int, count: int) -> Cost:
     )
     errors = short.errors + long.errors
     if short.cpu_us is None or long.cpu_us is None:
-        return Cost(None, errors=errors)
+        return Cost(None, errors)
     spent = long.cpu_us * (5 + more) - short.cpu_us * 5
-    return Cost(spent / more, long.held_kib, errors)
+    return Cost(spent / more, errors)
 
 
 def by_length(names: tuple[str, ...] = COMPARED, lengths: tuple[int, ...] = LENGTHS) -> Costs:
@@ -78,8 +77,26 @@ def by_length(names: tuple[str, ...] = COMPARED, lengths: tuple[int, ...] = LENG
 def _long(url: str, upstream: str, pid: int, chunks: int) -> Cost:
     count = max(4, _AT_ONCE // chunks)
     found = load(url, upstream, Point("", count, chunks, 0, count / 500), pid)
-    held = load(url, upstream, _Held("", _HELD, chunks, 0, 0.1), pid)
-    return Cost(found.cpu_us, held.held_kib, found.errors + held.errors)
+    return Cost(found.cpu_us, found.errors)
+
+
+def by_held(names: tuple[str, ...] = COMPARED[1:]) -> dict[str, dict[str, float | None]]:
+    """Return the KiB of an open response with all its chunks: of many with few, and of few with many. Each in a new process."""
+    points = [
+        Point("", max(RESPONSES), 10, 1000, 5.0),
+        *(_Held("", _HELD, chunks, 0, 0.1) for chunks in LENGTHS),
+    ]
+    found: dict[str, dict[str, float | None]] = {}
+    with processes.upstream() as upstream:
+        for name in names:
+            chosen = stack(name)
+            for point in points:
+                with processes.relay(chosen.command, upstream, chosen.beside) as (url, pid):
+                    load(url, upstream, WARM_UP, pid)
+                    kib = load(url, upstream, point, pid).held_kib
+                found.setdefault(name, {})[f"{point.responses} × {point.chunks}"] = kib
+                print(f"{name:20} {point.responses} × {point.chunks} {kib or 0:8.1f} KiB", flush=True)
+    return found
 
 
 def by_readers(names: tuple[str, ...] = COMPARED[1:], counts: tuple[int, ...] = READERS) -> Costs:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import tempfile
 import time
+from collections import deque
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 COUNTS: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
 KINDS: Final = ("memory", "SQLite", "Redis")
-_BATCH: Final = 500  # responses that are made at once
+_BATCH: Final = (
+    500  # responses that are made at once, at most; and removed at once, for they end in the same moment
+)
 _LOOKS: Final = 300
 _RECORDS: Final = [chunk(number) for number in range(5)]
 _KEPT: Final = 1e9  # seconds; the clock of the local journals is ours
@@ -57,12 +60,16 @@ class _Filled:
         self.now = time.time()
         self.began = self.now
         self.count = self.first = 0
+        self._batches: deque[tuple[int, float]] = (
+            deque()
+        )  # the number behind the last of each, and when it ended
         self.journal: Any = self._make()
 
     async def fill(self, count: int) -> None:
         """Have so many."""
         while self.count - self.first < count:
-            some = range(self.count, min(self.count + _BATCH, self.first + count))
+            size = max(10, min(_BATCH, count // 10))
+            some = range(self.count, min(self.count + size, self.first + count))
             self.now = self.began + some[-1]
             infos = [
                 StreamInfo(id=f"r{number}", content_type="application/json", created=self.began + number)
@@ -70,6 +77,7 @@ class _Filled:
             ]
             await asyncio.gather(*(self.journal.create(info, _RECORDS, closed=True) for info in infos))
             self.count = some[-1] + 1
+            self._batches.append((self.count, self.now))
 
     async def restart(self) -> float | None:
         """Return the seconds that a start takes; None for what forgets."""
@@ -95,17 +103,18 @@ class _Filled:
         return taken
 
     async def remove(self) -> float | None:
-        """Return the µs for each of the oldest tenth, or 1,000, to be removed; None where it is not ours to do."""
+        """Return the µs for each of the oldest to be removed; None where it is not ours to do."""
         if self.kind == "Redis":
             return None
-        count = min(1000, (self.count - self.first) // 10)
-        self.now = self.began + self.first + count - 0.5 + _KEPT
+        behind, ended = self._batches.popleft()
+        count = behind - self.first
+        self.now = ended + _KEPT + 0.5
         before = time.perf_counter()
-        while await self._has(f"r{self.first + count - 1}"):
+        while await self._has(f"r{behind - 1}"):
             self.journal.sweep()
             await self.journal.probe()
         taken = time.perf_counter() - before
-        self.first += count
+        self.first = behind
         self.now = self.began + self.count
         return taken / count * 1e6
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from bench import overload
@@ -13,6 +14,11 @@ from bench.measure import descendants, parse_pss_kib, parse_stat, total_us
 from bench.page import into
 from bench.relaying import CALM, DIRECT, FEW, LONG, MANY, SHORT, Results, Run, choose
 from bench.report import markdown, meaning, other_apis, with_the_rest
+from bench.scaling import page as scaling_page
+from bench.scaling.__main__ import FIGURES as KEPT_FIGURES
+from bench.scaling.__main__ import PAGE as SCALING
+from bench.scaling.__main__ import written
+from bench.scaling.simulator import Measured, Site, carried, needs
 from bench.seams import KINDS, Found
 from bench.seams import TITLE as RECOVERY
 from bench.seams import markdown as seams_markdown
@@ -228,3 +234,65 @@ def test_a_new_page_keeps_what_is_measured_by_itself_and_says_that_it_is_older()
     assert page.count("_From an earlier run") == 2
     assert with_the_rest(page, page) == with_the_rest(new, page) == page
     assert with_the_rest(new, "") == new
+
+
+# Scaling
+
+FIGURES = Measured(
+    chunk_us=50.0,
+    response_us=1000.0,
+    open_kib=32.0,
+    redis_us=10.0,
+    look_us=0.6,
+    told_us=15.0,
+    entry_bytes=260.0,
+    sealed_bytes=49.0,
+)
+
+
+def needed(**changes):
+    return {need.name: need.used for need in needs(FIGURES, Site(**changes))}
+
+
+def test_what_a_site_needs_is_added_up():
+    one = needed(groups=1, nodes=1, cores=1, masters=1, responses=100, rate=20.0, chunks=500)
+    assert one["CPU of the nodes: chunks"] == pytest.approx(100 * 20 * 50 / 0.7e6)
+    assert one["CPU of the nodes: beginnings and ends"] == pytest.approx(4 * 1000 / 0.7e6)
+    assert one["CPU of Redis: chunks"] == pytest.approx(100 * 20 * 10 / 0.7e6)
+    assert one["memory of Redis: open responses"] == pytest.approx(100 * 250 * 260 / (64 * 2**30))
+
+
+def test_groups_share_a_site_and_the_scarcest_resource_is_the_first():
+    assert needed(groups=100, responses=1_000_000)["CPU of Redis: chunks"] == pytest.approx(
+        needed(groups=1, responses=10_000)["CPU of Redis: chunks"]
+    )
+    used = [need.used for need in needs(FIGURES, Site())]
+    assert used == sorted(used, reverse=True)
+
+
+def test_masters_beyond_the_partitions_do_nothing():
+    assert needed(masters=24)["CPU of Redis: chunks"] == needed(masters=12)["CPU of Redis: chunks"]
+
+
+def test_looking_for_others_grows_with_the_workers_and_no_faster():
+    name = "CPU of Redis: nodes that look for others"
+    assert needed(nodes=40)[name] == pytest.approx(10 * needed(nodes=4)[name])
+
+
+def test_a_site_carries_what_its_scarcest_resource_allows():
+    site = Site()
+    most = replace(site, responses=round(carried(FIGURES, site)))
+    assert max(need.used for need in needs(FIGURES, most) if not need.of_nodes) == pytest.approx(
+        1.0, rel=1e-3
+    )
+
+
+def test_the_page_on_scaling_is_written_from_the_figures_that_are_kept():
+    """If this fails: python -m bench.scaling --page."""
+    text = SCALING.read_text("utf-8")
+    assert written(text, json.loads(KEPT_FIGURES.read_text())) == text
+
+
+def test_a_page_without_a_place_is_refused():
+    with pytest.raises(ValueError, match="no place for nodes"):
+        scaling_page.into("nothing", "nodes", "a table")

@@ -27,7 +27,6 @@ logger = logging.getLogger("everytoken.journal")
 
 _RETRY = (0.005, 1.0)  # seconds between tries while the storage refuses: first and longest
 _FEW = 3  # streams in the last commit up to which the next one does not wait for others to come along
-_MANY = 256  # commits that are counted at once
 _PATIENCE = 1.0  # seconds that those who wait are kept waiting while the storage is only busy
 
 _begin, _commit = methodcaller("begin"), methodcaller("commit")
@@ -43,17 +42,18 @@ class _Watched:
     def __init__(self, store: Store, after: After) -> None:
         self._store = store
         self._after = after
-        # Of those who count: seconds of each since they counted last, the bytes of their records, and what is
-        # known of the one under way.
+        # Where somebody counts: the seconds of each commit since the last `fold`, the bytes of their records, and when the
+        # one under way began.
         self._counted: Callable[[Sequence[float], int], None] | None = None
         self._times = array("d")
-        self._size = self._storing_size = 0
+        self._size = 0
         self._began = 0.0
 
     def count(self, counted: Callable[[Sequence[float], int], None]) -> None:
-        """Have `counted` called with the seconds of some commits, and the bytes of their records: now and then, and by `fold`.
+        """Have `counted` called by `fold`, with the seconds of each commit since the last one and the bytes of their records.
 
-        With few responses nearly every chunk is a commit of its own, so that a call for each would be a call for each chunk.
+        Who counts has to call `fold` now and then. With few responses nearly every chunk is a commit of its own, so that a
+        call for each would be a call for each chunk.
         """
         self._counted = counted
 
@@ -137,9 +137,6 @@ class GroupCommit(_Watched):
             for stream in streams:
                 begin(stream)
             if self._counted is not None:
-                self._storing_size = 0
-                for stream in streams:
-                    self._storing_size += sum(map(len, stream.storing))
                 # Not the loop's clock: uvloop's stands still within a turn, and a commit may be over within one.
                 self._began = time.perf_counter()
             done = self._store(streams)
@@ -228,6 +225,10 @@ class GroupCommit(_Watched):
         streams, self._storing = self._storing, []
         if self.storing_probes:
             self._answer_probes(None)
+        if self._began and streams:  # not one that was under way when somebody began to count
+            self._times.append(time.perf_counter() - self._began)
+            for stream in streams:
+                self._size += sum(map(len, stream.storing))
         commit = parts.commit or _commit
         for stream in streams:
             try:
@@ -236,12 +237,6 @@ class GroupCommit(_Watched):
                 stream.cannot_show(error)
         try:
             self._after(streams)
-            # Not one that was under way when somebody began to count.
-            if self._began and streams:
-                self._times.append(time.perf_counter() - self._began)
-                self._size += self._storing_size
-                if len(self._times) >= _MANY:
-                    self.fold()
         except Exception:  # what was stored is stored
             logger.exception("the journal could not finish a commit")
         # As `_go_on` does: a frame for every commit is a part of its cost.

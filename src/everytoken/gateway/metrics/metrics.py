@@ -102,6 +102,8 @@ class Metrics:
         assert self.recorder is not None
         now = time.monotonic()
         self.recorder.metered.lag.observe(max(0.0, now - due))
+        if (commits := self._commits) is not None:
+            commits.fold()
         self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look, now + _LOOK)
 
     async def serve(self, request: Request) -> None:
