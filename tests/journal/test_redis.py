@@ -106,6 +106,15 @@ async def _all_followed(node: RedisJournal, other: RedisJournal) -> None:
         await until(lambda mark=mark: node._follower._last_taken == mark)
 
 
+async def _left_behind(server: RedisServer, nodes: Nodes) -> tuple[RedisJournal, RedisJournal, Any]:
+    """Return the writer of a stream of three records, a node that knows of the first only, and its log there."""
+    dead, here = await nodes(server), await nodes(server)
+    writer = await dead.create(info(), _records(1))
+    log = await here.open("s")
+    await _append(writer, _records(2, 1))
+    return dead, here, log
+
+
 def _hold_replies(node: RedisJournal, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Keep Redis' replies to appends from a node, until the function that is returned is called."""
     connection, holding = node._link.connection, True
@@ -319,10 +328,7 @@ async def test_a_reader_that_comes_while_a_stream_is_taken_over_sees_nothing_twi
     server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is written here must not be followed as well: an entry could be shown before its reply, and with it again."""
-    dead, here = await nodes(server), await nodes(server)
-    left = await dead.create(info(), _records(1))
-    log = await here.open("s")
-    await _append(left, _records(2, 1))
+    dead, here, log = await _left_behind(server, nodes)
     entries = here._reading.entries
 
     async def while_somebody_comes(stream_id: str, offset: int) -> AsyncIterator[Any]:
@@ -346,10 +352,7 @@ async def test_a_reader_that_comes_while_a_stream_is_taken_over_sees_nothing_twi
 async def test_a_stream_that_is_taken_over_while_it_is_opened_shows_nothing_twice(
     server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead, here = await nodes(server), await nodes(server)
-    left = await dead.create(info(), _records(1))
-    log = await here.open("s")
-    await _append(left, _records(2, 1))
+    _, here, log = await _left_behind(server, nodes)
     entries = here._reading.entries
     writers: list[Any] = []
 
@@ -374,10 +377,7 @@ async def test_of_two_on_one_node_that_take_a_stream_over_the_later_one_writes_i
     server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when somebody stops what is about to be taken over."""
-    dead, here = await nodes(server), await nodes(server)
-    left = await dead.create(info(), _records(1))
-    known = await here.open("s")  # and has to catch up
-    await _append(left, _records(2, 1))
+    dead, here, log = await _left_behind(server, nodes)
     entries = here._reading.entries
     claims: list[asyncio.Task[Any]] = []
 
@@ -397,7 +397,7 @@ async def test_of_two_on_one_node_that_take_a_stream_over_the_later_one_writes_i
         first.append([b"by the first"])
     await _append(second, _records(1, 3))
     await _end(second, [b"end"])
-    assert await read_all(known) == [*_records(4), b"end"]
+    assert await read_all(log) == [*_records(4), b"end"]
     assert await read_all(await dead.open("s")) == [*_records(4), b"end"]
 
 

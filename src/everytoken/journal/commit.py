@@ -52,7 +52,7 @@ class _Watched:
     def count(self, counted: Callable[[Sequence[float], int], None]) -> None:
         """Have `counted` called by `fold`, with the seconds of each commit since the last one and the bytes of their records.
 
-        Who counts has to call `fold` now and then. With few responses nearly every chunk is a commit of its own, so that a
+        Call `fold` now and then. With few responses nearly every chunk is a commit of its own, so that a
         call for each would be a call for each chunk.
         """
         self._counted = counted
