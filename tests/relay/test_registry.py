@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everytoken.dialects.openai_chat import ChatRequest
-from everytoken.errors import OverloadedError
+from everytoken.errors import JournalUnavailableError, OverloadedError
 from everytoken.journal import StreamInfo
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.sqlite import SqliteJournal
 from everytoken.recovery import Policy, Target
-from everytoken.relay import Relays
+from everytoken.relay import Relays, registry
 from gateway_serving import HELLO, ManualUpstream, event
 
 if TYPE_CHECKING:
@@ -104,6 +104,36 @@ async def test_an_end_that_was_stored_is_not_asked_for_again(tmp_path: Path) -> 
     await until(lambda: log.closed)
     assert (log.info.result or {})["outcome"] == "completed"
     assert len(upstream.attempts) == 1
+    await again.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(JournalUnavailableError("the disk is gone"), "journal-unavailable"), (KeyError("odd"), "node-lost")],
+)
+async def test_a_response_that_cannot_be_gone_on_with_ends_and_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    """It has been claimed by then: nobody else finds it any more."""
+    upstream = ManualUpstream()
+    journal = SqliteJournal(tmp_path / "journal")
+    await journal.start()
+    relay = await began(relays_over(journal, upstream), upstream, "One ")
+    relay.let_go()
+    await journal.stop()
+
+    async def fail(_: Log) -> list[bytes]:
+        raise error
+
+    monkeypatch.setattr(registry, "read_all", fail)
+    again = SqliteJournal(tmp_path / "journal")
+    await again.start()
+    assert await relays_over(again, upstream).take_over() == 0
+    log = await again.open(relay.stream_id)
+    await until(lambda: log.closed)
+    assert (log.info.result or {})["outcome"] == "interrupted"
+    assert (log.info.result or {})["error"]["code"] == code
+    assert text_of(log) == "One "
     await again.stop()
 
 

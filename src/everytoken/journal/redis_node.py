@@ -96,7 +96,7 @@ class RedisNode:
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._doubtful: set[str] = set()  # streams that may have been made, without our knowing
-        self._orphans = RedisOrphans(self._link, keys, node)
+        self._orphans = RedisOrphans(self._link, keys, node, self._writes)
         self._beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -214,10 +214,15 @@ class RedisNode:
 
         Raises `StreamNotFoundError`, `StreamClosedError`, `FencedError` if another node was quicker.
         """
-        async with self._locks.setdefault(
-            stream_id, asyncio.Lock()
-        ):  # two of one node would share the stream
-            return await self._claim(stream_id)
+        # One at a time: two of one node would share the stream.
+        async with self._locks.setdefault(stream_id, asyncio.Lock()):
+            try:
+                writer = await self._claim(stream_id)
+            except (JournalUnavailableError, asyncio.CancelledError):
+                self._orphans.unsure.add(stream_id)
+                raise
+            self._orphans.unsure.discard(stream_id)
+            return writer
 
     async def _claim(self, stream_id: str) -> StreamWriter:
         stream = self._streams.get(stream_id)
@@ -278,6 +283,9 @@ class RedisNode:
         stream.position = Position(state.info.epoch, stream.tail)
         self._writing.add(stream)
         return StreamWriter(self, stream)
+
+    def _writes(self, stream_id: str) -> bool:
+        return self._streams.get(stream_id) in self._writing
 
     def _taken(self, stream_id: str) -> None:
         stream = self._streams.get(stream_id)

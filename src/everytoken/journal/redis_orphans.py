@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from everytoken.journal.redis_connection import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from everytoken.journal.redis_entries import Keys
     from everytoken.journal.redis_link import RedisLink
 
@@ -21,12 +23,14 @@ _LOOKED_FOR = 64
 class RedisOrphans:
     """A node is gone when somebody who knows says so, or when it gives no sign of life."""
 
-    def __init__(self, link: RedisLink, keys: Keys, node: str) -> None:
-        """`node`: our own."""
+    def __init__(self, link: RedisLink, keys: Keys, node: str, writes: Callable[[str], bool]) -> None:
+        """`node`: our own; `writes` says whether it writes a stream."""
+        self._writes = writes
         self._link = link
         self._keys = keys
         self._node = node.encode()
         self._buried: set[bytes] = set()  # nodes that are known to be gone
+        self.unsure: set[str] = set()  # streams that we may have taken over: the reply was lost
         self._left_by: dict[str, str] = {}  # by whom each orphan was left, as seen last
         self._quiet_until: float | None = None
 
@@ -46,8 +50,9 @@ class RedisOrphans:
     async def by_age(self) -> list[tuple[float, str]]:
         """Return the open streams that were left, each with when it was made. Raises `JournalUnavailableError`."""
         quiet = asyncio.get_running_loop().time() < (self._quiet_until or 0.0)
+        self._left_by = {}
         if quiet and not self._buried:
-            return []
+            return await self._our_own()
         some = () if quiet else (await self._link.ask(pack("SRANDMEMBER", self._keys.nodes, _LOOKED_FOR)))[0]
         nodes = [node for node in {*some, *self._buried} if node != self._node]
         alive = (
@@ -56,7 +61,7 @@ class RedisOrphans:
             else []
         )
         found: list[tuple[float, str]] = []
-        self._left_by = left_by = {}
+        left_by = self._left_by
         for node, lives in zip(nodes, alive, strict=True):
             if lives != 0 and node not in self._buried:
                 continue
@@ -68,4 +73,15 @@ class RedisOrphans:
                 await self._link.ask(pack("SREM", self._keys.nodes, node))
             left_by.update(dict.fromkeys((name.decode() for name in members[::2]), node.decode()))
             found += [(float(score), name.decode()) for name, score in zip(*[iter(members)] * 2, strict=True)]
+        return found + await self._our_own()
+
+    async def _our_own(self) -> list[tuple[float, str]]:
+        """Return those that we have taken over without knowing. Nobody else looks for them, as we live."""
+        found = []
+        for name in list(self.unsure):
+            (score,) = await self._link.ask(pack("ZSCORE", self._keys.open(self._node.decode()), name))
+            if score is None or self._writes(name):
+                self.unsure.discard(name)
+            else:
+                found.append((float(score), name))
         return found

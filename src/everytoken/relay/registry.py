@@ -35,8 +35,9 @@ from everytoken.relay.logs import name_of
 from everytoken.relay.response import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from everytoken.dialects.dialect import Dialect
     from everytoken.dialects.dialect import Request as ModelRequest
     from everytoken.journal import Journal, Log, Writer
     from everytoken.observer import Observers
@@ -231,17 +232,15 @@ class Relays:
             return False  # not a response: the client that made it continues it
         dialect = dialect_of(meta)
         writer = await self.journal.claim(stream_id)
-        request = dialect.request(_restored(meta["request"]))
-        lost = NodeLostError("the process that wrote the response is gone")
-        targets = self._targets(request)
-        if not targets:
-            error = ModelNotFoundError(f"no upstream serves the model {request.model!r} any more")
-            body = error_body(error)
-            writer.close([dialect.error(body, number=writer.log.tail)], {"outcome": "interrupted", **body})
-            return False
-        records = await read_all(writer.log)
-        logger.info("%s: taken over at offset %d", name_of(log.info), len(records))
-        self._relay(request, writer.log.info, writer, self.ordered(request, targets)).resume(records, lost)
+        with _ended_if_it_fails(writer, dialect):
+            request = dialect.request(_restored(meta["request"]))
+            targets = self._targets(request)
+            if not targets:
+                raise ModelNotFoundError(f"no upstream serves the model {request.model!r} any more")
+            records = await read_all(writer.log)
+            logger.info("%s: taken over at offset %d", name_of(log.info), len(records))
+            relay = self._relay(request, writer.log.info, writer, self.ordered(request, targets))
+            relay.resume(records, NodeLostError("the process that wrote the response is gone"))
         return True
 
     async def watch(self, interval: float) -> None:
@@ -336,6 +335,23 @@ async def _close_from_here(journal: Journal, stream_id: str) -> None:
 def _keep_nothing(_: Headers) -> Headers:
     """Stand for a list of headers that nobody wants."""
     return []
+
+
+@contextlib.contextmanager
+def _ended_if_it_fails(writer: Writer, dialect: Dialect) -> Iterator[None]:
+    """End a response that has been taken over and cannot be continued: it is claimed, so nobody else finds it."""
+    try:
+        yield
+    except Exception as error:
+        failure = (
+            error
+            if isinstance(error, EverytokenError)
+            else NodeLostError("what has been sent cannot be continued")
+        )
+        body = error_body(failure)
+        with contextlib.suppress(EverytokenError):  # somebody else has it, or it is gone
+            writer.close([dialect.error(body, number=writer.log.tail)], {"outcome": "interrupted", **body})
+        raise
 
 
 def _redacting(own: Callable[[str], str], upstreams: Mapping[str, Upstream]) -> Callable[[str], str]:
