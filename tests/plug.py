@@ -69,23 +69,25 @@ async def read(urls: Callable[[], list[str]], prompt: str, rng: random.Random, p
                     events = request(url, "GET", f"{location}/events", headers, None)
                 else:
                     events = request(url, "POST", "/v1/chat/completions", {"idempotency-key": key}, body)
-                async for part in events:
-                    if isinstance(part, dict):
-                        status = int(part[":status"])
-                        location = part.get("location", location)
-                        if status == 503 or (status == 404 and location):
-                            break  # the journal or the new node is not there yet
-                        if status == 204:  # it had everything but the word that this was all
-                            reading.ends.append("done")
-                            break
-                        if status != 200:
-                            reading.ends.append(f"status {status}")
-                            break
-                    else:
-                        _take(reading, *part)
-                        progress.add()
-                        if reading.ends:
-                            break
+                # Closed here, and not whenever it is collected: its connection belongs to this test.
+                async with contextlib.aclosing(events):
+                    async for part in events:
+                        if isinstance(part, dict):
+                            status = int(part[":status"])
+                            location = part.get("location", location)
+                            if status == 503 or (status == 404 and location):
+                                break  # the journal or the new node is not there yet
+                            if status == 204:  # it had everything but the word that this was all
+                                reading.ends.append("done")
+                                break
+                            if status != 200:
+                                reading.ends.append(f"status {status}")
+                                break
+                        else:
+                            _take(reading, *part)
+                            progress.add()
+                            if reading.ends:
+                                break
             reading.connections += 1
             await asyncio.sleep(BACK_OFF * rng.random())
     return reading

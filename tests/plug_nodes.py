@@ -232,6 +232,8 @@ async def request(
                 return
     finally:
         writer.close()
+        with contextlib.suppress(OSError):  # how it ended is known
+            await writer.wait_closed()
 
 
 class Plug(NamedTuple):
