@@ -20,7 +20,7 @@ serve: .venv/.runtime ## everytoken serve, with options in ARGS: make serve ARGS
 	@$(BIN)/everytoken serve $(ARGS)
 
 test: .venv/.dev ## everything that must hold; pytest's options in ARGS
-	@sh tools/system.sh chromium redis-server nginx caddy || echo "test: the tests that need it are skipped"
+	@sh tools/system.sh chromium redis-server postgresql nginx caddy || echo "test: the tests that need it are skipped"
 	@$(MAKE) --no-print-directory -s var/clients/.installed || echo "test: the tests of these two are skipped"
 	@$(MAKE) --no-print-directory -s var/frameworks/.installed || echo "test: the tests of these are skipped"
 	@$(MAKE) --no-print-directory lint

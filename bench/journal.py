@@ -1,7 +1,7 @@
 """What a journal costs for each record: appended, committed, and taken by one reader. `python -m bench.journal [KIND…]`.
 
 Streams get their chunks a few in each turn of the loop, as they do when a gateway has read from some upstreams. CPU
-time is that of this process, and beside it that of redis-server; what is not the journal's is the same for all kinds.
+time is that of this process, and beside it that of the server; what is not the journal's is the same for all kinds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
+from tests.postgres_server import PostgresServer
 from tests.redis_server import RedisServer
 
 from everytoken.journal import StreamInfo
 from everytoken.journal.memory import MemoryJournal
+from everytoken.journal.postgres import PostgresJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.sqlite import SqliteJournal
 
@@ -34,7 +36,7 @@ RATE = 50  # chunks a second of each
 PER_TURN = 5  # streams that get one in the same turn of the loop
 SECONDS = 3.0  # of each run
 RUNS = 3
-KINDS = ("memory", "sqlite", "redis")
+KINDS = ("memory", "sqlite", "redis", "postgres")
 
 
 def chunk(number: int) -> bytes:
@@ -99,18 +101,22 @@ async def run(journal: Journal, streams: int) -> tuple[float, float]:
 async def journals(kind: str) -> AsyncIterator[tuple[Journal, Callable[[], float]]]:
     """Give a journal of this kind, and the CPU seconds its server has used."""
     with tempfile.TemporaryDirectory() as directory:
-        server = RedisServer(Path(directory)) if kind == "redis" else None
-        journal: Journal
+        path = Path(directory)
+        server = {"redis": lambda: RedisServer(path), "postgres": lambda: PostgresServer(fsync=True)}.get(
+            kind, lambda: None
+        )()
         if server is not None:
             server.start()
-            journal = RedisJournal(server.url)
-        else:
-            journal = (
-                MemoryJournal() if kind == "memory" else SqliteJournal(Path(directory) / "journal.sqlite")
-            )
+        make: dict[str, Callable[[], Journal]] = {
+            "memory": MemoryJournal,
+            "sqlite": lambda: SqliteJournal(path / "journal.sqlite"),
+            "redis": lambda: RedisJournal(server.url),  # type: ignore[union-attr]
+            "postgres": lambda: PostgresJournal(server.url),  # type: ignore[union-attr]
+        }
+        journal = make[kind]()
         await journal.start()
         try:
-            yield journal, lambda: 0.0 if server is None else cpu_of(server.pid)
+            yield journal, lambda: 0.0 if server is None else sum(map(cpu_of, server.pids))
         finally:
             await journal.stop()
             if server is not None:
@@ -134,7 +140,7 @@ async def measure(kind: str, streams: int) -> None:
             costs.append(cost)
             delays.append(delay)
     print(
-        f"{kind:7} {streams:4} streams: {statistics.median(costs):5.1f} µs a record, server "
+        f"{kind:8} {streams:4} streams: {statistics.median(costs):5.1f} µs a record, server "
         f"{statistics.median(servers):4.1f} µs, delay {statistics.median(delays):.2f} ms",
         flush=True,
     )

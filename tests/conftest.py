@@ -36,6 +36,8 @@ BLOCKING_ALLOWED: list[tuple[str, str]] = [
     ("everytoken/journal/sqlite_file.py", "execute"),
     # An indexed look at one or a few rows, likewise.
     ("everytoken/journal/sqlite_file.py", "look_up"),
+    # Whether there is a password file, for each new connection: at the start, and when one was lost.
+    ("asyncpg/connect_utils.py", "_parse_connect_arguments"),
 ]
 
 # How fast the machine is must not decide over a test.

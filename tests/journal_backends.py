@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.postgres_server import PROGRAMS, PostgresServer, empty_postgres
 from tests.redis_cluster import ClusterServers
-from tests.redis_server import REDIS, RedisServer
+from tests.redis_server import REDIS, VALKEY, RedisServer
 
 from everytoken.journal import StreamInfo
 from everytoken.journal.memory import MemoryJournal
+from everytoken.journal.postgres import PostgresJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.redis_cluster import RedisClusterJournal
 from everytoken.journal.redis_connection import pack
@@ -123,6 +125,18 @@ class RedisKind:
         for one in self.parts(journal):
             await self._crash(one)
 
+    async def silence(self, journal: Any) -> None:
+        """Have a node's lease run out."""
+        await journal._ask(pack("DEL", journal._keys.alive(journal._node.encode())))
+
+    def spare_the_silent(self, journal: Any) -> None:
+        """Have a node take nobody for dead who is silent, as after the server was away."""
+        journal._orphans._quiet_until = asyncio.get_running_loop().time() + 300.0
+
+    async def drop_connections(self, journal: Any) -> None:
+        """Break all connections to the server but this node's."""
+        await journal._ask(pack("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+
     @staticmethod
     def parts(journal: Any) -> list[Any]:
         return [journal]
@@ -138,6 +152,13 @@ class RedisKind:
         await journal._link.stop()
         journal._writing.commit._busy = False
         journal._writing.commit._dirty.clear()
+
+
+class ValkeyKind(RedisKind):
+    """The same in a Valkey server."""
+
+    def __init__(self, path: Path) -> None:
+        self.server = shared_redis(VALKEY)
 
 
 class RedisClusterKind(RedisKind):
@@ -158,7 +179,72 @@ class RedisClusterKind(RedisKind):
         return list(journal._parts)
 
 
-_server: RedisServer | None = None
+class PostgresKind:
+    """The journal in a PostgreSQL server that all tests of a process share; each finds it empty."""
+
+    durable = True
+    immediate = False
+    clock = None
+
+    def __init__(self, path: Path) -> None:
+        self.server = shared_postgres()
+        self._is_empty = False
+
+    async def open(self, **settings: Any) -> PostgresJournal:
+        if not self._is_empty:
+            self._is_empty = True
+            await empty_postgres(self.server.url)
+        journal = PostgresJournal(self.server.url, **settings)
+        await journal.start()
+        return journal
+
+    async def silence(self, journal: Any) -> None:
+        """Have a node's lease run out."""
+        await journal._link.fetch("DELETE FROM everytoken.nodes WHERE node = $1", journal.node)
+
+    def spare_the_silent(self, journal: Any) -> None:
+        """Have a node take nobody for dead who is silent, as after the server was away."""
+        journal._quiet_until = asyncio.get_running_loop().time() + 300.0
+
+    @staticmethod
+    async def drop_connections(journal: Any) -> None:
+        """Break all connections to the server but the one that does it."""
+        await journal._link.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'everytoken' AND pid <> pg_backend_pid()"
+        )
+
+    async def crash(self, journal: Any) -> None:
+        """Let go of the connections as the death of the process does, and have its lease run out."""
+        await until(lambda: not journal._writing.commit._busy)
+        journal._writing.commit._store = lambda _: False
+        journal._writing.commit._stop_retrying()
+        await journal._writing.stopped()
+        await journal._end_chores()
+        await journal._follower.stop()
+        await journal._link.stop()
+        journal._writing.commit._busy = False
+        journal._writing.commit._dirty.clear()
+
+
+_postgres: PostgresServer | None = None
+
+
+def shared_postgres() -> PostgresServer:
+    """Return a running server; the first call starts it for all tests of this process."""
+    global _postgres  # noqa: PLW0603
+    if PROGRAMS is None:
+        pytest.skip("there is no PostgreSQL")
+    with suppress(RuntimeError):
+        assert not isinstance(asyncio.get_running_loop(), VirtualTimeLoop), "no real server in virtual time"
+    if _postgres is None:
+        _postgres = PostgresServer()
+        _postgres.start()
+        atexit.register(_postgres.stop)
+    return _postgres
+
+
+_servers: dict[str, RedisServer] = {}
 _cluster: ClusterServers | None = None
 
 
@@ -179,25 +265,25 @@ def shared_cluster() -> ClusterServers:
     return _cluster
 
 
-def shared_redis() -> RedisServer:
+def shared_redis(program: str | None = REDIS) -> RedisServer:
     """Return a running server that is empty; the first call starts it for all tests of this process."""
-    global _server  # noqa: PLW0603
-    if REDIS is None:
-        pytest.skip("there is no redis-server")
+    if program is None:
+        pytest.skip("there is no such server")
     with suppress(RuntimeError):  # no loop runs
         # Its time passes while a real server has not answered yet.
         assert not isinstance(asyncio.get_running_loop(), VirtualTimeLoop), "no real server in virtual time"
-    if _server is None:
+    server = _servers.get(program)
+    if server is None:
         directory = tempfile.TemporaryDirectory()
         # Without its file: a disk that is busy with something else can hold a server that writes one for seconds.
-        _server = RedisServer(Path(directory.name), persistent=False)
-        _server.start()
+        server = _servers[program] = RedisServer(Path(directory.name), persistent=False, program=program)
+        server.start()
         atexit.register(directory.cleanup)
-        atexit.register(_server.stop)
-    with socket.create_connection(("127.0.0.1", _server.port)) as connection:
+        atexit.register(server.stop)
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(b"FLUSHALL\r\n")
         assert connection.recv(16) == b"+OK\r\n"
-    return _server
+    return server
 
 
 class OfTheDocs:
@@ -247,6 +333,8 @@ BACKENDS: dict[str, Any] = {
     "sqlite with fsync": SqlitePower,
     "redis": RedisKind,
     "redis cluster": RedisClusterKind,
+    "valkey": ValkeyKind,
+    "postgres": PostgresKind,
     "of the docs": OfTheDocs,
     "of the docs, in a thread": OfTheDocsInAThread,
 }

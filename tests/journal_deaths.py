@@ -1,7 +1,7 @@
-"""A process whose journal is killed between any two of its operations: `sqlite PATH` or `redis URL`.
+"""A process whose journal is killed between any two of its operations: `sqlite PATH`, `redis URL` or `postgres URL`.
 
 It does everything that can be done to a journal, in a child that kills itself (SIGKILL) at the n-th step, for every n:
-a step is a statement of SQL, or a command to Redis about to be sent, just sent, or about to be answered. What the child
+a step is a statement of SQL, or a message to a server about to be sent, just sent, or about to be answered. What the child
 was acknowledged comes through a pipe; a second child looks at what is there, and goes on with it. Prints the number of
 deaths, and what is wrong.
 """
@@ -16,12 +16,16 @@ import signal
 import socket
 import sys
 import traceback
+from asyncio import selector_events
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tests.postgres_server import empty_postgres
+
 from everytoken.errors import FencedError, StreamExistsError, StreamNotFoundError
 from everytoken.journal import Append, Journal, Log, Producer, StreamInfo, sqlite_tidying
+from everytoken.journal.postgres import PostgresJournal
 from everytoken.journal.redis import RedisJournal
 from everytoken.journal.redis_connection import RedisConnection, pack
 from everytoken.journal.redis_entries import Keys
@@ -260,6 +264,40 @@ class Redis:
         return await journal.orphans()
 
 
+class Postgres:
+    """Messages and replies are steps: of each, that it is about to go out, has gone out, or has come."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def clear(self) -> None:
+        asyncio.run(empty_postgres(self._url))
+
+    def journal(self) -> Journal:
+        return PostgresJournal(self._url)
+
+    def die_at(self, step: Steps) -> None:
+        transport: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+        write, receive = transport.write, transport._read_ready__data_received
+
+        def written(*arguments: Any) -> None:
+            step()
+            write(*arguments)
+            step()
+
+        def received(*arguments: Any) -> None:
+            step()
+            receive(*arguments)
+
+        transport.write, transport._read_ready__data_received = written, received
+
+    async def orphans(self, journal: Any) -> list[str]:
+        """Have the lease of the dead run out."""
+        await journal._link.fetch("DELETE FROM everytoken.nodes WHERE node <> $1", journal.node)
+        found: list[str] = await journal.orphans()
+        return found
+
+
 def in_child(work: Callable[[], None]) -> int:
     """Do it in a process of its own, which begins as this one is now; return how that ended."""
     child = os.fork()
@@ -307,7 +345,7 @@ async def _with(journal: Journal, work: Callable[[Journal], Any]) -> None:
 
 
 def main() -> None:
-    backend = {"sqlite": Sqlite, "redis": Redis}[sys.argv[1]](sys.argv[2])
+    backend = {"sqlite": Sqlite, "redis": Redis, "postgres": Postgres}[sys.argv[1]](sys.argv[2])
     every = int(sys.argv[3])
     deaths = 0
     while (status := one_death(backend, deaths * every + 1)) == signal.SIGKILL:

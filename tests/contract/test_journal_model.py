@@ -262,7 +262,7 @@ def _a_record(kind: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.blocking_allowed("runs its own event loops")
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("machine", ["sqlite", "sqlite with fsync", "redis"], indirect=True)
+@pytest.mark.parametrize("machine", ["sqlite", "sqlite with fsync", "redis", "postgres"], indirect=True)
 def test_a_journal_does_as_a_list_would_on_a_long_walk(machine: type[JournalMachine], seed: int) -> None:
     chance = random.Random(seed)
     walk = machine()

@@ -28,7 +28,7 @@ def total(amount=1, limit=10, counter="t"):
     return Demand(counter, "total", amount, limit)
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis", "of the docs"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres", "of the docs"])
 async def backend(request, tmp_path):
     kind = BACKENDS[request.param](tmp_path)
     kind.opened = []

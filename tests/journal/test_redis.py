@@ -20,7 +20,6 @@ from everytoken.errors import (
     OffsetInvalidError,
     ProducerStaleError,
     QuotaExceededError,
-    StreamClosedError,
     StreamNotFoundError,
 )
 from everytoken.journal import Append, Producer
@@ -139,45 +138,6 @@ def _hold_replies(node: RedisJournal, monkeypatch: pytest.MonkeyPatch) -> Callab
 # Several nodes
 
 
-async def test_a_reader_on_another_node_follows_to_the_end(server: RedisServer, nodes: Nodes) -> None:
-    here, there = await nodes(server), await nodes(server)
-    writer = await here.create(info(), _records(3))
-    reader = Reader(await there.open("s"))
-    reading = asyncio.create_task(reader.run())
-    for n in range(3, 60, 3):
-        await _append(writer, _records(3, n))
-    late = asyncio.create_task(Reader(await there.open("s"), 30).run())
-    await _end(writer, _records(1, 60))
-    assert await reading == _records(61)
-    assert await late == _records(61)[30:]
-    assert reader.log.info.result == {"outcome": "completed"}
-
-
-async def test_readers_elsewhere_see_each_record_soon(server: RedisServer, nodes: Nodes) -> None:
-    here, there = await nodes(server), await nodes(server)
-    writer = await here.create(info())
-    log = await there.open("s")
-    log.subscribe(lambda: None)
-    for n in range(5):
-        await _append(writer, _records(1, n))
-        await until(lambda: log.tail == n + 1)  # noqa: B023
-    assert await here.is_read_elsewhere("s")
-    assert not await here.is_read_elsewhere("other")
-
-
-async def test_many_streams_are_followed_at_once(server: RedisServer, nodes: Nodes) -> None:
-    here, there = await nodes(server), await nodes(server)
-    writers = [await here.create(info(f"s{n}")) for n in range(40)]
-    readers = [asyncio.create_task(Reader(await there.open(f"s{n}")).run()) for n in range(40)]
-    for n in range(10):
-        for writer in writers:
-            writer.append(_records(1, n))
-        await asyncio.sleep(0)
-    for writer in writers:
-        await _end(writer, _records(1, 10))
-    assert all(records == _records(11) for records in await asyncio.gather(*readers))
-
-
 async def test_an_ended_stream_becomes_one_packed_entry(server: RedisServer, nodes: Nodes) -> None:
     here, there = await nodes(server), await nodes(server)
     writer = await here.create(info())
@@ -195,24 +155,6 @@ async def test_an_ended_stream_becomes_one_packed_entry(server: RedisServer, nod
     assert await Reader(halfway, 60).run() == expected[60:]
     for offset in (0, 1, 77, 120, 121):
         assert await read_all(await there.open("s"), offset, 300) == expected[offset:]
-
-
-async def test_a_deleted_stream_is_gone_on_every_node(server: RedisServer, nodes: Nodes) -> None:
-    here, there = await nodes(server), await nodes(server)
-    writer = await here.create(info())
-    shared = await here.create(info("everybody's", shared=True))
-    for name in ("s", "everybody's"):
-        log = await there.open(name)
-        log.subscribe(lambda: None)
-    await here.delete("everybody's")
-    await there.delete("s")
-    writer.append([b"late"])
-    await until(lambda: writer.log.deleted)
-    with pytest.raises(StreamNotFoundError):
-        writer.append([b"later"])
-    assert shared.log.deleted
-    await until(lambda: log.deleted)
-    assert (await there.create(info(), [b"new"])).log.tail == 1
 
 
 async def test_streams_that_redis_has_removed_are_used_no_more(server: RedisServer, nodes: Nodes) -> None:
@@ -248,80 +190,7 @@ async def test_producers_that_a_version_before_has_stored_are_known(
     assert await read_all(await journal.open("s")) == [b"1", b"2"]
 
 
-async def test_submits_of_many_nodes_at_once_are_all_stored_once(server: RedisServer, nodes: Nodes) -> None:
-    journals = [await nodes(server) for _ in range(3)]
-    await journals[0].create(info(shared=True))
-    await asyncio.gather(
-        *(
-            journal.submit("s", Append(records=[b"%d.%d" % (n, i)]))
-            for n, journal in enumerate(journals)
-            for i in range(8)
-        )
-    )
-    records = await read_all(await journals[1].open("s"))
-    assert sorted(records) == sorted(b"%d.%d" % (n, i) for n in range(3) for i in range(8))
-
-
-async def test_a_writers_stream_takes_nobody_elses_records(server: RedisServer, nodes: Nodes) -> None:
-    here, there = await nodes(server), await nodes(server)
-    writer = await here.create(info())
-    with pytest.raises(FencedError):
-        await there.submit("s", Append(records=[b"1"]))
-    await _append(writer, [b"2"])
-    assert await read_all(await there.open("s")) == [b"2"]
-
-
 # Takeover
-
-
-async def test_a_node_without_a_sign_of_life_loses_its_streams_to_one_other(
-    server: RedisServer, nodes: Nodes
-) -> None:
-    dead = await nodes(server)
-    for n in range(3):
-        await dead.create(info(f"s{n}", created=float(n + 1)), _records(2))
-    await dead.create(info("everybody's", shared=True))
-    others = [await nodes(server) for _ in range(4)]
-    assert await others[0].orphans() == []
-    await dead._ask(pack("DEL", Keys().alive(dead._node.encode())))
-    assert await others[0].orphans() == ["s0", "s1", "s2"]
-    claims = await asyncio.gather(*(journal.claim("s0") for journal in others), return_exceptions=True)
-    assert [type(claim) for claim in claims].count(FencedError) == 3
-    assert await others[0].orphans() == ["s1", "s2"]
-
-
-@pytest.mark.parametrize("quiet", [False, True])
-async def test_a_node_that_is_known_to_be_gone_loses_its_streams_at_once(
-    server: RedisServer, nodes: Nodes, *, quiet: bool
-) -> None:
-    """Also just after Redis was away, when nobody counts as dead for being silent."""
-    dead, lives, other = [await nodes(server, lease=300.0) for _ in range(3)]
-    await dead.create(info("gone"), _records(1))
-    kept = await lives.create(info("kept"), _records(1))
-    if quiet:
-        other._orphans._quiet_until = asyncio.get_running_loop().time() + 300.0
-    assert await other.orphans() == []
-    await other.bury(dead.node)
-    assert await other.orphans() == ["gone"]
-    await _append(await other.claim("gone"), _records(1, 1))
-    await _append(kept, _records(1, 1))
-    assert await other.orphans() == []
-
-
-async def test_what_another_node_has_taken_over_is_not_taken_away_from_it(
-    server: RedisServer, nodes: Nodes
-) -> None:
-    """All that are told of a death look at once; who is later must not disturb who is at it."""
-    dead, quick, late = [await nodes(server, lease=300.0) for _ in range(3)]
-    await dead.create(info(), _records(1))
-    for node in (quick, late):
-        await node.bury(dead.node)
-        assert await node.orphans() == ["s"]
-    writer = await quick.claim("s")
-    with pytest.raises(FencedError):
-        await late.claim("s")
-    await _append(writer, _records(1, 1))
-    assert (await late.claim("s")).log.tail == 2  # for good reason, as who stops it has
 
 
 async def test_a_reader_that_comes_while_a_stream_is_taken_over_sees_nothing_twice(
@@ -455,107 +324,7 @@ async def test_a_lease_runs_out_by_itself_and_not_before(server: RedisServer, no
             pass
 
 
-async def test_a_stopped_nodes_streams_can_be_taken_over_at_once(server: RedisServer, nodes: Nodes) -> None:
-    node, other = RedisJournal(server.url), await nodes(server)
-    await node.start()
-    writer = await node.create(info(), [b"1"])
-    writer.append([b"2"])
-    await node.stop()
-    assert await other.orphans() == ["s"]
-    assert await read_all((await other.claim("s")).log) == [b"1", b"2"]
-
-
-async def test_a_writer_that_wakes_up_after_the_takeover_cannot_add_a_byte(
-    server: RedisServer, nodes: Nodes
-) -> None:
-    old, new = await nodes(server), await nodes(server)
-    await old._follower.stop()  # a paused process hears nothing
-    writer = await old.create(info(), _records(2))
-    told: list[bool] = []
-    writer.when_fenced(lambda: told.append(True))
-    taker = await new.claim("s")
-    writer.append([b"late"])  # it is not told yet
-    await until(lambda: told)
-    with pytest.raises(FencedError):
-        writer.append([b"later"])
-    with pytest.raises(FencedError):
-        writer.close([], {})
-    await _append(taker, [b"right"])
-    await _end(taker, [])
-    assert await read_all(await new.open("s")) == [*_records(2), b"right"]
-
-
-async def test_a_node_that_has_lost_a_stream_without_knowing_can_take_it_back(
-    server: RedisServer, nodes: Nodes
-) -> None:
-    """What it still wanted to have stored never will be, and nobody may wait for it for ever."""
-    old, new = await nodes(server), await nodes(server)
-    await old._follower.stop()  # a paused process hears nothing
-    writer = await old.create(info(), _records(2))
-    await _append(await new.claim("s"), [b"right"])
-    writer.append([b"late"])
-    async with asyncio.timeout(5):
-        again = await old.claim("s")
-    await _end(again, [b"end"])
-    third = await nodes(server)
-    assert await read_all(await third.open("s")) == [*_records(2), b"right", b"end"]
-
-
-async def test_a_silent_writer_is_told_of_the_takeover_and_its_readers_go_on_with_the_other(
-    server: RedisServer, nodes: Nodes
-) -> None:
-    old, new = await nodes(server), await nodes(server)
-    writer = await old.create(info(), _records(2))
-    told: list[bool] = []
-    writer.when_fenced(lambda: told.append(True))
-    reading = asyncio.create_task(Reader(await old.open("s")).run())
-    following = asyncio.create_task(Reader(await new.open("s")).run())
-    await asyncio.sleep(0)
-    taker = await new.claim("s")
-    await until(lambda: told)
-    await _append(taker, [b"right"])
-    await _end(taker, [b"end"])
-    assert await reading == [*_records(2), b"right", b"end"]
-    assert await following == [*_records(2), b"right", b"end"]
-
-
 # A server that goes away
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_connections_that_break_at_any_moment_lose_and_double_nothing(
-    server: RedisServer, nodes: Nodes, seed: int
-) -> None:
-    chance = random.Random(seed)
-    here, there, other = await nodes(server), await nodes(server), await nodes(server)
-    writers = [await here.create(info(f"s{n}")) for n in range(5)]
-    readers = [
-        asyncio.create_task(Reader(await journal.open(f"s{n}")).run())
-        for n in range(5)
-        for journal in (here, there)
-    ]
-    for n in range(200):
-        for writer in writers:
-            if chance.random() < 0.5:
-                writer.append(
-                    _records(1, writer.log.tail + len(writer.log.storing) + len(writer.log.pending))
-                )
-        if chance.random() < 0.06:
-            await _drop_connections(other)
-        for _ in range(chance.randrange(3)):
-            await asyncio.sleep(0)
-        if n % 50 == 0:
-            await until(lambda: all(not writer.log.waits for writer in writers))
-    await until(lambda: all(not writer.log.waits for writer in writers))
-    for writer in writers:
-        await _end(writer, [b"end"])
-    for records in await asyncio.gather(*readers):
-        assert records == [*_records(len(records) - 1), b"end"]
-    for writer in writers:
-        assert await read_all(await other.open(writer.log.info.id)) == [
-            *_records(writer.log.tail - 1),
-            b"end",
-        ]
 
 
 async def test_what_is_appended_in_the_moment_the_connection_comes_back_is_stored_once(
@@ -808,13 +577,6 @@ async def test_how_durable_the_server_is_stands_in_the_log(
     [shown] = re.findall(r"^```\n(.*)\n```$", page, re.MULTILINE)
     told = [re.sub(r" at .*?: ", " at 10.0.0.5:6379: ", message) for message in caplog.messages]
     assert (shown in told) == ("everysec" in words)
-
-
-async def test_a_closed_stream_cannot_be_claimed(server: RedisServer, nodes: Nodes) -> None:
-    journal = await nodes(server)
-    await _end(await journal.create(info()), [])
-    with pytest.raises(StreamClosedError):
-        await journal.claim("s")
 
 
 async def test_what_is_read_at_once_is_bounded_also_where_small_entries_come_first(

@@ -244,7 +244,7 @@ def test_urls(url: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite://a/b", "sqlite:/a/b", "sqlite:a", "sqlite:", "sqlite:///", "postgres://h/d", "x"]
+    "url", ["sqlite://a/b", "sqlite:/a/b", "sqlite:a", "sqlite:", "sqlite:///", "mysql://h/d", "x"]
 )
 def test_what_is_no_journal_is_said_so(url: str) -> None:
     with pytest.raises(ConfigurationError):

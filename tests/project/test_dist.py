@@ -70,13 +70,13 @@ def test_every_way_to_install_is_one_that_works():
         "pipx inject everytoken ./weights xllamacpp",
         "pip install .",
         "pip install './weights' '.[embedded]'",
-        "pip install '.[redis,http2,otel,prices]'",
+        "pip install '.[redis,postgres,http2,otel,prices]'",
         "python -c 'from everytoken.native import parts; print(parts.short_path is not None)'",
         "npm pack ./js",
         f"npm install everytoken-{javascript['version']}.tgz",
     ]
     extras = set(project["optional-dependencies"])
-    assert extras == {"embedded", "redis", "http2", "otel", "prices"}
+    assert extras == {"embedded", "redis", "postgres", "http2", "otel", "prices"}
     assert extras == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     assert (ROOT / "weights" / "pyproject.toml").exists()
 

@@ -14,6 +14,7 @@ import plug_apis
 from everytoken.sse import SSEDecoder
 from everytoken.testing.plan import Plan
 from everytoken.testing.upstream import APIS
+from postgres_server import PROGRAMS, PostgresServer
 from redis_cluster import ClusterServers
 from redis_server import REDIS, RedisServer
 
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[str]:
-    """Run a Redis server of our own; gives its URL."""
-    server = RedisServer(directory)
+def running(directory: Path, kind: str = "redis") -> Iterator[str]:
+    """Run a server of our own; gives its URL."""
+    if (REDIS if kind == "redis" else PROGRAMS) is None:
+        pytest.skip(f"there is no server for {kind}")
+    server = RedisServer(directory) if kind == "redis" else PostgresServer()
     server.start()
     try:
         yield server.url
@@ -40,24 +43,24 @@ async def test_a_gateway_killed_and_started_again_loses_and_doubles_nothing(tmp_
     assert problems == []
 
 
-@pytest.mark.skipif(REDIS is None, reason="there is no redis-server")
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
 @pytest.mark.blocking_allowed("the server is started and stopped beside the test")
-async def test_a_node_killed_for_good_is_replaced_by_another(tmp_path: Path) -> None:
+async def test_a_node_killed_for_good_is_replaced_by_another(tmp_path: Path, kind: str) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
-    with running(tmp_path) as url:
+    with running(tmp_path, kind) as url:
         shape = {"responses": 200, "chunks": 60, "pace": 0.05}
         assert await plug.redis_round(url, tmp_path, seed=seed, **shape) == []
 
 
-@pytest.mark.skipif(REDIS is None, reason="there is no redis-server")
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
 @pytest.mark.blocking_allowed("the server is started and stopped beside the test")
 async def test_workers_that_are_killed_lose_and_double_nothing_and_nobody_waits_for_their_lease(
-    tmp_path: Path,
+    tmp_path: Path, kind: str
 ) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
-    with running(tmp_path) as url:
+    with running(tmp_path, kind) as url:
         shape = {"responses": 120, "chunks": 60, "pace": 0.05, "kills": 3}
         assert await plug.workers_round(url, tmp_path, seed=seed, **shape) == []
 
@@ -78,12 +81,14 @@ async def test_a_master_of_six_servers_that_is_killed_with_a_node_loses_and_doub
         cluster.stop()
 
 
-@pytest.mark.skipif(REDIS is None, reason="there is no redis-server")
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
 @pytest.mark.blocking_allowed("the server is started and stopped beside the test")
-async def test_a_node_that_slept_longer_than_its_lease_adds_nothing_when_it_wakes(tmp_path: Path) -> None:
+async def test_a_node_that_slept_longer_than_its_lease_adds_nothing_when_it_wakes(
+    tmp_path: Path, kind: str
+) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
-    with running(tmp_path) as url:
+    with running(tmp_path, kind) as url:
         shape = {"responses": 40, "chunks": 60, "pace": 0.02}
         assert await plug.sleeping_round(url, tmp_path, seed=seed, **shape) == []
 
@@ -91,8 +96,6 @@ async def test_a_node_that_slept_longer_than_its_lease_adds_nothing_when_it_wake
 @pytest.mark.parametrize("journal", ["sqlite", "redis"])
 @pytest.mark.blocking_allowed("a Redis server is started and stopped beside the test")
 async def test_every_api_over_every_upstream_loses_and_doubles_nothing(tmp_path: Path, journal: str) -> None:
-    if journal == "redis" and REDIS is None:
-        pytest.skip("there is no redis-server")
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
     with running(tmp_path) if journal == "redis" else nullcontext("") as url:

@@ -72,7 +72,7 @@ _GRACEFUL = 5  # seconds to finish writing responses when the server stops
     "--workers",
     type=Count(),
     metavar="N|auto",
-    help="Processes that serve together; auto: one for each core. More than one need --journal redis://HOST.  [default: 1]",
+    help="Processes that serve together; auto: one for each core. More than one need a journal in Redis or PostgreSQL.  [default: 1]",
 )
 @click.option("--as-worker", "place", type=Place.parse, hidden=True)
 @click.option(
@@ -104,7 +104,7 @@ _GRACEFUL = 5  # seconds to finish writing responses when the server stops
 @click.option(
     "--journal",
     metavar="URL",
-    help="Where responses are stored: memory, sqlite:///PATH or redis://HOST.  "
+    help="Where responses are stored: memory, sqlite:///PATH, redis://HOST or postgresql://HOST/DB.  "
     "[default: a SQLite file in your data directory]",
 )
 @click.option(

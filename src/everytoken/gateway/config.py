@@ -170,7 +170,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `workers`: processes that serve together, 0 for one on each core; more than one need a journal that they can share.
     `journal`: where responses are kept, `retention` long and within `max_journal`; `durability`: whose
-    death they survive, the process's or, with a sync at every commit, the machine's, or with `replicated` that of Redis's master. `grace`: how long a response
+    death they survive, the process's or, with a sync at every commit, the machine's, or with `replicated` that of the server. `grace`: how long a response
     continues without a reader (negative: `max_grace`). `drain`: how long responses may continue when the server is to stop
     (SIGTERM), before they are handed over. `lease`: how long a node may give no sign of life before its responses are
     taken over by another. `api_keys`: the keys of callers, besides those that `everytoken keys` makes; as long as there are none, anyone who can

@@ -87,16 +87,28 @@ class Counters:
             str, dict[str, float]
         ] = {}  # by counter: reservations, and when each is forgotten
 
-    def reserve(self, name: str, now: float, until: float, demands: Sequence[Demand]) -> Refusal | list[int]:
-        """See `Ledger.reserve`."""
+    def have(self, kind: str, counter: str, amount: int, second: int, name: str, until: float) -> None:
+        """Take in what is stored of a counter: a total, a second of a window, or one that is running."""
+        if kind == "total":
+            self.total[counter] = amount
+        elif kind == "window":
+            self._windows.setdefault(counter, {})[second] = amount
+        elif kind == "running":
+            self._running.setdefault(counter, {})[name] = until
+
+    def reserve(
+        self, name: str, now: float, until: float, demands: Sequence[Demand], *, there: bool = False
+    ) -> Refusal | list[int]:
+        """See `Ledger.reserve`. `there`: it is known to be reserved."""
+        there = there or name in self.open
         left = []
         for number, demand in enumerate(demands):
             taken = self._taken(demand, now)
-            if name not in self.open and demand.limit and taken + demand.amount > demand.limit:
+            if not there and demand.limit and taken + demand.amount > demand.limit:
                 return Refusal(number, self._wait(demand, now))
-            more = 0 if name in self.open else demand.amount
+            more = 0 if there else demand.amount
             left.append(max(0, demand.limit - taken - more) if demand.limit else 0)
-        if name not in self.open:
+        if not there:
             self.restore(name, Reservation(int(now), until, list(demands)))
         return left
 

@@ -420,7 +420,7 @@ class StreamWriter:
         raise StreamClosedError(f"stream {stream.info.id} has ended")
 
 
-def some_of(records: PackedRecords, start: int, stop: int, limit: int) -> list[bytes]:
+def some_of(records: PackedRecords | Sequence[bytes], start: int, stop: int, limit: int) -> list[bytes]:
     """Return records from `start` on, before `stop`, about `limit` bytes of them."""
     taken: list[bytes] = []
     size, step = 0, _FIRST

@@ -56,7 +56,7 @@ def _sqlite(url: str, settings: JournalSettings) -> Journal:
         path = _path_in(url)
     if settings.durability == "replicated":
         raise ConfigurationError(
-            "durability is 'replicated', which needs a journal in Redis: use process or power"
+            "durability is 'replicated', which needs a journal in Redis or PostgreSQL: use process or power"
         )
     return SqliteJournal(
         path,
@@ -87,6 +87,22 @@ def _redis(url: str, settings: JournalSettings) -> Journal:
     )
 
 
+def _postgres(url: str, settings: JournalSettings) -> Journal:
+    try:
+        from everytoken.journal.postgres import PostgresJournal  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            "the journal in PostgreSQL needs a package: pip install 'everytoken[postgres]'"
+        ) from error
+    return PostgresJournal(
+        url,
+        retention=settings.retention,
+        lease=settings.lease,
+        durability=settings.durability,
+        quota=settings.quota,
+    )
+
+
 _SCHEMES: dict[str, Callable[[str, JournalSettings], Journal]] = {
     "": _sqlite,
     "memory": _memory,
@@ -98,11 +114,15 @@ _SCHEMES: dict[str, Callable[[str, JournalSettings], Journal]] = {
     "rediss-sentinel": _redis,
     "redis-cluster": _redis,
     "rediss-cluster": _redis,
+    "postgresql": _postgres,
+    "postgres": _postgres,
 }
 
 
 def _unknown(url: str) -> ConfigurationError:
-    return ConfigurationError(f"{url!r} is no journal: use memory, sqlite:///PATH or redis://HOST")
+    return ConfigurationError(
+        f"{url!r} is no journal: use memory, sqlite:///PATH, redis://HOST or postgresql://HOST"
+    )
 
 
 def register_journal(scheme: str, factory: Callable[[str, JournalSettings], Journal]) -> None:
@@ -126,7 +146,7 @@ def journal_at(
 
     `memory`, `sqlite:///PATH` (three slashes: relative to where the process runs; four: absolute),
     `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` with TLS, `unix:///PATH`,
-    `redis-sentinel://HOST,HOST/MASTER`, `redis-cluster://HOST,HOST`; any other scheme is looked for
+    `redis-sentinel://HOST,HOST/MASTER`, `redis-cluster://HOST,HOST`, `postgresql://HOST/DB`; any other scheme is looked for
     among the entry points `everytoken.journals`. `retention` and `lease` are in seconds. Raises `ConfigurationError`.
     """
     factory = _factory_of(url)
@@ -150,8 +170,8 @@ def check_url(url: str) -> None:
         raise _unknown(url)
     if factory is _sqlite and url:
         _path_in(url)
-    if factory is _redis:  # which connects when it is started
-        _redis(url, JournalSettings(port=0, retention=1.0, max_bytes=1, durability="process", lease=1.0))
+    if factory in (_redis, _postgres):  # which connect when they are started
+        factory(url, JournalSettings(port=0, retention=1.0, max_bytes=1, durability="process", lease=1.0))
 
 
 def _path_in(url: str) -> Path:

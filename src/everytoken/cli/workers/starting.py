@@ -54,7 +54,7 @@ def check_shared(config: Config, port: int) -> None:
     """Raise `ConfigurationError` unless several processes can use the journal at once."""
     if not isinstance(configured_journal(config, port=port), SharedJournal):
         raise ConfigurationError(
-            "several workers need a journal that they can share: set journal to redis://HOST, or workers to 1"
+            "several workers need a journal that they can share: set journal to redis://HOST or postgresql://HOST, or workers to 1"
         )
 
 

@@ -38,6 +38,14 @@ def journal(measured: Measured) -> Iterator[Finding]:
         )
     elif str(told.get("kind")).startswith("redis"):
         yield from _redis(told.get("settings") or {}, told.get("durability", "process"))
+    elif told.get("kind") == "postgres" and (told.get("settings") or {}).get("fsync") == "off":
+        yield Finding(
+            "postgres-forgets",
+            "warning",
+            "PostgreSQL does not wait for its disk (fsync off).",
+            "A crash of its machine can damage the database, and all responses and keys with it.",
+            (Change("postgresql.conf", "fsync = on"),),
+        )
 
 
 def _redis(settings: Mapping[str, str], durability: str) -> Iterator[Finding]:
