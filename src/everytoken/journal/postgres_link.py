@@ -105,7 +105,7 @@ class PostgresLink:
             pool.terminate()
 
     async def connect(self, *, durable: bool = True) -> Any:
-        """Return a connection of one's own; what is stored over one that is not `durable` the server may lose as it crashes.
+        """Return a new connection; what is stored over one that is not `durable` the server may lose when it crashes.
 
         Raises `JournalUnavailableError`.
         """
