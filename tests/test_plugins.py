@@ -185,7 +185,10 @@ async def test_a_mounted_gateway_uses_the_journal_that_its_configuration_names(m
 
 @pytest.mark.parametrize("url", ["nothing://here", "nothing", "memory:x", "sqlite", "shelf", "://"])
 def test_what_is_no_journal_is_refused(url, shelf):
-    with pytest.raises(ConfigurationError, match="is no journal: use memory, sqlite:///PATH or redis://HOST"):
+    with pytest.raises(
+        ConfigurationError,
+        match="is no journal: use memory, sqlite:///PATH, redis://HOST or postgresql://HOST",
+    ):
         journal_at(url, **SETTINGS)
 
 

@@ -153,7 +153,7 @@ class TestTheWheel:
         assert metadata.license_expression == "Apache-2.0"
         assert metadata.license_files == list(LICENSES)
         assert str(metadata.requires_python) == ">=3.11"
-        assert metadata.provides_extra == ["embedded", "http2", "otel", "prices", "redis"]
+        assert metadata.provides_extra == ["embedded", "http2", "otel", "postgres", "prices", "redis"]
 
     def test_is_the_same_when_it_is_built_from_the_source_distribution(self, wheel, source, tmp_path):
         with tarfile.open(source) as archive:
@@ -193,8 +193,11 @@ class TestInstalled:
     def test_what_it_declares_is_all_it_needs(self, bare):
         done = bare.run("python", "-I", "-W", "error", "-c", IMPORT_EVERYTHING)
         missing = json.loads(done.stdout)
-        assert set(missing.values()) == {"h2", "hiredis", "opentelemetry"}
-        names = ("everytoken.gateway.telemetry.", "everytoken.journal.redis", "everytoken.upstream.http2")
+        assert set(missing.values()) == {"asyncpg", "h2", "hiredis", "opentelemetry"}
+        names = (
+            *("everytoken.gateway.telemetry.", "everytoken.upstream.http2"),
+            *("everytoken.journal.redis", "everytoken.journal.postgres"),
+        )
         assert all(name.startswith(names) for name in missing)
 
     def test_the_command_is_there(self, bare):
@@ -209,6 +212,7 @@ class TestInstalled:
         [
             ([], "embedded"),
             (["--journal", "redis://127.0.0.1:9", "--upstream", "http://127.0.0.1:9/v1"], "redis"),
+            (["--journal", "postgresql://127.0.0.1:9/d", "--upstream", "http://127.0.0.1:9/v1"], "postgres"),
         ],
     )
     def test_an_extra_that_is_missing_is_named(self, options, extra, bare):

@@ -272,7 +272,7 @@ def test_a_journal_that_they_cannot_share_is_refused(tmp_path, journal):
     done = run("serve", "--port", "0", "--workers", "2", "--journal", journal.format(tmp_path))
     assert done.returncode == 1
     assert done.stderr.decode() == (
-        "everytoken: several workers need a journal that they can share: set journal to redis://HOST, or workers to 1\n"
+        "everytoken: several workers need a journal that they can share: set journal to redis://HOST or postgresql://HOST, or workers to 1\n"
     )
 
 
