@@ -63,15 +63,15 @@ class Memory:
         raise NotImplementedError
 
 
-async def _store_no_more(journal: Any) -> None:
-    await until(lambda: not journal._commit._busy)
-    journal._commit._store = lambda _: False
-    journal._commit._stop_retrying()
+async def _store_no_more(commit: Any) -> None:
+    await until(lambda: not commit._busy)
+    commit._store = lambda _: False
+    commit._stop_retrying()
 
 
-def _forget_what_waits(journal: Any) -> None:
-    journal._commit._busy = False
-    journal._commit._dirty.clear()
+def _forget_what_waits(commit: Any) -> None:
+    commit._busy = False
+    commit._dirty.clear()
 
 
 class Sqlite:
@@ -92,11 +92,11 @@ class Sqlite:
 
     async def crash(self, journal: Any) -> None:
         """Let go of the file as the death of the process does: what has not been stored is gone."""
-        await _store_no_more(journal)
+        await _store_no_more(journal._commit)
         journal._sweeper.cancel()
         await asyncio.gather(journal._sweeper, *journal._background, return_exceptions=True)
         await asyncio.to_thread(journal._file.close)
-        _forget_what_waits(journal)
+        _forget_what_waits(journal._commit)
 
 
 class SqlitePower(Sqlite):
@@ -142,16 +142,13 @@ class RedisKind:
         return [journal]
 
     async def _crash(self, journal: Any) -> None:
-        await until(lambda: not journal._writing.commit._busy)
-        journal._writing.commit._store = lambda _: False
-        journal._writing.commit._stop_retrying()
+        await _store_no_more(journal._writing.commit)
         journal._beating.cancel()
         await asyncio.gather(journal._beating, return_exceptions=True)
         await journal._ask(pack("DEL", journal._keys.alive(journal._node.encode())))
         await journal._follower.stop()
         await journal._link.stop()
-        journal._writing.commit._busy = False
-        journal._writing.commit._dirty.clear()
+        _forget_what_waits(journal._writing.commit)
 
 
 class ValkeyKind(RedisKind):
@@ -216,15 +213,12 @@ class PostgresKind:
 
     async def crash(self, journal: Any) -> None:
         """Let go of the connections as the death of the process does, and have its lease run out."""
-        await until(lambda: not journal._writing.commit._busy)
-        journal._writing.commit._store = lambda _: False
-        journal._writing.commit._stop_retrying()
+        await _store_no_more(journal._writing.commit)
         await journal._writing.stopped()
         await journal._end_chores()
         await journal._follower.stop()
         await journal._link.stop()
-        journal._writing.commit._busy = False
-        journal._writing.commit._dirty.clear()
+        _forget_what_waits(journal._writing.commit)
 
 
 _postgres: PostgresServer | None = None
@@ -304,9 +298,9 @@ class OfTheDocs:
 
     async def crash(self, journal: Any) -> None:
         """Let go of the file; what has not been stored is gone."""
-        await _store_no_more(journal)
+        await _store_no_more(journal._commit)
         journal._file.close()
-        _forget_what_waits(journal)
+        _forget_what_waits(journal._commit)
 
 
 class OfTheDocsInAThread(OfTheDocs):
@@ -362,6 +356,27 @@ async def read_all(log: Log, offset: int = 0, limit: int = 1000) -> list[bytes]:
         records += some
         offset += len(some)
     return records
+
+
+def chunks(count: int, start: int = 0) -> list[bytes]:
+    """Return records that are alike, as those of a response are."""
+    return [
+        b'{"choices":[{"delta":{"content":"%d"}}],"id":"the same for all"}' % n
+        for n in range(start, start + count)
+    ]
+
+
+async def append(writer: Any, records: list[bytes]) -> None:
+    """Append records, and wait until they are shown."""
+    due = writer.log.tail + len(writer.log.pending) + len(writer.log.storing) + len(records)
+    writer.append(records)
+    await until(lambda: writer.log.tail == due)
+
+
+async def end(writer: Any, records: list[bytes]) -> None:
+    """Append the last records, and wait until the end is shown."""
+    writer.close(records, {"outcome": "completed"})
+    await until(lambda: writer.log.closed)
 
 
 class Reader:

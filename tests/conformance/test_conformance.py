@@ -18,13 +18,14 @@ import pytest
 
 from command_line import gateway
 from node_packages import install
+from postgres_server import PROGRAMS, PostgresServer
 from redis_server import REDIS, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).parent
-KINDS = ["memory", "sqlite", "redis"]
+KINDS = ("memory", "sqlite", "redis", "postgres")
 TESTS = 250  # without the groups about forks and subscriptions, which docs/streams.md leaves out
 LONG_POLL = 2  # seconds; the exam waits for the end of several
 
@@ -81,6 +82,11 @@ def exams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exam]]
             redis.start()
             stack.callback(redis.kill)
             journals["redis"] = redis.url
+        if PROGRAMS is not None:
+            postgres = PostgresServer()
+            postgres.start()
+            stack.callback(postgres.stop)
+            journals["postgres"] = postgres.url
         for kind, journal in journals.items():
             options = ("--journal", journal, "--config", str(settings))
             _, url = stack.enter_context(gateway(*options, "--upstream", "http://127.0.0.1:9/v1"))
@@ -95,7 +101,7 @@ def exams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exam]]
 @pytest.mark.parametrize("kind", KINDS)
 def test_conformance(kind: str, exams: dict[str, Exam]) -> None:
     if kind not in exams:
-        pytest.skip("redis-server is not installed")
+        pytest.skip(f"there is no server for {kind}")
     results = exams[kind].results()
     failed = [f"{result['name']}\n{result['why']}" for result in results if result["status"] != "passed"]
     assert not failed, "\n\n".join(failed)

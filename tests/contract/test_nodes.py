@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.journal_backends import BACKENDS, Reader, info, read_all, until
+from tests.journal_backends import BACKENDS, Reader, append, chunks, end, info, read_all, until
 
 from everytoken.errors import (
     FencedError,
@@ -44,38 +44,20 @@ async def nodes(kind: Any) -> AsyncIterator[Nodes]:
         await journal.stop()
 
 
-def _records(count: int, start: int = 0) -> list[bytes]:
-    return [
-        b'{"choices":[{"delta":{"content":"%d"}}],"id":"the same for all"}' % n
-        for n in range(start, start + count)
-    ]
-
-
-async def _append(writer: Any, records: list[bytes]) -> None:
-    due = writer.log.tail + len(writer.log.pending) + len(writer.log.storing) + len(records)
-    writer.append(records)
-    await until(lambda: writer.log.tail == due)
-
-
-async def _end(writer: Any, records: list[bytes]) -> None:
-    writer.close(records, {"outcome": "completed"})
-    await until(lambda: writer.log.closed)
-
-
 # Readers
 
 
 async def test_a_reader_on_another_node_follows_to_the_end(nodes: Nodes) -> None:
     here, there = await nodes(), await nodes()
-    writer = await here.create(info(), _records(3))
+    writer = await here.create(info(), chunks(3))
     reader = Reader(await there.open("s"))
     reading = asyncio.create_task(reader.run())
     for n in range(3, 60, 3):
-        await _append(writer, _records(3, n))
+        await append(writer, chunks(3, n))
     late = asyncio.create_task(Reader(await there.open("s"), 30).run())
-    await _end(writer, _records(1, 60))
-    assert await reading == _records(61)
-    assert await late == _records(61)[30:]
+    await end(writer, chunks(1, 60))
+    assert await reading == chunks(61)
+    assert await late == chunks(61)[30:]
     assert reader.log.info.result == {"outcome": "completed"}
 
 
@@ -85,7 +67,7 @@ async def test_readers_elsewhere_see_each_record_soon(nodes: Nodes) -> None:
     log = await there.open("s")
     log.subscribe(lambda: None)
     for n in range(5):
-        await _append(writer, _records(1, n))
+        await append(writer, chunks(1, n))
         await until(lambda: log.tail == n + 1)  # noqa: B023
     assert await here.is_read_elsewhere("s")
     assert not await here.is_read_elsewhere("other")
@@ -97,11 +79,11 @@ async def test_many_streams_are_followed_at_once(nodes: Nodes) -> None:
     readers = [asyncio.create_task(Reader(await there.open(f"s{n}")).run(30)) for n in range(100)]
     for n in range(10):
         for writer in writers:
-            writer.append(_records(1, n))
+            writer.append(chunks(1, n))
         await asyncio.sleep(0)
     for writer in writers:
-        writer.close(_records(1, 10), {})
-    assert all(records == _records(11) for records in await asyncio.gather(*readers))
+        writer.close(chunks(1, 10), {})
+    assert all(records == chunks(11) for records in await asyncio.gather(*readers))
 
 
 async def test_a_deleted_stream_is_gone_on_every_node(nodes: Nodes) -> None:
@@ -145,7 +127,7 @@ async def test_a_writers_stream_takes_nobody_elses_records(nodes: Nodes) -> None
     writer = await here.create(info())
     with pytest.raises(FencedError):
         await there.submit("s", Append(records=[b"1"]))
-    await _append(writer, [b"2"])
+    await append(writer, [b"2"])
     assert await read_all(await there.open("s")) == [b"2"]
 
 
@@ -155,7 +137,7 @@ async def test_a_writers_stream_takes_nobody_elses_records(nodes: Nodes) -> None
 async def test_a_node_without_a_sign_of_life_loses_its_streams_to_one_other(kind: Any, nodes: Nodes) -> None:
     dead = await nodes()
     for n in range(3):
-        await dead.create(info(f"s{n}", created=float(n + 1)), _records(2))
+        await dead.create(info(f"s{n}", created=float(n + 1)), chunks(2))
     await dead.create(info("everybody's", shared=True))
     others = [await nodes() for _ in range(4)]
     assert await others[0].orphans() == []
@@ -173,29 +155,29 @@ async def test_a_node_that_is_known_to_be_gone_loses_its_streams_at_once(
 ) -> None:
     """Also just after the server was away, when nobody counts as dead for being silent."""
     dead, lives, other = [await nodes(lease=300.0) for _ in range(3)]
-    await dead.create(info("gone"), _records(1))
-    kept = await lives.create(info("kept"), _records(1))
+    await dead.create(info("gone"), chunks(1))
+    kept = await lives.create(info("kept"), chunks(1))
     if quiet:
         kind.spare_the_silent(other)
     assert await other.orphans() == []
     await other.bury(dead.node)
     assert await other.orphans() == ["gone"]
-    await _append(await other.claim("gone"), _records(1, 1))
-    await _append(kept, _records(1, 1))
+    await append(await other.claim("gone"), chunks(1, 1))
+    await append(kept, chunks(1, 1))
     assert await other.orphans() == []
 
 
 async def test_what_another_node_has_taken_over_is_not_taken_away_from_it(nodes: Nodes) -> None:
     """All that are told of a death look at once; who is later must not disturb who is at it."""
     dead, quick, late = [await nodes(lease=300.0) for _ in range(3)]
-    await dead.create(info(), _records(1))
+    await dead.create(info(), chunks(1))
     for node in (quick, late):
         await node.bury(dead.node)
         assert await node.orphans() == ["s"]
     writer = await quick.claim("s")
     with pytest.raises(FencedError):
         await late.claim("s")
-    await _append(writer, _records(1, 1))
+    await append(writer, chunks(1, 1))
     assert (await late.claim("s")).log.tail == 2  # for good reason, as who stops it has
 
 
@@ -204,7 +186,7 @@ async def test_a_takeover_whose_reply_is_lost_is_tried_again(
 ) -> None:
     """The stream may be ours by then. Nobody else would find it, for its node lives."""
     dead, here = await nodes(), await nodes()
-    await dead.create(info(), _records(2))
+    await dead.create(info(), chunks(2))
     await here.bury(dead.node)
     assert await here.orphans() == ["s"]
     taken_over = here._taken_over
@@ -220,9 +202,9 @@ async def test_a_takeover_whose_reply_is_lost_is_tried_again(
     monkeypatch.setattr(here, "_taken_over", taken_over)
     writer = await here.claim("s")
     assert await here.orphans() == []
-    await _append(writer, _records(1, 2))
-    await _end(writer, [b"end"])
-    assert await read_all(await dead.open("s")) == [*_records(3), b"end"]
+    await append(writer, chunks(1, 2))
+    await end(writer, [b"end"])
+    assert await read_all(await dead.open("s")) == [*chunks(3), b"end"]
 
 
 async def test_a_stopped_nodes_streams_can_be_taken_over_at_once(kind: Any, nodes: Nodes) -> None:
@@ -237,7 +219,7 @@ async def test_a_stopped_nodes_streams_can_be_taken_over_at_once(kind: Any, node
 async def test_a_writer_that_wakes_up_after_the_takeover_cannot_add_a_byte(nodes: Nodes) -> None:
     old, new = await nodes(), await nodes()
     await old._follower.stop()  # a paused process hears nothing
-    writer = await old.create(info(), _records(2))
+    writer = await old.create(info(), chunks(2))
     told: list[bool] = []
     writer.when_fenced(lambda: told.append(True))
     taker = await new.claim("s")
@@ -247,30 +229,30 @@ async def test_a_writer_that_wakes_up_after_the_takeover_cannot_add_a_byte(nodes
         writer.append([b"later"])
     with pytest.raises(FencedError):
         writer.close([], {})
-    await _append(taker, [b"right"])
-    await _end(taker, [])
-    assert await read_all(await new.open("s")) == [*_records(2), b"right"]
+    await append(taker, [b"right"])
+    await end(taker, [])
+    assert await read_all(await new.open("s")) == [*chunks(2), b"right"]
 
 
 async def test_a_node_that_has_lost_a_stream_without_knowing_can_take_it_back(nodes: Nodes) -> None:
     """What it still wanted to have stored never will be, and nobody may wait for it for ever."""
     old, new = await nodes(), await nodes()
     await old._follower.stop()  # a paused process hears nothing
-    writer = await old.create(info(), _records(2))
-    await _append(await new.claim("s"), [b"right"])
+    writer = await old.create(info(), chunks(2))
+    await append(await new.claim("s"), [b"right"])
     writer.append([b"late"])
     async with asyncio.timeout(5):
         again = await old.claim("s")
-    await _end(again, [b"end"])
+    await end(again, [b"end"])
     third = await nodes()
-    assert await read_all(await third.open("s")) == [*_records(2), b"right", b"end"]
+    assert await read_all(await third.open("s")) == [*chunks(2), b"right", b"end"]
 
 
 async def test_a_silent_writer_is_told_of_the_takeover_and_its_readers_go_on_with_the_other(
     nodes: Nodes,
 ) -> None:
     old, new = await nodes(), await nodes()
-    writer = await old.create(info(), _records(2))
+    writer = await old.create(info(), chunks(2))
     told: list[bool] = []
     writer.when_fenced(lambda: told.append(True))
     reading = asyncio.create_task(Reader(await old.open("s")).run())
@@ -278,15 +260,15 @@ async def test_a_silent_writer_is_told_of_the_takeover_and_its_readers_go_on_wit
     await asyncio.sleep(0)
     taker = await new.claim("s")
     await until(lambda: told)
-    await _append(taker, [b"right"])
-    await _end(taker, [b"end"])
-    assert await reading == [*_records(2), b"right", b"end"]
-    assert await following == [*_records(2), b"right", b"end"]
+    await append(taker, [b"right"])
+    await end(taker, [b"end"])
+    assert await reading == [*chunks(2), b"right", b"end"]
+    assert await following == [*chunks(2), b"right", b"end"]
 
 
 async def test_a_closed_stream_cannot_be_claimed(nodes: Nodes) -> None:
     journal = await nodes()
-    await _end(await journal.create(info()), [])
+    await end(await journal.create(info()), [])
     with pytest.raises(StreamClosedError):
         await journal.claim("s")
 
@@ -309,9 +291,7 @@ async def test_connections_that_break_at_any_moment_lose_and_double_nothing(
     for n in range(200):
         for writer in writers:
             if chance.random() < 0.5:
-                writer.append(
-                    _records(1, writer.log.tail + len(writer.log.storing) + len(writer.log.pending))
-                )
+                writer.append(chunks(1, writer.log.tail + len(writer.log.storing) + len(writer.log.pending)))
         if chance.random() < 0.06:
             await kind.drop_connections(other)
         for _ in range(chance.randrange(3)):
@@ -322,8 +302,8 @@ async def test_connections_that_break_at_any_moment_lose_and_double_nothing(
     for writer in writers:
         writer.close([b"end"], {"outcome": "completed"})
     for records in await asyncio.gather(*readers):
-        assert records == [*_records(len(records) - 1), b"end"]
+        assert records == [*chunks(len(records) - 1), b"end"]
     third = await nodes()
     for writer in writers:
         records = await read_all(await third.open(writer.log.info.id))
-        assert records == [*_records(writer.log.tail - 1), b"end"]
+        assert records == [*chunks(writer.log.tail - 1), b"end"]

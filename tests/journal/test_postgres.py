@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from tests.journal_backends import Reader, info, read_all, shared_postgres, until
+from tests.journal_backends import Reader, append, chunks, end, info, read_all, shared_postgres, until
 from tests.postgres_server import PROGRAMS, PostgresServer, empty_postgres
 
 from everytoken.errors import (
@@ -74,24 +74,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("everytoken.journal.postgres_following._LOOK", HANGING)
 
 
-def _records(count: int, start: int = 0) -> list[bytes]:
-    return [
-        b'{"choices":[{"delta":{"content":"%d"}}],"id":"the same for all"}' % n
-        for n in range(start, start + count)
-    ]
-
-
-async def _append(writer: Any, records: list[bytes]) -> None:
-    due = writer.log.tail + len(writer.log.pending) + len(writer.log.storing) + len(records)
-    writer.append(records)
-    await until(lambda: writer.log.tail == due)
-
-
-async def _end(writer: Any, records: list[bytes]) -> None:
-    writer.close(records, {"outcome": "completed"})
-    await until(lambda: writer.log.closed)
-
-
 async def _ask(server: PostgresServer, statement: str, *values: Any) -> Any:
     connection = await asyncpg.connect(server.url)
     try:
@@ -103,9 +85,9 @@ async def _ask(server: PostgresServer, statement: str, *values: Any) -> Any:
 async def _left_behind(server: PostgresServer, nodes: Nodes) -> tuple[PostgresJournal, PostgresJournal, Any]:
     """Return the writer of a stream of three records, a node that knows of the first only, and its log there."""
     dead, here = await nodes(server), await nodes(server)
-    writer = await dead.create(info(), _records(1))
+    writer = await dead.create(info(), chunks(1))
     log = await here.open("s")
-    await _append(writer, _records(2, 1))
+    await append(writer, chunks(2, 1))
     return dead, here, log
 
 
@@ -117,16 +99,16 @@ async def test_an_ended_stream_becomes_one_packed_entry(server: PostgresServer, 
     writer = await here.create(info())
     slow = await there.open("s")
     for n in range(0, 120, 4):
-        await _append(writer, _records(4, n))
+        await append(writer, chunks(4, n))
     halfway = await there.open("s")
     size = "SELECT count(*), sum(length(data)) FROM everytoken.entries"
     [before] = await _ask(server, size)
-    await _end(writer, [b"last"])
+    await end(writer, [b"last"])
     while (after := (await _ask(server, size))[0])[0] != 1:
         pass
     assert before[0] == 30
     assert after[1] < before[1] / 3
-    expected = [*_records(120), b"last"]
+    expected = [*chunks(120), b"last"]
     assert await Reader(slow).run() == expected
     assert await Reader(halfway, 60).run() == expected[60:]
     for offset in (0, 1, 77, 120, 121):
@@ -179,10 +161,10 @@ async def test_who_comes_while_a_stream_is_taken_over_sees_nothing_twice(
             first.append([b"by the first"])
     assert here._follower._followed == {}
     for n in range(3, 20):
-        await _append(writer, _records(1, n))
-    await _end(writer, [b"end"])
-    assert await read_all(log) == [*_records(20), b"end"]
-    assert await read_all(await dead.open("s")) == [*_records(20), b"end"]
+        await append(writer, chunks(1, n))
+    await end(writer, [b"end"])
+    assert await read_all(log) == [*chunks(20), b"end"]
+    assert await read_all(await dead.open("s")) == [*chunks(20), b"end"]
 
 
 # A server that goes away
@@ -191,24 +173,24 @@ async def test_who_comes_while_a_stream_is_taken_over_sees_nothing_twice(
 async def test_a_server_that_has_crashed_is_gone_on_with(own_server: PostgresServer, nodes: Nodes) -> None:
     """It loses what it has acknowledged in the last moment: appends do not wait for its disk."""
     here, there = await nodes(own_server), await nodes(own_server)
-    writer = await here.create(info(meta={"of": "me"}), _records(5))
+    writer = await here.create(info(meta={"of": "me"}), chunks(5))
     reading = asyncio.create_task(Reader(await there.open("s")).run(30))
     for n in range(5, 10):
-        await _append(writer, _records(1, n))
+        await append(writer, chunks(1, n))
     await until(lambda: there._streams["s"].tail == 10)
     own_server.kill()
-    writer.append(_records(5, 10))
+    writer.append(chunks(5, 10))
     await until(lambda: here.commits.failing)
     with pytest.raises(JournalUnavailableError):
         await here.open("other")
     assert writer.log.tail == 10, "nothing is shown that is not stored"
     own_server.start()
     await until(lambda: writer.log.tail == 15)
-    await _append(writer, _records(5, 15))
-    await _end(writer, [b"end"])
-    assert await reading == [*_records(20), b"end"]
+    await append(writer, chunks(5, 15))
+    await end(writer, [b"end"])
+    assert await reading == [*chunks(20), b"end"]
     log = await there.open("s")
-    assert (log.info.meta, await read_all(log)) == ({"of": "me"}, [*_records(20), b"end"])
+    assert (log.info.meta, await read_all(log)) == ({"of": "me"}, [*chunks(20), b"end"])
     await here.create(info("new"))
 
 
@@ -218,7 +200,7 @@ async def test_a_server_that_hangs_is_waited_for(
     here, there = await nodes(own_server, lease=0.9), await nodes(own_server, lease=0.9)
     writer = await here.create(info())
     reading = asyncio.create_task(Reader(await there.open("s")).run(30))
-    await _append(writer, _records(2))
+    await append(writer, chunks(2))
     own_server.pause()
     for n in range(4):
         writer.append([b"%d" % n * 300_000])
@@ -234,7 +216,7 @@ async def test_a_server_that_hangs_is_waited_for(
     assert not writer.full
     await until(lambda: there._quiet_until)
     assert await there.orphans() == [], "who could give no sign of life is not dead for that"
-    await _end(writer, [])
+    await end(writer, [])
     assert len(await reading) == 6
     await here.create(info("new"))
 
@@ -268,17 +250,17 @@ async def test_records_that_the_server_has_lost_are_given_again_by_their_writer(
     server: PostgresServer, nodes: Nodes
 ) -> None:
     here, there = await nodes(server), await nodes(server)
-    writer = await here.create(info(), _records(4))
+    writer = await here.create(info(), chunks(4))
     for n in (4, 8):
-        await _append(writer, _records(4, n))
+        await append(writer, chunks(4, n))
     reading = asyncio.create_task(Reader(await there.open("s")).run())
     await until(lambda: there._streams["s"].watched)
     await _go_back(server, 4)
-    writer.append(_records(1, 12))
+    writer.append(chunks(1, 12))
     await until(lambda: writer.log.tail == 13)
-    await _end(writer, [b"end"])
-    assert await reading == [*_records(13), b"end"]
-    assert await read_all(await there.open("s")) == [*_records(13), b"end"]
+    await end(writer, [b"end"])
+    assert await reading == [*chunks(13), b"end"]
+    assert await read_all(await there.open("s")) == [*chunks(13), b"end"]
 
 
 async def _go_back(server: PostgresServer, tail: int) -> None:
@@ -292,23 +274,23 @@ async def test_a_reader_ahead_of_what_is_left_is_told_and_not_spliced(
     server: PostgresServer, nodes: Nodes, takeovers: int
 ) -> None:
     dead, there, new = await nodes(server), await nodes(server), await nodes(server)
-    writer = await dead.create(info(), _records(4))
+    writer = await dead.create(info(), chunks(4))
     log = await there.open("s")
     log.subscribe(lambda: None)
-    await _append(writer, _records(4, 4))
+    await append(writer, chunks(4, 4))
     await until(lambda: log.tail == 8)
     dead._writing._ours.clear()  # it is dead: it gives nothing again
     await there._follower.stop()
     await _go_back(server, 4)
     for _ in range(takeovers):
         taker = await new.claim("s")
-        await _append(taker, [b"something"] * 6)
+        await append(taker, [b"something"] * 6)
     await there._follower.start()
     await there._follower._read([log])
     await until(lambda: log.deleted)
     with pytest.raises(OffsetInvalidError):
         await log.fetch(7, 100)
-    assert await read_all(await there.open("s")) == [*_records(4), *[b"something"] * 6 * takeovers]
+    assert await read_all(await there.open("s")) == [*chunks(4), *[b"something"] * 6 * takeovers]
 
 
 async def test_one_stream_that_cannot_be_stored_keeps_no_other_from_it(
@@ -340,7 +322,7 @@ async def test_what_is_too_old_is_removed_with_all_that_belongs_to_it(
     server: PostgresServer, nodes: Nodes
 ) -> None:
     journal = await nodes(server, retention=1000.0)
-    await journal.create(info("kept"), _records(2))
+    await journal.create(info("kept"), chunks(2))
     for n in range(700):
         await _ask_made(journal, f"s{n}")
     await _ask(server, "UPDATE everytoken.streams SET expires = now() WHERE id <> 'kept'")
@@ -355,7 +337,7 @@ async def test_what_is_too_old_is_removed_with_all_that_belongs_to_it(
 
 
 async def _ask_made(journal: PostgresJournal, name: str) -> None:
-    await journal.create(info(name), _records(1), closed=True)
+    await journal.create(info(name), chunks(1), closed=True)
 
 
 async def test_what_is_kept_is_kept_for_its_time(server: PostgresServer, nodes: Nodes) -> None:
@@ -370,7 +352,7 @@ async def test_what_is_kept_is_kept_for_its_time(server: PostgresServer, nodes: 
         return None if seconds is None else float(seconds)
 
     assert await life("ended") is None
-    await _end(writer, _records(3))
+    await end(writer, chunks(3))
     for name, due in (("ended", 1000), ("ttl", 60), ("expires", 30)):
         assert due - 5 < (await life(name) or 0) <= due, name
     shorten = "UPDATE everytoken.streams SET expires = now() + interval '5 s' WHERE id = 'ttl'"

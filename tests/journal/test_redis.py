@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.journal_backends import Reader, info, read_all, shared_redis, until
+from tests.journal_backends import Reader, append, chunks, end, info, read_all, shared_redis, until
 from tests.redis_server import REDIS, RedisServer
 
 import everytoken.journal.redis_follower as follower_module
@@ -76,24 +76,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower_module, "_BLOCK", 100)
 
 
-def _records(count: int, start: int = 0) -> list[bytes]:
-    return [
-        b'{"choices":[{"delta":{"content":"%d"}}],"id":"the same for all"}' % n
-        for n in range(start, start + count)
-    ]
-
-
-async def _append(writer: Any, records: list[bytes]) -> None:
-    due = writer.log.tail + len(writer.log.pending) + len(writer.log.storing) + len(records)
-    writer.append(records)
-    await until(lambda: writer.log.tail == due)
-
-
-async def _end(writer: Any, records: list[bytes]) -> None:
-    writer.close(records, {"outcome": "completed"})
-    await until(lambda: writer.log.closed)
-
-
 async def _drop_connections(journal: RedisJournal) -> None:
     await journal._ask(pack("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
 
@@ -108,9 +90,9 @@ async def _all_followed(node: RedisJournal, other: RedisJournal) -> None:
 async def _left_behind(server: RedisServer, nodes: Nodes) -> tuple[RedisJournal, RedisJournal, Any]:
     """Return the writer of a stream of three records, a node that knows of the first only, and its log there."""
     dead, here = await nodes(server), await nodes(server)
-    writer = await dead.create(info(), _records(1))
+    writer = await dead.create(info(), chunks(1))
     log = await here.open("s")
-    await _append(writer, _records(2, 1))
+    await append(writer, chunks(2, 1))
     return dead, here, log
 
 
@@ -143,14 +125,14 @@ async def test_an_ended_stream_becomes_one_packed_entry(server: RedisServer, nod
     writer = await here.create(info())
     slow = await there.open("s")
     for n in range(0, 120, 4):
-        await _append(writer, _records(4, n))
+        await append(writer, chunks(4, n))
     halfway = await there.open("s")
     size = await here._ask(pack("MEMORY", "USAGE", Keys().stream("s")))
-    await _end(writer, [b"last"])
+    await end(writer, [b"last"])
     while await here._ask(pack("XLEN", Keys().stream("s"))) != 1:
         pass
     assert await here._ask(pack("MEMORY", "USAGE", Keys().stream("s"))) < size / 2
-    expected = [*_records(120), b"last"]
+    expected = [*chunks(120), b"last"]
     assert await Reader(slow).run() == expected
     assert await Reader(halfway, 60).run() == expected[60:]
     for offset in (0, 1, 77, 120, 121):
@@ -208,14 +190,14 @@ async def test_a_reader_that_comes_while_a_stream_is_taken_over_sees_nothing_twi
     monkeypatch.setattr(here._reading, "entries", while_somebody_comes)
     writer = await here.claim("s")
     release = _hold_replies(here, monkeypatch)
-    writer.append(_records(1, 3))
+    writer.append(chunks(1, 3))
     while await dead._ask(pack("XLEN", Keys().stream("s"))) < 4:
         pass
     await _all_followed(here, dead)
     release()
     await until(lambda: not log.waits)
-    await _end(writer, [b"end"])
-    assert await read_all(log) == [*_records(4), b"end"]
+    await end(writer, [b"end"])
+    assert await read_all(log) == [*chunks(4), b"end"]
 
 
 async def test_a_stream_that_is_taken_over_while_it_is_opened_shows_nothing_twice(
@@ -229,7 +211,7 @@ async def test_a_stream_that_is_taken_over_while_it_is_opened_shows_nothing_twic
         monkeypatch.setattr(here._reading, "entries", entries)
         writers.append(await here.claim(stream_id))
         writers.append(_hold_replies(here, monkeypatch))
-        writers[0].append(_records(1, 3))
+        writers[0].append(chunks(1, 3))
         async for entry in entries(stream_id, offset):
             yield entry
 
@@ -238,8 +220,8 @@ async def test_a_stream_that_is_taken_over_while_it_is_opened_shows_nothing_twic
     writer, release = writers
     release()
     await until(lambda: not log.waits)
-    await _end(writer, [b"end"])
-    assert await read_all(log) == [*_records(4), b"end"]
+    await end(writer, [b"end"])
+    assert await read_all(log) == [*chunks(4), b"end"]
 
 
 async def test_of_two_on_one_node_that_take_a_stream_over_the_later_one_writes_it(
@@ -264,17 +246,17 @@ async def test_of_two_on_one_node_that_take_a_stream_over_the_later_one_writes_i
     second = await claims[0]
     with pytest.raises(FencedError):
         first.append([b"by the first"])
-    await _append(second, _records(1, 3))
-    await _end(second, [b"end"])
-    assert await read_all(log) == [*_records(4), b"end"]
-    assert await read_all(await dead.open("s")) == [*_records(4), b"end"]
+    await append(second, chunks(1, 3))
+    await end(second, [b"end"])
+    assert await read_all(log) == [*chunks(4), b"end"]
+    assert await read_all(await dead.open("s")) == [*chunks(4), b"end"]
 
 
 async def test_a_node_that_is_gone_is_remembered_when_redis_is_away(
     own_server: RedisServer, nodes: Nodes
 ) -> None:
     dead, other = await nodes(own_server, lease=300.0), await nodes(own_server, lease=300.0)
-    await dead.create(info(), _records(1))
+    await dead.create(info(), chunks(1))
     own_server.kill()
     await until(lambda: other._link.connection is None)
     with pytest.raises(JournalUnavailableError):
@@ -288,7 +270,7 @@ async def test_of_many_nodes_some_are_looked_for_at_a_time(
     server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead, node = await nodes(server, lease=300.0), await nodes(server)
-    await dead.create(info(), _records(1))
+    await dead.create(info(), chunks(1))
     living = [f"living-{number}" for number in range(300)]
     await node._ask(pack("SADD", Keys().nodes, *living))
     for name in living:
@@ -331,19 +313,19 @@ async def test_what_is_appended_in_the_moment_the_connection_comes_back_is_store
     server: RedisServer, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = await nodes(server), await nodes(server)
-    writer = await here.create(info(), _records(3))
+    writer = await here.create(info(), chunks(3))
     real = here._writing.reconcile
 
     async def reconcile(connection: Any) -> None:
-        writer.append(_records(1, 3))
+        writer.append(chunks(1, 3))
         await real(connection)
 
     monkeypatch.setattr(here._writing, "reconcile", reconcile)
     await _drop_connections(there)
     await until(lambda: writer.log.tail == 4)
-    await _append(writer, _records(1, 4))
-    assert await read_all(writer.log) == _records(5)
-    assert await read_all(await there.open("s")) == _records(5)
+    await append(writer, chunks(1, 4))
+    assert await read_all(writer.log) == chunks(5)
+    assert await read_all(await there.open("s")) == chunks(5)
 
 
 @pytest.mark.parametrize("persistent", [True, False], ids=["with its file", "having forgotten everything"])
@@ -354,23 +336,23 @@ async def test_a_server_that_is_started_again_is_gone_on_with(
     server.start()
     try:
         here, there = await nodes(server), await nodes(server)
-        writer = await here.create(info(meta={"of": "me"}), _records(5))
+        writer = await here.create(info(meta={"of": "me"}), chunks(5))
         reading = asyncio.create_task(Reader(await there.open("s")).run())
-        await _append(writer, _records(5, 5))
+        await append(writer, chunks(5, 5))
         await until(lambda: there._streams["s"].tail == 10)
         server.kill()
-        writer.append(_records(5, 10))
+        writer.append(chunks(5, 10))
         await until(lambda: here._link.connection is None)
         with pytest.raises(JournalUnavailableError):
             await here.create(info("new"))
         assert writer.log.tail == 10, "nothing is shown that is not stored"
         server.start()
         await until(lambda: writer.log.tail == 15)
-        await _append(writer, _records(5, 15))
-        await _end(writer, [b"end"])
-        assert await reading == [*_records(20), b"end"]
+        await append(writer, chunks(5, 15))
+        await end(writer, [b"end"])
+        assert await reading == [*chunks(20), b"end"]
         log = await there.open("s")
-        assert (log.info.meta, await read_all(log)) == ({"of": "me"}, [*_records(20), b"end"])
+        assert (log.info.meta, await read_all(log)) == ({"of": "me"}, [*chunks(20), b"end"])
         await here.create(info("new"))
     finally:
         server.stop()
@@ -382,7 +364,7 @@ async def test_a_server_that_hangs_is_waited_for(
     here, there = await nodes(own_server), await nodes(own_server)
     writer = await here.create(info())
     reading = asyncio.create_task(Reader(await there.open("s")).run())
-    await _append(writer, _records(2))
+    await append(writer, chunks(2))
     own_server.pause()
     for n in range(4):
         writer.append([b"%d" % n * 300_000])
@@ -395,7 +377,7 @@ async def test_a_server_that_hangs_is_waited_for(
     own_server.resume()
     await until(lambda: writer.log.tail == 6)
     assert not writer.full
-    await _end(writer, [])
+    await end(writer, [])
     assert len(await reading) == 6
     await until(lambda: here._link.connection is not None)
     await here.create(info("new"))
@@ -432,29 +414,29 @@ async def test_records_that_redis_has_lost_are_given_again_by_their_writer(
     server: RedisServer, nodes: Nodes
 ) -> None:
     here, there = await nodes(server), await nodes(server)
-    writer = await here.create(info(), _records(4))
+    writer = await here.create(info(), chunks(4))
     dump = await there._ask(pack("DUMP", Keys().stream("s")))
-    await _append(writer, _records(4, 4))
-    await _append(writer, _records(4, 8))
+    await append(writer, chunks(4, 4))
+    await append(writer, chunks(4, 8))
     reading = asyncio.create_task(Reader(await there.open("s")).run())
     await until(lambda: there._streams["s"].watched)
-    writer.append(_records(1, 12))
+    writer.append(chunks(1, 12))
     await _go_back(there, dump)
     await until(lambda: writer.log.tail == 13)
-    await _end(writer, [b"end"])
-    assert await reading == [*_records(13), b"end"]
-    assert await read_all(await there.open("s")) == [*_records(13), b"end"]
+    await end(writer, [b"end"])
+    assert await reading == [*chunks(13), b"end"]
+    assert await read_all(await there.open("s")) == [*chunks(13), b"end"]
 
 
 async def test_a_reader_ahead_of_what_is_left_is_told_and_not_spliced(
     server: RedisServer, nodes: Nodes
 ) -> None:
     dead, there, new = await nodes(server), await nodes(server), await nodes(server)
-    writer = await dead.create(info(), _records(4))
+    writer = await dead.create(info(), chunks(4))
     dump = await there._ask(pack("DUMP", Keys().stream("s")))
     log = await there.open("s")
     log.subscribe(lambda: None)
-    await _append(writer, _records(4, 4))
+    await append(writer, chunks(4, 4))
     await until(lambda: log.tail == 8)
     dead._writing._ours.clear()  # it is dead: it gives nothing again
     await _go_back(new, dump)
@@ -462,11 +444,11 @@ async def test_a_reader_ahead_of_what_is_left_is_told_and_not_spliced(
     with pytest.raises(OffsetInvalidError):
         (await new.open("s")).take(8, 100)
     taker = await new.claim("s")
-    await _append(taker, [b"something else"])
+    await append(taker, [b"something else"])
     await until(lambda: log.deleted)
     with pytest.raises(OffsetInvalidError):
         await log.fetch(7, 100)
-    assert await read_all(await there.open("s")) == [*_records(4), b"something else"]
+    assert await read_all(await there.open("s")) == [*chunks(4), b"something else"]
 
 
 # Time, places
@@ -484,7 +466,7 @@ async def test_what_is_kept_is_kept_for_its_time(server: RedisServer, nodes: Nod
         )  # type: ignore[return-value]
 
     assert await life("ended") == (-1, -1)
-    await _end(writer, _records(3))
+    await end(writer, chunks(3))
     for name, due in (("ended", 1_000_000), ("ttl", 60_000), ("expires", 30_000)):
         assert all(due - 5000 < left <= due for left in await life(name)), name
     await journal._link.pipeline(

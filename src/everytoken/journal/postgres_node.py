@@ -14,7 +14,6 @@ from everytoken.journal.ids import missing
 from everytoken.journal.ledger import WINDOW
 from everytoken.journal.postgres_ledger import PostgresLedger
 from everytoken.journal.postgres_link import PostgresLink
-from everytoken.journal.postgres_schema import ORPHANS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -162,25 +161,12 @@ class PostgresNode:
         """Return what is to be said of a stream that is not there: what is older than `retention` may have been removed."""
         return missing(stream_id, removed=time.time() - self._retention)
 
-    def _is_written(self, stream_id: str) -> bool:
-        """Whether this node writes a stream."""
-        raise NotImplementedError
-
     # Takeover
 
     async def bury(self, node: str) -> None:
         """Record that a node is known to be gone. Raises `JournalUnavailableError`."""
         self._buried.add(node)
         await self._link.fetch("DELETE FROM everytoken.nodes WHERE node = $1", node)
-
-    async def orphans(self) -> list[str]:
-        """Return the open streams of nodes that are known to be gone, or give no sign of life, oldest first."""
-        quiet = asyncio.get_running_loop().time() < self._quiet_until
-        self._unsure = {name for name in self._unsure if not self._is_written(name)}
-        rows = await self._link.fetch(ORPHANS, self.node, list(self._buried), not quiet, list(self._unsure))
-        self._left_by = {row["id"]: row["node"] for row in rows}
-        self._buried &= set(self._left_by.values())
-        return list(self._left_by)
 
 
 async def _remove_records(connection: Any, rows: list[Any]) -> None:

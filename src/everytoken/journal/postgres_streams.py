@@ -16,7 +16,7 @@ from everytoken.errors import (
 from everytoken.journal.postgres_entries import Entry
 from everytoken.journal.postgres_following import PostgresFollower
 from everytoken.journal.postgres_node import PostgresNode
-from everytoken.journal.postgres_schema import ENTRIES, FOUND, STATES
+from everytoken.journal.postgres_schema import ENTRIES, FOUND, ORPHANS, STATES
 from everytoken.journal.postgres_writing import PostgresWriting
 from everytoken.journal.quota import Quota
 from everytoken.journal.stream import Stream, some_of
@@ -87,9 +87,14 @@ class PostgresStreams(PostgresNode):
         self._follower.leave(stream)
         self._writing.lose(stream, StreamNotFoundError("the stream is gone"))
 
-    def _is_written(self, stream_id: str) -> bool:
-        stream = self._streams.get(stream_id)
-        return stream is not None and stream in self._writing
+    async def orphans(self) -> list[str]:
+        """Return the open streams of nodes that are known to be gone, or give no sign of life, oldest first."""
+        quiet = asyncio.get_running_loop().time() < self._quiet_until
+        self._unsure = {name for name in self._unsure if self._streams.get(name) not in self._writing}
+        rows = await self._link.fetch(ORPHANS, self.node, list(self._buried), not quiet, list(self._unsure))
+        self._left_by = {row["id"]: row["node"] for row in rows}
+        self._buried &= set(self._left_by.values())
+        return list(self._left_by)
 
     def _taken(self, number: int) -> None:
         self._writing.look_at(number)

@@ -60,8 +60,8 @@ class PostgresWriting:
         self._tasks: set[asyncio.Task[None]] = set()
         self.commit = GroupCommit(self._store, self._stored)
 
-    def __contains__(self, stream: Stream) -> bool:
-        return self._ours.get(stream.number) is stream
+    def __contains__(self, stream: Stream | None) -> bool:
+        return stream is not None and self._ours.get(stream.number) is stream
 
     def add(self, stream: Stream) -> None:
         """Write this stream from here on."""
