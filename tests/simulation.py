@@ -217,7 +217,7 @@ class Simulation:
             assert self.truth.startswith(self._delivered)
         assert self.recovery.records == len(self.records)
         while self.recovery.decisions:
-            decision = self.recovery.decisions.popleft()
+            decision = self.recovery.decisions.pop(0)
             assert not self.ends, "nothing is decided after the end"
             if isinstance(decision, Connect):
                 self.connected.append(decision)

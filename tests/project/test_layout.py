@@ -161,7 +161,7 @@ COVERED = {
         "what a collector receives",
         "exporting instruments spans tracing",
     ),
-    "gateway/test_app.py": ("what an application starts and stops", "server services"),
+    "gateway/test_app.py": ("what an application starts and stops", "services"),
     "gateway/test_model_api.py": ("how a response is opened for an API, and joined", "opening assembling"),
     "gateway/test_listener.py": ("limits before a request is read", "connections heads"),
     "gateway/test_origin.py": ("headers for the origins that are let in", "cors"),

@@ -63,7 +63,7 @@ class Driver:
             piece.split('"')[0] for record in records for piece in record.decode().split('"content":"')[1:]
         )
         while self.recovery.decisions:
-            decision = self.recovery.decisions.popleft()
+            decision = self.recovery.decisions.pop(0)
             if isinstance(decision, Connect):
                 self.connected[decision.attempt] = decision.target.name
                 self.recovery.accept(self.now, decision.attempt)

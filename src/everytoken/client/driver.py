@@ -65,7 +65,7 @@ class Driver:
         while True:
             yield from self._deliver()
             while recovery.decisions:
-                decision = recovery.decisions.popleft()
+                decision = recovery.decisions.pop(0)
                 if isinstance(decision, Connect):
                     stream = yield from self._connect(decision)
                     if stream is not None:

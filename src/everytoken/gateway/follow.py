@@ -113,9 +113,9 @@ class ReaderConnection:
             pause = min(pause * 2, 1.0)
         return not self.gone
 
-    async def finish(self) -> None:
-        """End the body properly."""
-        await self._request.emit({"type": "http.response.body", "body": b""})
+    async def finish(self, last: bytes = b"") -> None:
+        """End the body properly, with these bytes of it."""
+        await self._request.emit({"type": "http.response.body", "body": last})
 
     async def abort(self) -> None:
         """Break the body off, so that nobody takes it for whole."""
@@ -291,9 +291,9 @@ async def follow(
         await client.send(write)
     if delivered is not None and await client.taken():
         await delivered()
+    if ending.clean:
+        await client.finish(ending.last)
+        return
     if ending.last:
         await client.send(ending.last)
-    if ending.clean:
-        await client.finish()
-    else:
-        await client.abort()
+    await client.abort()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 
@@ -59,6 +59,7 @@ __all__ = [
 
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_PLAIN = re.compile(r"[A-Za-z0-9/_-]*")  # what needs no escapes in a URL
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -123,7 +124,7 @@ class Request:
         self._headers: dict[bytes, bytes] | None = None
         given = self.header(b"x-request-id")
         self.id = (
-            given if given is not None and _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+            given if given is not None and _REQUEST_ID.fullmatch(given) else f"req_{os.urandom(12).hex()}"
         )
         # Headers of the answer, whatever it is.
         self.extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.id.encode())]
@@ -131,7 +132,8 @@ class Request:
     def url(self, path: str) -> bytes:
         """Return where `path` of this application is for the client, fit for a header."""
         # Under a mount such as `/{tenant}` the root holds what the client wrote, unescaped: line ends and all.
-        return quote(self.root.rstrip("/") + path).encode()
+        whole = self.root.rstrip("/") + path
+        return (whole if _PLAIN.fullmatch(whole) else quote(whole)).encode()
 
     def header(self, name: bytes) -> str | None:
         """Return a header by its lower-case name, or None."""
@@ -221,6 +223,8 @@ async def start(request: Request, status: int, headers: Iterable[tuple[bytes, by
     if len(request.extra) > 1:  # more than the request's id, whose name no other header has
         said = {name for name, _ in request.extra}
         head = [*(header for header in headers if header[0] not in said), *request.extra]
+    if status == 200 and (direct := direct_of(request)) is not None and direct.begin(head):
+        return
     await request.emit({"type": "http.response.start", "status": status, "headers": head})
 
 

@@ -17,6 +17,8 @@
 #include <string.h>
 #include <structmember.h>
 
+#define RECENT 24 /* pieces whose lengths are remembered, and after how many chunks the others are forgotten: as */
+#define TRIM 32   /* `everytoken.recovery.transcript` has it */
 #define MOST_TEXT 2048 /* bytes of one piece of text; a model writes a few at a time */
 #define MOST_SHOWN 4096 /* bytes of several records that a reader surely gets as they came: `_NEWEST` is more */
 #define MOST_HELD 16384 /* bytes of a chunk whose rest has not come */
@@ -591,6 +593,17 @@ static int append(ShortPath *self, PyObject *record, PyObject *records, PyObject
     return tell_readers(stream, now) < 0 ? -1 : 1;
 }
 
+/* Remember how long the piece of the n-th chunk is. As `Transcript.add_text`. */
+static int note_length(PyObject *recent, PyObject *length, long long chunk)
+{
+    if (call_with(recent, s_append, length) < 0)
+        return -1;
+    if (chunk % TRIM != 0)
+        return 0;
+    Py_ssize_t kept = PyObject_Size(recent);
+    return kept < 0 || (kept > RECENT && PySequence_DelSlice(recent, 0, kept - RECENT) < 0) ? -1 : 0;
+}
+
 /* Take one event: its head, a record, "\n\n". Returns 1; 0, with nothing changed, if it is not plain; -1 with an
  * exception. */
 static int take(ShortPath *self, const char *event, Py_ssize_t size, PyObject *now)
@@ -628,7 +641,7 @@ static int take(ShortPath *self, const char *event, Py_ssize_t size, PyObject *n
     if ((added = PyLong_FromSsize_t(characters)) == NULL || (deadline = PyNumber_Add(now, gap)) == NULL ||
         (more_chunks = PyLong_FromLongLong(chunks + 1)) == NULL ||
         (more_delivered = PyLong_FromLongLong(delivered + 1)) == NULL || append_to(main, decoded, text_size) < 0 ||
-        call_with(SLOT(transcript, transcript_layout, TRANSCRIPT_RECENT), s_append, added) < 0)
+        note_length(SLOT(transcript, transcript_layout, TRANSCRIPT_RECENT), added, chunks + 1) < 0)
         goto out;
     PUT(transcript, transcript_layout, TRANSCRIPT_CHUNKS, more_chunks);
     PUT(transcript, transcript_layout, TRANSCRIPT_RECORDS, more_delivered);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ class ResponseState:
     redact: Callable[[str], str] = str
     hedging: bool = False  # whether the driver can have two attempts at a time
     created: int = 0  # when the response began, in seconds since 1970, for an API that has to tell
-    decisions: deque[Decision] = field(default_factory=deque)
+    decisions: list[Decision] = field(default_factory=list)  # a few at most, and a deque is 600 bytes
     attempts: list[Attempt] = field(default_factory=list)
     accepted: bool = False
     outcome: Outcome | None = None

@@ -79,7 +79,7 @@ class Standing:
 class Standings:
     """The upstreams of one response, as it has seen them. Pure: `now` and the jitter are arguments.
 
-    `standings`: what was seen of the upstreams, by name and API. `oversized`: whether an event was too large. `refusal`:
+    `standings`: what was seen of the upstreams, by name and API; `last`: the one asked for last. `oversized`: whether an event was too large. `refusal`:
     why the request cannot be said in the API of an upstream, or None.
     """
 
@@ -92,15 +92,20 @@ class Standings:
     transcript: Transcript
     policy: Policy
     standings: dict[tuple[str, str], Standing] = field(default_factory=dict)
+    last: tuple[Target | None, Standing | None] = (None, None)
     oversized: bool = False
     refusal: InvalidRequestError | None = None
 
     def of(self, target: Target) -> Standing:
         """Return what was seen of an upstream."""
+        last, standing = self.last
+        if last is target and standing is not None:
+            return standing  # it is asked for ten times in a response of one attempt
         key = target.name, target.api(self.dialect.name)
         standing = self.standings.get(key)
         if standing is None:
             standing = self.standings[key] = Standing(self.experience(target))
+        self.last = target, standing
         return standing
 
     def begun(self, now: float, plan: Plan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import deque
+from array import array
 from typing import TYPE_CHECKING
 
 from everytoken.dialects.pieces import MAIN
@@ -20,6 +20,7 @@ __all__ = ["LIMIT", "Transcript"]
 
 LIMIT = 8 * 1024 * 1024  # bytes of all that is kept for comparison; a long response has less than one MiB
 _RECENT = 24  # pieces whose lengths are remembered: enough for the overlap that proves a prefill
+_TRIM = 32  # chunks, as short_path.c has it: then the lengths of earlier pieces are forgotten
 _PLACE = 512  # bytes that a text of its own may cost
 
 
@@ -41,7 +42,7 @@ class Transcript:
     def __init__(self, dialect: Dialect) -> None:
         # UTF-8, with half surrogates where an upstream sends them: a StringIO keeps every piece as an object of its own.
         self._main = bytearray()
-        self._recent: deque[int] = deque(maxlen=_RECENT)
+        self._recent = array("I")  # characters of the latest pieces: the last `_RECENT`, and for a while more
         self._texts: dict[tuple[Kind, Place], io.StringIO] = {}  # all others
         self._others = 0  # bytes of everything but the main text
         self.fields: Fields | None = None  # what is no text
@@ -67,6 +68,8 @@ class Transcript:
         self._main += text.encode("utf-8", "surrogatepass")
         self._recent.append(len(text))
         self.chunks += 1
+        if not self.chunks % _TRIM:
+            del self._recent[:-_RECENT]
         if len(self._main) > LIMIT:
             self._drop()
 
@@ -96,6 +99,8 @@ class Transcript:
         if kind == "text" and place == MAIN:
             self._main += value.encode("utf-8", "surrogatepass")
             self._recent.append(len(value))
+            if len(self._recent) > _RECENT + _TRIM:
+                del self._recent[:-_RECENT]
         elif kind == "other":
             self.fields = self.fields or Fields()
             before = self.fields.size
@@ -143,7 +148,7 @@ class Transcript:
         """
         length = len(self.text)
         held = pieces = 0
-        for size in reversed(self._recent):
+        for size in reversed(self._recent[-_RECENT:]):
             if held >= wanted or held + size >= length:
                 break
             held += size

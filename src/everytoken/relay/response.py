@@ -233,7 +233,7 @@ class Relay(_Received):
         """Do what the recovery has decided."""
         decisions = self.recovery.decisions
         while decisions:
-            decision = decisions.popleft()
+            decision = decisions.pop(0)
             if isinstance(decision, Connect):
                 log_attempt(self.log.info, self.recovery.attempts)
                 self._connect(decision)
