@@ -414,6 +414,30 @@ def test_several_are_told_in_order():
     assert bool(Observers()) is False
 
 
+class Picky:
+    """An observer that wants to be told of one kind of event."""
+
+    def __init__(self):
+        self.came = []
+        self.handlers = {ReaderCame: self.came.append}
+
+    def __call__(self, event):
+        raise AssertionError("it is told by its handlers")
+
+
+def test_one_with_handlers_is_told_of_their_kinds_only():
+    picky, seen = Picky(), []
+    came, went = (kind(at=1.0, response="r", readers=1) for kind in (ReaderCame, ReaderWent))
+    observers = Observers([picky])
+    observers.tell(came)
+    observers.tell(went)
+    assert picky.came == [came]
+    assert (len(observers.of(ReaderCame)), observers.of(ReaderWent)) == (1, ())
+    observers.add(seen.append)
+    observers.tell(went)
+    assert (picky.came, seen) == ([came], [went])
+
+
 def test_every_event_is_a_value_that_json_can_hold():
     kinds = [
         kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event)

@@ -249,7 +249,8 @@ class ResponseEnded(Event, frozen=True, kw_only=True):
 Observer = Callable[[Event], object]
 """Is called with each event.
 
-One that has an attribute `wants_commits` which is false does not make the journal measure its commits.
+One that has an attribute `wants_commits` which is false does not make the journal measure its commits. One that has
+`handlers`, a mapping from kinds of events to what is called with them, is told of these kinds only, in that way.
 """
 
 
@@ -265,6 +266,7 @@ class Observers:
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers = tuple(observers)
+        self._handlers: dict[type[Event], tuple[Observer, ...]] = {}
         self.attempt_headers: AttemptHeaders | None = None
 
     def __bool__(self) -> bool:
@@ -278,11 +280,25 @@ class Observers:
     def add(self, observer: Observer) -> None:
         """Have `observer` told as well: of responses that begin from here on, of commits if the gateway starts later."""
         self._observers = (*self._observers, observer)
+        self._handlers = {}
+
+    def of(self, kind: type[Event]) -> tuple[Observer, ...]:
+        """Return what is to be called with events of a kind: where that is nothing, none has to be made."""
+        found = self._handlers.get(kind)
+        if found is None:
+            each = (_handler(observer, kind) for observer in self._observers)
+            found = self._handlers[kind] = tuple(handler for handler in each if handler is not None)
+        return found
 
     def tell(self, event: Event) -> None:
         """Tell every observer. One that fails is logged, and the others are told."""
-        for observer in self._observers:
+        for handle in self.of(type(event)):
             try:
-                observer(event)
+                handle(event)
             except Exception:
                 logger.exception("an observer failed at %s", type(event).__name__)
+
+
+def _handler(observer: Observer, kind: type[Event]) -> Observer | None:
+    handlers: Mapping[type[Event], Observer] | None = getattr(observer, "handlers", None)
+    return observer if handlers is None else handlers.get(kind)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from everytoken.gateway import UpstreamConfig
+from everytoken.dialects.registry import dialect_named
+from everytoken.gateway import Config, UpstreamConfig
+from everytoken.gateway.reload import reload
+from everytoken.gateway.services import Services
 from everytoken.gateway.targets import native_first, offered, offers, target_of
 from everytoken.recovery import Policy, Target
 from everytoken.translation.registry import DIALECTS, translation
@@ -91,3 +94,29 @@ def test_at_one_server_the_callers_api_comes_first_and_the_order_stays_otherwise
     ]
     names = [target.name for target in native_first(found)]
     assert names == ["a-messages", "a-chat", "b-chat", "c", "b-elsewhere"]
+
+
+def asked(model):
+    return dialect_named(CHAT).request({"model": model, "messages": [{"role": "user", "content": "?"}]})
+
+
+async def test_who_serves_a_model_is_found_out_once_for_each_configuration():
+    def config(**names):
+        return Config(upstream=[UpstreamConfig(name="one", url="https://one.example/v1", models=names)])
+
+    services = Services(config(a="first"))
+    (target,) = services.targets(asked("a"))
+    assert target.model == "first"
+    assert services.targets(asked("a"))[0] is target
+    assert not services.targets(asked("b"))
+    await reload(services, config(a="second", b="other"))
+    assert [services.targets(asked(model))[0].model for model in ("a", "b")] == ["second", "other"]
+
+
+def test_callers_cannot_have_any_number_of_names_remembered():
+    services = Services(Config(upstream=[UpstreamConfig(name="one", url="https://one.example/v1")]))
+    for number in range(1000):
+        assert services.targets(asked(f"m{number}"))[0].name == "one"
+    assert services.targets(asked("m" * 100_000))[0].name == "one"
+    assert len(services._targets) < 300
+    assert max(len(model) for _, model in services._targets) < 300

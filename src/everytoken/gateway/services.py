@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Services"]
 
+_MOST_TARGETS = 256  # pairs of an API and a model for which it is remembered who serves them
+_LONG_NAME = 200  # characters of a model's name that is not remembered
+
 
 class Services:
     """Some upstreams and a journal, and who observes and admits.
@@ -84,6 +87,9 @@ class Services:
         self.grace = _grace_of(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._policies = {upstream.name: policy_of(upstream, config.policy) for upstream in config.upstream}
+        self._targets: dict[
+            tuple[str, str], Sequence[Target]
+        ] = {}  # by API and model, as they are configured
         self.breaker: Breaker = ObservedBreaker(
             self.observers,
             threshold=config.breaker.failures,
@@ -135,11 +141,19 @@ class Services:
 
         Where several are of one server, those come first that offer the caller's API.
         """
-        found = (
-            (upstream.url, target_of(upstream, request.dialect, request.model, self._policies[upstream.name]))
-            for upstream in self.config.upstream
-        )
-        return native_first([(url, target) for url, target in found if target is not None])
+        asked = request.dialect, request.model
+        known = self._targets.get(asked)
+        if known is None:
+            found = (
+                (upstream.url, target_of(upstream, *asked, self._policies[upstream.name]))
+                for upstream in self.config.upstream
+            )
+            known = tuple(native_first([(url, target) for url, target in found if target is not None]))
+            if (
+                len(request.model) <= _LONG_NAME and len(self._targets) < _MOST_TARGETS
+            ):  # callers choose names
+                self._targets[asked] = known
+        return known
 
     def owner(self, request: Request, api: str = "") -> str:
         """Return who makes a request: the id of the caller's key, "" while none is needed.
@@ -188,7 +202,7 @@ class Services:
 
     def change(self, config: Config, policies: dict[str, Policy], upstreams: dict[str, Upstream]) -> None:
         """Use another configuration for everything that begins from now on."""
-        self.config, self._policies = config, policies
+        self.config, self._policies, self._targets = config, policies, {}
         self.keys.change(config)
         self.meter.change(config)
         self.metrics.configure(config)

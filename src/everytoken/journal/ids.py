@@ -6,8 +6,8 @@ been removed. See docs/decisions/0008.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 
 from everytoken.errors import OffsetExpiredError, StreamNotFoundError
 
@@ -19,7 +19,7 @@ _OURS = re.compile(r"r([0-9a-f]{8})[0-9a-f]{32}")
 
 def new_stream_id(now: float) -> str:
     """Return a name given at `now`, in seconds since 1970: behind the time there are 128 random bits."""
-    return f"r{int(now) & 0xFFFFFFFF:08x}{secrets.token_hex(16)}"
+    return f"r{int(now) & 0xFFFFFFFF:08x}{os.urandom(16).hex()}"
 
 
 def given_at(stream_id: str) -> int | None:

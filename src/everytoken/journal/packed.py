@@ -69,7 +69,8 @@ class PackedRecords:
         if begin:
             begin, end = _shared(record, begin, end)
         if len(begin) + len(end) < _WORTH:
-            begin, end = _shared(record, *self._previous)
+            if self._previous[0]:  # nothing comes before the first record
+                begin, end = _shared(record, *self._previous)
             self._previous = record[:_LOOK], record[-_LOOK:]
         if len(begin) + len(end) < _WORTH or not begin:
             begin = end = b""

@@ -56,8 +56,9 @@ class ResponseEvents:
             self._began
         )  # when the last attempt before the present one ended, or that began beside it
 
-    def _tell(self, kind: Callable[..., Event], **values: object) -> None:
-        self._observers.tell(kind(at=time.time(), response=self._info.id, **values))
+    def _tell(self, kind: type[Event], **values: object) -> None:
+        if self._observers.of(kind):
+            self._observers.tell(kind(at=time.time(), response=self._info.id, **values))  # type: ignore[call-arg]
 
     def begun(self, offset: int | None = None) -> None:
         """It begins, or was taken over at `offset`."""

@@ -25,18 +25,22 @@ class Gaps:
     __slots__ = ("_counts", "_longest", "_times", "note")
 
     def __init__(self) -> None:
-        self._counts = array("I", bytes(4 * (len(_ENDS) + 1)))
+        self._counts: array[int] | None = None  # from the first gap on
         self._longest = 0.0
         self._times = array("d")
         self.note = self._times.append
 
     def fold(self) -> None:
         """Count the gaps between the times that are remembered, and forget all but the last."""
+        if len(self._times) < 2:
+            return
         counts = self._counts
+        if counts is None:
+            counts = self._counts = array("I", bytes(4 * (len(_ENDS) + 1)))
         gaps = [now - before for before, now in pairwise(self._times)]
         for gap in gaps:
             counts[bisect_left(_ENDS, gap)] += 1
-        self._longest = max(self._longest, *gaps, 0.0)
+        self._longest = max(self._longest, *gaps)
         del self._times[:-1]
 
     @property
@@ -49,8 +53,8 @@ class Gaps:
     def median(self) -> float | None:
         """The gap that half of the gaps do not exceed, within a fifth; None with fewer than two pieces."""
         self.fold()
-        half = (sum(self._counts) + 1) // 2
-        if not half:
+        if self._counts is None:
             return None
+        half = (sum(self._counts) + 1) // 2
         bucket = bisect_left(list(accumulate(self._counts)), half)
         return min(_ENDS[min(bucket, len(_ENDS) - 1)] * _MIDDLE, self._longest)

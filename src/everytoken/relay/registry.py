@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ __all__ = ["Relays"]
 
 logger = logging.getLogger("everytoken.relay")
 
-_SEEDS = 2**31  # llama.cpp and several vendors take no larger seed
+_SEED_BITS = 31  # llama.cpp and several vendors take no larger seed
 _STORED = 2.0  # seconds for the journal to store the ends of the last responses
 _BATCH = 1024 * 1024  # bytes read at once of a response that is taken over
 
@@ -140,7 +139,7 @@ class Relays:
         if not targets:
             raise ModelNotFoundError(f"no upstream serves the model {request.model!r}", param="model")
         # With a seed a response is repeatable, so that another attempt can continue it.
-        seed = request.seed if request.seed is not None else secrets.randbelow(_SEEDS)
+        seed = request.seed if request.seed is not None else random.getrandbits(_SEED_BITS)
         lives = self._grace if isinstance(grace, str) else grace
         now = time.time()
         info = StreamInfo(
@@ -151,7 +150,9 @@ class Relays:
             meta=_meta(request, seed, lives, request_id, headers),
         )
         writer = await self.journal.create(info)
-        ordered = sorted(self.ordered(request, targets), key=lambda one: bool(first) and one.name != first)
+        ordered = self.ordered(request, targets)
+        if first:
+            ordered = sorted(ordered, key=lambda one: one.name != first)
         relay = self._relay(request, info, writer, ordered)
         relay.start()
         return relay

@@ -62,7 +62,7 @@ class Recorder:
         # Upstreams, and the labels of the models that they were asked for.
         self.tried: set[tuple[str, str]] = set()
         self._running: dict[str, _Running] = {}
-        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+        self.handlers: dict[type[Event], Callable[[Any], None]] = {
             ResponseBegun: self._begun,
             AttemptBegun: self._attempt_begun,
             FirstContent: self._first_content,
@@ -81,7 +81,7 @@ class Recorder:
 
     def __call__(self, event: Event) -> None:
         """Count an event."""
-        handle = self._handlers.get(type(event))
+        handle = self.handlers.get(type(event))
         if handle is not None:
             handle(event)
 

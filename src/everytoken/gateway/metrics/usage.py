@@ -17,13 +17,7 @@ _PROVIDERS: Final = {
     "openai-responses": "openai",
     "anthropic-messages": "anthropic",
 }
-_KINDS: Final = (
-    ("input", "prompt"),
-    ("output", "answer"),
-    ("cache_read", "cached"),
-    ("cache_write", "written"),
-    ("reasoning", "reasoning"),
-)
+_KINDS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 
 
 def operation_of(dialect: str) -> str:
@@ -51,5 +45,5 @@ def tokens_of(dialect: str, usage: dict[str, Any] | None) -> list[tuple[str, int
     told = tokens_in(usage, dialect)
     if told is None:
         return []
-    counts = ((kind, getattr(told, name)) for kind, name in _KINDS)
-    return [(kind, count) for kind, count in counts if count is not None]
+    counts = told.prompt, told.answer, told.cached, told.written, told.reasoning
+    return [(kind, count) for kind, count in zip(_KINDS, counts, strict=True) if count is not None]

@@ -57,25 +57,42 @@ class Entries:
         self._name_of = name_of
         self._urls = urls
         self._open: dict[str, _Open] = {}
+        self.handlers: dict[type[Event], Callable[[Any], None]] = {
+            ResponseBegun: self._begun,
+            AttemptAccepted: self._accepted,
+            FirstContent: self._first_content,
+            Seam: self._seam,
+            ResponseEnded: self._ended,
+            ResponseHandedOver: self._handed_over,
+        }
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        if isinstance(event, ResponseBegun):
-            self._open[event.response] = _Open(event)
-        elif isinstance(event, ResponseEnded):
-            if (one := self._open.pop(event.response, None)) is not None:
-                self._add(self._entry(one, event))
-        elif isinstance(event, ResponseHandedOver):
-            self._open.pop(event.response, None)
-        elif isinstance(event, AttemptAccepted | FirstContent | Seam):
-            one = self._open.get(event.response)
-            if one is None:
-                return
-            if isinstance(event, Seam):
-                one.seams.append(event)
-            else:
-                times = one.accepted if isinstance(event, AttemptAccepted) else one.first
-                times[event.attempt] = event.seconds
+        handle = self.handlers.get(type(event))
+        if handle is not None:
+            handle(event)
+
+    def _begun(self, event: ResponseBegun) -> None:
+        self._open[event.response] = _Open(event)
+
+    def _accepted(self, event: AttemptAccepted) -> None:
+        if (one := self._open.get(event.response)) is not None:
+            one.accepted[event.attempt] = event.seconds
+
+    def _first_content(self, event: FirstContent) -> None:
+        if (one := self._open.get(event.response)) is not None:
+            one.first[event.attempt] = event.seconds
+
+    def _seam(self, event: Seam) -> None:
+        if (one := self._open.get(event.response)) is not None:
+            one.seams.append(event)
+
+    def _ended(self, event: ResponseEnded) -> None:
+        if (one := self._open.pop(event.response, None)) is not None:
+            self._add(self._entry(one, event))
+
+    def _handed_over(self, event: ResponseHandedOver) -> None:
+        self._open.pop(event.response, None)
 
     def _beginning(self, begun: ResponseBegun) -> dict[str, Any]:
         entry: dict[str, Any] = {

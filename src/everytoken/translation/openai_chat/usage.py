@@ -17,8 +17,10 @@ def usage_in(told: Reported | None) -> Usage | None:
     """Return what an upstream reports, None for nothing. DeepSeek and Anthropic have names of their own for cached tokens."""
     if not told:
         return None
-    given, made = details_in(told, "prompt_tokens_details"), details_in(told, "completion_tokens_details")
     prompt, answer = count_in(told, "prompt_tokens"), count_in(told, "completion_tokens")
+    if len(told) == 3 and "total_tokens" in told:
+        return Usage(prompt=prompt, answer=answer)  # as many servers report it, with nothing more to find
+    given, made = details_in(told, "prompt_tokens_details"), details_in(told, "completion_tokens_details")
     reasoning = count_in(made, "reasoning_tokens")
     total = count_in(told, "total_tokens")
     if reasoning and None not in (prompt, answer) and total == (prompt or 0) + (answer or 0) + reasoning:
