@@ -642,3 +642,17 @@ def test_starting_takes_no_longer_for_what_has_ended(path: Path) -> None:
 
     asyncio.run(fill())
     asyncio.run(start())
+
+
+async def test_no_more_wait_to_be_put_elsewhere_than_two_commits_have_ended(
+    journal: SqliteJournal,
+) -> None:
+    each, waited, logged = 100, [], []
+    for turn in range(12):
+        names = [f"s{turn}-{n}" for n in range(each)]
+        await asyncio.gather(*(journal.create(info(name), _chunks(2), closed=True) for name in names))
+        waited.append(len(journal._ended))
+        logged.append(journal._file.look_up("SELECT count(*) FROM log")[0][0])
+    assert max(waited) <= 2 * each
+    assert max(logged) <= 4
+    assert len(journal._streams) <= 2 * each, "what has ended is not kept in memory"

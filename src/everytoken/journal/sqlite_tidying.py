@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,7 +45,7 @@ logger = logging.getLogger("everytoken.journal")
 SEGMENT = 1024 * 1024  # packed bytes of an open stream in memory from which on they get a segment
 LOG_LIMIT = 32 * 1024 * 1024  # bytes of log from which on the open streams that it is kept for get segments
 TIDY = 256  # commits from one tidying up to the next
-BATCH = 16  # streams tidied up at once: what the event loop can do without being missed
+BATCH = 16  # streams tidied up at once, by a commit of few: what the event loop can do without being missed
 _CUT = 4 * 1024 * 1024  # bytes of log cut off at once: more than can have come since the last time
 _CACHED = 4 * SEGMENT  # packed bytes up to which a segment just made is kept for readers
 _PAUSE = 0.02  # seconds between two batches of old streams
@@ -127,7 +128,8 @@ class SqliteTidying(LocalJournal):
 
     def _tidy(self, work: Work, streams: Sequence[Stream]) -> None:
         self._cut_log(work)
-        for stream in [self._ended[i] for i in range(min(BATCH, len(self._ended)))]:
+        # More than have ended since, or a backlog would grow for as long as many end in each commit.
+        for stream in list(islice(self._ended, max(BATCH, 2 * len(streams)))):
             self._seal(work, stream)
         # A stream that grows comes here often enough.
         long = [stream for stream in (*streams, *self._large) if stream.records.nbytes > SEGMENT]
