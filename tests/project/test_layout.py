@@ -106,7 +106,7 @@ COVERED = {
     "client/test_unasync.py": ("a tool makes it from aio.py", "sync"),
     "contract/test_journal.py": (
         "what all journals share",
-        "../journal/memory ../journal/quota ../journal/rules ../journal/stream",
+        "../journal/quota ../journal/rules ../journal/stream",
     ),
     "dialects/anthropic_messages/test_dialect.py": (
         "a dialect's parts, by what it answers",

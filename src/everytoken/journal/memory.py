@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from everytoken.journal.local import LocalJournal
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryJournal"]
 
+_BATCH = 64  # streams that are removed for their age at once, with each response that begins
 _SWEEP = 60.0  # seconds between two looks for streams whose time is over, while there is any traffic
 
 
@@ -33,9 +35,11 @@ class MemoryJournal(LocalJournal):
         now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(retention=retention, max_bytes=max_bytes, quota=quota, now=now)
-        self._ended: dict[str, tuple[float, int]] = {}  # when, and how large, in the order they ended
+        # When, and how large, in the order they ended. A `dict` would search for its first key past all that are gone.
+        self._ended: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._ended_bytes = 0
         self._swept = now()
+        self._old_are_left = False
         self.moved = self._show
 
     async def create(
@@ -44,6 +48,8 @@ class MemoryJournal(LocalJournal):
         """Begin a stream. Raises `StreamExistsError`."""
         if self._now() >= self._swept + _SWEEP:
             self.sweep()
+        elif self._old_are_left:
+            self._drop_old()
         writer = await super().create(info, records, closed=closed)
         writer.log.immediate = True
         return writer
@@ -74,19 +80,30 @@ class MemoryJournal(LocalJournal):
     def sweep(self) -> None:
         """Let go of the streams whose time is over, and of ended ones that are too old or beyond the size."""
         super().sweep()
-        now = self._swept = self._now()
+        self._swept = self._now()
+        self._drop_old()
+
+    def _drop_old(self) -> None:
+        """Let go of all that is beyond the size, and of a batch of what is too old: the loop must not stand still for it."""
+        now, room = self._now(), _BATCH
+        self._old_are_left = False
         while self._ended:
             oldest, (ended, _) = next(iter(self._ended.items()))
             over = self._ended_bytes + self._open_bytes > self._max_bytes and len(self._ended) > 1
-            if not over and now - ended < self._retention:
-                break
+            if not over:
+                if now - ended < self._retention:
+                    break
+                if not room:
+                    self._old_are_left = True
+                    break
+                room -= 1
             self._removed = ended
             self._have_deleted(self._streams[oldest])
 
     def _admit(self, stream: Stream, records: Sequence[bytes]) -> None:
         super()._admit(stream, records)
         if self._ended and self._ended_bytes + self._open_bytes > self._max_bytes:
-            self.sweep()
+            self._drop_old()
 
     def _store(self, streams: Sequence[Stream]) -> bool:  # noqa: ARG002
         return True
@@ -97,7 +114,7 @@ class MemoryJournal(LocalJournal):
                 self._ended[stream.info.id] = (self._now(), stream.records.nbytes)
                 self._ended_bytes += stream.records.nbytes
                 if self._ended_bytes + self._open_bytes > self._max_bytes:
-                    self.sweep()
+                    self._drop_old()
 
     def _drop(self, stream: Stream) -> None:
         self._ended_bytes -= self._ended.pop(stream.info.id, (0.0, 0))[1]

@@ -12,6 +12,7 @@ import pytest
 
 from everytoken.dialects.openai_chat import ChatRequest
 from everytoken.gateway.console import live
+from everytoken.recovery import Policy
 from gateway_serving import HELLO, ManualUpstream, Wire, limit, serving
 
 ADMIN = "sk-admin-0123456789"
@@ -164,7 +165,9 @@ async def test_five_thousand_are_looked_at_in_short_turns(monkeypatch):
         calls.append(0)
         await sleep(seconds)
 
-    async with serving(ManualUpstream(), admin_keys=[ADMIN]) as gateway:  # to begin so many takes a while
+    # To begin so many takes a while, and those that nobody has answered by then are not what is counted.
+    patient = Policy(connect=3600.0)
+    async with serving(ManualUpstream(), admin_keys=[ADMIN], policy=patient) as gateway:
         relays = gateway.gateway.relays
         for _ in range(MANY):
             await relays.begin(ChatRequest(HELLO), grace=None)

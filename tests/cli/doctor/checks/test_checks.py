@@ -191,6 +191,14 @@ CASES = {
     "leaving unnoticed": ({"left": "running"}, {"leaving-unnoticed"}),
     "leaving unknown": ({"left": ""}, set()),
     "large requests refused": ({"large": Large(1_572_878, 413)}, {"body-refused"}),
+    "large requests too slow": ({"large": Large(1_572_878, 504)}, {"body-refused"}),
+    "large requests too slow for what cuts silence": (
+        {
+            "large": Large(1_572_878, 504),
+            "silent": stream(lags=(0.01,), end=False, problem="reset", idle=6.0, ended=NOW + 0.61),
+        },
+        {"idle-timeout"},
+    ),
     "large requests cut": ({"large": Large(1_572_878, 200, 1000)}, {"body-refused"}),
     "the gateway's clock": (
         {"greeting": stream(lags=(30, 30)), "paced": [], "bare": None, "silent": None},

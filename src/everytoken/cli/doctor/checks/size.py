@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["size"]
 
+_TOO_LATE = frozenset({408, 504})
+
 
 def size(measured: Measured) -> Iterator[Finding]:
     """Say who refuses a large request."""
@@ -23,6 +25,8 @@ def size(measured: Measured) -> Iterator[Finding]:
         return
     if not large.status:
         return  # the connection broke: another check tells of it
+    if large.status in _TOO_LATE and measured.silent is not None and not measured.silent.complete:
+        return  # its time-out is short, which another check tells of: it waited for our answer, not for less of a body
     products = able("body", measured.products)
     hop = subject(products)
     mib = large.size / 1024**2
