@@ -51,7 +51,7 @@ IN_MEMORY = [
     (MemoryJournal, "_after"),
     (MemoryJournal, "_stored"),
     (MemoryJournal, "_drop"),
-    (MemoryJournal, "sweep"),
+    (MemoryJournal, "_drop_old"),
 ]
 STEPS: dict[str, list[tuple[type, str]]] = {
     "memory": ANYWHERE + IN_MEMORY,
@@ -118,7 +118,7 @@ async def test_an_exception_at_any_step_stops_neither_the_others_nor_the_journal
         directory = tmp_path / str(number)
         directory.mkdir()
         settings = (
-            {"max_bytes": 10} if name == "sweep" else {}
+            {"max_bytes": 10} if name == "_drop_old" else {}
         )  # each one that ends has the others swept away
         journal = await BACKENDS[backend](directory).open(**settings)
         with monkeypatch.context() as patch:
