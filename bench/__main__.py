@@ -8,7 +8,18 @@ import signal
 import time
 from pathlib import Path
 
-from bench import durability, measure, operation, overload, peers, relaying, report, seams, workers
+from bench import (
+    beginnings,
+    durability,
+    measure,
+    operation,
+    overload,
+    peers,
+    relaying,
+    report,
+    seams,
+    workers,
+)
 from bench.page import into
 from bench.stacks import FLOOR, STACKS
 
@@ -42,6 +53,11 @@ def options() -> argparse.Namespace:
         "--operation",
         action="store_true",
         help="measure keys, limits, metrics, log and OpenTelemetry only, and write their section into the page",
+    )
+    parser.add_argument(
+        "--beginnings",
+        action="store_true",
+        help="measure responses of one chunk only, and write their section into the page",
     )
     parser.add_argument(
         "--workers",
@@ -88,6 +104,11 @@ def main() -> int:
         print(section)
         if only is None:
             PAGE.write_text(into(PAGE.read_text(), operation.TITLE, section))
+        return 0
+    if asked.beginnings:
+        section = beginnings.markdown(*beginnings.measure())
+        print(section)
+        PAGE.write_text(into(PAGE.read_text(), beginnings.TITLE, section))
         return 0
     if asked.workers:
         section = workers.markdown(workers.measure())

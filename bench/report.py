@@ -239,7 +239,7 @@ def _paced(results: Results, stacks: Iterable[Stack], point: Point) -> str:
 
 def with_the_rest(page: str, before: str) -> str:
     """Return the page with the sections of the one before that are measured by themselves, and say that they are older."""
-    for title in ("Overload", "Operation", "Workers"):
+    for title in ("Overload", "Beginnings and ends", "Operation", "Workers"):
         _, head, rest = before.partition(f"\n## {title}\n")
         if head and head not in page:
             section = head + rest.partition("\n## ")[0]

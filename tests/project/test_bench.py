@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from bench import overload
+from bench import beginnings, overload
 from bench.chunks import DONE, Checker, Order, Rendered, read_order, request_body
 from bench.durability import Durability
 from bench.durability import markdown as durability_markdown
@@ -24,6 +26,8 @@ from bench.seams import TITLE as RECOVERY
 from bench.seams import markdown as seams_markdown
 from bench.stacks import STACKS
 from bench.stats import Spread, quantile, ratios
+
+import everytoken
 
 
 @pytest.mark.parametrize(
@@ -296,3 +300,46 @@ def test_the_page_on_scaling_is_written_from_the_figures_that_are_kept():
 def test_a_page_without_a_place_is_refused():
     with pytest.raises(ValueError, match="no place for nodes"):
         scaling_page.into("nothing", "nodes", "a table")
+
+
+def frames(*paths):
+    """A stack whose innermost frame is the first: frames of code in files of these paths."""
+    frame = None
+    for path in reversed(paths):
+        frame = SimpleNamespace(f_code=SimpleNamespace(co_filename=path), f_back=frame)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("paths", "part"),
+    [
+        (["gateway/server.py"], "the reader's connection (uvicorn)"),
+        (["gateway/metrics/recorder.py", "relay/events.py"], "metrics, request log, prices"),
+        (["journal/sqlite.py", "relay/response.py"], "the journal"),
+        (["upstream/http.py"], "the upstream's connection"),
+        (["dialects/openai_chat/reader.py", "recovery/live.py"], "the recovery machine"),
+        (["relay/response.py"], "the relay"),
+        (["gateway/http.py"], "the request, and sending it to its reader"),
+    ],
+)
+def test_a_sample_belongs_to_the_innermost_of_our_code(paths, part):
+    ours = [f"{Path(everytoken.__file__).parent}/{path}" for path in paths]
+    assert beginnings.part_of(frames("/lib/python3/re.py", *ours)) == part
+
+
+def test_a_sample_without_our_code_is_uvicorns_or_the_loops():
+    uvicorn = "/lib/site-packages/uvicorn/protocols/http/httptools_impl.py"
+    assert beginnings.part_of(frames(uvicorn, "/lib/asyncio/runners.py")) == next(iter(beginnings.PARTS))
+    assert beginnings.part_of(frames("/lib/asyncio/runners.py")) == beginnings.LOOP
+    assert beginnings.part_of(None) == beginnings.LOOP
+
+
+def test_the_costs_of_beginnings_are_listed_by_part():
+    run = Run(400, 400, 1.0, 1.0, 0.0, 0.0, 0, [], 100.0)
+    results = Results({("nginx", "brief"): [run], ("everytoken", "brief"): [replace(run, cpu_us=500.0)]})
+    section = beginnings.markdown(results, {"everytoken": {"the journal": 25, beginnings.LOOP: 75}})
+    assert section.startswith("## Beginnings and ends\n")
+    assert "| everytoken | 500 | 5.00 |" in section
+    assert "| the journal | 125 (25%) |" in section
+    assert "| the event loop | 375 (75%) |" in section
+    assert section.count("\n\n") == 4
