@@ -102,7 +102,7 @@ class Gateway(Services):
         try:
             if not self.started:
                 await self.start()
-            await self._admit(request)
+            await self._admitted(request)
         except ClientGoneError:
             if (direct := direct_of(request)) is not None:
                 direct.leave()
@@ -145,8 +145,10 @@ class Gateway(Services):
             self.slowing.end(address)
         return error
 
-    async def _admit(self, request: Request) -> None:
-        """Refuse what comes from a page that may not call, before anything of the request is read."""
+    # Neither is a coroutine: its frame would be there for as long as the response.
+
+    def _admitted(self, request: Request) -> Awaitable[None]:
+        """Return what answers a request. A page that may not call is refused before anything of the request is read."""
         origins = self.config.origins
         if self.on_loopback:
             origin.check_host(request, self.config.hosts)
@@ -154,8 +156,7 @@ class Gateway(Services):
             request.extra += cors.allow_origin(request.header(b"origin"), origins)
             asks = request.header(b"access-control-request-method") is not None
             if request.method == "OPTIONS" and (asks or request.path.startswith(streams.PREFIX)):
-                await answer(request, 204, b"", b"", origin.preflight(request))
-                return
+                return answer(request, 204, b"", b"", origin.preflight(request))
             origin.check_origin(request, origins)
             if request.method == "POST" and not request.path.startswith(streams.PREFIX):
                 if pass_through.takes_files(request.path, self.config.pass_through):
@@ -163,43 +164,35 @@ class Gateway(Services):
                 else:
                     origin.check_json(request)
         request.admitted = True
-        await self._route(request)
+        return self._routed(request)
 
-    async def _route(self, request: Request) -> None:
+    def _routed(self, request: Request) -> Awaitable[None]:
         path = request.path
         route = _ROUTES.get(path)
         if route is not None:
             methods, serve = route
             _allow(request, *methods)
-            await serve(self, request)
-        elif (match := ui.PATH.fullmatch(path)) is not None:
+            return serve(self, request)
+        if (match := ui.PATH.fullmatch(path)) is not None:
             chat_id, action = match.groups()
             _allow(request, "GET" if action == "stream" else "POST")
-            await (ui.resume if action == "stream" else ui.stop)(self, request, chat_id)
-        elif path.startswith(streams.PREFIX):
-            await streams.serve(self, request)
-        elif path.startswith(responses.PREFIX):
-            await responses.serve(self, request)
-        elif path in CONSOLE:
-            await self.console.serve(request)
-        elif path.startswith(administration.PREFIX):
-            await administration.serve(self, request)
-        elif path.startswith(probing.PREFIX):
-            _allow(request, *_READS)
-            await probing.show_probe(self, request, path[len(probing.PREFIX) :])
-        elif path in self.dialects:
+            return (ui.resume if action == "stream" else ui.stop)(self, request, chat_id)
+        if path in CONSOLE:
+            return self.console.serve(request)
+        for prefix, serve in _PREFIXES:
+            if path.startswith(prefix):
+                return serve(self, request)
+        if path in self.dialects:
             _allow(request, "POST")
-            await complete(self, request, foreign_api(self.dialects[path]))
-        elif path.startswith(models.PREFIX):
-            _allow(request, *_READS)
-            await models.show_model(self, request, path[len(models.PREFIX) :])
-        elif pass_through.is_passed(path, self.config.pass_through):
-            await pass_through.pass_through(self, request)
-        elif path in self.pages:
+            return complete(self, request, foreign_api(self.dialects[path]))
+        if path.startswith(models.PREFIX):
+            return _model(self, request)
+        if pass_through.is_passed(path, self.config.pass_through):
+            return pass_through.pass_through(self, request)
+        if path in self.pages:
             _allow(request, "GET", "HEAD")
-            await answer_file(request, self.pages[path])
-        else:
-            raise RouteNotFoundError(f"Unknown path {path[:200]}")
+            return answer_file(request, self.pages[path])
+        raise RouteNotFoundError(f"Unknown path {path[:200]}")
 
 
 async def _healthz(services: Services, request: Request) -> None:
@@ -215,6 +208,16 @@ async def _readyz(services: Services, request: Request) -> None:
         fully = True
     status, told = await services.health.ready(fully=fully)
     await answer_json(request, status, told, [(b"cache-control", b"no-store")])
+
+
+async def _probe(services: Services, request: Request) -> None:
+    _allow(request, *_READS)
+    await probing.show_probe(services, request, request.path[len(probing.PREFIX) :])
+
+
+async def _model(services: Services, request: Request) -> None:
+    _allow(request, *_READS)
+    await models.show_model(services, request, request.path[len(models.PREFIX) :])
 
 
 async def _metrics(services: Services, request: Request) -> None:
@@ -239,6 +242,12 @@ _ROUTES: dict[str, tuple[tuple[str, ...], Callable[[Services, Request], Awaitabl
     "/metrics": (_READS, _metrics),
     **dict.fromkeys(openapi.PATHS, (_READS, _describe)),
 }
+_PREFIXES: list[tuple[str, Callable[[Services, Request], Awaitable[None]]]] = [
+    (streams.PREFIX, streams.serve),
+    (responses.PREFIX, responses.serve),
+    (administration.PREFIX, administration.serve),
+    (probing.PREFIX, _probe),
+]
 _DESCRIBED = openapi.Routes(
     {path: (methods, (serve.__doc__ or path).partition(".")[0]) for path, (methods, serve) in _ROUTES.items()}
 )

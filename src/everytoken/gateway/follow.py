@@ -194,40 +194,43 @@ class Follower:
         moved = self._mover()
         if self._client.direct is not None:
             self._client.direct.log = self._log
-        self._log.subscribe(moved)
+        client, log, output = self._client, self._log, self._format
+        log.subscribe(moved)
         try:
-            return await self._run()
+            while True:
+                # Before anything is taken: of a reader that has stopped only what its transport holds is in memory.
+                await client.drain()
+                if client.gone:
+                    return False
+                body = await self._next()
+                if body is not None:
+                    await self._send(body)
+                    continue
+                if self.offset < log.tail:
+                    continue  # it has moved while it was read
+                if log.closed:
+                    return True
+                if log.deleted:
+                    raise StreamNotFoundError("the stream was deleted")
+                if not self._begun:
+                    self._begun = True
+                    await self._send(output.begin())
+                    continue
+                # Until the task is needed, or a tick or a sign of life is due; here, for the frame of a call would be there
+                # for as long as the response.
+                await client.wait(self._waits())
+                self._live = None
+                quiet = self._now() - self._quiet_since
+                if output.keep_alive and quiet >= KEEP_ALIVE and not client.gone:
+                    await self._send(output.keep_alive)
         finally:
-            self._log.unsubscribe(moved)
+            log.unsubscribe(moved)
 
     def _mover(self) -> Callable[[], None]:
         """Return what does as `moved`: in C, where that knows the format."""
         known = _KNOWN.get(self._push)
         mover = parts.mover(self, *known) if parts.mover is not None and known is not None else None
         return mover or self.moved
-
-    async def _run(self) -> bool:
-        client, log, output = self._client, self._log, self._format
-        while True:
-            # Before anything is taken: of a reader that has stopped only what its transport holds is in memory.
-            await client.drain()
-            if client.gone:
-                return False
-            body = await self._next()
-            if body is not None:
-                await self._send(body)
-                continue
-            if self.offset < log.tail:
-                continue  # it has moved while it was read
-            if log.closed:
-                return True
-            if log.deleted:
-                raise StreamNotFoundError("the stream was deleted")
-            if not self._begun:
-                self._begun = True
-                await self._send(output.begin())
-                continue
-            await self._wait()
 
     async def _next(self) -> bytes | None:
         """Return what comes next, which may be nothing to send; None when there is nothing to do."""
@@ -257,18 +260,15 @@ class Follower:
             await self._client.send(body)
             self._quiet_since = self._now()
 
-    async def _wait(self) -> None:
-        """Wait until the task is needed, or a tick or a sign of life is due."""
+    def _waits(self) -> float | None:
+        """Let what is committed go straight to the transport, and return until when to wait; None without a limit."""
         output = self._format
         self._until = inf if output.due is None else output.due
         if output.keep_alive:
             self._until = min(self._until, self._quiet_since + KEEP_ALIVE)
         direct = self._client.direct
         self._live = direct if direct is not None and direct.is_chunked else None
-        await self._client.wait(None if self._until == inf else self._until)
-        self._live = None
-        if output.keep_alive and self._now() - self._quiet_since >= KEEP_ALIVE and not self._client.gone:
-            await self._send(output.keep_alive)
+        return None if self._until == inf else self._until
 
 
 async def follow(

@@ -91,27 +91,26 @@ async def complete(
     with await open_response(gateway, request, asked, owner=owner) as response:
         client = ReaderConnection(request)
         try:
-            if asked.stream:
-                await _stream(request, client, response, api, ids=ids)
-            else:
+            if not asked.stream:
                 await _non_streaming(request, client, response, api)
+            elif await _begin(request, client, response):
+                # Only for who says so: a careless client would take the first line for data.
+                greets = "text/event-stream" in (request.header(b"accept") or "")
+                await follow(client, response.log, FORMATS[api.format](greets=greets, ids=ids, **api.options))
         finally:
             client.close()
 
 
-async def _stream(
-    request: Request, client: ReaderConnection, response: Response, api: ModelApi, *, ids: bool
-) -> None:
+async def _begin(request: Request, client: ReaderConnection, response: Response) -> bool:
+    """Begin a streamed answer; return False if it has become the answer of an error."""
     if not await wait_for_head(request, client, response):
-        return
+        return False
     head = [
         (b"content-type", b"text/event-stream; charset=utf-8"),
         *stream_headers(request, response.stream_id),
     ]
     await start(request, 200, head)
-    # Only for who says so: a careless client would take the first line for data.
-    greets = "text/event-stream" in (request.header(b"accept") or "")
-    await follow(client, response.log, FORMATS[api.format](greets=greets, ids=ids, **api.options))
+    return True
 
 
 async def wait_for_head(request: Request, client: ReaderConnection, response: Response) -> bool:

@@ -205,6 +205,7 @@ class Course(ResponseState):
         self.attempts.append(attempt)
         self._planner.begun(now, plan)
         self.decisions.append(Connect(target, plan.body, plan.streamed, number))
+        plan.body = {}  # the driver has it, and sends it once
 
     def _patience(self, plan: Plan, limit: float) -> float:
         return max(limit, plan.target.policy.thinking) if self.request.reasons else limit
