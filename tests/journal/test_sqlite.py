@@ -656,3 +656,16 @@ async def test_no_more_wait_to_be_put_elsewhere_than_two_commits_have_ended(
     assert max(waited) <= 2 * each
     assert max(logged) <= 4
     assert len(journal._streams) <= 2 * each, "what has ended is not kept in memory"
+
+
+async def test_what_does_not_fit_goes_as_fast_as_more_ends(path: Path) -> None:
+    journal = SqliteJournal(path, max_bytes=100_000)
+    await journal.start()
+    each, kept = 100, []
+    for turn in range(30):
+        names = [f"s{turn}-{n}" for n in range(each)]
+        await asyncio.gather(*(journal.create(info(name), _chunks(2), closed=True) for name in names))
+        kept.append(journal._ended_bytes)
+    assert max(kept) < 300_000
+    assert kept[-1] > 50_000
+    await journal.stop()

@@ -129,7 +129,8 @@ class SqliteTidying(LocalJournal):
     def _tidy(self, work: Work, streams: Sequence[Stream]) -> None:
         self._cut_log(work)
         # More than have ended since, or a backlog would grow for as long as many end in each commit.
-        for stream in list(islice(self._ended, max(BATCH, 2 * len(streams)))):
+        most = max(BATCH, 2 * len(streams))
+        for stream in list(islice(self._ended, most)):
             self._seal(work, stream)
         # A stream that grows comes here often enough.
         long = [stream for stream in (*streams, *self._large) if stream.records.nbytes > SEGMENT]
@@ -143,7 +144,7 @@ class SqliteTidying(LocalJournal):
         for stream in dict.fromkeys(long[:BATCH]):
             self._extend_segments(work, stream)
         if self._sweeping or self._kept.is_exceeded(self._ended_bytes):
-            self._delete_old(work)
+            self._delete_old(work, most)
         if self._file.has_tail:
             work.add("UPDATE moved SET row = row")  # any transaction moves the tail into the log
 
@@ -243,13 +244,13 @@ class SqliteTidying(LocalJournal):
         self._sweeping = True
         self._commit.soon()
 
-    def _delete_old(self, work: Work) -> None:
+    def _delete_old(self, work: Work, most: int) -> None:
         touched = dict(self._touched)
         for number, until in touched.items():
             work.add("UPDATE streams SET until = ? WHERE number = ?", until, number)
-        found, removed = self._kept.old(self._now(), self._ended_bytes, BATCH)
+        found, removed = self._kept.old(self._now(), self._ended_bytes, most)
         old = [number for number in found if number not in touched]
-        self._sweeping = len(old) == BATCH
+        self._sweeping = len(old) == most
         for number in old:
             size, owner = self._delete_rows(work, number)
             if owner is not None:
