@@ -28,7 +28,7 @@ from everytoken.errors import (
 )
 from everytoken.journal import Append, Producer
 from everytoken.journal.ids import new_stream_id
-from everytoken.journal.quota import Quota
+from everytoken.journal.quota import OWN, Quota
 from everytoken.journal.rules import MAX_PRODUCERS
 
 if TYPE_CHECKING:
@@ -521,6 +521,17 @@ async def test_a_key_has_so_many_streams(backend: Any) -> None:
     await journal.stop()
 
 
+async def test_what_the_gateway_keeps_for_itself_has_no_quota(backend: Any) -> None:
+    """Its ledger, its keys, its log: who writes them sees to it that they do not grow for ever."""
+    journal = await _small(backend)
+    for n in range(6):
+        await journal.create(info(f"~{n}", shared=True, owner=OWN), [random.randbytes(9_000)])
+    for _ in range(5):
+        await journal.submit("~0", Append(records=[random.randbytes(9_000)]))
+    assert (await journal.open("~0")).tail == 6
+    await journal.stop()
+
+
 async def test_streams_at_once_cannot_get_past_the_quota(backend: Any) -> None:
     if backend.clock is None:
         pytest.skip("nodes ask before they store: what they store at once may be a little more")
@@ -589,6 +600,20 @@ async def test_open_streams_count_against_what_the_journal_may_take(backend: Any
     backend.clock.ahead += 2
     await journal.create(info("more", shared=True))
     await journal.submit("a", Append(records=[b"1"]))
+    await journal.stop()
+
+
+async def test_callers_cannot_fill_what_the_gateway_needs_for_itself(backend: Any) -> None:
+    if backend.clock is None:
+        pytest.skip("the server has its own limit")
+    journal = await backend.open(max_bytes=20_000)
+    await journal.create(info("~own", shared=True, owner=OWN))
+    await journal.create(info("a", shared=True), [random.randbytes(11_000)])
+    backend.clock.ahead += 2
+    with pytest.raises(JournalFullError):
+        await journal.submit("a", Append(records=[b"1"]))
+    await journal.submit("~own", Append(records=[b"1"]))
+    await journal.create(info("~more", shared=True, owner=OWN))
     await journal.stop()
 
 

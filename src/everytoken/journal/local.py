@@ -15,7 +15,7 @@ from everytoken.errors import (
 from everytoken.journal import Append, Appended, StreamInfo
 from everytoken.journal.commit import GroupCommit
 from everytoken.journal.ids import missing
-from everytoken.journal.quota import Quota, Usage, size_of
+from everytoken.journal.quota import OWN, Quota, Usage, size_of
 from everytoken.journal.rules import check_producers, is_duplicate, marks_after
 from everytoken.journal.stream import Stream, StreamWriter
 
@@ -234,7 +234,8 @@ class LocalJournal(_Room):
         """Raise `JournalFullError`, and for streams of callers `StreamFullError` and `QuotaExceededError`."""
         self._measure()
         # Streams of callers leave half of it to responses.
-        if self._open_bytes > (self._max_bytes // 2 if stream.info.shared else self._max_bytes):
+        is_callers = stream.info.shared and stream.info.owner != OWN
+        if self._open_bytes > (self._max_bytes // 2 if is_callers else self._max_bytes):
             raise JournalFullError(
                 "the journal is full: open streams and responses use all the space they may have"
             )

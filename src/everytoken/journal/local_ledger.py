@@ -20,6 +20,7 @@ import msgspec
 from everytoken.errors import EverytokenError, StreamExistsError, StreamNotFoundError
 from everytoken.journal import Append, StreamInfo
 from everytoken.journal.ledger import Counters, Demand, Refusal, Reservation
+from everytoken.journal.quota import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,6 @@ __all__ = ["LocalLedger", "ledger_of"]
 logger = logging.getLogger("everytoken.journal")
 
 _STREAM: Final = "~ledger"
-_OWNER: Final = "~"
 _BATCH: Final = 1024 * 1024  # bytes that are read at once
 _DELAY: Final = 0.2  # seconds for which what was settled is gathered
 _LONG: Final = 20_000  # records from which on the stream is written anew at start
@@ -112,7 +112,7 @@ class LocalLedger:
             await self._journal.submit(_STREAM, append)
         except StreamNotFoundError:
             info = StreamInfo(
-                id=_STREAM, content_type="application/json", owner=_OWNER, created=time.time(), shared=True
+                id=_STREAM, content_type="application/json", owner=OWN, created=time.time(), shared=True
             )
             try:
                 await self._journal.create(info, append.records)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from everytoken.journal import StreamInfo
     from everytoken.journal.stream import Stream
 
-__all__ = ["Quota", "Usage", "Used", "size_of"]
+__all__ = ["OWN", "Quota", "Usage", "Used", "size_of"]
+
+OWN = "~"
+"""The owner of what the gateway keeps for itself: no caller's, and of no quota. Who writes it bounds it."""
 
 _OVERHEAD = 32  # bytes that a record takes besides its own: an empty one is not free
 
@@ -35,6 +38,8 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
         `there`: bytes of the stream so far, None for one that is to be created; `used`: by all of its owner's.
         """
+        if info.owner == OWN:
+            return
         if (there or 0) + added > self.stream:
             raise StreamFullError(f"stream {info.id} would exceed its limit of {self.stream} bytes")
         if there is None and used.streams >= self.key_streams:

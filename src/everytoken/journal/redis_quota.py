@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from everytoken.journal.quota import Quota, Used
+from everytoken.journal.quota import OWN, Quota, Used
 from everytoken.journal.redis_connection import pack
 from everytoken.journal.redis_scripts import CHARGE, RELEASE
 
@@ -55,6 +55,8 @@ class RedisQuota:
 
     async def check(self, info: StreamInfo, added: int, *, new: bool) -> None:
         """Raise `StreamFullError` or `QuotaExceededError` if `added` bytes are too much."""
+        if info.owner == OWN:
+            return
         there, used = await self._used(info)
         if self._may_be_over(used, added, new=new):
             await self._forget_the_gone(info.owner)

@@ -10,6 +10,7 @@ import msgspec
 
 from everytoken.errors import EverytokenError, StreamExistsError, StreamNotFoundError
 from everytoken.journal import Append, StreamInfo
+from everytoken.journal.quota import OWN
 from everytoken.recovery import LearnedCapabilities
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ __all__ = ["Learned"]
 logger = logging.getLogger("everytoken.relay")
 
 _STREAM = "~learned"  # callers cannot make a stream with such a name, nor read one that is nobody's
-_OWNER = "~"
 _FIRST_API = "openai-chat"  # the one that older versions knew
 _MOST = 1024  # upstreams and models that are remembered
 _LONG = 4096  # records from which on the stream is written anew
@@ -124,7 +124,7 @@ class Learned:
             await self._journal.submit(_STREAM, Append(records=records))
         except StreamNotFoundError:
             info = StreamInfo(
-                id=_STREAM, content_type="application/json", owner=_OWNER, created=time.time(), shared=True
+                id=_STREAM, content_type="application/json", owner=OWN, created=time.time(), shared=True
             )
             try:
                 await self._journal.create(info, records)

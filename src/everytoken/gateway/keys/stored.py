@@ -23,6 +23,7 @@ from everytoken.errors import (
 )
 from everytoken.gateway.keys.key import Key
 from everytoken.journal import Append, StreamInfo
+from everytoken.journal.quota import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,6 @@ __all__ = ["StoredKeys"]
 logger = logging.getLogger("everytoken.gateway")
 
 _STREAM: Final = "~keys"  # callers cannot make a stream with such a name, nor read one that is nobody's
-_OWNER: Final = "~"
 _BATCH: Final = 1024 * 1024  # bytes that are read at once
 _MOST: Final = 100_000  # changes; each takes about 400 bytes
 _AGAIN: Final = 1.0  # seconds between two looks for a stream that is not there yet, or cannot be read
@@ -92,7 +92,7 @@ class StoredKeys:
 
     async def _create(self) -> None:
         info = StreamInfo(
-            id=_STREAM, content_type="application/json", owner=_OWNER, created=time.time(), shared=True
+            id=_STREAM, content_type="application/json", owner=OWN, created=time.time(), shared=True
         )
         with contextlib.suppress(StreamExistsError):  # another node was quicker
             await self._journal.create(info)

@@ -15,6 +15,7 @@ import msgspec
 
 from everytoken.errors import EverytokenError, StreamExistsError, StreamNotFoundError
 from everytoken.journal import Append, StreamInfo
+from everytoken.journal.quota import OWN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,7 +30,6 @@ logger = logging.getLogger("everytoken.gateway")
 HOUR: Final = 3600
 """Seconds for which one stream has the entries."""
 
-_OWNER: Final = "~"
 _DELAY: Final = 0.2  # seconds for which entries are gathered; so much of the log may die with a process
 _MOST: Final = 10_000  # entries that wait; a journal that cannot take them loses the oldest
 _LOOK: Final = 2000  # entries that are looked through at once, the newest first
@@ -111,7 +111,7 @@ class Kept:
             info = StreamInfo(
                 id=name,
                 content_type="application/json",
-                owner=_OWNER,
+                owner=OWN,
                 created=self._now(),
                 shared=True,
                 expires=(hour + 1) * HOUR + self._keep,
