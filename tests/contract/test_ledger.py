@@ -137,7 +137,7 @@ async def test_money_outlives_the_process(backend):
 
 
 async def test_what_has_become_long_is_written_anew(backend, monkeypatch):
-    monkeypatch.setattr("everytoken.journal.local_ledger._LONG", 10)
+    monkeypatch.setattr("everytoken.journal.local_ledger_stream.LONG", 10)
     if not backend.durable:
         pytest.skip("it forgets everything")
     ledger = await backend.ledger()

@@ -82,6 +82,7 @@ class Counters:
     def __init__(self) -> None:
         self.open: dict[str, Reservation] = {}
         self.total: dict[str, int] = {}
+        self.used: dict[str, int] = {}  # when a total was added to last, in seconds since 1970
         self._windows: dict[str, dict[int, int]] = {}  # by counter, then by second
         self._running: dict[
             str, dict[str, float]
@@ -139,6 +140,7 @@ class Counters:
     def _add(self, demand: Demand, at: int, amount: int) -> None:
         if demand.kind == "total":
             self.total[demand.counter] = self.total.get(demand.counter, 0) + amount
+            self.used[demand.counter] = max(at, self.used.get(demand.counter, 0))
         else:
             window = self._windows.setdefault(demand.counter, {})
             window[at] = window.get(at, 0) + amount

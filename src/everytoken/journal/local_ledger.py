@@ -15,12 +15,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from everytoken.errors import EverytokenError, StreamExistsError, StreamNotFoundError
-from everytoken.journal import Append, StreamInfo
+from everytoken.errors import EverytokenError
 from everytoken.journal.ledger import Counters, Demand, Refusal, Reservation
-from everytoken.journal.quota import OWN
+from everytoken.journal.local_ledger_stream import Entry, LedgerStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,24 +29,8 @@ __all__ = ["LocalLedger", "ledger_of"]
 
 logger = logging.getLogger("everytoken.journal")
 
-_STREAM: Final = "~ledger"
-_BATCH: Final = 1024 * 1024  # bytes that are read at once
 _DELAY: Final = 0.2  # seconds for which what was settled is gathered
-_LONG: Final = 20_000  # records from which on the stream is written anew at start
-
-
-class _Record(msgspec.Struct, omit_defaults=True):
-    """A reservation, how one was settled, or what the totals were when the stream was written anew."""
-
-    name: str = ""
-    reserved: Reservation | None = None
-    settled: list[int] | None = None
-    at: float = 0.0
-    totals: dict[str, int] | None = None
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Record).decode
+_KEPT: Final = 400 * 86_400  # seconds that a total is kept which nothing is added to
 
 
 class LocalLedger:
@@ -58,66 +39,40 @@ class LocalLedger:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._counters = Counters()
-        self._settled: list[_Record] = []  # that are not stored yet
+        self._stream = LedgerStream(journal, self._told)
+        self._settled: list[Entry] = []  # that are not stored yet
         self._timer: asyncio.TimerHandle | None = None
         self._storing: set[asyncio.Task[None]] = set()
+        self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Count what was stored. Raises `JournalUnavailableError`."""
-        if not self._journal.durable:
-            return
-        try:
-            log = await self._journal.open(_STREAM)
-        except StreamNotFoundError:
-            return
-        read = 0
-        while read < log.tail:
-            some = log.take(read, _BATCH)
-            if some is None:
-                some = await log.fetch(read, _BATCH)
-            for record in some:
-                read += 1
-                self._count(record)
-        if read > _LONG:
-            await self._store_anew()
+        if self._journal.durable:
+            await self._stream.start(self._count)
 
-    def _count(self, record: bytes) -> None:
-        try:
-            found = _decode(record)
-        except msgspec.DecodeError:
-            logger.error("an entry of the ledger cannot be read; it may be of a later version")  # noqa: TRY400
-            return
-        if found.totals is not None:
-            self._counters.total.update(found.totals)
-        elif found.reserved is not None:
-            self._counters.restore(found.name, found.reserved)
-        elif found.settled is not None:
-            self._counters.settle(found.name, found.at, found.settled)
+    def _count(self, entry: Entry) -> None:
+        counters = self._counters
+        if entry.totals is not None:
+            counters.total.update(entry.totals)
+            now = int(time.time())
+            counters.used.update((name, entry.used.get(name, now)) for name in entry.totals)
+        elif entry.reserved is not None:
+            counters.restore(entry.name, entry.reserved)
+        elif entry.settled is not None:
+            counters.settle(entry.name, entry.at, entry.settled)
 
-    async def _store_anew(self) -> None:
-        """Write the stream anew: nobody else has this journal."""
-        await self._journal.delete(_STREAM)
-        reserved = [_Record(name, reserved=one) for name, one in self._counters.open.items()]
-        # What is open is counted again when it is read.
-        totals = dict(self._counters.total)
-        for one in self._counters.open.values():
+    def _told(self) -> list[Entry]:
+        """Return the totals without what is open, which is counted again when it is read, and that."""
+        counters = self._counters
+        reserved = [Entry(name, reserved=one) for name, one in counters.open.items()]
+        oldest = max(counters.used.values(), default=0) - _KEPT
+        used = {name: at for name, at in counters.used.items() if at >= oldest}
+        totals = {name: counters.total[name] for name in used}
+        for one in counters.open.values():
             for demand in one.demands:
                 if demand.kind == "total":
                     totals[demand.counter] -= demand.amount
-        await self._store(_Record(totals=totals), *reserved)
-
-    async def _store(self, *records: _Record) -> None:
-        append = Append(records=[_encode(record) for record in records])
-        try:
-            await self._journal.submit(_STREAM, append)
-        except StreamNotFoundError:
-            info = StreamInfo(
-                id=_STREAM, content_type="application/json", owner=OWN, created=time.time(), shared=True
-            )
-            try:
-                await self._journal.create(info, append.records)
-            except StreamExistsError:  # by another call of this process
-                await self._journal.submit(_STREAM, append)
+        return [Entry(totals=totals, used=used), *reserved]
 
     def _is_stored(self, demands: Sequence[Demand]) -> bool:
         return self._journal.durable and any(demand.kind == "total" for demand in demands)
@@ -129,10 +84,12 @@ class LocalLedger:
 
         Raises `JournalUnavailableError` if nothing can be stored, with nothing reserved.
         """
+        if self._journal.durable:
+            await self._stream.ready()
         known = name in self._counters.open
         reply = self._counters.reserve(name, now, until, demands)
         if isinstance(reply, list) and not known and self._is_stored(demands):
-            storing = self._store_soon(_Record(name, reserved=self._counters.open[name]))
+            storing = self._store_soon(Entry(name, reserved=self._counters.open[name]))
             await asyncio.sleep(0)  # then it is in line
             if storing.done() and storing.exception() is not None:
                 self._counters.settle(name, now, [0] * len(demands))
@@ -144,7 +101,7 @@ class LocalLedger:
         reservation = self._counters.open.get(name)
         done = self._counters.settle(name, now, amounts)
         if done and reservation is not None and self._is_stored(reservation.demands):
-            self._settled.append(_Record(name, settled=list(amounts), at=now))
+            self._settled.append(Entry(name, settled=list(amounts), at=now))
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(_DELAY, self._store_settled)
         return done
@@ -154,8 +111,8 @@ class LocalLedger:
         settled, self._settled = self._settled, []
         self._store_soon(*settled)
 
-    def _store_soon(self, *records: _Record) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(self._store(*records))
+    def _store_soon(self, *entries: Entry) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(self._stream.store(*entries))
         self._storing.add(task)
         task.add_done_callback(self._stored)
         return task
@@ -169,6 +126,18 @@ class LocalLedger:
             logger.warning("the ledger could not be stored: %s (%s)", error.message, error.code)
         elif error is not None:
             logger.error("the ledger could not be stored", exc_info=error)
+        elif self._stream.is_long and self._renewing is None:
+            self._renewing = asyncio.ensure_future(self._renew())
+
+    async def _renew(self) -> None:
+        try:
+            await self._stream.renew()
+        except EverytokenError as error:
+            logger.warning("the ledger could not be written anew: %s (%s)", error.message, error.code)
+        except Exception:  # one failure must not end it for good
+            logger.exception("the ledger could not be written anew")
+        finally:
+            self._renewing = None
 
     async def stop(self) -> None:
         """Store what waits."""
@@ -176,6 +145,8 @@ class LocalLedger:
             self._timer.cancel()
             self._store_settled()
         await asyncio.gather(*self._storing, return_exceptions=True)
+        if self._renewing is not None:
+            await self._renewing
 
     async def reservation(self, name: str) -> Reservation | None:
         """Return an open reservation, None if it is none."""
