@@ -306,6 +306,13 @@ LIMITS: list[Limit] = [
         "other programs use the disk too",
     ),
     Limit(
+        "entries of the request log",
+        "",
+        "as many as a quarter of `max_journal` has room for: 838,860 of 2 GiB",
+        "the oldest hours go; an hour that alone has more begins anew",
+        "an entry takes about 640 bytes",
+    ),
+    Limit(
         "`Idempotency-Key`, characters",
         "",
         "255",

@@ -31,7 +31,7 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "no_auth": "listen beyond loopback without keys",
         "log_format": "`json`: every line of the log is a JSON object, with an entry for each response and refusal",
         "log_content": "entries of the request log also contain what was asked and answered",
-        "keep_log": "seconds the request log is kept in the journal; 0: it is not kept; a journal in memory keeps none",
+        "keep_log": "seconds the request log is kept in the journal, as far as a quarter of `max_journal` has room for it; 0: it is not kept; a journal in memory keeps none",
         "prices": "tables by model, below",
         "limits": "what everything together, each key and each model may use: limits",
         "tls_cert": "PEM file with the certificate chain; with `tls_key` the gateway speaks TLS",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import msgspec
 import pytest
 from tests.journal_backends import BACKENDS
 
 from everytoken.errors import InvalidRequestError, JournalUnavailableError
 from everytoken.gateway.requestlog import kept as kept_module
-from everytoken.gateway.requestlog.kept import Kept, stream_of
+from everytoken.gateway.requestlog.kept import HOUR, Kept, room_in, stream_of
 from everytoken.gateway.requestlog.query import Query, query_from
 from gateway_serving import limit
+from made_entries import made
 
 pytestmark = pytest.mark.virtual_time
 
@@ -46,6 +48,43 @@ async def journal(request, tmp_path):
     async with limit():
         yield opened
     await opened.stop()
+
+
+async def test_there_is_room_for_so_many_and_the_oldest_hours_go(journal):
+    clock = Clock()
+    kept = Kept(journal, DAY, clock, most=25)
+    for hour in range(5):
+        for number in range(10):
+            clock.at += 1
+            kept.add(entry(clock.at, hour=hour, number=number))
+            await kept.flush()
+        clock.at += HOUR
+    found = await kept.find(Query(limit=1000))
+    assert [one["hour"] for one in found] == [4] * 10 + [3] * 10
+    clock.at += HOUR
+    kept.add(entry(clock.at, hour=5, number=0))
+    assert [one["hour"] for one in await kept.find(Query(limit=1000))] == [5] + [4] * 10 + [3] * 10
+    await kept.stop()
+
+
+async def test_an_hour_with_more_than_there_is_room_for_begins_anew(journal):
+    clock = Clock()
+    kept = Kept(journal, DAY, clock, most=40)
+    lengths = []
+    for number in range(200):
+        kept.add(entry(clock.at, number=number))
+        found = await kept.find(Query(limit=1000))
+        assert found[0]["number"] == number
+        lengths.append(await kept.length(int(clock.at // HOUR)))
+    assert 30 < max(lengths) <= 40 + 40 // 8 + 1
+    assert 1 in lengths[1:]
+    await kept.stop()
+
+
+def test_the_room_is_a_quarter_of_the_journal():
+    average = sum(len(msgspec.json.encode(one)) for one in made(500, AT, DAY)) / 500
+    assert 0.2 < room_in(2 * 1024**3) * average / (2 * 1024**3) < 0.3
+    assert room_in(1) == 1000
 
 
 async def test_what_was_added_is_found_the_newest_first(journal):

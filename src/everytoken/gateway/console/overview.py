@@ -65,6 +65,8 @@ class Overview:
         self._hours.move_to_end((number, seconds))
         if hour.over:
             return hour
+        if await self._kept.length(number) < hour.offset:
+            hour.offset = 0  # it has begun anew, for want of room; what was counted did happen
         async for records in self._kept.records(number, hour.offset):
             for start in range(0, len(records), _TURN):
                 some = records[start : start + _TURN]

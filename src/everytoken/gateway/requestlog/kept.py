@@ -7,6 +7,7 @@ more for it. Entries are added a few at a time. What is looked for is looked for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from everytoken.gateway.requestlog.query import Query
     from everytoken.journal import Journal, Log
 
-__all__ = ["HOUR", "Kept"]
+__all__ = ["HOUR", "Kept", "room_in"]
 
 logger = logging.getLogger("everytoken.gateway")
 
@@ -34,6 +35,8 @@ _DELAY: Final = 0.2  # seconds for which entries are gathered; so much of the lo
 _MOST: Final = 10_000  # entries that wait; a journal that cannot take them loses the oldest
 _LOOK: Final = 2000  # entries that are looked through at once, the newest first
 _BATCH: Final = 1024 * 1024  # bytes that are read at once
+_ENTRY: Final = 640  # bytes that an entry takes, more or less
+_FEW: Final = 1000
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -44,13 +47,32 @@ def stream_of(hour: int) -> str:
     return f"~requests-{time.strftime('%Y%m%d%H', time.gmtime(hour * HOUR))}"
 
 
-class Kept:
-    """Adds entries and looks through them. `keep`: seconds an hour's entries are kept. `now`: seconds since 1970."""
+def room_in(max_journal: int) -> int:
+    """Return how many entries are kept in a journal that may take so many bytes: what fits in a quarter of it."""
+    return max(_FEW, max_journal // 4 // _ENTRY)
 
-    def __init__(self, journal: Journal, keep: float, now: Callable[[], float] = time.time) -> None:
+
+class Kept:
+    """Adds entries and looks through them. `now`: seconds since 1970.
+
+    An hour's entries are kept for `keep` seconds, and of all hours `most` entries, give or take an eighth: the oldest hours
+    go, and one that alone has more begins anew.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        keep: float,
+        now: Callable[[], float] = time.time,
+        *,
+        most: int = 1_000_000,
+    ) -> None:
         self._journal = journal
         self._keep = keep
         self._now = now
+        self._most = most
+        self._hour = 0  # when it was looked last whether there is room
+        self._unseen = 0  # entries since then
         self._waiting: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._storing: asyncio.Task[None] | None = None
@@ -104,9 +126,20 @@ class Kept:
 
     async def _append(self, entries: list[bytes]) -> None:
         hour = int(self._now() // HOUR)
+        tail = await self._add_to(hour, entries)
+        self._unseen += len(entries)
+        if hour != self._hour or self._unseen > self._most // 8:
+            self._hour, self._unseen = hour, 0
+            if tail > self._most:
+                await self._remove(hour)
+                tail = await self._add_to(hour, entries)
+            await self._make_room(hour, self._most - tail)
+
+    async def _add_to(self, hour: int, entries: list[bytes]) -> int:
+        """Add entries; return how many the hour has then."""
         name, append = stream_of(hour), Append(records=entries)
         try:
-            await self._journal.submit(name, append)
+            return (await self._journal.submit(name, append)).tail
         except StreamNotFoundError:
             info = StreamInfo(
                 id=name,
@@ -117,9 +150,20 @@ class Kept:
                 expires=(hour + 1) * HOUR + self._keep,
             )
             try:
-                await self._journal.create(info, entries)
+                return (await self._journal.create(info, entries)).log.tail
             except StreamExistsError:  # another node was quicker
-                await self._journal.submit(name, append)
+                return (await self._journal.submit(name, append)).tail
+
+    async def _make_room(self, hour: int, left: int) -> None:
+        """Have the hours before one go for which there is no room left."""
+        for number in range(hour - 1, int((self._now() - self._keep) // HOUR) - 2, -1):
+            left -= await self.length(number)
+            if left < 0:
+                await self._remove(number)
+
+    async def _remove(self, hour: int) -> None:
+        with contextlib.suppress(StreamNotFoundError):
+            await self._journal.delete(stream_of(hour))
 
     # Looking
 
@@ -147,6 +191,13 @@ class Kept:
             if len(found) >= query.limit:
                 break
         return found
+
+    async def length(self, hour: int) -> int:
+        """Return how many entries there are of an hour since 1970. Raises `JournalError`."""
+        try:
+            return (await self._journal.open(stream_of(hour), touch=False)).tail
+        except StreamNotFoundError:
+            return 0
 
     async def records(self, hour: int, offset: int) -> AsyncIterator[Sequence[bytes]]:
         """Yield the entries of an hour since 1970 from an offset on, some at a time. Raises `JournalError`."""

@@ -11,7 +11,7 @@ from everytoken.errors import InvalidRequestError, one_line
 from everytoken.gateway.prices import Prices
 from everytoken.gateway.requestlog.content import content_of
 from everytoken.gateway.requestlog.entry import Entries
-from everytoken.gateway.requestlog.kept import Kept
+from everytoken.gateway.requestlog.kept import Kept, room_in
 from everytoken.relay.logs import ENDS
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class RequestLog:
         name_of: Callable[[str], str],
         redact: Callable[[str], str],
     ) -> None:
-        self.kept = Kept(journal, config.keep_log) if config.keep_log > 0 and journal.durable else None
+        self.kept: Kept | None = None
+        if config.keep_log > 0 and journal.durable:
+            self.kept = Kept(journal, config.keep_log, most=room_in(config.max_journal))
         self._lines = config.log_format == "json"
         self.prices = Prices(config.prices)
         self._name_of = name_of
