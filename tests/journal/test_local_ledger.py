@@ -150,7 +150,7 @@ async def test_one_that_cannot_be_begun_leaves_everything_as_it_was(
         monkeypatch.setattr(journal, "create", fail)
         spent = 5 + await _spend(ledger, 60)
         await ledger.stop()
-        assert "the ledger could not be written anew: the disk is full" in caplog.text
+        assert "the ledger could not be shortened: the disk is full" in caplog.text
         monkeypatch.undo()
     async with opened() as (ledger, _):
         assert await ledger.totals(["t"]) == [spent]

@@ -309,7 +309,7 @@ LIMITS: list[Limit] = [
         "entries of the request log",
         "",
         "as many as a quarter of `max_journal` has room for: 838,860 of 2 GiB",
-        "the oldest hours go; an hour that alone has more begins anew",
+        "the oldest hours go; an hour that alone has more starts over",
         "an entry takes about 640 bytes",
     ),
     Limit(

@@ -133,9 +133,9 @@ class LocalLedger:
         try:
             await self._stream.renew()
         except EverytokenError as error:
-            logger.warning("the ledger could not be written anew: %s (%s)", error.message, error.code)
+            logger.warning("the ledger could not be shortened: %s (%s)", error.message, error.code)
         except Exception:  # one failure must not end it for good
-            logger.exception("the ledger could not be written anew")
+            logger.exception("the ledger could not be shortened")
         finally:
             self._renewing = None
 

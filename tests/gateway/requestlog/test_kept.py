@@ -67,7 +67,7 @@ async def test_there_is_room_for_so_many_and_the_oldest_hours_go(journal):
     await kept.stop()
 
 
-async def test_an_hour_with_more_than_there_is_room_for_begins_anew(journal):
+async def test_an_hour_with_more_than_there_is_room_for_starts_over(journal):
     clock = Clock()
     kept = Kept(journal, DAY, clock, most=40)
     lengths = []

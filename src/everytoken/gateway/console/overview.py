@@ -66,7 +66,7 @@ class Overview:
         if hour.over:
             return hour
         if await self._kept.length(number) < hour.offset:
-            hour.offset = 0  # it has begun anew, for want of room; what was counted did happen
+            hour.offset = 0  # it has started over, for want of room; what was counted did happen
         async for records in self._kept.records(number, hour.offset):
             for start in range(0, len(records), _TURN):
                 some = records[start : start + _TURN]

@@ -56,7 +56,7 @@ class Kept:
     """Adds entries and looks through them. `now`: seconds since 1970.
 
     An hour's entries are kept for `keep` seconds, and of all hours `most` entries, give or take an eighth: the oldest hours
-    go, and one that alone has more begins anew.
+    go, and one that alone has more starts over.
     """
 
     def __init__(
