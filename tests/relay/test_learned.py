@@ -67,6 +67,22 @@ async def test_what_cannot_be_read_is_passed_over(tmp_path, caplog):
     assert "cannot be stored" in caplog.text
 
 
+async def test_what_is_stored_stays_short_while_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("everytoken.relay.learned._LONG", 20)
+    journal = await BACKENDS["sqlite"](tmp_path).open()
+    learned, lengths = Learned(journal), []
+    for turn in range(60):
+        for model in ("m", "n"):
+            learned.of("a", model).prefill = "refused" if turn % 2 else "continues"
+        await learned.save()
+        lengths.append((await journal.open("~learned")).tail)
+    assert max(lengths) <= 20
+    again = Learned(journal)
+    await again.load()
+    assert [again.of("a", model).prefill for model in ("m", "n")] == ["refused", "refused"]
+    await journal.stop()
+
+
 async def test_callers_cannot_make_the_number_of_models_grow(tmp_path):
     learned = Learned(await BACKENDS["memory"](tmp_path).open())
     for number in range(5000):

@@ -27,7 +27,7 @@ logger = logging.getLogger("everytoken.relay")
 _STREAM = "~learned"  # callers cannot make a stream with such a name, nor read one that is nobody's
 _FIRST_API = "openai-chat"  # the one that older versions knew
 _MOST = 1024  # upstreams and models that are remembered
-_LONG = 4096  # records from which on the stream is written anew
+_LONG = 4096  # records from which on the stream is deleted and what is known is stored again
 _BATCH = 1024 * 1024
 
 
@@ -93,7 +93,7 @@ class Learned:
             self._known[found.upstream, found.model] = found.learned
             self._stored[found.upstream, found.model] = _lasting(found.learned)
         if len(records) > _LONG:
-            await self._store_anew()
+            await self._store_again()
 
     async def save(self) -> None:
         """Store what has changed since the last time."""
@@ -107,8 +107,8 @@ class Learned:
         # What is as on the first day need not be told.
         records = [self._record(key) for key in changed if self._known[key] != LearnedCapabilities()]
         try:
-            if records:
-                await self._append(records)
+            if records and await self._append(records) > _LONG:
+                await self._store_again()
         except EverytokenError as error:
             logger.warning(
                 "what was learned of upstreams cannot be stored: %s (%s)", error.message, error.code
@@ -119,9 +119,10 @@ class Learned:
     def _record(self, key: tuple[str, str]) -> bytes:
         return msgspec.json.encode(_Record(*key, self._known[key]))
 
-    async def _append(self, records: list[bytes]) -> None:
+    async def _append(self, records: list[bytes]) -> int:
+        """Store records; return how many the stream has then."""
         try:
-            await self._journal.submit(_STREAM, Append(records=records))
+            return (await self._journal.submit(_STREAM, Append(records=records))).tail
         except StreamNotFoundError:
             info = StreamInfo(
                 id=_STREAM, content_type="application/json", owner=OWN, created=time.time(), shared=True
@@ -129,9 +130,10 @@ class Learned:
             try:
                 await self._journal.create(info, records)
             except StreamExistsError:  # another node was quicker
-                await self._journal.submit(_STREAM, Append(records=records))
+                return (await self._journal.submit(_STREAM, Append(records=records))).tail
+        return len(records)
 
-    async def _store_anew(self) -> None:
+    async def _store_again(self) -> None:
         try:
             await self._journal.delete(_STREAM)
             await self._append([self._record(key) for key in self._known])
