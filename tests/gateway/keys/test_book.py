@@ -14,6 +14,7 @@ from tests.journal_backends import BACKENDS, until
 from everytoken.errors import (
     AuthenticationError,
     InvalidRequestError,
+    JournalFullError,
     JournalUnavailableError,
     KeyNotFoundError,
     NotAllowedError,
@@ -119,6 +120,19 @@ async def test_a_rotated_key_stays_the_same_key_and_its_old_secret_counts_for_a_
     with pytest.raises(AuthenticationError):
         book.of(asking(new))
     assert book.of(asking(newest)).id == key.id
+
+
+async def test_a_key_can_be_revoked_however_many_changes_there_have_been(book, monkeypatch):
+    monkeypatch.setattr("everytoken.gateway.keys.stored._MOST", 2)
+    _, secret = await book.create({"name": "a"})
+    await book.create({"name": "b"})
+    for change in (book.create({"name": "c"}), book.rotate("a", 0), book.limit("a", None)):
+        with pytest.raises(JournalFullError, match="only be revoked"):
+            await change
+    await book.revoke("a")
+    await book.revoke("b", stop=True)
+    with pytest.raises(AuthenticationError, match="revoked"):
+        book.of(asking(secret))
 
 
 async def test_the_keys_of_the_configuration_count_beside_those_of_the_journal(tmp_path):

@@ -70,12 +70,14 @@ class StoredKeys:
         self._leave()
 
     async def put(self, key: Key) -> None:
-        """Store a key as it is from now on; it counts here when this returns.
+        """Store a key as it is from now on; it counts here when this returns. A key can always be revoked.
 
         Raises `JournalUnavailableError`, `JournalFullError`.
         """
-        if self._offset >= _MOST:
-            raise JournalFullError(f"there have been {_MOST:,} changes of keys: no more can be stored")
+        if self._offset >= _MOST and key.revoked is None:
+            raise JournalFullError(
+                f"there have been {_MOST:,} changes of keys: from now on keys can only be revoked"
+            )
         record = msgspec.json.encode(key)
         try:
             stored = await self._journal.submit(_STREAM, Append(records=[record]))
