@@ -28,7 +28,7 @@ from everytoken.errors import (
 )
 from everytoken.journal import Append, Producer
 from everytoken.journal.ids import new_stream_id
-from everytoken.journal.quota import OWN, Quota
+from everytoken.journal.quota import OWN, Quota, chats_of
 from everytoken.journal.rules import MAX_PRODUCERS
 
 if TYPE_CHECKING:
@@ -529,6 +529,23 @@ async def test_what_the_gateway_keeps_for_itself_has_no_quota(backend: Any) -> N
     for _ in range(5):
         await journal.submit("~0", Append(records=[random.randbytes(9_000)]))
     assert (await journal.open("~0")).tail == 6
+    await journal.stop()
+
+
+async def test_what_is_kept_of_a_callers_chats_has_room_of_its_own_and_any_number(backend: Any) -> None:
+    journal = await _small(backend)
+    for n in range(6):
+        await journal.create(info(f"~chat.{n}", shared=True, owner=chats_of("me")), [random.randbytes(1_000)])
+    for n in range(4):
+        await journal.create(info(f"{n}", shared=True, owner="me"))
+    with pytest.raises(QuotaExceededError):
+        await journal.create(info("one more", shared=True, owner="me"))
+    with pytest.raises(StreamFullError):
+        await journal.submit("~chat.0", Append(records=[random.randbytes(10_000)]))
+    for n in range(2):
+        await journal.submit(f"~chat.{n}", Append(records=[random.randbytes(8_000)]))
+    with pytest.raises(QuotaExceededError):
+        await journal.submit("~chat.2", Append(records=[random.randbytes(8_000)]))
     await journal.stop()
 
 

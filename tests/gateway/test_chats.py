@@ -11,7 +11,7 @@ from everytoken.gateway.chats import Turn
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.sqlite import SqliteJournal
 from gateway_serving import ManualUpstream, Served, Wire, over, served, serving
-from ui_chats import begun, chat, chunks, text_of, until, until_left
+from ui_chats import begun, body, chat, chunks, text_of, until, until_left
 
 
 async def test_the_newest_response_of_a_chat_is_the_active_one():
@@ -32,6 +32,18 @@ async def test_the_newest_response_of_a_chat_is_the_active_one():
             head = await tab.head()
             await gateway.ask("POST", "/api/chat/c1/stop")
             assert text_of(chunks(await tab.rest(head))) == "Second"
+
+
+async def test_a_key_may_have_more_chats_than_streams():
+    """A web application has one key, and a chat for each of its visitors."""
+    upstream = ManualUpstream()
+    async with serving(upstream, max_key_streams=2) as gateway:
+        for number in range(5):
+            async with Wire.to(gateway.port) as wire:
+                attempt, head = await begun(upstream, wire, body(chat=f"c{number}"), number)
+                attempt.send("Hello")
+                attempt.finish()
+                assert text_of(chunks(await wire.rest(head))) == "Hello"
 
 
 async def test_no_caller_reaches_a_chats_own_stream():

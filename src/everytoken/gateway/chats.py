@@ -14,6 +14,7 @@ import msgspec
 
 from everytoken.errors import InvalidRequestError, StreamExistsError, StreamNotFoundError
 from everytoken.journal import Append, StreamInfo
+from everytoken.journal.quota import chats_of
 from everytoken.json import dumps
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Chat:
                 info = StreamInfo(
                     id=self._stream_id,
                     content_type="application/json",
-                    owner=self._owner,
+                    owner=chats_of(self._owner),
                     created=time.time(),
                     ttl=self._ttl,
                     shared=True,

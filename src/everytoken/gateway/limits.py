@@ -296,7 +296,7 @@ LIMITS: list[Limit] = [
         "max_key_streams",
         "",
         "429 `quota-exceeded`",
-        "a client has one per conversation",
+        "a client has one per conversation; what the gateway itself notes of the chats of `/api/chat` does not count",
     ),
     Limit(
         "the whole journal (except Redis)",

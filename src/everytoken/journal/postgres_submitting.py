@@ -8,7 +8,7 @@ from everytoken.errors import FencedError
 from everytoken.journal import Appended
 from everytoken.journal.postgres_entries import decode_info, encode, kept_for, packed
 from everytoken.journal.postgres_schema import MOVE, USED
-from everytoken.journal.quota import Used, size_of
+from everytoken.journal.quota import OWN, Used, size_of
 from everytoken.journal.rules import Marks, check_producers, is_duplicate, marks_after
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ async def submitted(connection: Any, row: Any, append: Append, quota: Quota, ret
 
 
 async def used(connection: Any, owner: str) -> Used:
-    """Return what the streams of an owner take."""
+    """Return what the streams of an owner take; nothing of one who has no quota."""
+    if owner == OWN:
+        return Used()
     return Used(*await connection.fetchrow(USED, owner))
 
 

@@ -18,12 +18,21 @@ if TYPE_CHECKING:
     from everytoken.journal import StreamInfo
     from everytoken.journal.stream import Stream
 
-__all__ = ["OWN", "Quota", "Usage", "Used", "size_of"]
+__all__ = ["OWN", "Quota", "Usage", "Used", "chats_of", "size_of"]
 
 OWN = "~"
 """The owner of what the gateway keeps for itself: no caller's, and of no quota. Who writes it bounds it."""
 
 _OVERHEAD = 32  # bytes that a record takes besides its own: an empty one is not free
+
+
+def chats_of(owner: str) -> str:
+    """Return whose the streams are that say which responses a caller's chats have.
+
+    They have the bytes of a key for themselves, and may be as many as there are responses: a web application has one key,
+    and a chat for each of its visitors.
+    """
+    return f"{OWN}chats:{owner}"
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +51,7 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
             return
         if (there or 0) + added > self.stream:
             raise StreamFullError(f"stream {info.id} would exceed its limit of {self.stream} bytes")
-        if there is None and used.streams >= self.key_streams:
+        if there is None and used.streams >= self.key_streams and not info.owner.startswith(OWN):
             raise QuotaExceededError(f"this key already has {used.streams} streams; delete some first")
         if used.bytes + added > self.key_bytes:
             raise QuotaExceededError(

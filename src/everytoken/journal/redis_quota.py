@@ -58,14 +58,18 @@ class RedisQuota:
         if info.owner == OWN:
             return
         there, used = await self._used(info)
-        if self._may_be_over(used, added, new=new):
+        if self._may_be_over(info, used, added, new=new):
             await self._forget_the_gone(info.owner)
             there, used = await self._used(info)
         self._quota.check(info, None if new else there, added, used)
 
-    def _may_be_over(self, used: Used, added: int, *, new: bool) -> bool:
+    def _may_be_over(self, info: StreamInfo, used: Used, added: int, *, new: bool) -> bool:
+        """Whether to look for streams that have expired: also now and then where they may be as many as they like."""
         quota = self._quota
-        return used.bytes + added > quota.key_bytes or (new and used.streams >= quota.key_streams)
+        many = used.streams >= quota.key_streams
+        if info.owner.startswith(OWN):
+            many = many and used.streams % quota.key_streams == 0
+        return used.bytes + added > quota.key_bytes or (new and many)
 
     async def _used(self, info: StreamInfo) -> tuple[int, Used]:
         each, total = self._keys.used(info.owner)
