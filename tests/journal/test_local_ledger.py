@@ -10,7 +10,7 @@ from tests.journal_backends import info, read_all, until
 
 from everytoken.errors import JournalUnavailableError, StreamNotFoundError
 from everytoken.journal import local_ledger, local_ledger_stream
-from everytoken.journal.ledger import Demand, Reservation
+from everytoken.journal.ledger import Counters, Demand, Reservation
 from everytoken.journal.local_ledger import LocalLedger
 from everytoken.journal.local_ledger_stream import Entry, LedgerStream
 from everytoken.journal.quota import OWN
@@ -166,6 +166,16 @@ async def test_what_is_not_used_for_a_year_is_not_kept(opened: Any) -> None:
         assert b"2029" not in b"".join(await read_all(log))
     async with opened() as (ledger, _):
         assert await ledger.totals(["t", "2029"]) == [spent, 0]
+
+
+def test_windows_of_keys_that_ask_no_more_are_forgotten() -> None:
+    counters = Counters()
+    for number in range(20_000):
+        demand = Demand(f"key:{number}", "window", 1, 10)
+        counters.reserve(f"r{number}", NOW + number, NOW + number + 1000, [demand])
+        counters.settle(f"r{number}", NOW + number, [1])
+    assert len(counters._windows) < 4_000
+    assert counters._windows["key:19999"] == {int(NOW) + 19_999: 1}
 
 
 async def _is_there(journal: Any, name: str) -> bool:

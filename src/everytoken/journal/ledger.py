@@ -24,6 +24,8 @@ __all__ = ["WINDOW", "Counters", "Demand", "Ledger", "Refusal", "Reservation"]
 WINDOW: Final = 60
 """Seconds of a window."""
 
+_FEW: Final = 1024
+
 
 class Demand(msgspec.Struct, frozen=True):
     """What a reservation takes of a counter, which must not pass `limit`. `limit` 0: it is only counted."""
@@ -84,6 +86,7 @@ class Counters:
         self.total: dict[str, int] = {}
         self.used: dict[str, int] = {}  # when a total was added to last, in seconds since 1970
         self._windows: dict[str, dict[int, int]] = {}  # by counter, then by second
+        self._enough = _FEW  # windows at which to look for those that are over
         self._running: dict[
             str, dict[str, float]
         ] = {}  # by counter: reservations, and when each is forgotten
@@ -142,8 +145,25 @@ class Counters:
             self.total[demand.counter] = self.total.get(demand.counter, 0) + amount
             self.used[demand.counter] = max(at, self.used.get(demand.counter, 0))
         else:
-            window = self._windows.setdefault(demand.counter, {})
+            window = self._windows.get(demand.counter)
+            if window is None:
+                if len(self._windows) >= self._enough:
+                    self._forget_windows(at)
+                window = self._windows[demand.counter] = {}
             window[at] = window.get(at, 0) + amount
+
+    def _forget_windows(self, now: float) -> None:
+        """Forget those of keys that ask no more."""
+        self._windows = {
+            name: window for name, window in self._windows.items() if max(window, default=0) > now - WINDOW
+        }
+        self._enough = 2 * len(self._windows) + _FEW
+
+    def forget_unused(self, seconds: int) -> None:
+        """Forget the totals to which nothing was added for so many seconds before the latest."""
+        oldest = max(self.used.values(), default=0) - seconds
+        self.used = {name: at for name, at in self.used.items() if at >= oldest}
+        self.total = {name: self.total[name] for name in self.used}
 
     def _taken(self, demand: Demand, now: float) -> int:
         if demand.kind == "total":

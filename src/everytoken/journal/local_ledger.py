@@ -30,7 +30,9 @@ __all__ = ["LocalLedger", "ledger_of"]
 logger = logging.getLogger("everytoken.journal")
 
 _DELAY: Final = 0.2  # seconds for which what was settled is gathered
-_KEPT: Final = 400 * 86_400  # seconds that a total is kept which nothing is added to
+_KEPT: Final = (
+    40 * 86_400
+)  # seconds that a total is kept which nothing is added to: a month's is of use for a month
 
 
 class LocalLedger:
@@ -65,14 +67,13 @@ class LocalLedger:
         """Return the totals without what is open, which is counted again when it is read, and that."""
         counters = self._counters
         reserved = [Entry(name, reserved=one) for name, one in counters.open.items()]
-        oldest = max(counters.used.values(), default=0) - _KEPT
-        used = {name: at for name, at in counters.used.items() if at >= oldest}
-        totals = {name: counters.total[name] for name in used}
+        counters.forget_unused(_KEPT)
+        totals = dict(counters.total)
         for one in counters.open.values():
             for demand in one.demands:
                 if demand.kind == "total":
                     totals[demand.counter] -= demand.amount
-        return [Entry(totals=totals, used=used), *reserved]
+        return [Entry(totals=totals, used=dict(counters.used)), *reserved]
 
     def _is_stored(self, demands: Sequence[Demand]) -> bool:
         return self._journal.durable and any(demand.kind == "total" for demand in demands)
