@@ -80,6 +80,8 @@ class RedisQuota:
 
     async def charge(self, info: StreamInfo, added: int) -> None:
         """Count what has been added."""
+        if info.owner == OWN:
+            return
         await self._link.ask(pack("EVAL", CHARGE, 2, *self._keys.used(info.owner), info.id, added))
 
     async def release(self, owner: str, *stream_ids: str) -> None:
