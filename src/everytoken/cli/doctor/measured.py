@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = ["Arrival", "Large", "Measured", "Stream", "Tls"]
 
+_TOO_LATE = frozenset({408, 504})
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -94,6 +96,7 @@ class Measured:
     large: Large | None = None
     models: list[str] | None = None
     models_problem: str = ""
+    models_status: int = 0
     health: dict[str, Any] | None = None
     upstreams: list[dict[str, Any]] = field(default_factory=list)
 
@@ -108,6 +111,10 @@ class Measured:
         """How long the quickest event took, in the clocks of both ends."""
         lags = [event.arrived - event.sent for stream in self.streams for event in stream.events]
         return min(lags, default=0.0)
+
+    def was_late(self, status: int) -> bool:
+        """Whether a status says that a hop did not wait for us which cuts silences, too: it is the same short time-out."""
+        return status in _TOO_LATE and self.silent is not None and not self.silent.complete
 
     @property
     def keep_alive(self) -> float:

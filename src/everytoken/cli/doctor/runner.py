@@ -215,6 +215,7 @@ async def _leave(done: Examination, path: Path) -> None:
 
 async def _models(measured: Measured, path: Path) -> None:
     answer = await path.get("/v1/models")
+    measured.models_status = answer.status_code
     try:
         value = answer.json()
         if answer.status_code == 200:

@@ -231,6 +231,19 @@ CASES = {
     "a model that is served": ({"model": "m"}, set()),
     "a model that is not": ({"model": "n"}, {"model-not-served"}),
     "models that any name stands for": ({"model": "n", "models": []}, set()),
+    "no models in time for what cuts silence": (
+        {
+            "models": None,
+            "models_problem": "status 504",
+            "models_status": 504,
+            "silent": stream(lags=(0.01,), end=False, problem="reset", idle=6.0, ended=NOW + 0.61),
+        },
+        {"idle-timeout"},
+    ),
+    "no models: a hop that is late": (
+        {"models": None, "models_problem": "status 504", "models_status": 504},
+        {"no-models"},
+    ),
     "no models": ({"models": None, "models_problem": "cannot connect"}, {"no-models"}),
     "a certificate for long": ({"tls": Tls(valid_until=NOW + 90 * 86_400)}, set()),
     "a certificate for days": ({"tls": Tls(valid_until=NOW + 3 * 86_400)}, {"tls-expires-soon"}),

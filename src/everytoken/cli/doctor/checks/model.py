@@ -18,7 +18,7 @@ __all__ = ["model"]
 
 def model(measured: Measured) -> Iterator[Finding]:
     """Say that a model is not served, and which ones are."""
-    if measured.models_problem and not measured.upstreams:
+    if measured.models_problem and not measured.upstreams and not measured.was_late(measured.models_status):
         yield Finding(
             "no-models",
             "error",

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["size"]
 
-_TOO_LATE = frozenset({408, 504})
-
 
 def size(measured: Measured) -> Iterator[Finding]:
     """Say who refuses a large request."""
@@ -25,8 +23,8 @@ def size(measured: Measured) -> Iterator[Finding]:
         return
     if not large.status:
         return  # the connection broke: another check tells of it
-    if large.status in _TOO_LATE and measured.silent is not None and not measured.silent.complete:
-        return  # its time-out is short, which another check tells of: it waited for our answer, not for less of a body
+    if measured.was_late(large.status):
+        return  # another check tells of it
     products = able("body", measured.products)
     hop = subject(products)
     mib = large.size / 1024**2
