@@ -76,6 +76,8 @@ def part_of(frame: FrameType | None) -> str:
         path = frame.f_code.co_filename
         if path.startswith(_ROOT):
             ours = path[len(_ROOT) :]
+            if ours.startswith("cli"):
+                break  # what runs the loop
             return next(part for part, begins in PARTS.items() if ours.startswith(begins))
         if "/uvicorn/" in path:
             return _UVICORN
