@@ -669,3 +669,31 @@ async def test_what_does_not_fit_goes_as_fast_as_more_ends(path: Path) -> None:
     assert max(kept) < 300_000
     assert kept[-1] > 50_000
     await journal.stop()
+
+
+async def test_no_batch_of_old_streams_comes_after_the_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    journal = SqliteJournal(path, retention=10, now=clock)
+    await journal.start()
+    await asyncio.gather(*(journal.create(info(f"s{n}"), [b"1"], closed=True) for n in range(200)))
+    while len(journal._ended) >= sqlite_tidying.BATCH:
+        journal._commit.soon()
+        await asyncio.sleep(0)
+    clock.ahead += 20
+    timers, loop = [], asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def noted(delay: float, callback: Any, *more: Any) -> asyncio.TimerHandle:
+        timers.append(call_later(delay, callback, *more))
+        return timers[-1]
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    journal.sweep()
+    for n in range(5):  # each has a batch go, and is to be followed by the next one
+        await journal.create(info(f"more{n}"))
+    assert journal._sweeping
+    await journal.stop()
+    assert timers
+    assert all(timer.cancelled() for timer in timers)

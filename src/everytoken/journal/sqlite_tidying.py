@@ -264,6 +264,8 @@ class SqliteTidying(LocalJournal):
 
     def _old_deleted(self, touched: dict[int, float]) -> None:
         self._touched = {key: until for key, until in self._touched.items() if touched.get(key) != until}
+        if self._next_batch is not None:
+            self._next_batch.cancel()  # other commits have come before it
         if self._sweeping:
             self._next_batch = asyncio.get_running_loop().call_later(_PAUSE, self._commit.soon)
 
