@@ -56,6 +56,21 @@ async def test_the_size_is_that_of_all_but_only_open_streams_are_looked_at(kept,
     assert not journal.is_full
 
 
+async def test_the_more_are_open_the_less_often_they_are_looked_at(kept, monkeypatch):
+    """A hundred thousand chats would be looked at every second otherwise, for longer than a chunk may wait."""
+    backend, journal = kept
+    monkeypatch.setattr(local, "_FOR_EACH", 10.0)  # three are open
+    backend.clock.ahead += 10_000.0
+    assert journal.size
+    seen = counted(monkeypatch, local, "_size")
+    backend.clock.ahead += 25.0
+    assert journal.size
+    assert seen == []
+    backend.clock.ahead += 10.0
+    assert journal.size
+    assert len(seen) == 3
+
+
 async def test_a_sweep_looks_only_at_streams_with_a_time_of_their_own(kept, monkeypatch):
     backend, journal = kept
     seen = counted(monkeypatch, local.LocalJournal, "_is_over")
