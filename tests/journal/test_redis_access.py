@@ -6,6 +6,7 @@ import asyncio
 import re
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -232,3 +233,24 @@ async def test_settings_that_are_a_danger_are_warned_of_in_one_line(
     for line, words in zip(told, warnings, strict=True):
         assert words in line
         assert "\n" not in line
+
+
+@pytest.mark.parametrize(("away", "tried"), [(3.0, 1), (3.5, 1), (4.5, 2), (60.0, 2)])
+async def test_a_server_is_not_blamed_for_a_loop_that_stood_still(away: float, tried: int) -> None:
+    """A time-out that passes while the process does not run says nothing of the server."""
+    times, tries = iter([0.0, away]), 0
+    loop: Any = SimpleNamespace(time=lambda: next(times))
+
+    async def connect() -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise TimeoutError
+        return "connected"
+
+    if tried == 1:
+        with pytest.raises(TimeoutError):
+            await connection_module._in_time(loop, connect)
+    else:
+        assert await connection_module._in_time(loop, connect) == "connected"
+    assert tries == tried
