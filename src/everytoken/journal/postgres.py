@@ -216,7 +216,7 @@ class PostgresJournal(PostgresStreams):
     async def _check_quota(self, info: StreamInfo, size: int) -> None:
         try:
             async with self._link.transaction() as connection:
-                self._quota.check(info, None, size, await used(connection, info.owner))
+                self._quota.check(info, None, size, await used(connection, info.owner, self._quota))
         except (QuotaExceededError, StreamFullError) as error:
             with contextlib.suppress(StreamNotFoundError):
                 await self._look_up(info.id)

@@ -131,7 +131,8 @@ SELECT pg_notify('everytoken', 'm' || number) FROM moved
 """
 
 USED: Final = f"""
-SELECT coalesce(sum(bytes), 0)::int8, count(*) FROM everytoken.streams WHERE shared AND owner = $1 AND {LIVE}
+SELECT coalesce(sum(bytes), 0)::int8, count(*) FROM (
+    SELECT bytes FROM everytoken.streams WHERE shared AND owner = $1 AND {LIVE} LIMIT $2) AS theirs
 """
 
 # In the order of their numbers, as writers change them: so no two ever wait for each other.

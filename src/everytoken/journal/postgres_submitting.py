@@ -29,7 +29,7 @@ async def submitted(connection: Any, row: Any, append: Append, quota: Quota, ret
         if not row["shared"]:
             raise FencedError(f"stream {info.id} is written by its own writer")
         size = size_of(append.records)
-        quota.check(info, row["bytes"], size, await used(connection, row["owner"]))
+        quota.check(info, row["bytes"], size, await used(connection, row["owner"], quota))
         if producer is not None:
             await _remember(connection, row["number"], producer, known=producer.id in marks.producers)
         if append.close:
@@ -47,11 +47,14 @@ async def submitted(connection: Any, row: Any, append: Append, quota: Quota, ret
     return Appended(tail, closed, duplicate=duplicate, seq=seq)
 
 
-async def used(connection: Any, owner: str) -> Used:
-    """Return what the streams of an owner take; nothing of one who has no quota."""
+async def used(connection: Any, owner: str, quota: Quota) -> Used:
+    """Return what the streams of an owner take; nothing of one who has no quota.
+
+    Of many more than a key may have, which only chats can be, not all are looked at.
+    """
     if owner == OWN:
         return Used()
-    return Used(*await connection.fetchrow(USED, owner))
+    return Used(*await connection.fetchrow(USED, owner, quota.key_streams + 1))
 
 
 async def _marks(connection: Any, row: Any, producer: Producer | None) -> Marks:
