@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from command_line import gateway
 from doctor_proxies import CADDY, HAPROXY, NEXTJS, NGINX, hops
+from everytoken.cli.doctor import runner
 from everytoken.cli.doctor.checks import found
+from everytoken.cli.doctor.measured import Stream
 from everytoken.cli.doctor.runner import Options, examine
 from everytoken.testing import ScriptedUpstream
 
@@ -132,3 +135,22 @@ def test_what_is_wrong_is_named_and_nothing_else(seen, path):
         assert any(EXPECTED[path][finding.code] in change.line for change in finding.change), finding.change
         if finding.code not in UNNAMED:
             assert NAMES[product] in finding.what
+
+
+@pytest.mark.parametrize(
+    ("statuses", "asked", "status"), [((504, 200), 2, 200), ((504, 504, 200), 2, 504), ((503, 200), 1, 503)]
+)
+async def test_a_first_probe_that_was_too_late_for_a_hop_is_repeated_once(
+    statuses: tuple[int, ...], asked: int, status: int
+) -> None:
+    probes = iter([Stream(status=one, seen={"probe": "p"} if one == 200 else {}) for one in statuses])
+    count = 0
+
+    async def probe() -> Stream:
+        nonlocal count
+        count += 1
+        return next(probes)
+
+    path: Any = SimpleNamespace(probe=probe)
+    greeting = await runner._greet(path, Options(base="http://127.0.0.1:1"))
+    assert (count, greeting.status) == (asked, status)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Arrival", "Large", "Measured", "Stream", "Tls"]
+__all__ = ["TOO_LATE", "Arrival", "Large", "Measured", "Stream", "Tls"]
 
-_TOO_LATE = frozenset({408, 504})
+TOO_LATE = frozenset({408, 504})
+"""Statuses of a hop that has waited for long enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Measured:
 
     def was_late(self, status: int) -> bool:
         """Whether a status says that a hop did not wait for us which cuts silences, too: it is the same short time-out."""
-        return status in _TOO_LATE and self.silent is not None and not self.silent.complete
+        return status in TOO_LATE and self.silent is not None and not self.silent.complete
 
     @property
     def keep_alive(self) -> float:

@@ -13,7 +13,7 @@ import httpx2
 
 from everytoken.cli.doctor.checks.buffering import is_held
 from everytoken.cli.doctor.connections import look_at_certificate, refusal_of
-from everytoken.cli.doctor.measured import Measured
+from everytoken.cli.doctor.measured import TOO_LATE, Measured
 from everytoken.cli.doctor.probing import Path
 from everytoken.cli.doctor.products import identify, is_gateway
 from everytoken.errors import EverytokenError
@@ -121,7 +121,10 @@ async def examine(options: Options, progress: Callable[[str], None] = lambda _: 
 async def _greet(path: Path, options: Options) -> Stream:
     try:
         async with asyncio.timeout(options.timeout):
-            return await path.probe()
+            stream = await path.probe()
+            if not stream.seen and stream.status in TOO_LATE:
+                stream = await path.probe()  # a time-out may be chance, and everything else hangs on this one
+            return stream
     except TimeoutError as error:
         raise NotRunError(f"{options.base} did not answer within {options.timeout:g} s") from error
     except OSError as error:
