@@ -83,6 +83,29 @@ test("a reload and a second tab while it thinks show the same thoughts once, and
   }
 });
 
+test("a reload before the end of an answer is stored keeps how long was thought", async () => {
+  const [page, call] = await ask();
+  call.reason("Hm. ");
+  await page.locator("summary", { hasText: "Thinking…" }).waitFor();
+  // What the page stores from here on is not there in time, as on a busy machine.
+  await page.evaluate(() => {
+    const { put } = IDBObjectStore.prototype;
+    IDBObjectStore.prototype.put = function (...values) {
+      const goOn = () => (this.get("nothing").onsuccess = goOn); // its transaction does not end
+      if (this.name === "conversations") goOn();
+      return put.apply(this, values);
+    };
+  });
+  call.write("Done. ").finish();
+  await ended(page);
+  const words = await page.locator("summary").innerText();
+  assert.match(words, /^Thought for /);
+  await page.reload();
+  await ended(page);
+  assert.equal(await page.locator("summary").innerText(), words);
+  assert.equal((await answer(page).innerText()).trim(), "Done.");
+});
+
 test("Copy has the answer without what was thought", async () => {
   const [page, call] = await ask();
   call.write("<think>Hm.</think>\n\nThe **answer**. ").finish();

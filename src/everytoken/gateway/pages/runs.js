@@ -74,6 +74,7 @@ export class Run {
     Object.assign(node, { outcome: end.outcome, reason: end.message, finish: end.finish, param: end.error?.param ?? null });
     Object.assign(node, { content: this.text, reasoning: this.reasoning });
     node.excess = end.outcome === INTERRUPTED && this.text === node.base ? excessOf(end.error, end.message) : null;
+    this.keep(); // until it is stored: from here on nobody else does when the page is left
     this.#view?.end(node);
     this.#ended(this);
     await change(this.#conversation, (record) => this.#write(record)).catch((error) => console.error(error));

@@ -48,6 +48,7 @@ function add(node, left) {
   if (left?.key !== node.key) return;
   node.stream ??= left.stream;
   if (left.content.length > node.content.length) Object.assign(node, { content: left.content, reasoning: left.reasoning });
+  node.thought ??= left.thought;
 }
 
 const leftName = (id) => `${DATABASE}.${LEFT}.${id}`;
@@ -134,10 +135,10 @@ export async function* batches() {
   }
 }
 
-/** Write down an answer that is still coming, in a moment in which its page may be left. */
-export function leave({ id, key, stream, content, reasoning, times }) {
+/** Write down an answer that is still coming, or not stored yet, in a moment in which its page may be left. */
+export function leave({ id, key, stream, content, reasoning, times, thought }) {
   if (!database) return;
-  const left = { id, key, stream, content, reasoning, times };
+  const left = { id, key, stream, content, reasoning, times, thought };
   // For this tab at once: after a reload the database may be read before what the last page has put there is in it.
   from(() => sessionStorage.setItem(leftName(id), JSON.stringify(left)));
   from(() => {
