@@ -94,6 +94,7 @@ class Meter:
         self._ledger = ledger_of(journal)
         self._looking: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
+        self.handlers = {ResponseEnded: self}
         self.change(config)
 
     wants_commits = False
