@@ -139,12 +139,12 @@ class LedgerStream:
         if not self._whole.is_set():
             return
         (name,) = {*_NAMES} - {self._name}
+        self._due = self._length + LONG  # when it is tried again if it fails
         await self._forget(name)
         self._whole.clear()
         try:
             entries = self._told()
             entries[0].generation, entries[0].entries = self._generation + 1, len(entries)
-            self._due = self._length + LONG  # if it fails
             await self._journal.create(self._info(name), [_encode(entry) for entry in entries])
             before, self._name = self._name, name
             self._generation += 1
