@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["submitted", "used"]
 
+_MANY = 10_000
+
 
 async def submitted(connection: Any, row: Any, append: Append, quota: Quota, retention: float) -> Appended:
     """Check an append to the stream in `row`, and store it. Raises what `everytoken.journal.Journal.submit` does."""
@@ -50,11 +52,11 @@ async def submitted(connection: Any, row: Any, append: Append, quota: Quota, ret
 async def used(connection: Any, owner: str, quota: Quota) -> Used:
     """Return what the streams of an owner take; nothing of one who has no quota.
 
-    Of many more than a key may have, which only chats can be, not all are looked at.
+    Of more than `_MANY`, and than a key may have, which only chats can be, not all are looked at.
     """
     if owner == OWN:
         return Used()
-    return Used(*await connection.fetchrow(USED, owner, quota.key_streams + 1))
+    return Used(*await connection.fetchrow(USED, owner, max(quota.key_streams, _MANY) + 1))
 
 
 async def _marks(connection: Any, row: Any, producer: Producer | None) -> Marks:
