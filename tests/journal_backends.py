@@ -18,6 +18,7 @@ from tests.postgres_server import PROGRAMS, PostgresServer, empty_postgres
 from tests.redis_cluster import ClusterServers
 from tests.redis_server import REDIS, VALKEY, RedisServer
 
+from everytoken.errors import StreamNotFoundError
 from everytoken.journal import StreamInfo
 from everytoken.journal.memory import MemoryJournal
 from everytoken.journal.postgres import PostgresJournal
@@ -43,6 +44,15 @@ class Clock:
 
     def __call__(self) -> float:
         return time.time() + self.ahead
+
+
+async def is_there(journal: Any, name: str) -> bool:
+    """Whether a journal has a stream."""
+    try:
+        await journal.open(name)
+    except StreamNotFoundError:
+        return False
+    return True
 
 
 class Memory:

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.journal_backends import info, read_all, until
+from tests.journal_backends import info, is_there, read_all, until
 
 from everytoken.errors import JournalUnavailableError, StreamNotFoundError
 from everytoken.journal import local_ledger, local_ledger_stream
@@ -164,7 +164,7 @@ async def test_what_is_not_used_for_a_year_is_not_kept(opened: Any) -> None:
         await ledger.settle("old", NOW - 500 * 86_400, [5])
         spent = await _spend(ledger, 60)
         await ledger.stop()
-        (log,) = [await journal.open(name) for name in NAMES if await _is_there(journal, name)]
+        (log,) = [await journal.open(name) for name in NAMES if await is_there(journal, name)]
         assert b"2029" not in b"".join(await read_all(log))
     async with opened() as (ledger, _):
         assert await ledger.totals(["t", "2029"]) == [spent, 0]
@@ -178,11 +178,3 @@ def test_windows_of_keys_that_ask_no_more_are_forgotten() -> None:
         counters.settle(f"r{number}", NOW + number, [1])
     assert len(counters._windows) < 4_000
     assert counters._windows["key:19999"] == {int(NOW) + 19_999: 1}
-
-
-async def _is_there(journal: Any, name: str) -> bool:
-    try:
-        await journal.open(name)
-    except StreamNotFoundError:
-        return False
-    return True

@@ -6,9 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.journal_backends import Clock, info
+from tests.journal_backends import Clock, info, is_there
 
-from everytoken.errors import OffsetExpiredError, StreamNotFoundError
 from everytoken.journal import memory
 from everytoken.journal.memory import MemoryJournal
 
@@ -36,14 +35,6 @@ async def _end(journal: Any, *names: str) -> None:
         await journal.create(info(name), [RECORD], closed=True)
 
 
-async def _is_kept(journal: Any, name: str) -> bool:
-    try:
-        await journal.open(name)
-    except (StreamNotFoundError, OffsetExpiredError):
-        return False
-    return True
-
-
 async def test_what_is_too_old_goes_a_batch_at_a_time(
     journal: MemoryJournal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,20 +44,20 @@ async def test_what_is_too_old_goes_a_batch_at_a_time(
     await _end(journal, "young")
     clock.ahead += 2
     journal.sweep()
-    left = [sum([await _is_kept(journal, f"old{n}") for n in range(25)])]
+    left = [sum([await is_there(journal, f"old{n}") for n in range(25)])]
     for n in range(3):
         await _end(journal, f"new{n}")  # whoever comes has some of them removed
-        left.append(sum([await _is_kept(journal, f"old{n}") for n in range(25)]))
+        left.append(sum([await is_there(journal, f"old{n}") for n in range(25)]))
     assert left == [15, 5, 0, 0]
-    assert await _is_kept(journal, "young")
-    assert await _is_kept(journal, "new0")
+    assert await is_there(journal, "young")
+    assert await is_there(journal, "new0")
 
 
 async def test_beyond_the_size_the_oldest_go_at_once(clock: Clock) -> None:
     journal = MemoryJournal(max_bytes=20_000, now=clock)
     await _end(journal, *(f"s{n}" for n in range(400)))
     assert journal.size <= 20_000
-    kept = [n for n in range(400) if await _is_kept(journal, f"s{n}")]
+    kept = [n for n in range(400) if await is_there(journal, f"s{n}")]
     assert kept == list(range(kept[0], 400))
     assert len(kept) > 50
 
@@ -78,7 +69,7 @@ async def _seconds_for_each(count: int) -> float:
     await _end(journal, *(f"s{n}" for n in range(count)))
     clock.ahead += 20
     before = time.process_time()
-    while await _is_kept(journal, f"s{count - 1}"):
+    while await is_there(journal, f"s{count - 1}"):
         journal.sweep()
     return (time.process_time() - before) / count
 

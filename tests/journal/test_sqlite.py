@@ -644,13 +644,18 @@ def test_starting_takes_no_longer_for_what_has_ended(path: Path) -> None:
     asyncio.run(start())
 
 
+async def _end_at_once(journal: Any, prefix: str, count: int) -> None:
+    await asyncio.gather(
+        *(journal.create(info(f"{prefix}{n}"), _chunks(2), closed=True) for n in range(count))
+    )
+
+
 async def test_no_more_wait_to_be_put_elsewhere_than_two_commits_have_ended(
     journal: SqliteJournal,
 ) -> None:
     each, waited, logged = 100, [], []
     for turn in range(12):
-        names = [f"s{turn}-{n}" for n in range(each)]
-        await asyncio.gather(*(journal.create(info(name), _chunks(2), closed=True) for name in names))
+        await _end_at_once(journal, f"s{turn}-", each)
         waited.append(len(journal._ended))
         logged.append(journal._file.look_up("SELECT count(*) FROM log")[0][0])
     assert max(waited) <= 2 * each
@@ -663,8 +668,7 @@ async def test_what_does_not_fit_goes_as_fast_as_more_ends(path: Path) -> None:
     await journal.start()
     each, kept = 100, []
     for turn in range(30):
-        names = [f"s{turn}-{n}" for n in range(each)]
-        await asyncio.gather(*(journal.create(info(name), _chunks(2), closed=True) for name in names))
+        await _end_at_once(journal, f"s{turn}-", each)
         kept.append(journal._ended_bytes)
     assert max(kept) < 300_000
     assert kept[-1] > 50_000
@@ -677,7 +681,7 @@ async def test_no_batch_of_old_streams_comes_after_the_end(
     clock = Clock()
     journal = SqliteJournal(path, retention=10, now=clock)
     await journal.start()
-    await asyncio.gather(*(journal.create(info(f"s{n}"), [b"1"], closed=True) for n in range(200)))
+    await _end_at_once(journal, "s", 200)
     while len(journal._ended) >= sqlite_tidying.BATCH:
         journal._commit.soon()
         await asyncio.sleep(0)

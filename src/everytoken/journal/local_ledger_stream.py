@@ -28,7 +28,7 @@ __all__ = ["LONG", "Entry", "LedgerStream"]
 
 logger = logging.getLogger("everytoken.journal")
 
-LONG: Final = 20_000  # entries more than it began with, at which another stream takes its place
+LONG: Final = 20_000  # entries added to a stream before another replaces it
 _NAMES: Final = ("~ledger", "~ledger-2")  # callers cannot make a stream with such a name
 _BATCH: Final = 1024 * 1024  # bytes that are read at once
 
@@ -36,8 +36,8 @@ _BATCH: Final = 1024 * 1024  # bytes that are read at once
 class Entry(msgspec.Struct, omit_defaults=True):
     """A reservation, how one was settled, or what a stream begins with.
 
-    That is the `totals` as they were, and when each was `used` last; of a stream that has taken another one's place also the
-    how manieth it is, and with how many entries it began: one with fewer was never finished.
+    The first entry of a stream that has replaced another has the `totals` as they were, when each was `used` last, the
+    stream's `generation`, and how many `entries` it began with: a stream with fewer was never finished.
     """
 
     name: str = ""
@@ -61,7 +61,7 @@ class _Found(NamedTuple):
 
 
 class LedgerStream:
-    """Stores entries. `told` returns those that say what all so far come to; the first has the totals."""
+    """Stores entries. `told` returns the entries that sum up all others so far; the first of them has the totals."""
 
     def __init__(self, journal: Journal, told: Callable[[], list[Entry]]) -> None:
         self._journal = journal
@@ -70,7 +70,7 @@ class LedgerStream:
         self._generation = 0
         self._length = 0
         self._due = LONG
-        self._whole = asyncio.Event()  # clear while another stream takes the place of this one
+        self._whole = asyncio.Event()  # clear while it is being replaced
         self._whole.set()
 
     async def start(self, count: Callable[[Entry], None]) -> None:
@@ -111,11 +111,11 @@ class LedgerStream:
 
     @property
     def is_long(self) -> bool:
-        """Whether another one should take its place."""
+        """Whether another stream should replace this one."""
         return self._length > self._due
 
     async def ready(self) -> None:
-        """Wait while another one takes its place, which is short."""
+        """Wait while another stream replaces this one, which is short."""
         if not self._whole.is_set():
             await self._whole.wait()
 
@@ -127,7 +127,7 @@ class LedgerStream:
             await self._journal.submit(name, append)
         except StreamNotFoundError:
             if name != self._name:
-                return  # another one has taken its place, and begins with what these say
+                return  # it has been replaced, and these entries are in the sum that the other one begins with
             try:
                 await self._journal.create(self._info(self._name), append.records)
             except StreamExistsError:  # by another call of this process
@@ -135,7 +135,7 @@ class LedgerStream:
         self._length += len(entries)
 
     async def renew(self) -> None:
-        """Let another stream take the place of this one. Raises `JournalError`, with nothing changed then."""
+        """Replace this stream by one that begins with the sum. Raises `JournalError`, with nothing changed then."""
         if not self._whole.is_set():
             return
         (name,) = {*_NAMES} - {self._name}

@@ -92,9 +92,9 @@ _Made = TypeVar("_Made")
 
 
 async def _in_time(loop: asyncio.AbstractEventLoop, connect: Callable[[], Awaitable[_Made]]) -> _Made:
-    """Return what `connect` does in time; where the loop stood still meanwhile, that was no fair chance, and there is another.
+    """Return the connection, or raise `TimeoutError`.
 
-    Raises `TimeoutError`.
+    If the loop stood still meanwhile, the time-out says nothing of the server, so it is tried once more.
     """
     began = loop.time()
     try:

@@ -114,7 +114,7 @@ class Measured:
         return min(lags, default=0.0)
 
     def was_late(self, status: int) -> bool:
-        """Whether a status says that a hop did not wait for us which cuts silences, too: it is the same short time-out."""
+        """Whether a status comes from the short time-out of a hop that also cuts silent streams."""
         return status in TOO_LATE and self.silent is not None and not self.silent.complete
 
     @property
